@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Checks format, lint, types and that smssim/v1 is what protos/ says. One line a step; stops at the first that fails.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+scripts/setup.sh
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+step() { # NAME REMEDY COMMAND...
+    local name=$1 remedy=$2
+    shift 2
+    if "$@" >"$scratch/log" 2>&1; then
+        echo "ok      $name"
+    else
+        cat "$scratch/log"
+        echo "FAILED  $name: $remedy"
+        exit 1
+    fi
+}
+
+generated_is_fresh() {
+    scripts/gen_protos.sh "$scratch/generated" &&
+        diff --recursive --exclude=__pycache__ "$scratch/generated/smssim/v1" smssim/v1
+}
+
+step "format" "run .venv/bin/ruff format" .venv/bin/ruff format --check --diff
+step "lint" "run .venv/bin/ruff check --fix, then mend what it leaves" .venv/bin/ruff check
+step "types" "mend what is shown above" .venv/bin/mypy
+step "generated code" "run scripts/gen_protos.sh" generated_is_fresh
