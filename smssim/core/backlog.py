@@ -1,0 +1,396 @@
+"""The producer's truth: which messages wait, which are leased and to whom, which are settled.
+
+It hands out messages by credit, takes them back when a lease ends, queues failed ones again, and knows when all is
+done. Knows ids, attempts and the clock that it is given. Must not know what a message contains or how it travels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.fate import Outcome
+from smssim.core.holder import LEASED_MAX, MEAN_MIN_S, Holder
+from smssim.core.ledger import Outcomes
+from smssim.core.queue import Attempts, Lot, Queue
+from smssim.core.saving import Changes, Columns, Pieces, numbered, pack, unpack
+from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches
+from smssim.errors import PeerError
+
+# State of a message of an open stretch.
+_FRESH: Final = 0  # never handed out
+_QUEUED: Final = 1  # handed out before: in `_queue`
+_LEASED: Final = 2  # with a sender
+_SETTLED: Final = 3  # has its final outcome
+
+_NOBODY: Final = -1
+UNSAVED_MAX: Final = 1 << 25  # fresh messages handed out beyond what is known to be written, where it is written at all
+
+
+class Backlog:
+    """All messages of a run. `total = settled + leased + waiting` holds at any moment."""
+
+    def __init__(
+        self,
+        total: int,
+        max_attempts: int = 1,
+        retry_delay_s: float = 0.0,
+        lease_timeout_s: float = 10.0,
+        rate_per_s: float | None = None,
+    ) -> None:
+        self.total = total
+        self.max_attempts = max_attempts
+        self.sent = 0
+        self.failed = 0
+        self.redelivered = 0  # messages handed out again because a lease was lost
+        self.started_at: float | None = None
+        self._lease_timeout_s = lease_timeout_s
+        self._rate_per_s = rate_per_s
+        # `tries`: attempts of the message that are over. `holder`: number of the stream that has it.
+        self._open = Stretches(total, state=np.uint8, tries=np.uint8, holder=np.int32)
+        self._next_fresh = 0  # ids from here on were never handed out
+        self._fresh_limit = total  # they are not handed out from here on, until what was is written
+        self._fresh_written = 0  # `_next_fresh` as of the last `changes`
+        self._unsure_below = 0  # ids from `_next_fresh` to here may have been handed out before a restart
+        self._figures: tuple[int, ...] = ()  # as of the last `changes`
+        self._queue = Queue(retry_delay_s)  # handed out before and to go out again; may name messages that are not
+        self._queued = 0  # messages in state _QUEUED
+        self._leased = 0
+        self._holders: dict[int, Holder] = {}
+        self._holder_of: dict[str, Holder] = {}  # by session
+        self._lost: list[Holder] = []  # streams whose leases are still to be taken back
+        self._next_number = 0
+        self._weight = 0  # of all open streams that are not leaving; whole numbers add up exactly
+
+    # -- figures
+
+    @property
+    def settled(self) -> int:
+        """Messages with a final outcome."""
+        return self.sent + self.failed
+
+    @property
+    def complete(self) -> bool:
+        """Whether every message is settled."""
+        return self.settled == self.total
+
+    @property
+    def leased(self) -> int:
+        """Messages that are with a sender."""
+        self._reclaim()
+        return self._leased
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are neither with a sender nor settled."""
+        return self.total - self.settled - self.leased
+
+    def elapsed_s(self, now: float) -> float:
+        """Seconds since the first message was handed out; 0 before."""
+        return 0.0 if self.started_at is None else now - self.started_at
+
+    def queued_s(self, ids: Ids, now: float) -> NDArray[np.float32]:
+        """Seconds since each message was queued for the first time, f32 of shape (n,)."""
+        if self._rate_per_s is None:
+            return np.full(len(ids), self.elapsed_s(now), np.float32)
+        return np.maximum(self.elapsed_s(now) - ids / self._rate_per_s, 0.0).astype(np.float32)  # rounding may go below
+
+    # -- streams
+
+    def join(self, session_id: str, mean_s: float, concurrency: int, now: float) -> Holder:
+        """A sender has opened a stream. A stream that its session still had open is thereby lost."""
+        if session_id in self._holder_of:
+            self.lose(self._holder_of[session_id])
+        speed = concurrency / max(mean_s, MEAN_MIN_S)
+        holder = Holder(self._next_number, session_id, speed, concurrency, heard_at=now)
+        self._next_number += 1
+        self._holders[holder.number] = self._holder_of[session_id] = holder
+        self._weight += holder.weight
+        return holder
+
+    def holder_of(self, session_id: str) -> Holder | None:
+        """The stream that a session has open."""
+        return self._holder_of.get(session_id)
+
+    def leave(self, holder: Holder) -> None:
+        """The sender drains: it is given nothing more."""
+        if not (holder.leaving or holder.lost):
+            self._weight -= holder.weight
+        holder.leave()
+
+    def lose(self, holder: Holder) -> None:
+        """The stream has ended: what it held goes back to the front of the queue."""
+        if self._holders.pop(holder.number, None) is not None:
+            del self._holder_of[holder.session_id]
+            if not holder.leaving:
+                self._weight -= holder.weight
+            holder.lost = True
+            if holder.leased:
+                self._lost.append(holder)
+
+    def expire(self, now: float) -> list[Holder]:
+        """Loses the streams on which no request came for the lease timeout, and names them."""
+        late = [h for h in self._holders.values() if now - h.heard_at > self._lease_timeout_s]
+        for holder in late:
+            self.lose(holder)
+        return late
+
+    def excuse(self, late_s: float, now: float) -> None:
+        """So long nobody took in requests, for the producer itself was paused: that is no sender's silence."""
+        for holder in self._holders.values():
+            holder.heard_at = min(now, holder.heard_at + late_s)
+
+    def hungry(self) -> list[Holder]:
+        """The open streams with credit, those with the smallest share of their lanes at work first."""
+        return sorted((h for h in self._holders.values() if h.credit), key=lambda h: h.leased / h.concurrency)
+
+    # -- handing out
+
+    def grant(self, holder: Holder, now: float) -> list[Lot]:
+        """Leases to a sender what it may have now: lots in the order in which they are to be sent."""
+        if not holder.credit or holder.lost:
+            return []
+        self._reclaim()
+        self._queue.promote(now)
+        if self.started_at is None and self.total:
+            self.started_at = now
+        lots = []
+        share = 0.0 if holder.leaving else holder.weight / self._weight
+        wanted = min(holder.allowance(share * self._ready_count(now)), LEASED_MAX - self._leased)
+        while wanted > 0:
+            again = bool(self._queue)
+            lot = self._take_ready(wanted) if again else self._take_fresh(wanted, now)
+            if lot is None:
+                if again:
+                    continue  # the entry was out of date
+                break
+            self._lease(lot, holder)
+            lots.append(lot)
+            wanted -= len(lot.ids)
+        return lots
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing fresh goes out until `changes` is called again, which says that the last ones are written."""
+        return self._fresh_limit < self.total and self._next_fresh >= self._fresh_limit
+
+    def wake_at(self, now: float) -> float:
+        """When messages become ready that are not so now; infinity if only a sender can change that."""
+        due = self._queue.next_due()
+        if self._rate_per_s is not None and self.started_at is not None and self._next_fresh < self.total:
+            due = min(due, self.started_at + self._next_fresh / self._rate_per_s)
+        return max(now, due)
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether messages that were out before are ready to go out again."""
+        self._reclaim()
+        return bool(self._queue)
+
+    def _ready_count(self, now: float) -> int:
+        """Messages that could go out now."""
+        return self._queued - self._queue.delayed + self._released(now) - self._next_fresh
+
+    def _released(self, now: float) -> int:
+        """How many messages have been released so far; the first one is when the run starts."""
+        if self._rate_per_s is None:
+            return self.total
+        return min(self.total, math.floor(self.elapsed_s(now) * self._rate_per_s + 1e-9) + 1)
+
+    def _take_ready(self, wanted: int) -> Lot | None:
+        lot = self._queue.pop()
+        rows = self._open.open(lot.ids)
+        still = (rows >= 0) & (self._open.column["state"][rows] == _QUEUED)
+        still &= self._open.column["tries"][rows] == lot.attempt - 1
+        ids = lot.ids[still]
+        if len(ids) > wanted:
+            self._queue.put_back(Lot(ids[wanted:], lot.attempt, lot.lost))
+        self._queued -= min(wanted, len(ids))
+        self.redelivered += min(wanted, len(ids)) * lot.lost
+        return Lot(ids[:wanted], lot.attempt) if len(ids) else None
+
+    def _take_fresh(self, wanted: int, now: float) -> Lot | None:
+        first = self._next_fresh
+        self._next_fresh = max(first, min(first + wanted, self._released(now), self._fresh_limit))
+        ids = np.arange(first, self._next_fresh, dtype=np.int64)
+        return Lot(ids, attempt=1) if len(ids) else None
+
+    def _lease(self, lot: Lot, holder: Holder) -> None:
+        rows = self._open.open(lot.ids)
+        self._open.column["state"][rows] = _LEASED
+        self._open.column["holder"][rows] = holder.number
+        holder.take(len(rows))
+        self._leased += len(rows)
+
+    # -- taking back
+
+    def settle(self, ids: Ids, outcomes: Outcomes, attempts: Attempts, now: float) -> None:
+        """Takes in outcomes that the monitor has on record, columns of shape (n,); raises PeerError.
+
+        A final outcome is a fact about the message, whoever has it now. A retry counts only for the attempt that
+        the message is at, for a late one would queue it twice.
+        """
+        if not len(ids):
+            return
+        if ids.max() >= max(self._next_fresh, self._unsure_below):
+            raise PeerError(f"message {ids.max()} was never handed out")
+        retry = outcomes == Outcome.RETRY
+        if retry.any() and attempts[retry].max() >= self.max_attempts:
+            raise PeerError(f"a retry of an attempt beyond {self.max_attempts - 1}, when {self.max_attempts} are made")
+        self._reclaim()
+        if ids.max() >= self._next_fresh:
+            self._queue_unsure(int(ids.max()) + 1)
+        if not retry.any():
+            self._settle_final(ids, outcomes)
+            return
+        self._settle_final(ids[~retry], outcomes[~retry])
+        self._settle_retry(ids[retry], attempts[retry], now)
+
+    def hand_back(self, holder: Holder, ids: Ids) -> None:
+        """The sender won't send these: those of them that it holds go back to the front of the queue."""
+        if not len(ids):
+            return
+        rows = self._open.open(ids)
+        held = (rows >= 0) & (self._open.column["state"][rows] == _LEASED)
+        held &= self._open.column["holder"][rows] == holder.number
+        rows = rows[self._open.first_of_each(rows, held)]
+        holder.leased -= len(rows)
+        self._requeue(rows, lost=False)
+
+    def _settle_final(self, ids: Ids, outcomes: Outcomes) -> None:
+        rows = self._open.open(ids)
+        first = self._open.first_of_each(rows, (rows >= 0) & (self._open.column["state"][rows] != _SETTLED))
+        rows = rows[first]
+        self._release(rows)
+        self._open.column["state"][rows] = _SETTLED
+        sent = int(np.count_nonzero(outcomes[first] == Outcome.SENT))
+        self.sent += sent
+        self.failed += len(rows) - sent
+        for number, _ in self._open.done(rows):
+            self._open.close(number)
+
+    def _settle_retry(self, ids: Ids, attempts: Attempts, now: float) -> None:
+        rows = self._open.open(ids)
+        tries = self._open.column["tries"]
+        current = (rows >= 0) & (self._open.column["state"][rows] != _SETTLED) & (tries[rows] == attempts - 1)
+        first = self._open.first_of_each(rows, current)
+        rows = rows[first]
+        self._release(rows)
+        self._open.column["state"][rows] = _QUEUED
+        tries[rows] += 1
+        self._open.touch(rows)
+        self._queued += len(rows)
+        self._queue.put_later(ids[first], tries[rows] + 1, now)
+
+    def _release(self, rows: Rows) -> None:
+        """Ends what these distinct, unsettled messages were in: a lease or the queue."""
+        is_leased = self._open.column["state"][rows] == _LEASED
+        leased = rows if is_leased.all() else rows[is_leased]
+        self._queued -= len(rows) - len(leased)
+        self._leased -= len(leased)
+        numbers = self._open.column["holder"][leased]
+        while len(numbers):
+            of_one = numbers == numbers[0]
+            self._holders[int(numbers[0])].leased -= int(np.count_nonzero(of_one))
+            numbers = numbers[~of_one]
+
+    def _reclaim(self) -> None:
+        """Puts what lost streams held back to the front of the queue, in order of id; one scan for all of them."""
+        if not self._lost:
+            return
+        lost = [holder.number for holder in self._lost]
+        self._lost.clear()
+        leased = np.flatnonzero(self._open.column["state"] == _LEASED)
+        self._requeue(leased[np.isin(self._open.column["holder"][leased], lost)], lost=True)
+
+    def _requeue(self, rows: Rows, lost: bool) -> None:
+        """Ends the lease of these messages; they go to the front of the queue, in order of id."""
+        self._open.column["state"][rows] = _QUEUED
+        self._open.column["holder"][rows] = _NOBODY
+        self._leased -= len(rows)
+        self._queued += len(rows)
+        self._queue.put_first(self._open.ids(rows), self._open.column["tries"][rows] + 1, lost)
+
+    # -- saved and restored
+
+    def changes(self, now: float) -> Changes:
+        """What is to be written since the last call, all of which is written by now; nothing if nothing has changed.
+
+        Leases are not: after a restart all that was handed out and is not settled is queued again.
+        """
+        self._fresh_limit = min(self.total, self._fresh_written + UNSAVED_MAX)
+        self._fresh_written = self._next_fresh
+        changes: Changes = {f"open/{n}": self._pack_open(rows) for n, rows in self._open.take_touched()}
+        closed = self._open.take_closed()
+        if closed:
+            changes["closed"] = pack(bits=np.packbits(self._open.closed()))
+            changes |= dict.fromkeys((f"open/{number}" for number in closed), None)
+        figures = (self._next_fresh, self.sent, self.failed, self.redelivered)
+        if changes or figures != self._figures:
+            self._figures = figures
+            elapsed_s = None if self.started_at is None else self.elapsed_s(now)
+            changes["figures"] = pack({"figures": figures, "elapsed_s": elapsed_s})
+        return changes
+
+    def _pack_open(self, rows: slice) -> bytes:
+        """A stretch: which of its messages are settled, and of the others those that were tried, and how often."""
+        settled = self._open.column["state"][rows] == _SETTLED
+        tries = self._open.column["tries"][rows]
+        tried = np.flatnonzero((tries > 0) & ~settled)
+        return pack(settled=np.packbits(settled), tried=tried.astype(np.uint16), tries=tries[tried])
+
+    def restore(self, pieces: Pieces, now: float) -> None:
+        """Takes in what was written, into a backlog that is new; raises DAMAGE, also where it does not add up.
+
+        Senders may have been handed more since then: what they settle of it is taken at their word.
+        """
+        facts, _ = unpack(pieces["figures"])
+        self._next_fresh, self.sent, self.failed, self.redelivered = facts["figures"]
+        self._fresh_written = self._next_fresh
+        self._unsure_below = self._fresh_limit = min(self.total, self._next_fresh + UNSAVED_MAX)
+        self.started_at = None if facts["elapsed_s"] is None else now - facts["elapsed_s"]
+        settled = 0
+        if "closed" in pieces:
+            _, columns = unpack(pieces["closed"])
+            settled = self._open.restore_closed(np.unpackbits(columns["bits"]).astype(bool))
+        for number, piece in numbered("open", pieces).items():
+            settled += self._restore_open(number, unpack(piece)[1])
+        if settled != self.settled:
+            raise ValueError(f"{settled} messages settled, where {self.settled} should be")
+        self._queue_all(now)
+
+    def _restore_open(self, number: int, columns: Columns) -> int:
+        """How many messages of this stretch are settled."""
+        settled = int(np.bitwise_count(columns["settled"]).sum(dtype=np.int64))
+        rows = self._open.restore(number, settled)
+        flags = np.unpackbits(columns["settled"], count=rows.stop - rows.start)
+        self._open.column["state"][rows][flags == 1] = _SETTLED
+        self._open.column["tries"][rows][columns["tried"]] = columns["tries"]
+        return settled
+
+    def _queue_all(self, now: float) -> None:
+        """Queues all that is neither settled nor fresh; what was tried before, after the delay of a retry."""
+        stretches = np.flatnonzero(~self._open.closed()[: -(-self._next_fresh >> STRETCH_BITS)]).tolist()
+        for number in stretches:
+            first = number << STRETCH_BITS
+            ids = np.arange(first, min(first + STRETCH_SIZE, self._next_fresh), dtype=np.int64)
+            rows = self._open.open(ids)
+            ids = ids[self._open.column["state"][rows] != _SETTLED]
+            rows = self._open.open(ids)
+            self._open.column["state"][rows] = _QUEUED
+            self._queued += len(rows)
+            tries = self._open.column["tries"][rows]
+            self._queue.put_last(ids[tries == 0], tries[tries == 0] + 1, lost=True)
+            self._queue.put_later(ids[tries > 0], tries[tries > 0] + 1, now)
+
+    def _queue_unsure(self, end: int) -> None:
+        """Queues the ids up to here: they were handed out before a restart, and that was not yet written."""
+        ids = np.arange(self._next_fresh, end, dtype=np.int64)
+        self._next_fresh = end
+        rows = self._open.open(ids)
+        self._open.column["state"][rows] = _QUEUED
+        self._queued += len(ids)
+        self._queue.put_last(ids, np.ones(len(ids), np.uint8), lost=True)

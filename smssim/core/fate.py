@@ -1,0 +1,201 @@
+"""How long an attempt takes, and whether it fails.
+
+Both are pure functions of the run's seed, the message's id, the attempt and the sender's settings: no random generator
+is carried along, and it makes no difference how messages are batched. Knows nothing of lanes, batches or the wire.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.settings import SenderSettings
+
+STRATA: Final = 2**16  # equally likely times; another number changes every fate
+
+Floats = NDArray[np.float64]
+
+
+class Outcome(IntEnum):
+    """How an attempt ended; the numbers are those of the wire."""
+
+    SENT = 1  # final
+    FAILED = 2  # final: no attempt is left
+    RETRY = 3  # failed, attempts left
+
+
+class Fates:
+    """The fates that one sender's attempts meet in one run.
+
+    `seed` is 0 to 2^64 - 1; an attempt that fails is RETRY up to attempt `max_attempts`, and FAILED there.
+    """
+
+    def __init__(self, seed: int, max_attempts: int, settings: SenderSettings) -> None:
+        self._seed = seed
+        self._max_attempts = max_attempts
+        self._times = time_table(settings.distribution, settings.mean_s, settings.std_s or 0.0, settings.max_time_s)
+        self._fail = np.uint64(math.floor(settings.fail * 2**32))
+
+    def draw(self, ids: NDArray[np.uint64], attempt: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Durations in seconds and outcomes of one attempt, counted from 1, of each of these messages; shapes (n,).
+
+        Each message has a random word, the output of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable
+        pseudorandom number generators") at position id of the stream of this seed and attempt. Its low 16 bits choose
+        the time and its high 32 bits whether the attempt fails, so that the two are independent. The chance of failing
+        is `fail` rounded down to a multiple of 2^-32. Outcomes are the same on every machine; times may differ in the
+        last bit of float32 where exp() does.
+        """
+        word = ids * _GAMMA
+        word += _stream(self._seed, attempt)
+        bits = word >> _30
+        word ^= bits
+        word *= _MIX_1
+        np.right_shift(word, _27, bits)
+        word ^= bits
+        word *= _MIX_2
+        np.right_shift(word, _31, bits)
+        word ^= bits
+        np.bitwise_and(word, _LOW, bits)
+        durations_s = self._times.take(bits.view(np.int64))
+        np.right_shift(word, _32, bits)
+        outcomes = (bits < self._fail).view(np.uint8)
+        outcomes *= np.uint8((Outcome.RETRY if attempt < self._max_attempts else Outcome.FAILED) - Outcome.SENT)
+        outcomes += np.uint8(Outcome.SENT)
+        return durations_s, outcomes
+
+
+_GAMMA, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_LOW = np.uint64(STRATA - 1)
+
+
+@lru_cache(256)
+def _stream(seed: int, attempt: int) -> np.uint64:
+    """Where the stream of an attempt starts: SplitMix64 keyed by the seed, and again by the attempt."""
+    return np.uint64(_split_mix(_split_mix(seed) + attempt))
+
+
+def _split_mix(state: int) -> int:
+    """The SplitMix64 output that follows upon this state."""
+    z = (state + int(_GAMMA)) % 2**64
+    z = (z ^ z >> 30) * int(_MIX_1) % 2**64
+    z = (z ^ z >> 27) * int(_MIX_2) % 2**64
+    return z ^ z >> 31
+
+
+@lru_cache(32)
+def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float | None = None) -> NDArray[np.float32]:
+    """Times of equal chance, in seconds, (STRATA,), read-only; senders of equal settings share one.
+
+    Each entry is the conditional mean of one of the STRATA parts of equal chance of the distribution, so that the mean
+    over the table is the mean asked for. What that can't show: the spread inside a part, above all in the last one. No
+    attempt takes longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of the one
+    asked for: by less than 0.1 % where that is at most the mean, more where the tail is heavier (lognormal with a
+    standard deviation of ten means: 13 %), and it never exceeds 256 means.
+
+    gamma, lognormal and uniform have this mean and standard deviation; exponential has its own. normal is cut at zero:
+    `std_s` is that before the cut, and the mean is that after it. fixed, or a standard deviation of 0, is always the
+    mean. `max_time_s` caps each time, which lowers the mean.
+    """
+    spread = std_s / mean_s if mean_s > 0 else 0.0
+    if distribution == "fixed" or spread < _SPREAD_MIN:
+        shape = np.ones(STRATA)
+    elif distribution == "uniform":
+        shape = 1 + math.sqrt(3) * spread * ((2 * np.arange(STRATA) + 1) / STRATA - 1)
+    else:
+        shape = _SHAPES[distribution](min(spread, _SPREAD_MAX))
+    scale = mean_s / float(shape.mean())
+    times: NDArray[np.float32] = (shape * scale).astype(np.float32)
+    if max_time_s is not None:
+        np.minimum(times, np.float32(max_time_s), out=times)
+    times.setflags(write=False)
+    return times
+
+
+# Densities are followed to where they fall below e^-45 of their peak, at _NODES points. Beyond the bounds of the
+# spread (standard deviation over mean) float32 can't tell the times from the mean, and only the last stratum from zero.
+_DEPTH = 45.0
+_NODES = 2**15
+_SPREAD_MIN, _SPREAD_MAX = 1e-7, 1e9
+
+
+def _gamma(spread: float) -> Floats:
+    """Shape k = 1 / spread^2; over z = log(x / mean) the density is proportional to exp(k (z - e^z))."""
+    k = spread**-2
+    # z - expm1(z) <= -y^2 / (2 + 2y) both at z = -y and at z = log(1 + y).
+    reach = _DEPTH / k + math.sqrt((_DEPTH / k) ** 2 + 2 * _DEPTH / k)
+    z = np.linspace(-min(reach, 60.0), math.log1p(reach), _NODES)
+    density = np.exp(k * (z - np.expm1(z)))
+    # Below, where e^z vanishes, the density is exponential: for k < 1 that is where most of the mass may be.
+    below = density[0] / (-k * math.expm1(z[0]))
+    return _stratify(np.exp(z), density, below / (z[1] - z[0]))
+
+
+def _lognormal(spread: float) -> Floats:
+    """Over z = log(x / mean) the density is normal, of variance log(1 + spread^2) and mean -variance / 2."""
+    variance = math.log1p(spread**2)
+    reach = math.sqrt(2 * _DEPTH * variance)
+    # x times the density, which makes the mean, peaks at +variance / 2.
+    z = np.linspace(-variance / 2 - reach, variance / 2 + reach, _NODES)
+    return _stratify(np.exp(z), np.exp(-((z + variance / 2) ** 2) / (2 * variance)))
+
+
+def _normal(spread: float) -> Floats:
+    """A normal cut at zero, its location -cut (in standard deviations) such that the mean after the cut is right."""
+    cut = _solve_cut(1 / spread)
+    reach = math.sqrt(2 * _DEPTH)
+    if cut > 0:  # only the upper tail is left: exp(-cut t - t^2 / 2)
+        t = np.linspace(0, 2 * _DEPTH / (math.sqrt(cut**2 + 2 * _DEPTH) + cut), _NODES)
+        return _stratify(t, np.exp(-t * (cut + t / 2)))
+    t = np.linspace(max(cut, -reach), reach, _NODES)
+    return _stratify(t - cut, np.exp(-(t**2) / 2))
+
+
+_SHAPES = {"gamma": _gamma, "exponential": _gamma, "lognormal": _lognormal, "normal": _normal}
+
+
+def _stratify(x: Floats, density: Floats, below: float = 0.0) -> Floats:
+    """Conditional means of STRATA parts of equal chance, ascending, up to a common factor.
+
+    The nodes `x`, >= 0 and ascending, stand at equal steps of a variable that has this `density`; what lies between
+    zero and x[0] has the mass `below`, in units of density times a step. With F(x) the mass up to x and H(x) the
+    integral of x dF, both by the trapezoidal rule, a part's mean is the difference of H at its ends, over that of F.
+    """
+    mass = np.concatenate(([0.0, below], (density[1:] + density[:-1]) / 2))
+    mass /= mass.sum()
+    x = np.concatenate(([0.0], x))
+    f = np.cumsum(mass)
+    f[-1] = 1.0
+    h = np.concatenate(([0.0], np.cumsum(mass[1:] * (x[1:] + x[:-1]) / 2)))
+    edges = np.arange(STRATA + 1) / STRATA
+    node = np.searchsorted(f, edges, side="right") - 1
+    at_edges: Floats = h[node] + (edges - f[node]) * (x[node] + np.interp(edges, f, x)) / 2
+    return (at_edges[1:] - at_edges[:-1]) * STRATA
+
+
+def _solve_cut(mean: float) -> float:
+    """Where to cut a standard normal so that the rest exceeds the cut by `mean` on average; bisection."""
+    low, high = -mean, 1 / mean  # the excess lies above -cut, and below 1 / cut
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _excess(middle) > mean else (low, middle)
+    return (low + high) / 2
+
+
+def _excess(cut: float) -> float:
+    """Mean excess of a standard normal over `cut`, where it exceeds it: density / tail - cut.
+
+    Above 3 by Laplace's continued fraction 1/(c + 2/(c + 3/(c + ...))), since the difference would cancel out.
+    """
+    if cut < 3:
+        tail = math.erfc(cut / math.sqrt(2)) / 2
+        return math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / tail - cut
+    rest = cut
+    for n in range(80, 1, -1):
+        rest = cut + n / rest
+    return 1 / rest

@@ -1,0 +1,236 @@
+"""Many simultaneous sends as flat arrays: one element per lane, no timer and no object per message.
+
+Simulated time has no tick error: a lane that finished at t takes its next message at t, however late that is
+noticed, and one that had nothing to send starts when a message arrives. So throughput is concurrency / mean, and the
+pace of `advance` decides only how soon the outcomes are seen.
+
+Knows lanes, messages waiting for one, and the clock that it is given. Must not know nodes or the wire.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.stretches import Ids
+
+LATE_MAX_S: Final = 1.0
+
+LaneNumbers = NDArray[np.int64]
+Times = NDArray[np.float64]
+Columns = TypeVar("Columns", "Work", "Finished")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Messages to send, with the fate that awaits each: columns of shape (n,)."""
+
+    ids: Ids
+    attempts: NDArray[np.uint8]
+    outcomes: NDArray[np.uint8]
+    durations_s: NDArray[np.float32]
+    queued_at: Times  # on the local clock
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Attempts that are over: columns of shape (n,)."""
+
+    ids: Ids
+    attempts: NDArray[np.uint8]
+    outcomes: NDArray[np.uint8]
+    durations_s: NDArray[np.float32]
+    latencies_s: NDArray[np.float32]  # from queued to the end of the attempt
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def pick(columns: Columns, which: slice | NDArray[np.bool_]) -> Columns:
+    """Some elements of every column: views for a slice, copies for a mask."""
+    return type(columns)(*(getattr(columns, f.name)[which] for f in fields(columns)))
+
+
+def join(parts: list[Columns]) -> Columns:
+    """Columns one after another; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    kind = type(parts[0])
+    return kind(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(kind)))
+
+
+class Lanes:
+    """`concurrency` lanes and the queue before them.
+
+    A process that was stopped or starved for long must not claim to have sent all the while: no message starts more
+    than `LATE_MAX_S` before the `advance` that starts it.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.busy = 0
+        self.held = 0  # messages that no lane has started
+        self.used = 0  # lanes from here on never had a message, so a scan need not visit them
+        self._held: deque[Work] = deque()
+        self._arrived_at = -math.inf  # the last of those
+        self._seen = 0  # how many of them were held at the last `advance` and still are
+        self._idle: list[LaneNumbers] = []  # idle lanes below `used`
+        self._done_at = np.full(concurrency, math.inf)
+        self._ids = np.empty(concurrency, np.int64)
+        self._attempts = np.empty(concurrency, np.uint8)
+        self._outcomes = np.empty(concurrency, np.uint8)
+        self._durations_s = np.empty(concurrency, np.float32)
+        self._queued_at = np.empty(concurrency, np.float64)
+
+    @property
+    def idle(self) -> int:
+        """Lanes that have nothing to send."""
+        return self.concurrency - self.busy
+
+    def put(self, work: Work, now: float) -> None:
+        """Queues messages that arrive now and starts those for which a lane is idle.
+
+        A lane that is free but was not looked at takes one with the next `advance`, from when it was free.
+        """
+        if len(work):
+            self._held.append(work)
+            self.held += len(work)
+            self._arrived_at = now
+        while self.held and self.idle:
+            lanes = self._idle_lanes(self.held)
+            started = self._take(len(lanes))
+            self.busy += len(lanes)
+            self._occupy(lanes, started, now + started.durations_s.astype(np.float64))
+
+    def advance(self, now: float) -> list[Finished]:
+        """Moves the lanes on to `now`; what was finished meanwhile. A lane may finish several messages."""
+        lanes = np.flatnonzero(self._done_at[: self.used] <= now)
+        if not len(lanes):
+            self._seen = self.held
+            return []
+        free_at = self._done_at[lanes]
+        finished = [self._finish(lanes, free_at)]
+        while len(lanes):
+            if self.held < len(lanes):
+                first, rest = _earliest(free_at, self.held)  # the first to be free take what there is
+                self._retire(lanes[rest])
+                lanes, free_at = lanes[first], free_at[first]
+            if len(lanes):
+                lanes, free_at = self._send(lanes, np.maximum(free_at, now - LATE_MAX_S), now, finished)
+        self._seen = self.held
+        return finished
+
+    def next_done_at(self) -> float:
+        """When the next lane finishes; infinity if none is busy."""
+        return float(self._done_at[: self.used].min()) if self.busy else math.inf
+
+    def drop_held(self) -> Ids:
+        """Gives up the messages that no lane has started; their ids."""
+        ids = [work.ids for work in self._held]
+        self._held.clear()
+        self.held = self._seen = 0
+        return np.concatenate(ids) if ids else np.empty(0, np.int64)
+
+    def drop_busy(self, done_after: float = -math.inf) -> Ids:
+        """Gives up the messages that lanes would finish later than `done_after`; their ids."""
+        done_at = self._done_at[: self.used]
+        lanes = np.flatnonzero((done_at > done_after) & (done_at < math.inf))
+        ids = self._ids[lanes]
+        self._retire(lanes)
+        return ids
+
+    def _send(
+        self, lanes: LaneNumbers, free_at: Times, now: float, finished: list[Finished]
+    ) -> tuple[LaneNumbers, Times]:
+        """Gives these free lanes their next messages, several in a row each where time has passed for several.
+
+        Adds what they finish by `now` to `finished`; the lanes that are free again by then, and since when.
+        Assumes at least one held message for each lane.
+        """
+        rounds = self._rounds(len(lanes), now - float(free_at.min()))
+        if self._seen < rounds * len(lanes):  # no message starts before it has arrived
+            free_at = np.maximum(free_at, self._arrived_at)
+        work = self._take(rounds * len(lanes))
+        done_at = free_at + np.cumsum(work.durations_s.reshape(rounds, -1), axis=0, dtype=np.float64)
+        done = done_at <= now
+        if done.any():
+            some, at = pick(work, done.ravel()), done_at[done]
+            latencies = (at - some.queued_at).astype(np.float32)
+            finished.append(Finished(some.ids, some.attempts, some.outcomes, some.durations_s, latencies))
+        started = np.ones_like(done)
+        started[1:] = done[:-1]
+        if not started.all():
+            self._held.appendleft(pick(work, ~started.ravel()))
+            self.held += len(self._held[0])
+        busy = started & ~done  # at most one in each lane
+        self._occupy(np.broadcast_to(lanes, busy.shape)[busy], pick(work, busy.ravel()), done_at[busy])
+        return lanes[done[-1]], done_at[-1][done[-1]]
+
+    def _rounds(self, lanes: int, time_s: float) -> int:
+        """How many messages in a row each of so many lanes has about time for, given what is held."""
+        expected = float(self._held[0].durations_s[:1000].mean())
+        most = self.held // lanes
+        return most if expected * most <= time_s else max(1, int(time_s / expected))
+
+    def _take(self, count: int) -> Work:
+        """The next messages. Assumes that enough are held."""
+        parts, missing = [], count
+        while missing:
+            work = self._held.popleft()
+            if len(work) > missing:
+                self._held.appendleft(pick(work, slice(missing, None)))
+                work = pick(work, slice(missing))
+            parts.append(work)
+            missing -= len(work)
+        self.held -= count
+        self._seen = max(0, self._seen - count)
+        return join(parts)
+
+    def _idle_lanes(self, wanted: int) -> LaneNumbers:
+        """Takes up to `wanted` idle lanes, at least one. Assumes that one is idle."""
+        if not self._idle:
+            first, self.used = self.used, min(self.used + wanted, self.concurrency)
+            return np.arange(first, self.used)
+        lanes = self._idle.pop()
+        if len(lanes) > wanted:
+            self._idle.append(lanes[wanted:])
+        return lanes[:wanted]
+
+    def _occupy(self, lanes: LaneNumbers, work: Work, done_at: Times) -> None:
+        """Puts a message into each of these lanes, to be done at these times."""
+        self._ids[lanes] = work.ids
+        self._attempts[lanes] = work.attempts
+        self._outcomes[lanes] = work.outcomes
+        self._durations_s[lanes] = work.durations_s
+        self._queued_at[lanes] = work.queued_at
+        self._done_at[lanes] = done_at
+
+    def _finish(self, lanes: LaneNumbers, done_at: Times) -> Finished:
+        return Finished(
+            self._ids[lanes],
+            self._attempts[lanes],
+            self._outcomes[lanes],
+            self._durations_s[lanes],
+            (done_at - self._queued_at[lanes]).astype(np.float32),
+        )
+
+    def _retire(self, lanes: LaneNumbers) -> None:
+        """Makes lanes idle."""
+        if len(lanes):
+            self._done_at[lanes] = math.inf
+            self._idle.append(lanes)
+            self.busy -= len(lanes)
+
+
+def _earliest(at: Times, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the `count` smallest times are, and where the rest is. Assumes that there is a rest."""
+    order = np.argpartition(at, count) if count else np.arange(len(at))
+    return order[:count], order[count:]

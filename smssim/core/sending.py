@@ -1,0 +1,368 @@
+"""The sender's protocol: ask for messages, send them, report what became of them, and only then settle.
+
+It survives the loss and the return of either peer: without the producer it finishes what its lanes have and drops the
+rest, without the monitor it keeps its report and takes no more messages than its window holds. Knows one run from one
+sender's side, and the clock that it is given. Must not know streams, channels or who else is in the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.fate import Fates
+from smssim.core.holder import MEAN_MIN_S
+from smssim.core.lanes import Finished, Lanes, Work, join, pick
+from smssim.core.ledger import Outcomes
+from smssim.core.queue import Attempts
+from smssim.core.stretches import Ids
+
+HEARTBEAT_S: Final = 1.0  # a request and a report are due this often, even if empty
+AHEAD_S: Final = 1.0  # how much of its own work a sender asks for ahead ...
+AHEAD_MAX: Final = 300_000  # ... in messages at most: some 23 MiB
+REPORT_ROWS_FULL: Final = 32_768  # so many outcomes are reported without waiting for more ...
+REPORT_ROWS_MAX: Final = 98_304  # ... and so many at most, where answers take long, as those of a disk do: 1.7 MiB
+TICK_MIN_S: Final = 0.002  # lanes are looked at no oftener
+TICK_MAX_S: Final = 0.25  # and no more seldom while messages are held
+LOOK_S_PER_LANE: Final = 15e-9  # and no oftener than this: a look costs some 1.5 ns a lane
+STARVED_S: Final = 0.005  # idle lanes are told no sooner after another request
+MANY_LANES: Final = 4096  # so many busy lanes are taken to finish something at any moment
+DRAIN_MAX_S: Final = 10.0  # a drained sender hands back what it could not finish in this time
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A batch as it arrives: columns of shape (n,), all at one attempt."""
+
+    ids: Ids
+    attempt: int
+    queued_s: NDArray[np.float32]  # since each was queued
+    elapsed_s: float  # since the run started
+
+
+@dataclass(frozen=True, slots=True)
+class Settlements:
+    """Outcomes on record at the monitor: columns of shape (n,)."""
+
+    ids: Ids
+    outcomes: Outcomes
+    attempts: Attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a sender tells the producer; a heartbeat if nothing."""
+
+    credit: int = 0
+    idle_lanes: int | None = None
+    received: int = 0
+    settlements: Settlements | None = None
+    handed_back: Ids | None = None
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The producer's last word on a run, and its book."""
+
+    complete: bool
+    sent: int
+    failed: int
+    redelivered: int = 0  # messages handed out again because a lease was lost
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a sender tells the monitor."""
+
+    sequence: int
+    finished: Finished
+    in_flight: int
+    held: int
+    elapsed_s: float | None = None
+    goodbye: bool = False
+    end: RunEnd | None = None  # with goodbye, if the run is over
+    cut_off: bool = False  # from the producer
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the monitor answers to a report."""
+
+    accepted: int
+    duplicates: int
+    overruled_ids: Ids
+    overruled_outcomes: Outcomes
+    wait_s: float
+
+
+class Sending:
+    """One sender in one run."""
+
+    def __init__(
+        self, fates: Fates, mean_s: float, concurrency: int, now: float, report_rows_max: int = REPORT_ROWS_MAX
+    ) -> None:
+        self.lanes = Lanes(concurrency)
+        self.connected = False  # to the producer
+        self.ended = False  # for this sender, whatever the reason
+        self.over: RunEnd | None = None  # what the producer said at the end
+        self.draining = False
+        self.done = False  # the monitor has answered the goodbye
+        self.introduced = False  # the monitor has answered a report
+        self._fates = fates
+        self._report_rows_max = report_rows_max
+        self._speed = concurrency / max(mean_s, MEAN_MIN_S)
+        self._ahead = min(AHEAD_MAX, max(1, math.ceil(self._speed * AHEAD_S)))
+        self._window = concurrency + 4 * max(self._ahead, 16)  # messages taken and not known to be settled
+        self._started_at: float | None = None  # of the run, on the local clock
+        self._look_at = now  # not before then at the lanes
+        # To the monitor.
+        self._finished: deque[Finished] = deque()
+        self._unreported = 0  # attempts in `_finished`
+        self._report: Report | None = None  # under way
+        self._sequence = 0
+        self._reported_at = -math.inf
+        self._wait_s = 0.0
+        # To the producer, on the present stream.
+        self._to_settle: deque[Settlements] = deque()
+        self._unconfirmed: deque[tuple[int, Settlements | None]] = deque()  # with the rows written up to there
+        self._unsettled = 0  # messages in the report under way, in `_to_settle` and in `_unconfirmed`
+        self._to_hand_back: list[Ids] = []
+        self._rows_written = 0
+        self._requested_at = now
+        self._open_credit = 0
+        self._received = 0
+        self._said = (-1, -1)  # idle lanes and messages received, as last told
+        self._said_leaving = False
+
+    # -- the lanes
+
+    def advance(self, now: float) -> list[Finished]:
+        """Moves the lanes on; what was finished meanwhile. Very many lanes are not looked at each time."""
+        if now < self._look_at:
+            return []
+        self._look_at = now + LOOK_S_PER_LANE * self.lanes.used
+        finished = self.lanes.advance(now)
+        for some in finished:
+            self._finished.append(some)
+            self._unreported += len(some)
+        return finished
+
+    def wake_at(self, now: float) -> float:
+        """When something is due that no peer brings about."""
+        next_done = now if self.lanes.busy > MANY_LANES else self.lanes.next_done_at()
+        due = self._reported_at + HEARTBEAT_S if self._report is None else math.inf
+        if self._report is None and (self._unreported or self.lanes.busy):
+            reportable = now if self._unreported else next_done
+            due = min(due, max(self._reported_at + self._wait_s, reportable))
+        if self.connected:
+            request = self._requested_at + (STARVED_S if self._starved() else HEARTBEAT_S)
+            if self._to_settle:
+                request = min(request, self._settle_at())
+            # One that is overdue waits for a slow stream: many senders in one process would slow it more by looking.
+            due = min(due, request if request > now else now + TICK_MAX_S)
+            lasts_s = self.lanes.held / self._speed
+            due = min(due, now + min(TICK_MAX_S, lasts_s / 2) if self.lanes.held else next_done)
+        return max(due, now + TICK_MIN_S, self._look_at)
+
+    # -- the producer
+
+    def stream_up(self, now: float) -> None:
+        """A stream to the producer is open, and it has named the run."""
+        self.connected = True
+        self._requested_at = now
+
+    def stream_lost(self) -> None:
+        """The stream has ended: the producer has taken back all that it has not seen settled."""
+        self.connected = False
+        self.lanes.drop_held()
+        self._to_hand_back.clear()
+        for _, settlements in reversed(self._unconfirmed):
+            if settlements is not None:
+                self._to_settle.appendleft(settlements)
+        self._unconfirmed.clear()
+        self._rows_written = self._open_credit = self._received = 0
+        self._said = (-1, -1)
+        self._said_leaving = False
+
+    def receive(self, delivery: Delivery, now: float) -> None:
+        """A batch has arrived. Assumes `advance(now)` before, whether or not that looked at the lanes."""
+        count = len(delivery.ids)
+        self._received += count
+        self._open_credit -= count
+        if self._started_at is None:
+            self._started_at = now - delivery.elapsed_s
+        if self.ended:
+            return
+        if self.draining:
+            self._to_hand_back.append(delivery.ids)
+            return
+        durations, outcomes = self._fates.draw(delivery.ids.view(np.uint64), delivery.attempt)
+        attempts = np.full(count, delivery.attempt, np.uint8)
+        self.lanes.put(
+            Work(delivery.ids, attempts, outcomes, durations, now - delivery.queued_s.astype(np.float64)), now
+        )
+
+    def confirm(self, settled: int) -> None:
+        """The producer has taken in so many settlements and handed back messages of this stream."""
+        while self._unconfirmed and self._unconfirmed[0][0] <= settled:
+            _, settlements = self._unconfirmed.popleft()
+            if settlements is not None:
+                self._unsettled -= len(settlements.ids)
+
+    def end(self, end: RunEnd | None) -> None:
+        """The run is over, or its producer gone for good. What lanes still have is given up."""
+        self.ended = True
+        self.over = end
+        self.lanes.drop_held()
+        self.lanes.drop_busy()
+
+    def drain(self, now: float) -> None:
+        """Takes no more messages, hands back what it can't finish soon, finishes the rest. Assumes `advance(now)`."""
+        self.draining = True
+        dropped = [self.lanes.drop_held(), self.lanes.drop_busy(done_after=now + DRAIN_MAX_S)]
+        if self.connected:
+            self._to_hand_back += dropped
+
+    def request(self, now: float) -> Request | None:
+        """What to tell the producer now, if anything."""
+        if not self.connected or self.ended:
+            return None
+        credit = self._wanted()
+        hungry = credit >= max(1, self._ahead // 2)
+        starved = self._starved() and now >= self._requested_at + STARVED_S
+        settling = bool(self._to_settle) and now >= self._settle_at()
+        handed_back = np.concatenate(self._to_hand_back) if self._to_hand_back else np.empty(0, np.int64)
+        leaving = self.draining and not self._said_leaving
+        heartbeat = now >= self._requested_at + HEARTBEAT_S
+        if not (hungry or starved or settling or len(handed_back) or leaving or heartbeat):
+            return None
+        settlements = self._to_settle.popleft() if self._to_settle else None
+        self._to_hand_back.clear()
+        if settlements or len(handed_back):
+            self._rows_written += (len(settlements.ids) if settlements else 0) + len(handed_back)
+            self._unconfirmed.append((self._rows_written, settlements))
+        self._open_credit += credit
+        self._said_leaving |= leaving
+        self._requested_at = now
+        told = (self.lanes.idle, self._received)
+        idle = None if told == self._said else self.lanes.idle
+        self._said = told
+        return Request(credit, idle, self._received, settlements, handed_back if len(handed_back) else None, leaving)
+
+    def _settle_at(self) -> float:
+        """When settlements are due that go with a request for messages, if one comes before.
+
+        Where many senders have the monitor ask for few reports, two requests for each would be too many as well.
+        """
+        hurry = len(self._to_settle) > 1 or not self.lanes.held
+        return -math.inf if hurry else self._requested_at + self._wait_s / 2
+
+    def _wanted(self) -> int:
+        """How many more messages to ask for."""
+        if self.draining or not self.introduced:
+            return 0
+        taken = self.lanes.busy + self.lanes.held + self._unreported + self._unsettled
+        wanted = self.lanes.idle + self._ahead - self.lanes.held - self._open_credit
+        return max(0, min(wanted, self._window - taken - self._open_credit))
+
+    def _starved(self) -> bool:
+        """Whether lanes are idle and the producer does not know."""
+        news = self.lanes.idle > 0 and (self.lanes.idle, self._received) != self._said
+        return news and self._open_credit + self._wanted() > 0
+
+    # -- the monitor
+
+    def report(self, now: float) -> Report | None:
+        """What to tell the monitor now, if anything; it is under way until it is acknowledged."""
+        if self._report is not None or self.done:
+            return None
+        goodbye = self._may_leave()
+        full = self._unreported >= min(REPORT_ROWS_FULL, self._report_rows_max)
+        paced = self._unreported > 0 and now >= self._reported_at + self._wait_s
+        if not (goodbye or full or paced or now >= self._reported_at + HEARTBEAT_S):
+            return None
+        finished = self._next_finished()
+        self._unsettled += len(finished)
+        self._sequence += 1
+        self._reported_at = now
+        self._report = Report(
+            sequence=self._sequence,
+            finished=finished,
+            in_flight=self.lanes.busy + self._unreported,
+            held=self.lanes.held,
+            elapsed_s=None if self._started_at is None else now - self._started_at,
+            cut_off=not (self.connected or self.ended),
+            goodbye=goodbye,
+            end=self.over if goodbye else None,
+        )
+        return self._report
+
+    def acknowledge(self, answer: Answer) -> None:
+        """The monitor has the report under way on record: its outcomes may be settled, as they are on record."""
+        report = self._report
+        assert report is not None
+        self._report = None
+        self._wait_s = min(answer.wait_s, HEARTBEAT_S)
+        self.introduced = True
+        self.done = report.goodbye
+        finished = report.finished
+        if not len(finished):
+            return
+        outcomes = finished.outcomes
+        if len(answer.overruled_ids):
+            order = np.argsort(answer.overruled_ids)
+            ids = answer.overruled_ids[order]
+            at = np.minimum(np.searchsorted(ids, finished.ids), len(ids) - 1)
+            overruled = ids[at] == finished.ids
+            outcomes = np.where(overruled, answer.overruled_outcomes[order][at], outcomes)
+        self._to_settle.append(Settlements(finished.ids, outcomes, finished.attempts))
+
+    @property
+    def reports(self) -> int:
+        """Reports sent so far, repeats not counted."""
+        return self._sequence
+
+    @property
+    def is_needless(self) -> bool:
+        """Whether a monitor that it never met need not hear of it: it has taken no message.
+
+        A run that is over is told by others, but for an empty one: there may be no others.
+        """
+        if self.introduced:
+            return False
+        if self.over is not None:
+            return not self.over.complete or self.over.sent + self.over.failed > 0
+        return self.ended or self.draining
+
+    def _may_leave(self) -> bool:
+        """Whether the next report is the last one."""
+        if self.ended:
+            return self._unreported <= self._report_rows_max
+        if not self.draining:
+            return False
+        return not (self.lanes.busy or self._unreported or self._unsettled or self._to_hand_back or self._unconfirmed)
+
+    def _next_finished(self) -> Finished:
+        """The attempts for the next report, oldest first."""
+        parts, count = [], 0
+        while self._finished and count < self._report_rows_max:
+            some = self._finished.popleft()
+            if count + len(some) > self._report_rows_max:
+                room = self._report_rows_max - count
+                self._finished.appendleft(pick(some, slice(room, None)))
+                some = pick(some, slice(room))
+            parts.append(some)
+            count += len(some)
+        self._unreported -= count
+        return join(parts) if parts else NOTHING
+
+
+NOTHING: Final = Finished(
+    *(np.empty(0, t) for t in (np.int64, np.uint8, np.uint8, np.float32, np.float32))  # type: ignore[arg-type]
+)

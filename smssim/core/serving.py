@@ -1,0 +1,92 @@
+"""The producer's protocol on one stream: what a sender's requests do to the backlog, and what is written to it when.
+
+Knows one stream from the producer's side, and the clock that it is given. Must not know gRPC, the other streams, or
+what a message contains.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from smssim.core.backlog import Backlog
+from smssim.core.holder import Holder
+from smssim.core.queue import Lot
+from smssim.core.sending import Request, RunEnd
+
+FRAME_ROWS_MAX: Final = 16_384  # messages in a response: 1.2 MiB, 2 MiB where all texts are long
+FRAME_SPAN_MAX: Final = 500_000  # ids that it may be spread over: their content takes some milliseconds to write
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the producer tells a sender; only what was taken in, if there is neither lot nor end."""
+
+    settled: int  # settlements and messages handed back that were taken in on this stream
+    lot: Lot | None = None
+    end: RunEnd | None = None  # the last word
+
+
+class Serving:
+    """One sender's stream, from when it has joined the backlog."""
+
+    def __init__(self, backlog: Backlog, holder: Holder, frame_rows_max: int = FRAME_ROWS_MAX) -> None:
+        self.holder = holder
+        self._backlog = backlog
+        self._frame_rows_max = frame_rows_max
+        self._lots: deque[Lot] = deque()  # leased, and to be written
+        self._settled = 0
+        self._settled_said = 0
+        self._end_said = False
+
+    def take_in(self, request: Request, now: float) -> None:
+        """Applies a request; raises PeerError and applies nothing of it."""
+        backlog, holder = self._backlog, self.holder
+        holder.heard_at = now
+        holder.check_ask(request.credit, request.received)
+        if request.settlements is not None:
+            done = request.settlements
+            backlog.settle(done.ids, done.outcomes, done.attempts, now)
+            self._settled += len(done.ids)
+        if request.handed_back is not None:
+            backlog.hand_back(holder, request.handed_back)
+            self._settled += len(request.handed_back)
+        if request.leaving:
+            backlog.leave(holder)
+        holder.ask(request.credit, request.idle_lanes, request.received)
+
+    def give(self, now: float) -> list[Lot]:
+        """Leases to the sender what it may have now; what that is."""
+        lots = self._backlog.grant(self.holder, now)
+        self._lots += lots
+        return lots
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was taken in that the sender was not told of."""
+        return self._settled > self._settled_said
+
+    def response(self, end: RunEnd | None) -> Response | None:
+        """What to write now, if anything; `end` once the run is over. Messages go first, the end is the last."""
+        if self._end_said:
+            return None
+        if self._lots:
+            said = Response(self._settled, lot=self._frame())
+        elif end is not None:
+            self._end_said = True
+            said = Response(self._settled, end=end)
+        elif self.has_news:
+            said = Response(self._settled)
+        else:
+            return None
+        self._settled_said = self._settled
+        return said
+
+    def _frame(self) -> Lot:
+        """Takes what goes into one response: not too many messages, and not from too far apart."""
+        lot = self._lots.popleft()
+        rows = min(self._frame_rows_max, int(lot.ids.searchsorted(lot.ids[0] + FRAME_SPAN_MAX)))
+        if rows < len(lot.ids):
+            self._lots.appendleft(Lot(lot.ids[rows:], lot.attempt))
+        return Lot(lot.ids[:rows], lot.attempt)

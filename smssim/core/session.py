@@ -1,0 +1,109 @@
+"""One sender as the monitor sees it.
+
+Knows what it said of itself and what its reports add up to. Must not know other senders.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum
+from typing import Any, Final
+
+from smssim.core.progress import Sums, rate
+from smssim.core.saving import pack, unpack
+from smssim.core.sending import Answer, Report
+
+LOST_AFTER_S: Final = 5.0  # a sender that is not heard from for so long
+RATE_OVER_S: Final = 2.0  # its present rate is that of the last stretch of about so long
+
+
+class State(IntEnum):
+    """What a sender is doing."""
+
+    SENDING = 1
+    WAITING = 2  # for messages
+    LOST = 3  # not heard from any more
+    LEFT = 4  # it has said goodbye
+
+
+@dataclass(frozen=True, slots=True)
+class SenderFacts:
+    """What a sender says of itself."""
+
+    session_id: str
+    name: str
+    mean_s: float = 0.0
+    failure_rate: float = 0.0
+    concurrency: int = 1
+
+
+@dataclass(slots=True)
+class Session:
+    """A sender in this run."""
+
+    facts: SenderFacts
+    sequence: int = 0  # of its last report
+    answer: Answer | None = None  # to that report
+    joined_at: float = -math.inf
+    heard_at: float = -math.inf
+    in_flight: int = 0
+    held: int = 0
+    cut_off: bool = False  # from the producer
+    left: bool = False
+    sums: Sums = field(default_factory=Sums)  # of its attempts that count
+    _rate_per_s: float | None = None  # in the last full stretch
+    _stretch_at: float = -math.inf  # when the present one began ...
+    _stretch_from: int = 0  # ... and with how many messages done
+
+    def packed(self) -> bytes:
+        """As a piece."""
+        facts = {"facts": asdict(self.facts), "sequence": self.sequence, "in_flight": self.in_flight, "left": self.left}
+        facts |= {"sums": asdict(self.sums)}
+        if self.answer is None:
+            return pack(facts)
+        counts = {name: getattr(self.answer, name) for name in ("accepted", "duplicates", "wait_s")}
+        ids, outcomes = self.answer.overruled_ids, self.answer.overruled_outcomes
+        return pack({**facts, "answer": counts}, overruled_ids=ids, overruled_outcomes=outcomes)
+
+    @classmethod
+    def unpacked(cls, piece: bytes, now: float) -> Session:
+        """From a piece; raises DAMAGE. A sender that has not left is taken to be heard now, and to have joined now."""
+        facts, columns = unpack(piece)
+        told: dict[str, Any] | None = facts.pop("answer", None)
+        answer = None if told is None else Answer(**told | columns)
+        sender, sums = SenderFacts(**facts.pop("facts")), Sums(**facts.pop("sums"))
+        heard_at = -math.inf if facts["left"] else now
+        return cls(sender, **facts, answer=answer, joined_at=heard_at, heard_at=heard_at, sums=sums)
+
+    def state(self, now: float) -> State:
+        """What it is doing."""
+        if self.left:
+            return State.LEFT
+        if now - self.heard_at > LOST_AFTER_S:
+            return State.LOST
+        return State.SENDING if self.in_flight else State.WAITING
+
+    def heard(self, report: Report) -> None:
+        """Takes over what a report says of the sender."""
+        self.in_flight, self.held, self.cut_off = report.in_flight, report.held, report.cut_off
+
+    def add(self, sums: Sums, now: float) -> None:
+        """Takes in what a report adds up to."""
+        self.sums.add(sums)
+        stretch_s = now - self._stretch_at
+        if stretch_s >= RATE_OVER_S:
+            if math.isfinite(stretch_s):
+                self._rate_per_s = rate(self.sums.final - self._stretch_from, stretch_s)
+            self._stretch_at, self._stretch_from = now, self.sums.final
+
+    @property
+    def rate_per_s(self) -> float:
+        """Messages with a final outcome a second, for as long as it was heard."""
+        return rate(self.sums.final, self.heard_at - self.joined_at)
+
+    def recent_rate_per_s(self, now: float) -> float:
+        """The same over the last two seconds or so; 0 once it is gone or silent."""
+        if self.left or now - self.heard_at > RATE_OVER_S:
+            return 0.0
+        return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

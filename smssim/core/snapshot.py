@@ -1,0 +1,55 @@
+"""All that can be shown of a run at one moment.
+
+Holds figures. Must not know how they come about or how they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from smssim.core.fleet import NOBODY, Fleet
+from smssim.core.progress import Figures
+from smssim.core.stall import Stall
+from smssim.errors import ExitCode
+from smssim.threshold import Judged
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of a run, beyond its last figures."""
+
+    exit_code: ExitCode
+    reason: str  # one line for people
+    reached_s: Mapping[str, float | None]  # by percent of all messages: seconds until so many were sent
+    percentiles: Mapping[str, float | None]  # by percent: the latency that so many do not exceed, in seconds
+    redelivered: int | None  # messages handed out again because a lease was lost; None if the producer did not say
+    thresholds: tuple[Judged, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A run at one moment."""
+
+    figures: Figures
+    fleet: Fleet = NOBODY
+    stall: Stall | None = None
+    summary: Summary | None = None  # with the last figures
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures and the summary, for --summary-json."""
+        summary = self.summary
+        if summary is None:
+            return self.figures.as_dict()
+        return {
+            **self.figures.as_dict(),
+            "exit_code": int(summary.exit_code),
+            "reason": summary.reason,
+            "reached_s": dict(summary.reached_s),
+            "percentiles": dict(summary.percentiles),
+            "redelivered": summary.redelivered,
+            "sender_rows": [row.as_dict() for row in self.fleet.rows],
+            "senders_not_in_rows": self.fleet.others.senders,
+            "thresholds": [{"threshold": t.text, "value": t.value, "passed": t.passed} for t in summary.thresholds],
+        }

@@ -1,0 +1,329 @@
+"""One run as the monitor sees it: whose reports it has, what they add up to, and when it is over.
+
+Composes the ledger and the progress with the sessions of the senders. Knows reports and the clock that it is given.
+Must not know how they travel or how figures are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.fleet import ROWS_MAX, fleet
+from smssim.core.lanes import Finished, pick
+from smssim.core.ledger import Ledger
+from smssim.core.progress import Figures, Milestones, Progress, rate
+from smssim.core.saving import Changes, Pieces, pack, put_under, unpack, within
+from smssim.core.sending import Answer, Report, RunEnd
+from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
+from smssim.core.snapshot import Snapshot, Summary
+from smssim.core.stall import stall
+from smssim.errors import ExitCode, PeerError, TooLargeError
+from smssim.threshold import Threshold
+
+SESSIONS_MAX: Final = 100_000  # senders ever in one run
+ANSWER_ROWS_MAX: Final = 4_000_000  # overruled messages in the answers that are kept: 36 MB
+WAIT_MIN_S: Final = 0.02  # between two reports of a sender ...
+WAIT_PER_SENDER_S: Final = 0.001  # ... and more as senders grow: about a thousand reports a second in all
+PERCENTILES: Final = (50, 75, 90, 95, 99, 99.9, 100)  # of the latency, in the summary
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What identifies a run."""
+
+    run_id: str
+    seed: int
+    total: int
+    max_attempts: int
+
+
+# Is told of each report that is taken in: the sender's name, what it finished, which of that counts (bool of shape
+# (n,)), and seconds since the start of the run.
+Witness = Callable[[RunFacts, str, Finished, NDArray[np.bool_], float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended for the monitor."""
+
+    exit_code: ExitCode
+    reason: str  # one line for people
+
+
+class Tally:
+    """Sessions, ledger and progress of one run."""
+
+    def __init__(self, run: RunFacts, now: float) -> None:
+        self.run = run
+        self.ledger = Ledger(run.total)
+        self.progress = Progress()
+        self.milestones = Milestones(run.total)
+        self.sessions: dict[str, Session] = {}
+        self.over: RunEnd | None = None  # what the producer said at the end
+        self.missed: list[str] = []  # names of senders whose first reports this monitor did not see
+        self._joined = 0  # senders that have not left
+        self._answer_rows = 0  # overruled messages in the answers that are kept
+        self._started_at: float | None = None  # of the run, on the local clock
+        self._full_at: float | None = None if run.total else now
+        self._heard_at = now
+        self._moved_at = now  # when an attempt last counted
+        self._restored = False  # from a time that is not on this clock
+        self._changed: dict[str, Session] = {}  # since `changes`
+        self.witness: Witness | None = None
+
+    def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float) -> Answer:
+        """Records a report, once; raises PeerError or TooLargeError and applies nothing of it."""
+        if run != self.run:
+            raise PeerError(f"run {run.run_id} is known here with other settings")
+        self.ledger.check_room(report.finished.ids)
+        session = self.sessions.get(sender.session_id)
+        if session is None:
+            if len(self.sessions) >= SESSIONS_MAX:
+                raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
+            session = Session(sender, sequence=report.sequence - 1, joined_at=now)
+            if report.sequence > 1:
+                self.missed.append(sender.name)
+            self.sessions[sender.session_id] = session
+            self._joined += 1
+        self._heard_at = session.heard_at = now
+        self._changed[sender.session_id] = session
+        if report.sequence <= session.sequence:
+            return self._repeated(session, report)
+        if report.sequence > session.sequence + 1:
+            raise PeerError(f"report {report.sequence} after report {session.sequence} of the same session")
+        session.sequence = report.sequence
+        session.heard(report)
+        if report.goodbye and not session.left:
+            session.left = True
+            self._joined -= 1
+        answer = self._record(session, report, now)
+        self._keep(session, answer)
+        return answer
+
+    def _repeated(self, session: Session, report: Report) -> Answer:
+        """The answer to a report that is already recorded: a sender waits only for that to its last one."""
+        if report.sequence < session.sequence:
+            return Answer(0, 0, np.empty(0, np.int64), np.empty(0, np.uint8), self._wait_s())
+        if session.answer is None:  # not kept
+            overruled = self.ledger.overruled(report.finished.ids, report.finished.outcomes)
+            return Answer(0, 0, *overruled, self._wait_s())
+        return session.answer
+
+    def _keep(self, session: Session, answer: Answer) -> None:
+        """Keeps a session's last answer, in case that it is asked for again; if there is room, for a peer fills it."""
+        self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
+        rows = len(answer.overruled_ids)
+        session.answer = answer if self._answer_rows + rows <= ANSWER_ROWS_MAX else None
+        self._answer_rows += 0 if session.answer is None else rows
+
+    def _record(self, session: Session, report: Report, now: float) -> Answer:
+        if report.elapsed_s is not None and (self._started_at is None or self._restored):
+            started_at = now - report.elapsed_s  # after a restart, senders know how long that took
+            self._started_at = started_at if self._started_at is None else min(started_at, self._started_at)
+        finished = report.finished
+        verdict = self.ledger.record(finished.ids, finished.outcomes)
+        counts = verdict.counts
+        counted = finished if counts.all() else pick(finished, counts)
+        session.add(self.progress.add(counted.outcomes, counted.durations_s, counted.latencies_s), now)
+        if len(counted):
+            self._moved_at = now
+            self.milestones.note(self.ledger.sent, self.elapsed_s(now))
+        if self._full_at is None and self.ledger.final == self.run.total:
+            self._full_at = now
+        if self.witness is not None and len(finished):
+            self.witness(self.run, session.facts.name, finished, counts, self.elapsed_s(now))
+        self.over = report.end or self.over
+        return Answer(
+            accepted=int(np.count_nonzero(counts)),
+            duplicates=verdict.duplicates,
+            overruled_ids=verdict.overruled_ids,
+            overruled_outcomes=verdict.overruled_outcomes,
+            wait_s=self._wait_s(),
+        )
+
+    def _wait_s(self) -> float:
+        return max(WAIT_MIN_S, WAIT_PER_SENDER_S * self._joined)
+
+    def excuse(self, late_s: float, now: float) -> None:
+        """So long nobody took in reports, for the monitor itself was paused: that is no sender's silence."""
+        self._heard_at = min(now, self._heard_at + late_s)
+        for session in self.sessions.values():
+            session.heard_at = min(now, session.heard_at + late_s)
+
+    def idle(self, now: float) -> bool:
+        """Whether nothing was counted so far and no sender is heard from: it may never have been a run."""
+        return not (self.counted or self.over is not None or self.present(now))
+
+    @property
+    def counted(self) -> bool:
+        """Whether any outcome was."""
+        return self.ledger.final + self.ledger.retried > 0
+
+    # -- what people read
+
+    def present(self, now: float) -> list[Session]:
+        """The senders that are heard from."""
+        return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= LOST_AFTER_S]
+
+    def elapsed_s(self, now: float) -> float:
+        """Seconds from the start of the run to now, or to its completion."""
+        if self._started_at is None:
+            return 0.0
+        return max(0.0, (now if self._full_at is None else self._full_at) - self._started_at)
+
+    def figures(self, now: float, before: Figures | None = None, final: bool = False) -> Figures:
+        """The run at this moment; the recent rate is since the figures `before`."""
+        ledger, progress, present = self.ledger, self.progress, self.present(now)
+        elapsed_s = self.elapsed_s(now)
+        missing = self.run.total - ledger.final
+        in_flight = min(missing, sum(s.in_flight for s in present))
+        recent = rate(ledger.final, elapsed_s)
+        if before is not None:
+            recent = rate(ledger.final - before.done, elapsed_s - before.elapsed_s)
+        return Figures(
+            run_id=self.run.run_id,
+            total=self.run.total,
+            elapsed_s=elapsed_s,
+            sent=ledger.sent,
+            failed=ledger.failed,
+            retried=ledger.retried,
+            attempts=ledger.final + ledger.retried,
+            duplicates=ledger.duplicates,
+            in_flight=in_flight,
+            waiting=missing - in_flight,
+            avg_time_s=progress.avg_time_s,
+            avg_sent_time_s=progress.avg_sent_time_s,
+            rate_per_s=rate(ledger.final, elapsed_s),
+            recent_rate_per_s=recent,
+            latency_p50_s=progress.latencies.percentile(50),
+            latency_p95_s=progress.latencies.percentile(95),
+            latency_p99_s=progress.latencies.percentile(99),
+            senders=len(present),
+            senders_seen=len(self.sessions),
+            complete=not missing,
+            final=final,
+        )
+
+    def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
+        """These figures of this moment, the senders, at most so many in rows, and why nothing moves."""
+        missing = self.run.total - figures.done
+        why = stall(self.sessions.values(), missing, now - self._moved_at, now)
+        return Snapshot(figures, fleet(self.sessions.values(), now, rows_max), why)
+
+    # -- the end
+
+    def summary(self, figures: Figures, ending: Ending, thresholds: Sequence[Threshold]) -> Summary:
+        """What came of the run, whose last figures these are. A threshold that was missed spoils its exit code."""
+        reached, latencies = self.milestones.reached_s, self.progress.latencies
+        redelivered = None if self.over is None else self.over.redelivered
+        numbers = {**figures.as_dict(), "redelivered": redelivered, **{f"t{p}": s for p, s in reached.items()}}
+        judged = tuple(threshold.judge(numbers) for threshold in thresholds)
+        missed = ending.exit_code == ExitCode.OK and not all(one.passed for one in judged)
+        return Summary(
+            exit_code=ExitCode.THRESHOLD if missed else ending.exit_code,
+            reason=ending.reason,
+            reached_s={str(percent): reached.get(percent) for percent in Milestones.PERCENTS},
+            percentiles={f"{percent:g}": latencies.percentile(percent) for percent in PERCENTILES},
+            redelivered=redelivered,
+            thresholds=judged,
+        )
+
+    def ending(self, now: float, give_up_s: float) -> Ending | None:
+        """How the run ended, or None while it goes on.
+
+        It goes on while a sender is heard from that has not said goodbye. After that the producer's last word ends
+        it; if no sender brought that, it ends when none was heard for `give_up_s`.
+        """
+        if self.present(now):
+            return None
+        if self.over is not None:
+            return self._compared(self.over) if self.over.complete else self._short("the producer ended the run early")
+        silent_s = now - self._heard_at
+        if silent_s < give_up_s:
+            return None
+        if self.ledger.final == self.run.total:
+            return Ending(ExitCode.INCOMPLETE, "every message is counted, but no sender brought the producer's book")
+        return self._short(f"no sender was heard for {silent_s:.0f} s")
+
+    def interrupted(self) -> Ending:
+        """How the run ends if this monitor is stopped now."""
+        if self.over is not None and self.over.complete:
+            return self._compared(self.over)
+        return self._short("the monitor was stopped")
+
+    def _short(self, reason: str) -> Ending:
+        missing = self.run.total - self.ledger.final
+        return Ending(
+            ExitCode.INCOMPLETE, f"{reason}: {missing:,} of {self.run.total:,} messages have no final outcome"
+        )
+
+    def _compared(self, book: RunEnd) -> Ending:
+        """The producer's book against the ledger."""
+        ledger = self.ledger
+        if (book.sent, book.failed) == (ledger.sent, ledger.failed) and ledger.final == self.run.total:
+            return Ending(ExitCode.OK, "the producer's book and the monitor's ledger agree")
+        difference = f"sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
+        if self.missed:
+            return Ending(
+                ExitCode.INCOMPLETE,
+                f"the monitor missed the first reports of {', '.join(self.missed[:3])}: against the producer's book it "
+                f"has {difference}",
+            )
+        lacking = ledger.sent <= book.sent and ledger.failed <= book.failed
+        if lacking and ledger.final < self.run.total == book.sent + book.failed:
+            return Ending(
+                ExitCode.INCOMPLETE,
+                f"reports are missing here, as after a restart without a journal: of {self.run.total:,} messages, all "
+                f"settled with the producer, {self.run.total - ledger.final:,} have no final outcome ({difference})",
+            )
+        return Ending(ExitCode.DISAGREE, f"the count does not add up: against the producer's book: {difference}")
+
+    # -- saved and restored
+
+    def changes(self, now: float) -> Changes:
+        """What is to be written since the last call."""
+        figures = {
+            "elapsed_s": None if self._started_at is None else self.elapsed_s(now),
+            "full": self._full_at is not None,
+            "over": self.over and asdict(self.over),
+            "missed": self.missed,
+            "reached_s": list(self.milestones.reached_s.values()),
+        }
+        changes: Changes = {"run": pack(asdict(self.run)), "figures": pack(figures)}
+        changes |= {f"session/{session_id}": session.packed() for session_id, session in self._changed.items()}
+        self._changed.clear()
+        return {
+            **changes,
+            **put_under("ledger", self.ledger.changes()),
+            **put_under("progress", self.progress.changes()),
+        }
+
+    @classmethod
+    def restored(cls, pieces: Pieces, now: float) -> Tally:
+        """The tally that was written; raises DAMAGE. It counts on senders that have not left to come back.
+
+        If the producer had ended the run early, it may have come back since: that is forgotten.
+        """
+        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now)
+        tally.ledger.restore(within("ledger", pieces))
+        tally.progress.restore(within("progress", pieces))
+        figures, _ = unpack(pieces["figures"])
+        tally.missed = figures["missed"]
+        tally.milestones.restore(figures["reached_s"])
+        if figures["over"] is not None and figures["over"]["complete"]:
+            tally.over = RunEnd(**figures["over"])
+        if figures["elapsed_s"] is not None:
+            tally._started_at = now - figures["elapsed_s"]
+        tally._full_at = now if figures["full"] else None
+        tally._restored = not figures["full"]
+        for session_id, piece in within("session", pieces).items():
+            tally.sessions[session_id] = Session.unpacked(piece, now)
+        tally._joined = sum(not session.left for session in tally.sessions.values())
+        answers = [session.answer for session in tally.sessions.values() if session.answer is not None]
+        tally._answer_rows = sum(len(answer.overruled_ids) for answer in answers)
+        return tally

@@ -1,0 +1,80 @@
+"""Everything that can go wrong, by whose fault it is, and the exit codes of every command.
+
+Knows no other module. `net.rpc` maps these errors to gRPC status codes, `cli` to exit codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a node or a run ended."""
+
+    OK = 0  # the run is complete and adds up, or a sender drained or finished
+    INTERNAL = 1  # a bug
+    USAGE = 2  # a wrong flag, address, version or token
+    INCOMPLETE = 3  # ended before the run was complete
+    DISAGREE = 4  # the count does not add up
+    THRESHOLD = 5  # complete, but a threshold was missed
+    INTERRUPTED = 130  # interrupted twice
+
+
+def worst(codes: Iterable[int]) -> ExitCode:
+    """The one that says most of several parts of a run; OK if there is none."""
+    bad = set(codes)
+    for code in (ExitCode.INTERNAL, ExitCode.DISAGREE, ExitCode.USAGE, ExitCode.INCOMPLETE, ExitCode.THRESHOLD):
+        if code in bad:
+            return code
+    return ExitCode.OK
+
+
+class SmssimError(Exception):
+    """Any error that the user or a peer should read as one plain line."""
+
+    exit_code = ExitCode.INTERNAL
+
+
+class UsageError(SmssimError):
+    """The operator's fault: a flag, a variable, an address or a file that can't be used."""
+
+    exit_code = ExitCode.USAGE
+
+
+class JournalError(UsageError):
+    """The operator's fault: a journal that can't be used. It was left as it was."""
+
+
+class NotSavedError(SmssimError):
+    """The disk's fault: what came last could not be written to the journal, and was not acknowledged."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+class PeerError(SmssimError):
+    """The peer's fault: a request that breaks the protocol. Nothing of it was applied."""
+
+
+class TooLargeError(PeerError):
+    """The peer's fault: a request beyond a bound."""
+
+
+class LaterError(PeerError):
+    """Nothing that the peer did wrong, or not for long: asking again later may help."""
+
+
+class VersionError(PeerError):
+    """The peer's fault: it speaks another version of the protocol."""
+
+
+class RefusedError(SmssimError):
+    """A peer has refused this node, and asking again would not help."""
+
+    exit_code = ExitCode.USAGE
+
+
+class GoneError(SmssimError):
+    """A peer that was met before is gone for longer than this node waits."""
+
+    exit_code = ExitCode.INCOMPLETE
