@@ -1,0 +1,272 @@
+"""Servers, channels, and what gRPC's errors mean for a node.
+
+Knows grpc.aio. Must not know what is said over it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from smssim.errors import (
+    GoneError,
+    LaterError,
+    NotSavedError,
+    PeerError,
+    RefusedError,
+    SmssimError,
+    TooLargeError,
+    UsageError,
+    VersionError,
+)
+from smssim.net.access import HEADER, Access
+from smssim.settings import plain, split_address
+
+BACKOFF_MIN_S: Final = 0.1
+BACKOFF_MAX_S: Final = 2.0
+ASKS_MAX: Final = 5  # times in a row that a peer is asked why it has ended a call
+SAY_AGAIN_S: Final = 10.0  # how often a node repeats what it waits for
+STREAMS_OF_ONE_MAX: Final = 12_000  # calls on one connection; a client with more waits
+STREAMS_MAX: Final = 20_000  # in all, of one kind
+KEEPALIVE_MS: Final = 10_000  # a peer whose machine is gone is noticed in about twice that
+
+_SERVER_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # or two servers would bind one port without an error
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_concurrent_streams", STREAMS_OF_ONE_MAX),
+)
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+_STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # the most particular error first
+    (VersionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (LaterError, grpc.StatusCode.UNAVAILABLE),
+    (PeerError, grpc.StatusCode.INVALID_ARGUMENT),
+)
+# Asking again would bring the same answer.
+_REFUSALS: Final = frozenset(
+    {
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
+)
+
+Request = TypeVar("Request")
+
+
+class _Codec(aio.ServerInterceptor):
+    """Hands on bytes that are no message of the method as None, to be refused by `readable`.
+
+    Left to itself, grpc logs a stack trace for them. Health checks and reflection get an empty message instead.
+    A response may be bytes, already encoded.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:  # no such method
+            return None
+        ours = handler_call_details.method.startswith("/smssim.")
+
+        def read(data: bytes) -> Any:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return None if ours else handler.request_deserializer(b"")
+
+        def write(response: Any) -> bytes:
+            encoded: bytes = response if isinstance(response, bytes) else handler.response_serializer(response)
+            return encoded
+
+        return handler._replace(request_deserializer=read, response_serializer=write)
+
+
+class _Doorkeeper(aio.ServerInterceptor):
+    """Turns away who does not show the token, but for health checks. Once a call: a stream shows it when it opens."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._refusal: Any = grpc.stream_stream_rpc_method_handler(self._refuse)  # serves calls of every kind
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        headers = handler_call_details.invocation_metadata or ()
+        shown = next((value for name, value in headers if name == HEADER), None)
+        if handler_call_details.method.startswith("/grpc.health.") or self._access.admits(shown):
+            return await continuation(handler_call_details)
+        return self._refusal
+
+    async def _refuse(self, requests: object, context: aio.ServicerContext[Any, Any]) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "missing or wrong token")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of gRPC's tells more than that a peer left in the midst of what was written to it.
+
+    gRPC itself says nothing of that where it knows already that the peer has left; where the write fails before it
+    knows, it logs a stack trace. The node sees the stream end and says who left.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
+def server(access: Access) -> aio.Server:
+    """A server, not yet bound, whose methods get None for a request that is not protobuf."""
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+    doors = [_Doorkeeper(access)] if access.token else []
+    return aio.server(options=_SERVER_OPTIONS, interceptors=[*doors, _Codec()])
+
+
+def readable(request: Request | None) -> Request:
+    """The request; raises PeerError if its bytes were no message of the method."""
+    if request is None:
+        raise PeerError("the bytes of the request are not the message that this method takes")
+    return request
+
+
+async def start(serving: aio.Server, access: Access, listen: str, services: Sequence[str]) -> str:
+    """Binds and starts a server, with health checks and reflection; the address that it listens on.
+
+    Raises UsageError if the address can't be had.
+    """
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, serving)
+    for service in ("", *services):
+        await status.set(service, health_pb2.HealthCheckResponse.SERVING)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), serving)
+    host, _ = split_address("--listen", listen)
+    try:
+        credentials = access.of_server()
+        port = serving.add_secure_port(listen, credentials) if credentials else serving.add_insecure_port(listen)
+    except RuntimeError as error:
+        await serving.stop(None)  # left as it is, it would complain when it is collected
+        raise UsageError(f"--listen: got {listen!r}, which is in use or not an address of this machine") from error
+    await serving.start()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def channel(address: str, access: Access) -> aio.Channel:
+    """A channel to a peer; connects when it is used, and again when that is lost. Raises UsageError."""
+    credentials = access.of_client(address)
+    if credentials is None:
+        return aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+    return aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+
+
+@contextlib.asynccontextmanager
+async def answering(context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """Ends the call with the right status where a peer's fault is raised, or the disk's, which may pass."""
+    try:
+        yield
+    except NotSavedError as error:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+    except PeerError as error:
+        code = next(code for kind, code in _STATUS_OF if isinstance(error, kind))
+        await context.abort(code, str(error))
+
+
+def _reason(error: aio.AioRpcError) -> str:
+    """Why a call has failed, in the few words that say it."""
+    if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+        return "what listens there is something else"
+    if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+        return "missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
+    details = plain(error.details() or error.code().name.lower().replace("_", " "))
+    return details.rpartition(": ")[2].rstrip("]") if error.code() == grpc.StatusCode.UNAVAILABLE else details
+
+
+class Patience:
+    """One node's waiting for one peer: says what it waits for, backs off, and gives up on one that it has met."""
+
+    def __init__(
+        self, kind: str, address: str, access: Access, give_up_s: float, log: logging.LoggerAdapter[logging.Logger]
+    ) -> None:
+        self.peer = f"the {kind} at {address}"
+        self.give_up_s = give_up_s
+        self.met = False
+        self.returns = 0  # how often it was lost and came back
+        self._address = address
+        self._access = access
+        self._log = log
+        self._away_since: float | None = None
+        self._said_at = 0.0
+        self._asks = 0
+        self._backoff_s = BACKOFF_MIN_S
+
+    def found(self) -> None:
+        """The peer has answered."""
+        if not self.met:
+            self._log.info("connected to %s", self.peer)
+        elif self._away_since is not None:
+            self.returns += 1
+            self._log.info("%s is back after %.1f s", self.peer, time.monotonic() - self._away_since)
+        self.met = True
+        self._away_since = None
+        self._backoff_s = BACKOFF_MIN_S
+
+    def bound(self) -> None:
+        """From now on it waits no longer than for a peer that it has met."""
+        if not self.met:
+            self.met = True
+            self._away_since = None if self._away_since is None else time.monotonic()
+
+    async def lost(self, error: aio.AioRpcError | None = None) -> None:
+        """The peer has not answered: waits a while. Raises RefusedError or GoneError where waiting is no use."""
+        reasonless = error is not None and error.code() == grpc.StatusCode.INTERNAL  # a write met the end of the call
+        if reasonless and not self.met and self._asks < ASKS_MAX:
+            self._asks += 1  # another try tells the reason that gRPC has lost
+            await asyncio.sleep(BACKOFF_MIN_S)
+            return
+        self._asks = 0
+        if error is not None and error.code() in _REFUSALS:
+            raise RefusedError(f"{self.peer} refused: {_reason(error)}")
+        if error is not None and not self.met:  # certificates don't mend themselves
+            fault = await self._access.fault(self._address, error.details() or "")
+            if fault is not None:
+                raise RefusedError(f"{self.peer}: {fault}")
+        now = time.monotonic()
+        reason = f" ({_reason(error)})" if error is not None else ""
+        if self._away_since is None:
+            self._away_since = self._said_at = now
+            self._log.info("lost %s, trying again" if self.met else f"waiting for %s{reason}", self.peer)
+        away_s = now - self._away_since
+        if self.met and away_s >= self.give_up_s:
+            raise GoneError(f"{self.peer} has been gone for {away_s:.0f} s")
+        if now - self._said_at >= SAY_AGAIN_S:
+            self._said_at = now
+            self._log.info("still waiting for %s, for %.0f s%s", self.peer, away_s, reason)
+        left_s = self.give_up_s - away_s if self.met else BACKOFF_MAX_S
+        await asyncio.sleep(min(self._backoff_s * random.uniform(0.5, 1.0), left_s))
+        self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)

@@ -1,0 +1,118 @@
+"""What watchers are told, to protobuf and back. All validation of what a monitor said to them happens here.
+
+Whatever leaves this module is safe to show: names are printable, enumerations known. Anything else raises PeerError.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.progress import Figures
+from smssim.core.session import State
+from smssim.core.snapshot import Snapshot, Summary
+from smssim.core.stall import Cause, Stall
+from smssim.errors import ExitCode, PeerError
+from smssim.net.wire import number, uuid_of
+from smssim.settings import COUNT_MAX, TIME_MAX_S, plain
+from smssim.threshold import Judged
+from smssim.v1 import monitor_pb2
+
+INTERVAL_MIN_S: Final = 0.05
+TEXT_MAX: Final = 1000  # characters of a reason
+
+
+def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, float]:
+    """Which run a watcher wants, empty for all, and how often in seconds, 0 if it does not mind; raises PeerError."""
+    if message.interval_s:
+        number("interval_s", message.interval_s, INTERVAL_MIN_S, TIME_MAX_S)
+    return message.run_id and uuid_of("run_id", message.run_id), message.interval_s
+
+
+def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
+    """A moment of a run, for watchers; the names are mostly the same."""
+    others, stall = snapshot.fleet.others, snapshot.stall
+    return monitor_pb2.WatchProgressResponse(
+        progress=monitor_pb2.Progress(**snapshot.figures.as_dict()),
+        senders=[_row_to_proto(row) for row in snapshot.fleet.rows],
+        others=monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__}),
+        stall=None if stall is None else _stall_to_proto(stall),
+        summary=None if snapshot.summary is None else _summary_to_proto(snapshot.summary),
+    )
+
+
+def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
+    """A moment of a run, from a monitor; raises PeerError."""
+    if len(message.senders) > ROWS_MAX:
+        raise PeerError(f"senders: {len(message.senders)} rows; takes {ROWS_MAX} at most")
+    try:
+        return Snapshot(
+            figures=_figures_from_proto(message.progress),
+            fleet=Fleet(
+                tuple(_row_from_proto(row) for row in message.senders),
+                Others(**{name: getattr(message.others, name) for name in Others.__slots__}),
+            ),
+            stall=_stall_from_proto(message.stall) if message.HasField("stall") else None,
+            summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
+        )
+    except ValueError as error:  # of an enumeration
+        raise PeerError(f"the monitor said what is not understood: {error}") from error
+
+
+def _figures_from_proto(progress: monitor_pb2.Progress) -> Figures:
+    uuid_of("run_id", progress.run_id)
+    number("total", progress.total, 0, COUNT_MAX)
+    for name in ("elapsed_s", "rate_per_s", "recent_rate_per_s"):
+        number(name, getattr(progress, name), -math.inf, math.inf)
+    number("sent + failed", progress.sent + progress.failed, 0, progress.total)
+    return Figures(**{name: _given(progress, name) for name in Figures.__slots__})
+
+
+def _row_to_proto(row: SenderRow) -> monitor_pb2.SenderProgress:
+    return monitor_pb2.SenderProgress(**{name: getattr(row, name) for name in SenderRow.__slots__})
+
+
+def _row_from_proto(row: monitor_pb2.SenderProgress) -> SenderRow:
+    fields = {name: _given(row, name) for name in SenderRow.__slots__}
+    return SenderRow(**{**fields, "name": plain(row.name), "state": State(row.state)})
+
+
+def _stall_to_proto(stall: Stall) -> monitor_pb2.Stall:
+    return monitor_pb2.Stall(**{name: getattr(stall, name) for name in Stall.__slots__})
+
+
+def _stall_from_proto(stall: monitor_pb2.Stall) -> Stall:
+    return Stall(Cause(stall.cause), stall.quiet_s, stall.senders, stall.messages, stall.time_s)
+
+
+def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:
+    return monitor_pb2.Summary(
+        exit_code=summary.exit_code,
+        reason=summary.reason,
+        milestones=[monitor_pb2.Milestone(percent=int(p), reached_s=s) for p, s in summary.reached_s.items()],
+        percentiles=[monitor_pb2.Percentile(percent=float(p), latency_s=s) for p, s in summary.percentiles.items()],
+        redelivered=summary.redelivered,
+        thresholds=[monitor_pb2.Judged(threshold=t.text, value=t.value, passed=t.passed) for t in summary.thresholds],
+    )
+
+
+def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
+    return Summary(
+        exit_code=ExitCode(summary.exit_code),
+        reason=plain(summary.reason[:TEXT_MAX]),
+        reached_s={str(one.percent): _given(one, "reached_s") for one in summary.milestones},
+        percentiles={f"{one.percent:g}": _given(one, "latency_s") for one in summary.percentiles},
+        redelivered=_given(summary, "redelivered"),
+        thresholds=tuple(
+            Judged(plain(one.threshold[:TEXT_MAX]), _given(one, "value"), one.passed) for one in summary.thresholds
+        ),
+    )
+
+
+def _given(message: Message, name: str) -> Any:
+    """The value of a field; None where an optional one is absent."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    return None if field.has_presence and not message.HasField(name) else getattr(message, name)

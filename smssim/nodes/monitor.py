@@ -1,0 +1,366 @@
+"""The monitor: counts what senders report, shows it every interval, and says how it ended.
+
+Moves reports and figures between gRPC, the `Tally` of each run, which decides, and the view. Must not know other nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from grpc import aio
+
+from smssim import metrics, process, unsent
+from smssim.core.fleet import ROWS_MAX
+from smssim.core.saving import Changes
+from smssim.core.snapshot import Snapshot
+from smssim.core.tally import Ending, RunFacts, Tally
+from smssim.errors import ExitCode, LaterError, PeerError, worst
+from smssim.journal import Journal
+from smssim.logs import node_log
+from smssim.net import access, rpc, watching, wire
+from smssim.nodes.saving import GroupCommit, restoring
+from smssim.record import Recorder
+from smssim.settings import MonitorSettings
+from smssim.v1 import monitor_pb2, monitor_pb2_grpc
+from smssim.view.display import display
+from smssim.view.files import CsvFile, SummaryFile, check_writable
+from smssim.view.words import count, several
+
+CHECK_S: Final = 0.1  # how often the end of a run is looked for
+PAUSED_S: Final = 1.0  # a look that is so late comes from a process that was paused
+FAREWELL_S: Final = 2.0  # how long watchers and last answers may take
+RUNS_MAX: Final = 100  # followed at once
+WATCHERS_MAX: Final = 1000
+OVER_MAX: Final = 10_000  # runs that are known to be over
+KEPT_MAX: Final = 4  # ended runs whose ledger is kept, to answer latecomers
+SAY_AGAIN_S: Final = 10.0
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class _Watch:
+    """One run that is followed."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.final: Snapshot | None = None  # once the run is over
+
+    def snapshot(self, now: float, before: Snapshot | None = None, rows_max: int = ROWS_MAX) -> Snapshot:
+        """Of this moment, or the last one; the recent rate is since the one before."""
+        if self.final is not None:
+            return self.final
+        return self.tally.snapshot(self.tally.figures(now, None if before is None else before.figures), now, rows_max)
+
+
+class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
+    """One run, or any number if it lingers."""
+
+    def __init__(self, settings: MonitorSettings) -> None:
+        self.address = ""
+        self._settings = settings
+        self._log = node_log("monitor")
+        self._clock = asyncio.get_running_loop().time
+        self._watches: dict[str, _Watch] = {}
+        self._over: dict[str, None] = {}  # ids of runs that are no longer kept, oldest first
+        self._found = asyncio.Event()
+        self._codes: set[int] = set()  # of the runs that are over
+        self._runs: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # with what ended one of them
+        self._stop = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._watchers: set[process.Alarm] = set()
+        self._watcher_left = process.Alarm()
+        self._closing = False
+        self._display = display(settings.json, settings.interval_s, settings.linger)
+        self._files = _files(settings, self._log.error)
+        self._recorder: Recorder | None = None
+        self._access = access.load(settings)
+        self._journal = Journal(settings.journal, "monitor") if settings.journal else None
+        if self._journal is not None and self._journal.pieces:
+            self._resume(self._journal)
+        self._saving = GroupCommit(self._journal, self._changes)
+        self._server = rpc.server(self._access)
+        monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, self._server)
+
+    async def start(self) -> None:
+        """Listens, and opens what is to be recorded; raises UsageError."""
+        services = ["smssim.v1.MonitorService"]
+        try:
+            self.address = await rpc.start(self._server, self._access, self._settings.listen, services)
+            check_writable("--failed", self._settings.failed)
+            if self._settings.record is not None:
+                self._recorder = Recorder(self._settings.record, self._log)
+        except BaseException:
+            await self._server.stop(None)
+            await self._saving.close()
+            raise
+        self._log.info("listening on %s", self.address)
+        for watch in self._watches.values():
+            self._start_following(watch)
+
+    async def serve(self, stop: asyncio.Event) -> int:
+        """Follows the runs to their end, after `start`; the worst of their exit codes."""
+        try:
+            waiting = asyncio.create_task(self._say_waiting())
+            try:
+                await process.first_of(stop.wait(), self._finished.wait(), self._failed, self._saving.broken())
+            finally:
+                waiting.cancel()
+            self._stop.set()
+            await asyncio.gather(*self._runs)
+            await self._saving.saved()
+            await self._farewell()
+        finally:
+            for run in self._runs:
+                run.cancel()
+            for place in (self._display, *self._files):
+                place.close()
+            await self._server.stop(grace=0.5)
+            await self._saving.close()
+            if self._recorder is not None and not await self._recorder.close():
+                self._codes.add(ExitCode.USAGE)
+        if not self._codes:
+            self._log.info("stopped before a sender came")
+            return ExitCode.OK if self._settings.linger else ExitCode.INCOMPLETE
+        return worst(self._codes)
+
+    def metrics(self) -> list[metrics.Metric]:
+        """Of this moment."""
+        return metrics.of_monitor([watch.tally for watch in self._watches.values()], self._clock())
+
+    async def _say_waiting(self) -> None:
+        waited_s = 0.0
+        self._log.info("waiting for a sender")
+        while not self._found.is_set():
+            await asyncio.sleep(SAY_AGAIN_S)
+            waited_s += SAY_AGAIN_S
+            if not self._found.is_set():
+                self._log.info("still waiting for a sender, for %.0f s", waited_s)
+
+    async def _farewell(self) -> None:
+        """Gives watchers time to take the last figures."""
+        self._closing = True
+        self._wake_watchers()
+        until = self._clock() + FAREWELL_S
+        while self._watchers and self._clock() < until:
+            await self._watcher_left.wait(until)
+
+    def _wake_watchers(self) -> None:
+        for alarm in self._watchers:
+            alarm.ring()
+
+    # -- one run
+
+    def _watch(self, run: RunFacts) -> _Watch:
+        """The run's watch, a new one if it is heard of for the first time; raises PeerError or TooLargeError."""
+        watch = self._watches.get(run.run_id)
+        if watch is not None:
+            return watch
+        if run.run_id in self._over:
+            raise PeerError(f"run {run.run_id} is over")
+        if self._watches and not self._settings.linger:
+            self._make_room(next(iter(self._watches.values())))
+        if len(self._runs) >= RUNS_MAX:
+            raise LaterError(f"this monitor follows {RUNS_MAX:,} runs already")
+        watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock()))
+        self._start_following(watch)
+        return watch
+
+    def _start_following(self, watch: _Watch) -> None:
+        self._found.set()
+        task = asyncio.create_task(self._follow(watch))
+        self._runs.add(task)
+        task.add_done_callback(self._run_over)
+
+    def _make_room(self, watch: _Watch) -> None:
+        """Lets another run take the place of this one, if it may never have been one; raises PeerError if not."""
+        if self._may_drop(watch):
+            self._drop(watch)
+        elif watch.final is None and not watch.tally.counted:
+            raise LaterError("this monitor follows another run, of which nothing is counted yet")
+        else:
+            raise PeerError(f"this monitor follows one run, {watch.tally.run.run_id}, and no other")
+
+    def _may_drop(self, watch: _Watch) -> bool:
+        """A run in a journal is one that was waited for: it stays."""
+        return self._journal is None and watch.final is None and watch.tally.idle(self._clock())
+
+    def _drop(self, watch: _Watch) -> None:
+        self._log.info("run %s: nothing was counted and nobody is left, waiting for another", watch.tally.run.run_id)
+        del self._watches[watch.tally.run.run_id]
+        self._wake_watchers()
+
+    def _run_over(self, run: asyncio.Task[None]) -> None:
+        self._runs.discard(run)
+        error = None if run.cancelled() else run.exception()
+        if error is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _follow(self, watch: _Watch) -> None:
+        """Shows a run until its end."""
+        tally, interval_s = watch.tally, self._settings.interval_s
+        self._log.info("run %s: %s", tally.run.run_id, several(tally.run.total, "message"))
+        rows_max = 0 if self._settings.json else ROWS_MAX
+        before = watch.snapshot(self._clock(), rows_max=rows_max)
+        self._show(before)
+        looked_at = self._clock()
+        due = looked_at + interval_s
+        missed = 0
+        while (ending := tally.ending(looked_at, self._settings.give_up_s)) is None:
+            await process.first_of(self._stop.wait(), timeout_s=min(CHECK_S, max(0.0, due - self._clock())))
+            late_s = self._clock() - looked_at - CHECK_S
+            looked_at = self._clock()
+            if late_s > PAUSED_S:
+                tally.excuse(late_s, looked_at)
+            if self._stop.is_set():
+                ending = tally.interrupted()
+                break
+            if watch not in self._watches.values():  # dropped
+                return
+            for name in tally.missed[missed:]:
+                missed += 1
+                self._log.warning("missed the first reports of %s: the run can't be counted to its end here", name)
+            if self._clock() >= due:
+                due += interval_s * max(1, (self._clock() - due) // interval_s)
+                before = watch.snapshot(self._clock(), before, rows_max)
+                self._show(before)
+        if self._may_drop(watch) and not self._stop.is_set():
+            self._drop(watch)
+        else:
+            self._end(watch, ending, before)
+            await self._list_failed(tally)
+
+    def _end(self, watch: _Watch, ending: Ending, before: Snapshot) -> None:
+        now, tally = self._clock(), watch.tally
+        figures = tally.figures(now, before.figures, final=True)
+        summary = tally.summary(figures, ending, self._settings.threshold)
+        watch.final = replace(tally.snapshot(figures, now), summary=summary)
+        self._show(watch.final)
+        if self._settings.json:  # otherwise it is in the summary
+            missed = [f"threshold missed: {one.text}" for one in summary.thresholds if not one.passed]
+            for line in [ending.reason] * bool(ending.exit_code) + missed:
+                self._log.error("%s", line)
+        self._wake_watchers()
+        self._codes.add(summary.exit_code)
+        if not self._settings.linger:
+            self._finished.set()
+        ended = [run_id for run_id, other in self._watches.items() if other.final is not None]
+        for run_id in ended[:-KEPT_MAX]:
+            del self._watches[run_id]
+            self._over[run_id] = None
+            if len(self._over) > OVER_MAX:
+                del self._over[next(iter(self._over))]
+
+    def _show(self, snapshot: Snapshot) -> None:
+        for place in (self._display, *self._files):
+            place.show(snapshot)
+
+    async def _list_failed(self, tally: Tally) -> None:
+        path = self._settings.failed
+        if path is None:
+            return
+        try:
+            with open(path, "wb") as file:  # noqa: ASYNC230 - a local file, a stretch at a time
+                for piece in unsent.pieces(tally.run, tally.ledger):
+                    file.write(piece)
+                    await asyncio.sleep(0)  # others are still to be answered
+        except OSError as error:
+            self._log.error("--failed: %s: %s", path, error.strerror)
+            self._codes.add(ExitCode.USAGE)
+
+    # -- what survives a crash
+
+    def _resume(self, journal: Journal) -> None:
+        """Goes on with the run in the journal; raises JournalError."""
+        with restoring(journal):
+            tally = Tally.restored(journal.pieces, self._clock())
+        journal.pieces.clear()
+        self._watches[tally.run.run_id] = _Watch(tally)
+        done, total = count(tally.ledger.final), several(tally.run.total, "message")
+        self._log.info("resumed run %s: %s of %s counted", tally.run.run_id, done, total)
+
+    def _changes(self) -> Changes:
+        """With a journal there is one run."""
+        watch = next(iter(self._watches.values()), None)
+        return {} if watch is None else watch.tally.changes(self._clock())
+
+    # -- calls
+
+    async def ReportResult(
+        self, request: monitor_pb2.ReportResultRequest | None, context: Context
+    ) -> monitor_pb2.ReportResultResponse:
+        """See monitor.proto."""
+        async with rpc.answering(context):
+            request = rpc.readable(request)
+            run = wire.run_from_proto(request.run)
+            sender = wire.sender_from_proto(request.sender)
+            report = wire.report_from_proto(request, run)
+            if self._recorder is not None and len(report.finished):
+                await self._recorder.room()
+            tally = self._watch(run).tally
+            if self._recorder is not None:
+                tally.witness = self._recorder.take
+            answer = tally.report(run, sender, report, self._clock())
+            self._log.debug(
+                "report %d of %s, outcomes: %d, of which count: %d",
+                *(report.sequence, sender.name, len(report.finished), answer.accepted),
+            )
+            await self._saving.saved()  # settled implies recorded: nothing is acknowledged that a crash could take back
+        return wire.answer_to_proto(answer)
+
+    async def WatchProgress(
+        self, request: monitor_pb2.WatchProgressRequest | None, context: Context
+    ) -> AsyncIterator[monitor_pb2.WatchProgressResponse]:
+        """See monitor.proto."""
+        async with rpc.answering(context):
+            wanted, interval_s = watching.watch_from_proto(rpc.readable(request))
+            if wanted and wanted not in self._watches:
+                raise PeerError(f"unknown run {wanted!r}")
+            if len(self._watchers) >= WATCHERS_MAX:
+                raise LaterError(f"{WATCHERS_MAX:,} watch already")
+        alarm = process.Alarm()
+        self._watchers.add(alarm)
+        shown = {run_id for run_id, watch in self._watches.items() if watch.final is not None and run_id != wanted}
+        before: dict[str, Snapshot] = {}
+        try:
+            await context.send_initial_metadata(())  # the first run may be long in coming: a watcher is let in already
+            while wanted not in shown:
+                closing = self._closing  # as of now: while a response is written, the last figures may come about
+                for run_id, watch in list(self._watches.items()):
+                    if run_id in shown or wanted not in ("", run_id):
+                        continue
+                    before[run_id] = watch.snapshot(self._clock(), before.get(run_id))
+                    if watch.final is not None:
+                        shown.add(run_id)
+                    yield watching.snapshot_to_proto(before[run_id])
+                if closing or (wanted and wanted not in self._watches):
+                    return
+                await alarm.wait(self._clock() + (interval_s or self._settings.interval_s))
+        finally:
+            self._watchers.discard(alarm)
+            self._watcher_left.ring()
+
+
+def _files(settings: MonitorSettings, complain: Callable[[str], None]) -> list[CsvFile | SummaryFile]:
+    """The files that are asked for, open; raises UsageError."""
+    files: list[CsvFile | SummaryFile] = []
+    if settings.csv is not None:
+        files.append(CsvFile(settings.csv, complain))
+    if settings.summary_json is not None:
+        files.append(SummaryFile(settings.summary_json, complain))
+    return files
+
+
+def serve(settings: MonitorSettings) -> int:
+    """Runs a monitor to its end; its exit code. Raises UsageError."""
+
+    async def main(stop: asyncio.Event) -> int:
+        monitor = Monitor(settings)
+        async with metrics.exposed(settings.metrics_port, settings.listen, monitor.metrics, node_log("monitor")):
+            await monitor.start()
+            return await monitor.serve(stop)
+
+    return process.run(main, settings)

@@ -1,0 +1,384 @@
+"""The sender: pulls messages from a producer, simulates sending, reports to a monitor, and settles.
+
+Each copy is a sender of its own, with its own session and stream; they share the process and its connections. Moves
+requests, batches and reports between gRPC and `Sending`, which decides. Must not know other nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from functools import partial
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+
+from smssim import metrics, process
+from smssim.core.fate import Fates
+from smssim.core.sending import DRAIN_MAX_S, Report, Sending
+from smssim.core.tally import RunFacts
+from smssim.errors import ExitCode, GoneError, PeerError, SmssimError
+from smssim.logs import Log, node_log
+from smssim.net import access, rpc, wire
+from smssim.net.access import Access
+from smssim.settings import FREE_ADDRESS, SenderSettings
+from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, producer_pb2_grpc
+from smssim.view.each import EachMessage
+from smssim.view.words import count, several
+
+REPORT_TIMEOUT_S: Final = 10.0
+OFFER_TIMEOUT_S: Final = 60.0  # far beyond what two thousand copies on a busy machine wait for theirs
+
+Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.FetchMessageResponse]
+
+
+class Channels:
+    """One connection to each address, whoever asks."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._channels: dict[str, aio.Channel] = {}
+
+    def to(self, address: str) -> aio.Channel:
+        """The connection to this address; raises UsageError if the token may not go there."""
+        if address not in self._channels:
+            self._channels[address] = rpc.channel(address, self.access)
+        return self._channels[address]
+
+    async def close(self) -> None:
+        """Closes all."""
+        for channel in self._channels.values():
+            await channel.close()
+
+
+class Sender:
+    """One sender: run after run if it lingers, else one."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        name: str,
+        channels: Channels,
+        stop: asyncio.Event,
+        each: EachMessage | None = None,
+    ) -> None:
+        """`each`: what shows each message, with --verbose; its own unless copies share one."""
+        self._settings = settings
+        self._name = name
+        self._channels = channels
+        self._stop = stop
+        self._log = node_log(name)
+        self._each = each or EachMessage() if settings.verbose else None
+        self._last_run_id = ""
+        self.participation: Participation | None = None  # the last one
+
+    async def serve(self) -> int:
+        """The exit code."""
+        while True:
+            try:
+                code = await self._one_run()
+            except SmssimError as error:
+                self._log.error("%s", error)
+                code = error.exit_code
+                if not isinstance(error, GoneError):
+                    return code
+            if not self._settings.linger or self._stop.is_set():
+                return code
+
+    async def _one_run(self) -> int:
+        """Takes part in one run to its end."""
+        finding = asyncio.create_task(self._find_run())
+        try:
+            await process.first_of(asyncio.wait([finding]), self._stop.wait())
+            if not finding.done():
+                self._log.info("stopped before a run was found")
+                return ExitCode.OK
+            participation, stream = finding.result()
+        finally:
+            finding.cancel()
+        self.participation = participation
+        code = await participation.take_part(stream, self._stop)
+        self._last_run_id = participation.run.run_id
+        return code
+
+    async def _find_run(self) -> tuple[Participation, Stream]:
+        """Waits for a producer with a run that is new to this sender."""
+        address, channels = self._settings.producer, self._channels
+        patience = rpc.Patience("producer", address, channels.access, self._settings.give_up_s, self._log)
+        session_id = str(uuid.uuid4())
+        sender = wire.sender_to_proto(session_id, self._name, self._settings)
+        while True:
+            try:
+                stream, run, told = await open_stream(channels, address, sender)
+            except aio.AioRpcError as error:
+                await patience.lost(error)
+                continue
+            if run.run_id != self._last_run_id:
+                patience.found()
+                self._log.info("run %s: %s", run.run_id, several(run.total, "message"))
+                monitor = self._settings.monitor or told
+                try:
+                    return Participation(self._settings, sender, run, monitor, channels, self._log, self._each), stream
+                except SmssimError:  # no address to report to
+                    stream.cancel()
+                    raise
+            stream.cancel()
+            await asyncio.sleep(rpc.BACKOFF_MAX_S)
+
+
+async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[Stream, RunFacts, str]:
+    """A stream to the producer, its run, and its monitor's address; raises AioRpcError, PeerError or UsageError."""
+    stub = producer_pb2_grpc.ProducerServiceStub(channels.to(address))
+    stream = stub.FetchMessage(metadata=channels.access.metadata)
+    try:
+        hello = producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender)
+        async with asyncio.timeout(OFFER_TIMEOUT_S):
+            await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
+            response = await stream.read()
+        if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
+            raise PeerError("the producer did not name its run")
+        run, monitor = wire.offer_from_proto(response.offer)
+    except asyncio.InvalidStateError:  # the call was over before the write: reading says why
+        stream.cancel()
+        raise aio.AioRpcError(
+            await stream.code(), aio.Metadata(), aio.Metadata(), details=await stream.details()
+        ) from None
+    except TimeoutError:
+        stream.cancel()
+        late = f"no run was offered within {OFFER_TIMEOUT_S:g} s"
+        raise aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), late) from None
+    except BaseException:
+        stream.cancel()
+        raise
+    return stream, run, monitor
+
+
+class Participation:
+    """One sender in one run."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        sender: Any,
+        run: RunFacts,
+        monitor: str,
+        channels: Channels,
+        log: Log,
+        each: EachMessage | None,
+    ) -> None:
+        self.run = run
+        self._each = each
+        self._name = str(sender.name)
+        self._settings = settings
+        self._sender = sender
+        self._log = log
+        self._clock = asyncio.get_running_loop().time
+        fates = Fates(run.seed, run.max_attempts, settings)
+        self._sending = Sending(fates, settings.mean_s, settings.concurrency, self._clock())
+        self._channels = channels
+        self._producer = rpc.Patience("producer", settings.producer, channels.access, settings.give_up_s, log)
+        self._producer.met = True
+        self._monitor = rpc.Patience("monitor", monitor, channels.access, settings.give_up_s, log)
+        self._reports = monitor_pb2_grpc.MonitorServiceStub(channels.to(monitor))
+        self._tick = process.Alarm()  # rung when a peer has changed something
+        self._requests = process.Alarm()  # rung when a request may be due
+        self._outbox = process.Alarm()  # rung when a report may be due
+        self._gone: GoneError | None = None
+
+    @property
+    def sending(self) -> Sending:
+        """Its side of the protocol."""
+        return self._sending
+
+    @property
+    def returns(self) -> int:
+        """How often a peer was lost and came back."""
+        return self._producer.returns + self._monitor.returns
+
+    async def take_part(self, stream: Stream, stop: asyncio.Event) -> int:
+        """To the end of the run, or until drained; the exit code. Raises SmssimError."""
+        await process.first_of(
+            self._follow_monitor(),
+            process.forever(self._follow_producer(stream)),
+            self._keep_time(),
+            process.forever(self._drain_on(stop)),
+        )
+        if self._each is not None:
+            self._each.say_left_out(self._log, self._clock(), at_last=True)
+        if self._gone is not None:
+            raise self._gone
+        sending = self._sending
+        if sending.over is not None:
+            self._log.info("the run is complete" if sending.over.complete else "the producer ended the run early")
+            return ExitCode.OK if sending.over.complete or sending.draining else ExitCode.INCOMPLETE
+        self._log.info("drained")
+        return ExitCode.OK
+
+    async def _keep_time(self) -> None:
+        """Moves the lanes on, and wakes whoever may have something to say then."""
+        while True:
+            self._advance(self._clock())
+            self._requests.ring()
+            self._outbox.ring()
+            await self._tick.wait(self._sending.wake_at(self._clock()))
+
+    def _advance(self, now: float) -> None:
+        for finished in self._sending.advance(now):
+            if self._each is not None:
+                self._each.finished(self._name, finished, self._log, now)
+
+    async def _drain_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        now = self._clock()
+        self._advance(now)
+        lanes = self._sending.lanes
+        taken = lanes.busy + lanes.held
+        self._sending.drain(now)
+        for patience in (self._producer, self._monitor):
+            patience.give_up_s = min(patience.give_up_s, DRAIN_MAX_S)
+            patience.met = True
+        busy = lanes.busy
+        self._log.info("draining: %s to finish, %s given back", several(busy, "message"), count(taken - busy))
+        self._tick.ring()
+
+    # -- the producer
+
+    async def _follow_producer(self, stream: Stream) -> None:
+        """Keeps a stream to the producer until the run is over or the producer gone for good."""
+        try:
+            while not self._sending.ended:
+                try:
+                    await self._use(stream)
+                except aio.AioRpcError as error:
+                    stream = await self._reopen(error)
+        except GoneError as error:  # what is finished is still reported
+            self._gone = error
+            self._sending.end(None)
+            self._tick.ring()
+        finally:
+            stream.cancel()
+
+    async def _reopen(self, error: aio.AioRpcError) -> Stream:
+        """A new stream to the producer of this run; raises GoneError or RefusedError."""
+        while True:
+            await self._producer.lost(error)
+            try:
+                stream, run, _ = await open_stream(self._channels, self._settings.producer, self._sender)
+            except aio.AioRpcError as again:
+                error = again
+                continue
+            if run.run_id != self.run.run_id:
+                stream.cancel()
+                raise GoneError(f"{self._producer.peer} has another run now, {run.run_id}")
+            self._producer.found()
+            return stream
+
+    async def _use(self, stream: Stream) -> None:
+        """Talks on an open stream until it ends; raises AioRpcError."""
+        sending = self._sending
+        sending.stream_up(self._clock())
+        self._tick.ring()
+        try:
+            await process.first_of(self._write(stream), self._read(stream))
+            if sending.ended:
+                await stream.done_writing()
+        finally:
+            self._advance(self._clock())
+            sending.stream_lost()
+            stream.cancel()
+
+    async def _write(self, stream: Stream) -> None:
+        while True:
+            request = self._sending.request(self._clock())
+            if request is None:
+                await self._requests.wait(float("inf"))
+                continue
+            try:
+                await stream.write(wire.request_to_proto(request))
+            except (asyncio.InvalidStateError, aio.UsageError):
+                await asyncio.Event().wait()  # the stream is over: reading says why
+
+    async def _read(self, stream: Stream) -> None:
+        """Takes in what the producer says until it has nothing more to say; raises AioRpcError or PeerError."""
+        sending = self._sending
+        while isinstance(response := await stream.read(), producer_pb2.FetchMessageResponse):
+            now = self._clock()  # one for both, or a lane could start a message before it has arrived
+            self._advance(now)
+            sending.confirm(response.settled)
+            event = response.WhichOneof("event")
+            if event == "batch":
+                delivery = wire.batch_from_proto(response.batch, self.run)
+                self._log.debug("received messages: %d, attempt %d", len(delivery.ids), delivery.attempt)
+                if self._each is not None:
+                    self._each.arrived(self._name, delivery.ids, partial(wire.readable, response.batch), now)
+                sending.receive(delivery, now)
+            self._tick.ring()
+            if event == "end":
+                sending.end(wire.end_from_proto(response.end))
+                self._monitor.bound()  # there may be no other sender for which one will come
+                return
+        if not sending.ended:
+            raise aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata(), "the stream ended")
+
+    # -- the monitor
+
+    async def _follow_monitor(self) -> None:
+        """Delivers reports until the last one is answered."""
+        sending = self._sending
+        while not sending.done:
+            if sending.draining and sending.is_needless:
+                return
+            report = sending.report(self._clock())
+            if report is None:
+                await self._outbox.wait(float("inf"))
+                continue
+            answer = await self._deliver(report)
+            if answer is None:
+                return
+            sending.acknowledge(wire.answer_from_proto(answer, self.run))
+            self._log.debug("report %d is on record, outcomes: %d", report.sequence, len(report.finished))
+            self._tick.ring()
+
+    async def _deliver(self, report: Report) -> monitor_pb2.ReportResultResponse | None:
+        """The monitor's answer to a report, repeated until there is one; raises GoneError or RefusedError.
+
+        None if this sender has nothing to tell it: it may never come, or be gone.
+        """
+        request = wire.report_to_proto(report, wire.run_to_proto(self.run), self._sender)
+        while True:
+            try:
+                shown = self._channels.access.metadata
+                answer = await self._reports.ReportResult(request, timeout=REPORT_TIMEOUT_S, metadata=shown)
+            except aio.AioRpcError as error:
+                if self._sending.is_needless:
+                    return None
+                await self._monitor.lost(error)
+            else:
+                self._monitor.found()
+                return answer
+
+
+def serve(settings: SenderSettings) -> int:
+    """Runs one sender, or as many as `copies` says; the worst of their exit codes."""
+
+    async def main(stop: asyncio.Event) -> int:
+        base = settings.name or f"{socket.gethostname()[:40]}-{os.getpid()}"
+        names = [base] if settings.copies == 1 else [f"{base}-{i}" for i in range(1, settings.copies + 1)]
+        channels = Channels(access.load(settings))
+        each = EachMessage()
+        senders = [Sender(settings, name, channels, stop, each) for name in names]
+
+        def read() -> list[metrics.Metric]:
+            parts = [sender.participation for sender in senders if sender.participation is not None]
+            return metrics.of_senders([part.sending for part in parts], sum(part.returns for part in parts))
+
+        try:
+            async with metrics.exposed(settings.metrics_port, FREE_ADDRESS, read, node_log(base)):
+                return max(await asyncio.gather(*(sender.serve() for sender in senders)))
+        finally:
+            await channels.close()
+
+    return process.run(main, settings)

@@ -1,0 +1,99 @@
+"""The watcher: shows what a monitor on any machine shows, for as long as that runs.
+
+Moves snapshots from gRPC to the view. Must not know other nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from grpc import aio
+
+from smssim import process
+from smssim.core.snapshot import Snapshot
+from smssim.errors import ExitCode, SmssimError, worst
+from smssim.logs import Log, node_log
+from smssim.net import access, rpc, watching
+from smssim.settings import WatchSettings
+from smssim.v1 import monitor_pb2, monitor_pb2_grpc
+from smssim.view.display import display
+
+LAST_WORD_S: Final = 3.0  # how long the last figures of a monitor that ends may take
+
+
+class Watcher:
+    """Follows the runs of one monitor."""
+
+    def __init__(self, settings: WatchSettings, log: Log, met: bool = False) -> None:
+        self._settings = settings
+        self._log = log
+        self._access = access.load(settings)
+        self._patience = rpc.Patience("monitor", settings.monitor, self._access, settings.give_up_s, log)
+        self._patience.met = met
+        self._codes: list[int] = []  # of the runs that are over
+        self._open: set[str] = set()  # ids of those that go on
+        self._said: set[str] = set()  # ids of those whose end was shown
+
+    async def serve(self, stop: asyncio.Event) -> int:
+        """Shows runs until the monitor ends or this watcher is stopped; the worst of their exit codes.
+
+        Raises GoneError, RefusedError or PeerError.
+        """
+        self._display = display(self._settings.json, self._settings.interval_s, several_runs=False)
+        channel = rpc.channel(self._settings.monitor, self._access)
+        try:
+            await process.first_of(self._follow(channel), stop.wait())
+        finally:
+            self._display.close()
+            await channel.close()
+        if self._open or not self._codes:
+            self._log.info("stopped before the run was complete" if self._open else "no run was seen")
+            return ExitCode.INCOMPLETE
+        return worst(self._codes)
+
+    async def _follow(self, channel: aio.Channel) -> None:
+        stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+        interval_s = max(self._settings.interval_s, watching.INTERVAL_MIN_S)
+        while True:
+            request = monitor_pb2.WatchProgressRequest(interval_s=interval_s)
+            call = stub.WatchProgress(request, metadata=self._access.metadata)
+            try:
+                await call.wait_for_connection()
+                self._patience.found()
+                async for response in call:
+                    if not process.has_reader():  # as behind `| head`: whom else should it serve?
+                        return
+                    self._show(watching.snapshot_from_proto(response))
+                return
+            except aio.AioRpcError as error:
+                if self._codes and not self._open:
+                    return  # it has said all there was to say
+                await self._patience.lost(error)
+            finally:
+                call.cancel()
+
+    def _show(self, snapshot: Snapshot) -> None:
+        run_id, summary = snapshot.figures.run_id, snapshot.summary
+        if run_id in self._said:
+            return
+        self._open.add(run_id)
+        if summary is not None:
+            self._open.discard(run_id)
+            self._said.add(run_id)
+            self._codes.append(summary.exit_code)
+        self._display.show(snapshot)
+
+
+def serve(settings: WatchSettings) -> int:
+    """Watches a monitor to its end; the exit code."""
+
+    async def main(stop: asyncio.Event) -> int:
+        log = node_log("watch")
+        try:
+            return await Watcher(settings, log).serve(stop)
+        except SmssimError as error:
+            log.error("%s", error)
+            return error.exit_code
+
+    return process.run(main, settings)

@@ -1,0 +1,41 @@
+"""The senders of a run: those of a plain one, and how others are read from `--sender`.
+
+Knows the settings of a sender. Must stay cheap to import, as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Final
+
+from smssim.errors import UsageError
+from smssim.settings import SenderSettings, complain, flag_of, parse
+
+RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
+    SenderSettings(name="quick", mean_s=0.02, fail=0.02, concurrency=4),
+    SenderSettings(name="steady", mean_s=0.05, fail=0.05, concurrency=8),
+    SenderSettings(name="shaky", mean_s=0.1, fail=0.3, concurrency=10, distribution="lognormal"),
+    SenderSettings(name="slow", mean_s=0.5, fail=0.1, concurrency=20, distribution="exponential"),
+)
+RUN_COUNT: Final = 5000  # ten seconds of these senders
+SENDER_KEYS: Final = ("mean", "std", "distribution", "max-time", "fail", "concurrency", "copies", "name")
+SENDER_TAKES: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
+_SENDER_SETTINGS: Final = {flag_of(setting.name): setting.name for setting in fields(SenderSettings)}
+
+
+def parse_sender(spec: str) -> SenderSettings:
+    """A sender from `mean=0.05,fail=0.1`, the value of `run --sender`; raises UsageError."""
+    given: dict[str, Any] = {}
+    for part in spec.split(","):
+        key, equals, text = part.strip().partition("=")
+        key = key.strip().replace("_", "-")
+        if key not in SENDER_KEYS or not equals:
+            raise complain("--sender", part, SENDER_TAKES)
+        setting = _SENDER_SETTINGS["--" + key]
+        if setting in given:
+            raise complain("--sender", f"{key} twice in {spec}", "each key once")
+        given[setting] = parse("--" + key, text.strip(), f"--sender: {key}")
+    try:
+        return SenderSettings(**given)
+    except UsageError as error:  # the settings together, not one of them
+        raise UsageError("--sender: " + str(error).removeprefix("--")) from error

@@ -1,0 +1,375 @@
+"""What a node is told when it starts: frozen, checked once, with the flag's name in the error.
+
+Knows every flag: its name, bounds and the one sentence about what it takes, which serves the help, the reading of
+text and the check of a value alike. Must stay cheap to import: `smssim --help` loads it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Final
+
+from smssim.errors import UsageError
+from smssim.rules import SWITCH, Rule, real, text, whole
+from smssim.threshold import TAKES, Threshold
+
+PRODUCER_ADDRESS: Final = "127.0.0.1:50051"
+MONITOR_ADDRESS: Final = "127.0.0.1:50052"
+FREE_ADDRESS: Final = "127.0.0.1:0"  # a free port
+GIVE_UP_S: Final = 60.0
+
+COUNT_MAX: Final = 10**10  # the ledger then takes 1.25 GB
+SEED_MAX: Final = 2**63 - 1
+ATTEMPTS_MAX: Final = 255
+RATE_MAX_PER_S: Final = 1e12
+TEXT_LENGTH_MAX: Final = 100
+CONCURRENCY_MAX: Final = 10_000_000
+COPIES_MAX: Final = 2_000  # more would not get to say each second that they are there
+TIME_MAX_S: Final = 1e7  # four months; float32 still resolves a second of it
+LEASE_TIMEOUT_MIN_S: Final = 1.5  # a sender's heartbeat comes every second
+INTERVAL_MIN_S: Final = 0.01
+NAME_BYTES_MAX: Final = 64
+NAME_GIVEN_BYTES_MAX: Final = NAME_BYTES_MAX - 6  # a copy adds "-9999" or so
+
+DISTRIBUTIONS: Final = ("gamma", "exponential", "lognormal", "normal", "uniform", "fixed")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+LOG_FORMATS: Final = ("text", "json")
+STD_SHARE: Final = 0.3  # of the mean, where a distribution takes a std and none is given
+
+BENCH_CASES: Final = (
+    *("saturation", "lanes-50k", "lanes-1m", "lanes-2m", "one-lane", "unequal", "thousand", "us", "idle"),
+)
+REPEAT_MAX: Final = 1000
+
+TOKEN_VARIABLE: Final = "SMSSIM_TOKEN"  # of every command
+TOKEN_CHARACTERS_MIN: Final = 8
+TOKEN_CHARACTERS_MAX: Final = 512
+TOKEN_TAKES: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} characters of ASCII, no spaces"
+
+
+# ---- How a value is shown and refused
+
+
+def complain(flag: str, got: object, takes: str) -> UsageError:
+    """The one form of a usage error: the flag, what it got and what it takes."""
+    return UsageError(f"{flag}: got {shown(got)}; takes {takes}")
+
+
+def shown(got: object, width: int = 60) -> str:
+    """A value as the user would type it; quoted and escaped where it would not read as one word."""
+    text = f"{got:.10g}" if isinstance(got, float) else str(got)
+    if len(text) > width:
+        text = text[: width - 3] + "..."
+    return text if text and text.isprintable() and " " not in text else repr(text)
+
+
+def plain(text: str, width: int | None = 300) -> str:
+    """What a peer wrote, as it may be printed: on one line, not too long, what is no printable character escaped."""
+    if width is not None and len(text) > width:
+        text = text[: width - 3] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+# ---- What each flag takes
+
+
+def _seconds(low: float = 0.0) -> Rule:
+    return real(low, TIME_MAX_S, f"{low:g} to {TIME_MAX_S:,.0f} seconds")
+
+
+def _address(port_min: int) -> Rule:
+    def holds(got: str) -> bool:
+        host_port = _host_port(got)
+        return host_port is not None and host_port[1] >= port_min
+
+    return text(f"host:port, port {port_min} to 65535", holds)
+
+
+def _host_port(address: str) -> tuple[str, int] | None:
+    """Host and port of `host:port` or `[v6]:port`; None if it is neither."""
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    plain = bare.isprintable() and not any(c in " []/@" for c in bare) and (bracketed or ":" not in bare)
+    if not (bare and plain and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
+        return None
+    return bare, int(port)
+
+
+def _is_name(got: str) -> bool:
+    return got.isprintable() and len(got.encode()) <= NAME_GIVEN_BYTES_MAX  # printable text is sound UTF-8
+
+
+RULES: Final = {
+    "--count": whole(0, COUNT_MAX, "10^10"),
+    "--seed": whole(0, SEED_MAX, "2^63 - 1"),
+    "--max-attempts": whole(1, ATTEMPTS_MAX),
+    "--min-length": whole(1, TEXT_LENGTH_MAX),
+    "--max-length": whole(1, TEXT_LENGTH_MAX),
+    "--concurrency": whole(1, CONCURRENCY_MAX),
+    "--copies": whole(1, COPIES_MAX),
+    "--repeat": whole(1, REPEAT_MAX),
+    "--rate": real(1e-6, RATE_MAX_PER_S, "0.000001 to 10^12 messages a second"),
+    "--fail": real(0, 1, "a share from 0 to 1"),
+    "--mean": _seconds(),
+    "--std": _seconds(),
+    "--max-time": _seconds(),
+    "--retry-delay": _seconds(),
+    "--lease-timeout": _seconds(LEASE_TIMEOUT_MIN_S),
+    "--give-up": _seconds(),
+    "--interval": _seconds(INTERVAL_MIN_S),
+    "--distribution": text("one of " + ", ".join(DISTRIBUTIONS), lambda got: got in DISTRIBUTIONS),
+    "--case": text("one of " + ", ".join(BENCH_CASES), lambda got: got in BENCH_CASES),
+    "--journal": text("a path, made if nothing is there", bool),
+    "--record": text("a file that is not there yet", bool),
+    "--failed": text("a file, which is overwritten", bool),
+    "--metrics-port": whole(0, 65535),
+    "FILE": text("a file that --record has written", bool),
+    "MESSAGE_ID": whole(0, COUNT_MAX, "10^10"),
+    "--figures": text("a directory, made if it is not there", bool),
+    "--directory": text("a directory, made if it is not there", bool),
+    "--tls-cert": text("a PEM file", bool),
+    "--tls-key": text("a PEM file", bool),
+    "--tls-ca": text("a PEM file", bool),
+    "--token-file": text(f"a file that holds {TOKEN_TAKES}", bool),
+    "--host": text("the name or the IP address of a host", lambda got: _host_port(f"[{got}]:0") is not None),
+    "--name": text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name),
+    "--listen": _address(port_min=0),
+    "--monitor": _address(port_min=1),
+    "--producer": _address(port_min=1),
+    "--csv": text("a file that can be written", bool),
+    "--summary-json": text("a file that can be written", bool),
+    "--threshold": Rule(TAKES, Threshold.parse, lambda got: isinstance(got, Threshold)),
+    "--insecure": SWITCH,
+    "--json": SWITCH,
+    "--linger": SWITCH,
+    "--log-format": text("one of " + ", ".join(LOG_FORMATS), lambda got: got in LOG_FORMATS),
+    "--log-level": text("one of " + ", ".join(LOG_LEVELS), lambda got: got in LOG_LEVELS),
+    "--quick": SWITCH,
+    "--verbose": SWITCH,
+}
+
+
+def parse(flag: str, given: str, label: str | None = None) -> Any:
+    """The value of a flag given as text; raises UsageError, naming the flag by `label` if there is one."""
+    rule = RULES[flag]
+    try:
+        value = rule.read(given)
+    except ValueError:
+        value = None
+    if value is None or not rule.holds(value):
+        raise complain(label or flag, given, rule.takes)
+    return value
+
+
+def split_address(flag: str, address: str) -> tuple[str, int]:
+    """Host (without brackets) and port of an address; raises UsageError."""
+    host_port = _host_port(address)
+    if host_port is None:
+        raise complain(flag, address, RULES["--listen"].takes)
+    return host_port
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can be reached at this address, and this machine only by itself."""
+    host, _ = split_address("address", address)
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a host's name
+        return False
+
+
+def flag_of(setting: str) -> str:
+    """The flag that sets a setting: its name without the unit, as in `retry_delay_s` and `--retry-delay`."""
+    return "--" + setting.removesuffix("_s").removesuffix("_per").replace("_", "-")
+
+
+def flagged(settings: Any) -> list[Field[Any]]:
+    """The settings that have a flag: all but a secret, which has none lest a list of processes shows it."""
+    return [setting for setting in fields(settings) if setting.repr]
+
+
+# ---- The settings of each command
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Settings whose every value was checked by its flag's rule. None is a value that was not given."""
+
+    def __post_init__(self) -> None:
+        for setting in flagged(self):
+            flag, given = flag_of(setting.name), getattr(self, setting.name)
+            for value in given if isinstance(given, tuple) else (given,):
+                if value is not None and not RULES[flag].holds(value):
+                    raise complain(flag, value, RULES[flag].takes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings(Checked):
+    """What every node and every run is told about its log."""
+
+    log_level: str = "info"
+    log_format: str = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessSettings(LogSettings):
+    """How a node shows others who it is, and whom it lets in: part of the settings of each node."""
+
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
+    token_file: str | None = None
+    token: str | None = field(default=None, repr=False)  # from its variable; the file wins
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag, given, other, needed in (
+            ("--tls-key", self.tls_key, "--tls-cert", self.tls_cert),
+            ("--tls-cert", self.tls_cert, "--tls-key", self.tls_key),
+        ):
+            if needed and not given:
+                raise UsageError(f"{flag}: got nothing; takes a PEM file when {other} is given")
+
+    def _check_client(self) -> None:
+        """What a node needs that connects to others alone."""
+        if self.tls_cert and not self.tls_ca:
+            raise UsageError("--tls-ca: got nothing; takes a PEM file when --tls-cert is given")
+
+    def _check_server(self, listen: str) -> None:
+        """What a node needs that others connect to: with an authority it asks for their certificates too."""
+        if self.tls_ca and not self.tls_cert:
+            raise UsageError("--tls-cert: got nothing; takes a PEM file when --tls-ca is given")
+        if not (self.insecure or self.tls_cert or is_loopback(listen)):
+            raise complain("--listen", listen, "a loopback address, or any with --tls-cert or --insecure")
+
+
+@dataclass(frozen=True)
+class ProducerSettings(AccessSettings):
+    """`smssim producer`."""
+
+    seed: int | None = None  # that of the journal, or a random one
+    count: int = 1000
+    listen: str = PRODUCER_ADDRESS
+    monitor: str = MONITOR_ADDRESS
+    max_attempts: int = 1
+    retry_delay_s: float = 0.0
+    lease_timeout_s: float = 10.0
+    rate_per_s: float | None = None
+    min_length: int = 1
+    max_length: int = TEXT_LENGTH_MAX
+    linger: bool = False
+    metrics_port: int | None = None  # none are served
+    give_up_s: float = GIVE_UP_S
+    journal: str | None = None  # nothing survives a crash
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_server(self.listen)
+        if self.min_length > self.max_length:
+            raise complain("--min-length", self.min_length, f"at most --max-length, which is {self.max_length}")
+
+
+@dataclass(frozen=True)
+class SenderSettings(AccessSettings):
+    """`smssim sender`. `std_s` is filled in where it is not given."""
+
+    mean_s: float = 0.5
+    std_s: float | None = None
+    distribution: str = "gamma"
+    max_time_s: float | None = None
+    fail: float = 0.1
+    concurrency: int = 1
+    copies: int = 1
+    name: str = ""  # the node picks one
+    producer: str = PRODUCER_ADDRESS
+    monitor: str | None = None  # as the producer says
+    verbose: bool = False
+    linger: bool = False
+    metrics_port: int | None = None  # none are served
+    give_up_s: float = GIVE_UP_S
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_client()
+        object.__setattr__(self, "std_s", self._resolved_std())
+
+    def _resolved_std(self) -> float:
+        """The standard deviation, in seconds; raises UsageError where the one given has no meaning.
+
+        Settings that were filled in resolve to themselves, so that `dataclasses.replace` works on them.
+        """
+        mean, given = self.mean_s, self.std_s
+        if self.distribution in ("exponential", "fixed"):
+            own = mean if self.distribution == "exponential" else 0.0
+            if given not in (None, own):
+                takes = f"nothing, or {own:.10g}, with --distribution {self.distribution} and --mean {mean:.10g}"
+                raise complain("--std", given, takes)
+            return own
+        if given is None:
+            return STD_SHARE * mean
+        if mean == 0 and given > 0:
+            raise complain("--std", given, "0 when --mean is 0")
+        most = mean / math.sqrt(3)
+        if self.distribution == "uniform" and given > most:
+            takes = f"at most {most * (1 - 5e-6):.6g} (--mean / sqrt 3) with --distribution uniform"  # rounded down
+            raise complain("--std", given, takes)
+        return given
+
+
+@dataclass(frozen=True)
+class MonitorSettings(AccessSettings):
+    """`smssim monitor`."""
+
+    interval_s: float = 5.0
+    listen: str = MONITOR_ADDRESS
+    json: bool = False
+    csv: str | None = None
+    summary_json: str | None = None
+    threshold: tuple[Threshold, ...] = ()
+    record: str | None = None  # a Parquet file, for each outcome
+    failed: str | None = None  # a CSV file, for the messages that nobody received
+    linger: bool = False
+    metrics_port: int | None = None  # none are served
+    give_up_s: float = GIVE_UP_S
+    journal: str | None = None  # nothing survives a crash
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_server(self.listen)
+        if self.journal is not None and self.linger:
+            raise complain("--journal", self.journal, "nothing with --linger: a journal holds one run")
+        if self.failed is not None and self.linger:
+            raise complain("--failed", self.failed, "a file for one run: not with --linger")
+
+
+@dataclass(frozen=True)
+class WatchSettings(AccessSettings):
+    """`smssim watch`."""
+
+    monitor: str = MONITOR_ADDRESS
+    interval_s: float = 1.0
+    json: bool = False
+    give_up_s: float = GIVE_UP_S
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_client()
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """`smssim run`: one producer, one monitor and these senders, each a process of its own.
+
+    The run's log is as the monitor's.
+    """
+
+    producer: ProducerSettings
+    monitor: MonitorSettings
+    senders: tuple[SenderSettings, ...] = ()
+    journal: str | None = None  # the directory of the journals of both
