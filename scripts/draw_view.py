@@ -1,0 +1,45 @@
+"""Draws docs/view.svg: the screen of a real `smssim run`, amid it. Run by hand; uses the terminal of the tests."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from view_support import Terminal  # noqa: E402 - found only now
+
+COLUMNS, LINES = 100, 15
+
+
+def main() -> None:
+    """Runs, waits for two thirds of it, draws."""
+    with Terminal("run", "--seed=7", "--interval=0.5", columns=COLUMNS, lines=LINES) as terminal:
+        terminal.until(lambda: any(re.match(r"run .* 7\.\d s$", shown) for shown in terminal.lines()), "two thirds")
+        text = Text("\n").join(line(terminal, y) for y in range(LINES))
+        terminal.code()
+    console = Console(record=True, width=COLUMNS, height=LINES, file=io.StringIO(), force_terminal=True)
+    console.print(text)
+    console.save_svg(str(ROOT / "docs/view.svg"), title="smssim run", unique_id="view")
+
+
+def line(terminal: Terminal, y: int) -> Text:
+    """A line of the screen with its colours."""
+    text = Text()
+    for x in range(COLUMNS):
+        char = terminal.screen.buffer[y][x]
+        colour = None if char.fg == "default" else {"brown": "yellow"}.get(char.fg, char.fg)
+        text.append(char.data, Style(color=colour, bold=char.bold))
+    text.rstrip()
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Where a node's figures go: a live view, a plain table that grows, or JSON, one object a line.
+
+Is given snapshots and writes them. Must not know where they come from or how often.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from smssim import process
+from smssim.core.snapshot import Snapshot
+from smssim.core.stall import Cause
+from smssim.view import summary, why
+from smssim.view.lines import HEADER_EVERY, Table
+from smssim.view.words import clock
+
+
+class Display(Protocol):
+    """Shows one run, or several at the same time."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """A moment of a run; the last one, with its summary, ends it."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+def display(as_json: bool, interval_s: float, several_runs: bool) -> Display:
+    """What suits stdout."""
+    if as_json:
+        return JsonLines()
+    if not process.is_screen():
+        return Rows(several_runs)
+    from smssim.view.live import Live  # rich is not for those who don't see it
+
+    return Live(interval_s)
+
+
+class JsonLines:
+    """An object an interval and a last one."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """See Display."""
+        process.say(json.dumps(snapshot.figures.as_dict()))
+
+    def close(self) -> None:
+        """See Display."""
+
+
+class Rows:
+    """A row an interval, below a header, and a summary. Says why nothing moves whenever the cause is another one."""
+
+    def __init__(self, several_runs: bool = False) -> None:
+        self._several_runs = several_runs
+        self._totals: dict[str, int] = {}  # of the runs that go on
+        self._stalled: dict[str, Cause] = {}  # as last said
+        self._table: Table | None = None  # whose header was shown
+        self._rows = 0  # since then
+
+    def show(self, snapshot: Snapshot) -> None:
+        """See Display."""
+        if snapshot.summary is not None:
+            self._end(snapshot)
+            return
+        figures = snapshot.figures
+        self._totals[figures.run_id] = figures.total
+        table = Table(max(self._totals.values()), process.screen_width(), names_run=self._several_runs)
+        if table != self._table or self._rows % HEADER_EVERY == 0:
+            process.say(table.header())
+            self._table, self._rows = table, 0
+        self._rows += 1
+        process.say(table.row(figures))
+        self._explain(snapshot)
+
+    def close(self) -> None:
+        """See Display."""
+
+    def _explain(self, snapshot: Snapshot) -> None:
+        run_id, stall = snapshot.figures.run_id, snapshot.stall
+        before = self._stalled.pop(run_id, None)
+        if stall is not None:
+            self._stalled[run_id] = stall.cause
+            if stall.cause != before:
+                process.say(f"{clock(snapshot.figures.elapsed_s):>8}  {why.sentence(stall)}")
+
+    def _end(self, snapshot: Snapshot) -> None:
+        run_id = snapshot.figures.run_id
+        page = summary.page(snapshot, process.screen_width())
+        process.say("", *page, *([""] if self._several_runs else []))
+        self._totals.pop(run_id, None)
+        self._stalled.pop(run_id, None)
+        self._table = None

@@ -1,0 +1,90 @@
+"""Files that a run leaves behind: the figures of every interval as CSV, what came of each run as JSON.
+
+Knows snapshots. A file that can't be written is said before the run; one that fails later is given up, and said once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from smssim.core.progress import Figures
+from smssim.core.snapshot import Snapshot
+from smssim.errors import UsageError
+from smssim.settings import complain
+
+Complain = Callable[[str], None]
+
+
+def check_writable(flag: str, path: str | None) -> None:
+    """Raises UsageError unless the file can be written; leaves what is in it."""
+    if path is not None:
+        _open(flag, path, "a").close()
+
+
+def _open(flag: str, path: str, mode: str) -> IO[str]:
+    try:
+        return Path(path).open(mode, encoding="utf-8", newline="")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _can_not_write(flag, path, reason) from error
+
+
+def _can_not_write(flag: str, path: str, reason: str) -> UsageError:
+    return complain(flag, path, f"a file that can be written ({reason.lower()})")
+
+
+class _File:
+    """A file that is new with each start, written as things happen; raises UsageError if it can't be."""
+
+    def __init__(self, flag: str, path: str, complain: Complain) -> None:
+        self._flag = flag
+        self._path = path
+        self._complain = complain
+        self._file: IO[str] | None = _open(flag, path, "w")
+
+    def _write(self, write: Callable[[IO[str]], Any]) -> None:
+        if self._file is None:
+            return
+        try:
+            write(self._file)
+            self._file.flush()
+        except OSError as error:
+            self._complain(f"{self._flag}: {self._path}: {error.strerror}; nothing more is written there")
+            self.close()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # said before, for each write is flushed
+                self._file.close()
+            self._file = None
+
+
+class CsvFile(_File):
+    """A row for each moment of each run, below a header: the fields of the JSON output, nothing where that has null."""
+
+    def __init__(self, path: str, complain: Complain) -> None:
+        super().__init__("--csv", path, complain)
+        self._write(lambda file: csv.writer(file, lineterminator="\n").writerow(Figures.__slots__))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """A moment of a run."""
+        cells = [json.dumps(cell) if isinstance(cell, bool) else cell for cell in snapshot.figures.as_dict().values()]
+        self._write(lambda file: csv.writer(file, lineterminator="\n").writerow(cells))
+
+
+class SummaryFile(_File):
+    """An object on a line of its own for each run that is over."""
+
+    def __init__(self, path: str, complain: Complain) -> None:
+        super().__init__("--summary-json", path, complain)
+
+    def show(self, snapshot: Snapshot) -> None:
+        """A moment of a run."""
+        if snapshot.summary is not None:
+            self._write(lambda file: file.write(json.dumps(snapshot.as_dict()) + "\n"))
