@@ -1,0 +1,1 @@
+"""`smssim bench`: how fast smssim is on this machine, beside what most people would write."""

@@ -1,0 +1,251 @@
+"""The cases: what is run, what is read off it, and what it is to reach.
+
+`CASES` has them in the order in which they run. A case measures one repetition at a time.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from smssim.bench.measure import Reading, Target, best_s, steady
+from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_of
+from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
+
+FAIL: Final = 0.1
+EVERYONE: Final = 340_000_000  # people in the US
+SATURATING: Final = SenderSettings(mean_s=0.01, fail=FAIL, concurrency=50_000)
+BASELINE_CHOICES: Final = ((1000, 1000), (2000, 1000), (2000, 0), (3000, 0))  # tasks, and bound of the queue
+UNEQUAL_MEANS_S: Final = (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.0)
+UNEQUAL_LANES: Final = 10  # of each: 1003 messages a second together
+SETTLE_S: Final = 2.0  # until an idle node has started and found its peer
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run and how it is measured."""
+
+    name: str  # as in --case
+    what: str  # is run, with the size in braces
+    how: str  # it is measured
+    size: int  # messages or seconds
+    quick_size: int
+    measure_size: Callable[[Stage, int], list[Reading]]
+    quick: bool = True  # runs with --quick even if it is not named
+
+    def title(self, quick: bool) -> str:
+        """What is run, in words."""
+        return self.what.format(f"{self._size(quick):,}")
+
+    def measure(self, stage: Stage) -> list[Reading]:
+        """One repetition; raises BenchError or TooShortError."""
+        return self.measure_size(stage, self._size(stage.quick))
+
+    def _size(self, quick: bool) -> int:
+        return self.quick_size if quick else self.size
+
+
+# ---- More lanes than messages can be brought to: what limits is smssim itself
+
+
+def _saturation(stage: Stage, count: int) -> list[Reading]:
+    best = _best_baseline(stage)
+    run = run_of(stage, count, SATURATING)
+    return [
+        Reading("throughput", run.rate_per_s, "per s", Target(3_000_000)),
+        Reading("times the baseline", run.rate_per_s / best, "times", Target(60)),
+        Reading("baseline", best, "per s"),
+        *run.costs(),
+    ]
+
+
+def _best_baseline(stage: Stage) -> float:
+    """Messages a second of the baseline at its best, at the same mean."""
+    choices = BASELINE_CHOICES[::2] if stage.quick else BASELINE_CHOICES
+    count = 60_000 if stage.quick else 200_000
+    runs = [baseline_of(stage, tasks, count, SATURATING.mean_s, FAIL, queue_max) for tasks, queue_max in choices]
+    return max(run.rate_per_s for run in runs)
+
+
+def _everyone(stage: Stage, count: int) -> list[Reading]:
+    run = run_of(stage, count, SATURATING)
+    return [
+        Reading("time", run.elapsed_s, "s", Target(120, at_least=False)),
+        Reading("peak memory of any node", run.peak_bytes / 1e6, "MB", Target(250, at_least=False)),
+        Reading("throughput", run.rate_per_s, "per s"),
+        *run.costs(),
+    ]
+
+
+# ---- Lanes that can all be kept busy: none of them should wait
+
+
+def _lanes(
+    stage: Stage, count: int, *, lanes: int, target: Target | None = None, baseline_share: float = 0.0
+) -> list[Reading]:
+    """`baseline_share`: how many messages the baseline gets to send with as many tasks, as a share of `count`."""
+    run = run_of(stage, count, SenderSettings(mean_s=1.0, concurrency=lanes))
+    part = steady(run.points, lanes, 1.0)
+    readings = [Reading("share of lanes / mean", part.rate_per_s / lanes, "share", target)]
+    if baseline_share:
+        theirs = baseline_of(stage, lanes, int(count * baseline_share), 1.0, FAIL, queue_max=0)
+        readings.append(Reading("baseline: the same share", steady_rate(theirs, lanes, 1.0) / lanes, "share"))
+    return [
+        *readings,
+        Reading("throughput there", part.rate_per_s, "per s"),
+        Reading("length of that part", part.time_s, "s"),
+        *run.costs(),
+    ]
+
+
+def steady_rate(run: BaselineRun, lanes: int, mean_s: float) -> float:
+    """Messages a second of the baseline in its steady part, the time to generate as many counted as well."""
+    return run.with_generation(steady(run.points, lanes, mean_s).rate_per_s)
+
+
+def _one_lane(stage: Stage, time_s: int) -> list[Reading]:
+    means = (0.05, 0.5)
+    fast, slow = (Run(stage.seed, round(time_s / mean_s), [SenderSettings(mean_s=mean_s)]) for mean_s in means)
+    follow(stage, fast, slow)
+    return [
+        Reading("50 ms: share of 1 / mean", fast.efficiency, "share", Target(0.98)),
+        Reading("500 ms: share of 1 / mean", slow.efficiency, "share", Target(0.995)),
+    ]
+
+
+# ---- Many senders
+
+
+def _unequal(stage: Stage, count: int) -> list[Reading]:
+    senders = [SenderSettings(mean_s=mean_s, concurrency=UNEQUAL_LANES) for mean_s in UNEQUAL_MEANS_S]
+    run = Run(stage.seed, count, senders)
+    follow(stage, run)
+    best = best_s(run.seed, run.count, senders, run.joined_s())
+    return [
+        Reading("time to completion", run.elapsed_s, "s"),
+        Reading("best possible", best, "s"),
+        Reading("beyond the best possible", run.elapsed_s / best - 1, "share", Target(0.02, at_least=False)),
+    ]
+
+
+def _thousand(stage: Stage, count: int) -> list[Reading]:
+    sender = SenderSettings(mean_s=0.5, concurrency=10, copies=1000)
+    run = run_of(stage, count, sender)
+    part = steady(run.points, sender.concurrency * sender.copies, sender.mean_s)
+    return [
+        Reading("throughput held", part.rate_per_s, "per s", Target(0.99 * 20_000)),
+        Reading("producer and monitor", part.cores("producer", "monitor"), "cores", Target(1.0, at_least=False)),
+        Reading("sender process", part.cores("sender"), "cores"),
+        Reading("length of that part", part.time_s, "s"),
+        *run.costs(),
+    ]
+
+
+# ---- Nothing to do
+
+
+def _idle(stage: Stage, time_s: int) -> list[Reading]:
+    with stage.fleet() as fleet, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
+        fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
+        fleet.node("producer", ProducerSettings(0, listen=FREE_ADDRESS), "producer, waiting")
+        fleet.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
+        monitor = fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
+        released = ProducerSettings(0, 2, FREE_ADDRESS, fleet.address(monitor), rate_per_s=1e-6)  # one message, for now
+        producer = fleet.node("producer", released, "producer, of an idle run")
+        sender = SenderSettings(mean_s=0.0, producer=fleet.address(producer))
+        fleet.node("sender", sender, "sender, connected, nothing to do")
+        fleet.watch(SETTLE_S)
+        before = [process.cpu_s() for process in fleet.processes]
+        passed_s = fleet.watch(time_s)
+        return [
+            Reading(process.name, (process.cpu_s() - cpu_s) / passed_s, "cores", Target(0.01, at_least=False))
+            for process, cpu_s in zip(fleet.processes, before, strict=True)
+        ]
+
+
+# ---- All
+
+_STEADY: Final = (
+    "in the steady part: from 3 mean times after the last sender came to where fewer messages wait than there are lanes"
+)
+_CASES: Final = (
+    Case(
+        "saturation",
+        "{} messages, 50,000 lanes of 10 ms, a tenth fail",
+        "over the whole run; the baseline at its best of several numbers of tasks",
+        size=40_000_000,
+        quick_size=5_000_000,
+        measure_size=_saturation,
+    ),
+    Case(
+        "lanes-50k",
+        "{} messages, 50,000 lanes of 1 s",
+        _STEADY,
+        size=600_000,
+        quick_size=350_000,
+        measure_size=partial(_lanes, lanes=50_000, baseline_share=0.75),
+    ),
+    Case(
+        "lanes-1m",
+        "{} messages, a million lanes of 1 s",
+        _STEADY,
+        size=20_000_000,
+        quick_size=8_000_000,
+        measure_size=partial(_lanes, lanes=1_000_000, target=Target(0.97)),
+    ),
+    Case(
+        "lanes-2m",
+        "{} messages, two million lanes of 1 s",
+        _STEADY,
+        size=32_000_000,
+        quick_size=15_000_000,
+        measure_size=partial(_lanes, lanes=2_000_000, target=Target(0.90)),
+    ),
+    Case(
+        "one-lane",
+        "one lane of 50 ms and, in a run of its own beside it, one of 500 ms, for about {} s",
+        "the durations of all attempts together, over the time of the whole run",
+        size=15,
+        quick_size=6,
+        measure_size=_one_lane,
+    ),
+    Case(
+        "unequal",
+        "{} messages, eight senders of 10 lanes of 0.02 to 2 s",
+        "time to completion, against a greedy list schedule of the same attempts with each lane from when it joined",
+        size=20_000,
+        quick_size=5_000,
+        measure_size=_unequal,
+    ),
+    Case(
+        "thousand",
+        "{} messages, a thousand senders of 10 lanes of 0.5 s",
+        _STEADY + "; 1% is left to luck",
+        size=400_000,
+        quick_size=160_000,
+        measure_size=_thousand,
+    ),
+    Case(
+        "us",
+        "{} messages, everyone in the US, 50,000 lanes of 10 ms",
+        "over the whole run",
+        size=EVERYONE,
+        quick_size=EVERYONE,
+        measure_size=_everyone,
+        quick=False,
+    ),
+    Case(
+        "idle",
+        "nodes that have nothing to do, for {} s",
+        "CPU time of each process, start-up excluded",
+        size=20,
+        quick_size=5,
+        measure_size=_idle,
+    ),
+)
+CASES: Final = {case.name: case for case in _CASES}

@@ -1,0 +1,195 @@
+"""`smssim bench` itself: which cases run, how often, what is shown meanwhile, and how it ends.
+
+Results go to stdout as they come, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Final
+
+from smssim.bench import scaling, table
+from smssim.bench.cases import CASES, Case
+from smssim.bench.fleet import BenchError, Fleet, InterruptedBenchError
+from smssim.bench.machine import in_words, machine
+from smssim.bench.measure import Spread, TooShortError, spreads
+from smssim.bench.runs import Stage
+from smssim.errors import ExitCode, UsageError
+from smssim.settings import RULES, complain
+from smssim.tasks import BenchSettings
+
+SAY_AGAIN_S: Final = 15.0  # where progress can't be shown in one line that changes
+TICK_S: Final = 0.2
+
+
+class Bench:
+    """One use of the command."""
+
+    def __init__(self, settings: BenchSettings) -> None:
+        self._settings = settings
+        self._repetitions = settings.repeat or (1 if settings.quick else 3)
+        self._began_at = time.monotonic()
+        self._fleets: list[Fleet] = []
+        self._stopping = False
+        self._step = ""
+        self._share = 0.0
+        self._said_at = 0.0
+        self._machine = machine()
+
+    def serve(self) -> int:
+        """Everything; the exit code. Raises InterruptedBenchError, UsageError, or BenchError from the study."""
+        pictures = None if self._settings.figures is None else _pictures(self._settings.figures)
+        asking_to_end = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.signal(number, self._interrupt) for number in asking_to_end]
+        try:
+            code = self._run_cases(self._cases())
+            if pictures is not None:
+                self._study(pictures)
+        finally:
+            self._clear()
+            for number, handler in zip(asking_to_end, before, strict=True):
+                signal.signal(number, handler)
+        return code
+
+    # -- the work
+
+    def _cases(self) -> list[Case]:
+        if self._settings.case:
+            return [CASES[name] for name in dict.fromkeys(self._settings.case)]
+        if self._settings.figures is not None:
+            return []
+        return [case for case in CASES.values() if case.quick or not self._settings.quick]
+
+    def _run_cases(self, cases: Sequence[Case]) -> int:
+        """Runs and shows them; one that goes wrong does not keep the others from running."""
+        if cases and not self._settings.json:
+            self._print(*table.heading(in_words(self._machine), self._settings.quick, self._repetitions))
+        seen: list[Spread] = []
+        code = ExitCode.OK
+        for number, case in enumerate(cases, 1):
+            try:
+                spreads_seen = self._run(case, f"{number}/{len(cases)} {case.name}")
+            except (BenchError, TooShortError) as error:
+                code = ExitCode.INTERNAL
+                self._show(case, [], str(error))
+            else:
+                self._show(case, spreads_seen)
+                seen += spreads_seen
+        if not self._settings.json:
+            self._print(*table.ending(seen))
+        return code
+
+    def _run(self, case: Case, step: str) -> list[Spread]:
+        repetitions = []
+        for number in range(1, self._repetitions + 1):
+            self._begin(step if self._repetitions == 1 else f"{step}, {number} of {self._repetitions}")
+            repetitions.append(case.measure(self._stage(seed=number)))
+        return spreads(repetitions)
+
+    def _show(self, case: Case, seen: Sequence[Spread], error: str | None = None) -> None:
+        quick = self._settings.quick
+        if not self._settings.json:
+            self._print(*table.case(case.name, case.title(quick), case.how, seen, error))
+            return
+        facts = {"case": case.name, "title": case.title(quick), "how": case.how, "quick": quick}
+        figures = [spread.as_dict() for spread in seen]
+        self._print(json.dumps(facts | {"machine": self._machine, "figures": figures, "error": error}))
+
+    def _study(self, pictures: ModuleType) -> None:
+        """The scaling study, and its pictures."""
+        measured = []
+        plan = scaling.plan(self._settings.quick)
+        for number, setting in enumerate(plan, 1):
+            self._begin(f"scaling {number}/{len(plan)}, {setting.in_words()}")
+            try:
+                sample = scaling.measure(setting, self._stage(seed=1))
+            except TooShortError as error:  # on a slow machine; the others still make a picture
+                self._clear()
+                print(f"smssim bench: {setting.in_words()}: left out: {error}", file=sys.stderr)
+                continue
+            measured.append(sample)
+            self._print(json.dumps(sample.as_dict()) if self._settings.json else sample.in_words())
+        self._begin("drawing")
+        for path in pictures.draw(measured, self._machine, Path(self._settings.figures or "")):
+            if not self._settings.json:
+                self._print(f"wrote {path}")
+
+    # -- meanwhile
+
+    def _stage(self, seed: int) -> Stage:
+        return Stage(self._settings.quick, seed, self._fleet, self._done)
+
+    def _fleet(self) -> Fleet:
+        self._fleets.append(Fleet(self._poll))
+        return self._fleets[-1]
+
+    def _begin(self, step: str) -> None:
+        self._step, self._share, self._said_at = step, 0.0, 0.0
+        self._poll()
+
+    def _done(self, share: float) -> None:
+        self._share = share
+
+    def _poll(self) -> None:
+        """Shows progress now and then; raises InterruptedBenchError."""
+        if self._stopping:
+            raise InterruptedBenchError("stopped; no process is left")
+        now = time.monotonic()
+        changes = sys.stderr.isatty()
+        if now - self._said_at >= (TICK_S if changes else SAY_AGAIN_S):
+            self._said_at = now
+            share = f", {100 * self._share:.0f}%" if self._share else ""
+            line = f"{table.clock(now - self._began_at)}  {self._step}{share}"
+            sys.stderr.write(f"\r\x1b[K{line}" if changes else f"{line}\n")
+            sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _print(self, *lines: str) -> None:
+        self._clear()
+        try:
+            for line in lines:
+                sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise InterruptedBenchError("nobody reads the results any more") from error
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Notes the first SIGINT, SIGTERM or SIGHUP, to end in order; the second ends everything at once."""
+        if not self._stopping:
+            self._stopping = True
+            return
+        for fleet in self._fleets:
+            fleet.kill()
+        os._exit(ExitCode.INTERRUPTED)
+
+
+def _pictures(folder: str) -> ModuleType:
+    """What draws; raises UsageError without matplotlib, or if it could not write there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise complain("--figures", folder, RULES["--figures"].takes) from error
+    try:
+        from smssim.bench import pictures
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--figures: needs {error.name}, which is not installed: pip install 'smssim[figures]'"
+        ) from error
+    return pictures
+
+
+def serve(settings: BenchSettings) -> int:
+    """Runs the bench to its end; its exit code. Raises SmssimError."""
+    return Bench(settings).serve()
