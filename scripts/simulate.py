@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Plays simulations of the whole system under faults: `scripts/simulate.py --seeds 10000`, or one again: `--seed 17`.
+
+Shows how often each fault struck and which seeds failed; exits with 1 if one did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv/bin/python"
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+SHOW_EVERY_S = 2.0
+
+
+def play(seed: int) -> tuple[int, str, dict[str, int]]:
+    """A seed, what it has failed with (empty if it did not), and how often what struck."""
+    from simulation.world import SimulationError, simulate
+
+    try:
+        shown = simulate(seed)
+    except SimulationError as error:
+        return seed, str(error), {}
+    return seed, "", {**shown.struck, f"run ended with {int(shown.exit_code)}": 1}
+
+
+def play_one(seed: int) -> int:
+    """Plays a seed and tells what happened; the exit code."""
+    _, failure, struck = play(seed)
+    print(failure or f"seed {seed}: all well")
+    if not failure:
+        print("".join(f"{count:9,}  {what}\n" for what, count in sorted(struck.items()) if count), end="")
+    return 1 if failure else 0
+
+
+def play_many(first: int, count: int, jobs: int) -> int:
+    """Plays many seeds; the exit code."""
+    struck: Counter[str] = Counter()
+    failed: list[int] = []
+    said_at = began = time.monotonic()
+    with ProcessPoolExecutor(jobs) as pool:
+        for played, (seed, failure, some) in enumerate(pool.map(play, range(first, first + count), chunksize=8), 1):
+            struck.update(some)
+            if failure:
+                failed.append(seed)
+                print(failure.partition("\n")[0], flush=True)
+            if time.monotonic() - said_at >= SHOW_EVERY_S:
+                said_at = time.monotonic()
+                per_s = played / (said_at - began)
+                print(f"{played:,} of {count:,}, {per_s:.0f} a second, {len(failed)} failed", file=sys.stderr)
+    print("".join(f"{times:9,}  {what}\n" for what, times in sorted(struck.items())), end="")
+    print(f"{count:,} seeds from {first} on, {len(failed)} failed" + "".join(f" {seed}" for seed in failed[:20]))
+    return 1 if failed else 0
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many to play (1000)")
+    parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of them (0)")
+    parser.add_argument(
+        "--seed", type=int, metavar="S", help="play this one alone, and tell what happened last if it fails"
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (one a core)")
+    given = parser.parse_args()
+    return play_one(given.seed) if given.seed is not None else play_many(given.first, given.seeds, given.jobs)
+
+
+if __name__ == "__main__":
+    if VENV.exists() and Path(sys.prefix) != VENV.parent.parent:
+        os.execv(VENV, [str(VENV), *sys.argv])
+    sys.exit(main())

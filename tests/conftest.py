@@ -1,0 +1,35 @@
+"""What all tests share: how hypothesis searches, and that live nodes keep quiet about what is no news."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # as the command line sets it, before anything imports grpc
+
+# No deadline, no complaint of slowness: how long an example takes says nothing on a busy machine.
+# The same examples each time: a red build is then about the change that was made. SEARCH=1 looks for new ones.
+settings.register_profile(
+    "same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
+)
+settings.register_profile("search", settings.get_profile("same"), derandomize=False, print_blob=True)
+settings.load_profile("search" if os.environ.get("SEARCH") else "same")
+
+
+def _is_of_an_earlier_test(record: logging.LogRecord) -> bool:
+    """gRPC's one poller serves every event loop of this process, also those of tests that are over."""
+    error = record.exc_info[1] if record.exc_info else None
+    return "PollerCompletionQueue" in record.getMessage() and str(error) == "Event loop is closed"
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Fails a test after which asyncio or gRPC have complained: a lost task, an exception that nobody saw."""
+    caplog.set_level(logging.INFO, "smssim")
+    yield
+    others = [r for r in caplog.get_records("call") if not r.name.startswith("smssim")]
+    complaints = [f"{r.name}: {r.getMessage()}" for r in others if not _is_of_an_earlier_test(r)]
+    assert complaints == []
+    assert capfd.readouterr().err == ""

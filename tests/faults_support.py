@@ -1,0 +1,119 @@
+"""What the tests of faults share: a run at full speed whose nodes are killed and started again as they were started.
+
+Moments are random and counted in messages, not in seconds; a seed names each test, and replays its moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from random import Random
+from signal import SIGKILL
+from typing import Any, Final, TypeVar
+
+from nodes_support import Proxy, free_address
+from processes_support import DEADLINE_S, Figures, Node, Nodes, assert_conserved, assert_exact, assert_quiet
+
+LANES: Final = 2000  # of each of two senders, at 10 ms: 400,000 messages a second, if the machine can
+MEAN_S: Final = 0.01
+
+T = TypeVar("T")
+
+
+class Rehearsal:
+    """A producer, a monitor and two senders at fixed addresses; each can be killed and started again."""
+
+    def __init__(self, nodes: Nodes, directory: Path, count: int, *of_producer: str) -> None:
+        self.count = count
+        self.directory = directory
+        self.monitor_at, self.producer_at = free_address(), free_address()
+        self.monitor_for_senders, self.producer_for_senders = self.monitor_at, self.producer_at
+        self.journaled = True
+        self.current: dict[str, Node] = {}
+        self._nodes = nodes
+        self._of_producer = of_producer
+        self._names = 0
+
+    def start(self) -> None:
+        """Starts all of them."""
+        for who in ("monitor", "producer", "a", "b"):
+            self.launch(who)
+
+    def launch(self, who: str) -> Node:
+        """Starts one of them, as it was started before; a sender has a new name."""
+        if who == "monitor":
+            words = ["monitor", f"--listen={self.monitor_at}", "--interval=0.1", "--json", *self._journal(who)]
+        elif who == "producer":
+            there = f"--monitor={self.monitor_for_senders}"
+            words = ["producer", f"--listen={self.producer_at}", there, f"--count={self.count}", *self._journal(who)]
+            words += [*self._of_producer]
+        else:
+            self._names += 1
+            words = ["sender", f"--producer={self.producer_for_senders}", f"--mean={MEAN_S}", f"--concurrency={LANES}"]
+            words += [f"--name={who}{self._names}"]
+        self.current[who] = self._nodes.start(*words)
+        return self.current[who]
+
+    def kill(self, *them: str) -> None:
+        """Kills these at once, without a warning."""
+        for who in them:
+            self.current[who].signal(SIGKILL)
+        for who in them:
+            self.current[who].process.wait(DEADLINE_S)
+
+    def until(self, done: int) -> None:
+        """Waits until so many messages are counted."""
+        self.current["monitor"].shows(lambda f: f["sent"] + f["failed"] >= done, f"{done} messages done")
+
+    def moments(self, random: Random, number: int) -> list[int]:
+        """Random numbers of messages, ascending, at which something is to happen; none is near the end."""
+        return sorted(random.randrange(self.count // 50, self.count * 4 // 5) for _ in range(number))
+
+    def assert_ends_exactly(self) -> Figures:
+        """All that run now end with 0, and each message is counted once."""
+        for who in ("a", "b", "producer", "monitor"):
+            node = self.current[who]
+            assert node.code() == 0, f"{who}: {node.story()}"
+        assert_conserved(self.current["monitor"].figures())
+        assert_quiet(*self.current.values())
+        return assert_exact(self.current["monitor"], self.count)
+
+    def _journal(self, who: str) -> list[str]:
+        return [f"--journal={self.directory / who}.journal"] if self.journaled else []
+
+
+class Wire:
+    """A way to an address that can be cut, stalled and slowed, served by a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._proxies: list[Proxy] = []
+
+    def to(self, target: str) -> Proxy:
+        """A proxy before this address; whose methods are for `do`."""
+        proxy = self._run(Proxy.start(target))
+        self._proxies.append(proxy)
+        return proxy
+
+    def do(self, act: Callable[[], None]) -> None:
+        """Does this to a proxy."""
+
+        async def acting() -> None:
+            act()
+
+        self._run(acting())
+
+    def close(self) -> None:
+        """Ends all."""
+        for proxy in self._proxies:
+            self._run(proxy.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(DEADLINE_S)
+        self._loop.close()
+
+    def _run(self, what: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(DEADLINE_S)

@@ -1,0 +1,374 @@
+"""What the tests of live nodes share: nodes on free ports in this process, a wire that can be cut, and raw clients.
+
+Everything of a test lives on one event loop (grpc.aio's objects can't change theirs), which `play` makes and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, Self, TypeVar
+
+import grpc
+from grpc import aio
+
+from smssim.core.progress import Figures
+from smssim.core.snapshot import Snapshot
+from smssim.net import access
+from smssim.nodes.monitor import Monitor
+from smssim.nodes.producer import Producer
+from smssim.nodes.sender import Channels, Sender
+from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, run_pb2
+
+SCENE_MAX_S: Final = 30.0  # far beyond what any takes: a test that hangs fails with the place where it hangs
+LOOK_S: Final = 0.005  # how often a condition that nothing announces is looked at
+FETCH: Final = "/smssim.v1.ProducerService/FetchMessage"
+REPORT: Final = "/smssim.v1.MonitorService/ReportResult"
+
+T = TypeVar("T")
+
+
+def play(scene: Coroutine[Any, Any, T], within_s: float = SCENE_MAX_S) -> T:
+    """Runs a scene on a loop of its own; fails if it takes too long or leaves a task behind."""
+
+    async def alone() -> T:
+        async with asyncio.timeout(within_s):
+            result = await scene
+            await until(lambda: len(asyncio.all_tasks()) == 1)
+        return result
+
+    return asyncio.run(alone())
+
+
+async def until(condition: Callable[..., object], *args: object) -> None:
+    """Waits until the condition holds of these arguments, within the time of the scene."""
+    while not condition(*args):  # noqa: ASYNC110 - the state of a node, which no event announces
+        await asyncio.sleep(LOOK_S)
+
+
+def free_address() -> str:
+    """An address of this machine that nobody listens on, for a node that is to start later."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+# -- nodes
+
+
+class Running:
+    """A node that serves: what stops it, and the exit code that it ends with."""
+
+    def __init__(self, serve: Callable[[asyncio.Event], Coroutine[Any, Any, int]], stop: asyncio.Event) -> None:
+        self.stop = stop
+        self.ended = asyncio.create_task(serve(stop))
+
+    async def code(self) -> int:
+        """Waits for its end."""
+        return await asyncio.shield(self.ended)
+
+
+class RunningProducer(Running):
+    """A producer, and its book."""
+
+    def __init__(self, node: Producer) -> None:
+        super().__init__(node.serve, asyncio.Event())
+        self.node = node
+        self.address = node.address
+        self.run = node.run
+        self.backlog = node._backlog
+
+    def book(self) -> tuple[int, int, int, int]:
+        """Sent, failed, with senders, waiting."""
+        backlog = self.backlog
+        return backlog.sent, backlog.failed, backlog.leased, backlog.waiting
+
+    def open_streams(self) -> int:
+        """Streams that have said hello and are not yet over."""
+        assert len(self.node._streams) >= len(self.backlog._holders)
+        return len(self.node._streams)
+
+
+class RunningMonitor(Running):
+    """A monitor, and its figures."""
+
+    def __init__(self, node: Monitor) -> None:
+        super().__init__(node.serve, asyncio.Event())
+        self.node = node
+        self.address = node.address
+
+    def figures(self, run_id: str) -> Figures:
+        """Of this moment, or the last ones of a run that is over."""
+        return self.node._watches[run_id].snapshot(asyncio.get_running_loop().time()).figures
+
+    def final(self, run_id: str) -> Figures:
+        """The last ones; the run is over."""
+        return self.last(run_id).figures
+
+    def last(self, run_id: str) -> Snapshot:
+        """The last of all; the run is over."""
+        snapshot = self.node._watches[run_id].final
+        assert snapshot is not None
+        return snapshot
+
+
+class Stage:
+    """Nodes in this process, each as its command would run it. Leaving the stage ends those that still run."""
+
+    def __init__(self) -> None:
+        self._running: list[Running] = []
+        self._channels: list[aio.Channel | Channels] = []
+        self._proxies: list[Proxy] = []
+        self._servers: list[aio.Server] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for running in self._running:
+            running.ended.cancel()
+        await asyncio.gather(*(running.ended for running in self._running), return_exceptions=True)
+        for server in self._servers:  # a node that has just been started has not come to serve
+            await server.stop(None)
+        for channel in self._channels:
+            await channel.close()
+        for proxy in self._proxies:
+            await proxy.close()
+
+    async def producer(self, count: int, **settings: Any) -> RunningProducer:
+        """A producer of so many messages, listening."""
+        node = Producer(ProducerSettings(**{"count": count, "seed": 7, "listen": FREE_ADDRESS, **settings}))
+        await node.start()
+        self._servers.append(node._server)
+        running = RunningProducer(node)
+        self._running.append(running)
+        return running
+
+    async def monitor(self, **settings: Any) -> RunningMonitor:
+        """A monitor, listening."""
+        node = Monitor(MonitorSettings(**{"interval_s": 0.05, "listen": FREE_ADDRESS, **settings}))
+        await node.start()
+        self._servers.append(node._server)
+        running = RunningMonitor(node)
+        self._running.append(running)
+        return running
+
+    def sender(self, producer: str, name: str = "sender", **settings: Any) -> Running:
+        """A sender with connections of its own; quick unless the settings say otherwise."""
+        made = SenderSettings(**{"mean_s": 0.002, "fail": 0.1, "producer": producer, **settings})
+        channels, stop = Channels(access.load(made)), asyncio.Event()
+        self._channels.append(channels)
+        return self._keep(Running(lambda stop: Sender(made, name, channels, stop).serve(), stop))
+
+    async def proxy(self, target: str) -> Proxy:
+        """A way to this address that can be cut."""
+        proxy = await Proxy.start(target)
+        self._proxies.append(proxy)
+        return proxy
+
+    def channel(self, address: str, fresh: bool = False) -> aio.Channel:
+        """A plain channel, as any client might have it; channels share a connection but for fresh ones."""
+        channel = aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", int(fresh))])
+        self._channels.append(channel)
+        return channel
+
+    def _keep(self, running: Running) -> Running:
+        self._running.append(running)
+        return running
+
+
+def assert_exact(producer: RunningProducer, monitor: RunningMonitor) -> Figures:
+    """The run's last figures: complete, and the same as the producer's book."""
+    figures = monitor.final(producer.run.run_id)
+    assert figures.sent + figures.failed == figures.total == producer.run.total
+    assert producer.book() == (figures.sent, figures.failed, 0, 0)
+    assert figures.attempts == figures.sent + figures.failed + figures.retried
+    assert (figures.in_flight, figures.waiting, figures.complete, figures.final) == (0, 0, True, True)
+    return figures
+
+
+async def codes(*running: Running) -> list[int]:
+    """The exit codes of nodes that end by themselves."""
+    return [await one.code() for one in running]
+
+
+# -- the wire
+
+
+class Proxy:
+    """Passes bytes on between clients and one server, until it is told not to."""
+
+    def __init__(self, target: str) -> None:
+        self.address = ""
+        self.connections = 0  # ever
+        self.delay_s = 0.0  # of each 64 KiB or less, both ways
+        self._host, _, self._port = target.rpartition(":")
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refusing = False
+        self._server: asyncio.Server | None = None
+
+    @classmethod
+    async def start(cls, target: str) -> Proxy:
+        """Listens on a free port."""
+        proxy = cls(target)
+        proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
+        proxy.address = f"127.0.0.1:{proxy._server.sockets[0].getsockname()[1]}"
+        return proxy
+
+    def cut(self) -> None:
+        """Resets every connection; new ones are served."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def close_door(self) -> None:
+        """Resets every connection, and new ones as they come."""
+        self._refusing = True
+        self.cut()
+
+    def open_door(self) -> None:
+        """Serves again."""
+        self._refusing = False
+
+    def stall(self) -> None:
+        """Keeps all bytes to itself, both ways."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Passes on what it kept, and what comes."""
+        self._flowing.set()
+
+    async def close(self) -> None:
+        """Ends it."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if self._refusing:
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection(self._host, int(self._port))
+        self._writers |= {writer, back}
+        for source, sink in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._pump(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65536):
+                await self._flowing.wait()
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                sink.write(data)
+                await sink.drain()
+        self._writers.discard(sink)
+        sink.transport.abort()
+
+
+# -- raw clients
+
+
+def a_sender(**fields: Any) -> run_pb2.Sender:
+    """A sender that would be welcome, but for these fields."""
+    sound = {
+        "session_id": str(uuid.uuid4()),
+        "name": "stranger",
+        "mean_s": 0.1,
+        "std_s": 0.03,
+        "distribution": "gamma",
+        "failure_rate": 0.1,
+        "concurrency": 4,
+    }
+    return run_pb2.Sender(**{**sound, **fields})
+
+
+def hello(sender: run_pb2.Sender | None = None, protocol: int = 1, **fields: Any) -> producer_pb2.FetchMessageRequest:
+    """The first request of a stream."""
+    greeting = producer_pb2.Hello(protocol=protocol, sender=sender or a_sender())
+    return producer_pb2.FetchMessageRequest(hello=greeting, **fields)
+
+
+def encoded(message: Any) -> bytes:
+    """A message's bytes, or what is bytes already."""
+    data: bytes = message if isinstance(message, bytes) else message.SerializeToString()
+    return data
+
+
+class Fetching:
+    """A raw stream to a producer."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        fetch = channel.stream_stream(
+            FETCH, request_serializer=encoded, response_deserializer=producer_pb2.FetchMessageResponse.FromString
+        )
+        self.call: aio.StreamStreamCall[Any, Any] = fetch()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.call.cancel()
+
+    async def say(self, *requests: Any) -> None:
+        """Writes messages, or raw bytes; those after the end of the stream are lost."""
+        for request in requests:
+            with contextlib.suppress(asyncio.InvalidStateError, aio.AioRpcError):
+                await self.call.write(request)
+
+    async def hear(self) -> producer_pb2.FetchMessageResponse:
+        """The next response."""
+        response = await self.call.read()
+        assert isinstance(response, producer_pb2.FetchMessageResponse), await self.call.code()
+        return response
+
+    async def hear_of(self, field: str) -> producer_pb2.FetchMessageResponse:
+        """The next response that is an `offer`, a `batch` or an `end`."""
+        while (response := await self.hear()).WhichOneof("event") != field:
+            pass
+        return response
+
+    async def status(self) -> grpc.StatusCode:
+        """How the stream ends, whatever comes before."""
+        try:
+            while await self.call.read() is not aio.EOF:
+                pass
+        except aio.AioRpcError as error:
+            return error.code()
+        return await self.call.code()
+
+
+async def report_status(channel: aio.Channel, request: Any) -> grpc.StatusCode:
+    """How a monitor answers a message, or raw bytes."""
+    report = channel.unary_unary(
+        REPORT, request_serializer=encoded, response_deserializer=monitor_pb2.ReportResultResponse.FromString
+    )
+    try:
+        await report(request, timeout=SCENE_MAX_S)
+    except aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def progress_of(
+    channel: aio.Channel, run_id: str = "", interval_s: float = 0.05
+) -> AsyncIterator[monitor_pb2.Progress]:
+    """What a watcher sees."""
+    stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+    watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s))
+    try:
+        async for response in watch:
+            yield response.progress
+    finally:
+        watch.cancel()

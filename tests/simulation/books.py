@@ -1,0 +1,243 @@
+"""Everything counted again from first principles: plain sets and dictionaries, and what crosses a node's border.
+
+Must not look at the counters of the classes under test, but to compare them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from smssim.core.backlog import Backlog
+from smssim.core.fate import Fates, Outcome
+from smssim.core.queue import Lot
+from smssim.core.sending import Answer, Report, Settlements
+from smssim.core.tally import Tally
+
+Row = tuple[int, int, int]  # message, outcome, attempt
+
+
+def check(holds: bool, claim: str, *args: object) -> None:
+    """Raises AssertionError with this claim unless it holds; `python -O` does not switch it off."""
+    if not holds:
+        raise AssertionError(claim % args if args else claim)
+
+
+class ProducerBook:
+    """Where each message of a run is. `log` outlives a crash as far as it was committed."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.log: list[Row] = []  # that changed something
+        self.waiting: set[int] = set()
+        self.leased: dict[int, set[int]] = {}  # by the number of the holder
+        self._holder_of: dict[int, int] = {}  # the last one
+        self.tries: Counter[int] = Counter()
+        self.settled: dict[int, int] = {}
+        self.restart(0)
+
+    def restart(self, kept: int) -> None:
+        """As it was when so much of the log was written; no message is with a sender."""
+        rows = self.log[:kept]
+        self.log = []
+        self.leased.clear()
+        self.tries.clear()
+        self.settled.clear()
+        self.waiting = set(range(self.total))
+        for row in rows:
+            self._settle(*row)
+
+    def grant(self, holder: int, lots: list[Lot]) -> None:
+        """Only what waits is handed out, at the attempt that it is at."""
+        for lot in lots:
+            ids = set(lot.ids.tolist())
+            check(len(ids) == len(lot.ids), "a lot names a message twice")
+            check(ids <= self.waiting, "handed out though not waiting: %s", sorted(ids - self.waiting)[:5])
+            if self.tries or lot.attempt != 1:
+                wrong = [i for i in ids if self.tries[i] != lot.attempt - 1]
+                check(not wrong, "handed out at attempt %s: %s", lot.attempt, wrong[:5])
+            self.waiting -= ids
+            self.leased.setdefault(holder, set()).update(ids)
+            self._holder_of.update(dict.fromkeys(ids, holder))
+
+    def settle(self, done: Settlements, recorded: dict[int, int] | None) -> None:
+        """A retry counts for the attempt that the message is at, a final outcome is as the monitor has it on disk.
+
+        None if the monitor has lost what it had.
+        """
+        rows = zip(done.ids.tolist(), done.outcomes.tolist(), done.attempts.tolist(), strict=True)
+        for i, outcome, attempt in sorted(rows, key=lambda row: row[1] == Outcome.RETRY):
+            if outcome != Outcome.RETRY:
+                on_record = outcome if recorded is None else recorded.get(i)
+                check(outcome == on_record, "message %s is settled as %s, recorded as %s", i, outcome, on_record)
+                if i in self.settled:
+                    same = recorded is None or self.settled[i] == outcome
+                    check(same, "message %s is settled twice, differently", i)
+                    continue
+            elif i in self.settled or self.tries[i] != attempt - 1:
+                continue
+            self._settle(i, outcome, attempt)
+
+    def _settle(self, i: int, outcome: int, attempt: int) -> None:
+        self.log.append((i, outcome, attempt))
+        self.waiting.discard(i)
+        holder = self._holder_of.get(i)
+        if holder is not None and holder in self.leased:
+            self.leased[holder].discard(i)
+        if outcome == Outcome.RETRY:
+            self.tries[i] = attempt
+            self.waiting.add(i)
+        else:
+            self.settled[i] = outcome
+
+    def hand_back(self, holder: int, ids: list[int]) -> None:
+        """What the sender has, waits again."""
+        back = self.leased.get(holder, set()) & set(ids)
+        self.leased.get(holder, set()).difference_update(back)
+        self.waiting |= back
+
+    def lose(self, holder: int) -> None:
+        """What a lost stream had, waits again."""
+        self.waiting |= self.leased.pop(holder, set())
+
+    def compare(self, backlog: Backlog, deep: bool) -> None:
+        """Conservation, counted here and there; `deep`: message by message."""
+        leased = sum(map(len, self.leased.values()))
+        check(len(self.settled) + leased + len(self.waiting) == self.total, "the book itself is wrong")
+        figures = (backlog.settled, backlog.leased, backlog.waiting)
+        counted = (len(self.settled), leased, len(self.waiting))
+        check(figures == counted, "settled, leased, waiting: %s, counted %s", figures, counted)
+        for number, holder in backlog._holders.items():
+            had = len(self.leased.get(number, ()))
+            check(holder.leased == had, "holder %s has %s, counted %s", number, holder.leased, had)
+        if not deep:
+            return
+        outcomes = Counter(self.settled.values())
+        check(backlog.sent == outcomes[Outcome.SENT], "sent: %s, counted %s", backlog.sent, outcomes[Outcome.SENT])
+        state, holders = backlog._open.column["state"], backlog._open.column["holder"]
+        for wanted, ids in [(3, set(self.settled)), *((2, ids) for ids in self.leased.values())]:
+            rows = backlog._open.open(np.array(sorted(ids), np.int64))
+            open_ = rows[rows >= 0] if wanted == 3 else rows
+            check(bool((open_ >= 0).all()), "a leased message is in a closed stretch")
+            check(bool((state[open_] == wanted).all()), "states of %s messages are not all %s", len(ids), wanted)
+        for number, ids in self.leased.items():
+            rows = backlog._open.open(np.array(sorted(ids), np.int64))
+            check(bool((holders[rows] == number).all()), "a message that %s has is with another", number)
+
+
+@dataclass
+class Counted:
+    """What reports add up to."""
+
+    final: dict[int, int] = field(default_factory=dict)
+    outcomes: Counter[int] = field(default_factory=Counter)  # of those
+    recorded: set[tuple[str, int]] = field(default_factory=set)
+    retried: int = 0
+    duplicates: int = 0
+    overruled: int = 0
+    time_s: float = 0.0
+
+    def add(self, session_id: str, report: Report) -> None:
+        """A report that is taken in for the first time."""
+        done = report.finished
+        self.recorded.add((session_id, report.sequence))
+        rows = list(zip(done.ids.tolist(), done.outcomes.tolist(), done.durations_s.tolist(), strict=True))
+        for i, outcome, time_s in rows:
+            if outcome == Outcome.RETRY and i not in self.final:
+                self.retried += 1
+                self.time_s += time_s
+        for i, outcome, time_s in rows:
+            if outcome == Outcome.RETRY:
+                continue
+            if i in self.final:
+                self.duplicates += 1
+                self.overruled += self.final[i] != outcome
+            else:
+                self.final[i] = outcome
+                self.outcomes[outcome] += 1
+                self.time_s += time_s
+
+
+class MonitorBook:
+    """What the monitor must have on record: now, and on disk."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.log: list[tuple[str, Report]] = []
+        self._answers: dict[str, tuple[int, Answer]] = {}  # of each session the last one, with its sequence
+        self.now = Counted()
+        self.durable = Counted()
+        self._durable_upto = 0
+
+    def report(self, session_id: str, report: Report, answer: Answer) -> bool:
+        """A report has been answered; whether it was new. The last one of a session is always answered alike."""
+        if (session_id, report.sequence) not in self.now.recorded:
+            self.log.append((session_id, report))
+            self.now.add(session_id, report)
+            self._answers[session_id] = report.sequence, answer
+            return True
+        sequence, first = self._answers[session_id]
+        if sequence == report.sequence:
+            same = (first.accepted, first.duplicates) == (answer.accepted, answer.duplicates)
+            same &= first.overruled_ids.tolist() == answer.overruled_ids.tolist()
+            same &= first.overruled_outcomes.tolist() == answer.overruled_outcomes.tolist()
+            check(same, "report %s of %s is answered differently when it is repeated", sequence, session_id)
+        return False
+
+    def committed(self, upto: int) -> None:
+        """So much of the log is on disk."""
+        for session_id, report in self.log[self._durable_upto : upto]:
+            self.durable.add(session_id, report)
+        self._durable_upto = max(upto, self._durable_upto)
+
+    def restart(self, kept: int) -> None:
+        """As it was when so much of the log was written."""
+        check(kept >= self._durable_upto, "what was on disk is not there any more")
+        self.committed(kept)
+        del self.log[kept:]
+        self.now = Counted()
+        for session_id, report in self.log:
+            self.now.add(session_id, report)
+
+    @property
+    def heard_the_end(self) -> bool:
+        """Whether a sender has brought the producer's last word, and that is on disk."""
+        return any(report.end is not None and report.end.complete for _, report in self.log[: self._durable_upto])
+
+    def compare(self, tally: Tally) -> None:
+        """The tally's figures against those counted here."""
+        ledger, counted = tally.ledger, self.now
+        outcomes = counted.outcomes
+        figures = (ledger.sent, ledger.failed, ledger.retried, ledger.duplicates)
+        wanted = (outcomes[Outcome.SENT], outcomes[Outcome.FAILED], counted.retried, counted.duplicates)
+        check(figures == wanted, "sent, failed, retried, duplicates: %s, counted %s", figures, wanted)
+
+    def compare_at_end(self, tally: Tally, now: float) -> None:
+        """All that people read, and the outcome of each message."""
+        self.compare(tally)
+        counted, figures = self.now, tally.figures(now, final=True)
+        missing = self.total - len(counted.final)
+        check(figures.sent + figures.failed + missing == self.total, "sent + failed + missing is not the total")
+        check(figures.in_flight + figures.waiting == missing, "in flight + waiting is not what is missing")
+        attempts = len(counted.final) + counted.retried
+        check(figures.attempts == attempts, "%s attempts, counted %s", figures.attempts, attempts)
+        mean_s = counted.time_s / attempts if attempts else 0.0
+        near = abs((figures.avg_time_s or 0.0) - mean_s) < 1e-6 + 1e-4 * mean_s
+        check(near, "mean time %s, counted %s", figures.avg_time_s, mean_s)
+        check(tally.progress.latencies.count == len(counted.final), "latencies of %s", tally.progress.latencies.count)
+        ids = np.array(sorted(counted.final), np.int64)
+        on_record = tally.ledger._on_record(ids, tally.ledger._open.open(ids))
+        check(on_record.tolist() == [counted.final[i] for i in ids.tolist()], "an outcome on record is another one")
+
+
+def fated(fates: Fates, total: int, max_attempts: int) -> tuple[int, int]:
+    """Sent and failed, as it is written in the seed for senders that are all alike."""
+    left, sent, failed = np.arange(total, dtype=np.uint64), 0, 0
+    for attempt in range(1, max_attempts + 1):
+        _, outcomes = fates.draw(left, attempt)
+        sent += int(np.count_nonzero(outcomes == Outcome.SENT))
+        failed += int(np.count_nonzero(outcomes == Outcome.FAILED))
+        left = left[outcomes == Outcome.RETRY]
+    return sent, failed

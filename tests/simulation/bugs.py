@@ -1,0 +1,220 @@
+"""Bugs that a simulation has to find. Each is switched on here alone, by putting another method in place of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+from simulation.nodes import Monitor
+from smssim.core.backlog import Backlog
+from smssim.core.lanes import Lanes, Work, pick
+from smssim.core.ledger import Ledger, Outcomes, Verdict
+from smssim.core.queue import Attempts
+from smssim.core.saving import Columns, Pieces
+from smssim.core.sending import Answer, Report, Sending, Settlements
+from smssim.core.session import Session
+from smssim.core.stretches import Ids, Rows, Stretches
+from smssim.core.tally import Tally
+
+Bug = Callable[[], AbstractContextManager[Any]]
+
+_report = Sending.report
+_acknowledge = Sending.acknowledge
+_record = Ledger.record
+_requeue = Backlog._requeue
+_restore_open = Backlog._restore_open
+_restore_ledger = Ledger.restore
+_put = Lanes.put
+_unpacked = Session.unpacked
+
+
+# ---- Senders
+
+
+def settles_before_the_report_is_answered() -> AbstractContextManager[Any]:
+    """The monitor may never get it."""
+
+    def report(self: Sending, now: float) -> Report | None:
+        told = _report(self, now)
+        if told is not None and len(told.finished):
+            done = told.finished
+            self._to_settle.append(Settlements(done.ids, done.outcomes, done.attempts))
+        return told
+
+    return mock.patch.object(Sending, "report", report)
+
+
+def ignores_what_is_overruled() -> AbstractContextManager[Any]:
+    """The producer then has another outcome than the monitor."""
+
+    def acknowledge(self: Sending, answer: Answer) -> None:
+        ids, outcomes = answer.overruled_ids[:0], answer.overruled_outcomes[:0]
+        _acknowledge(self, replace(answer, overruled_ids=ids, overruled_outcomes=outcomes))
+
+    return mock.patch.object(Sending, "acknowledge", acknowledge)
+
+
+def loses_a_message_of_a_batch_in_its_lanes() -> AbstractContextManager[Any]:
+    """Its lease never ends, for the sender is well."""
+
+    def put(self: Lanes, work: Work, now: float) -> None:
+        _put(self, pick(work, slice(1, None)) if len(work) > 4 else work, now)
+
+    return mock.patch.object(Lanes, "put", put)
+
+
+# ---- The producer
+
+
+def keeps_the_leases_of_lost_streams() -> AbstractContextManager[Any]:
+    """Nobody has those messages."""
+    return mock.patch.object(Backlog, "_reclaim", return_value=None)
+
+
+def queues_twice_what_a_lost_stream_had() -> AbstractContextManager[Any]:
+    """Two senders then get it."""
+
+    def requeue(self: Backlog, rows: Rows, lost: bool) -> None:
+        _requeue(self, rows, lost)
+        _requeue(self, rows, lost)
+
+    return mock.patch.object(Backlog, "_requeue", requeue)
+
+
+def accepts_a_late_retry() -> AbstractContextManager[Any]:
+    """Of an attempt that is over already: an attempt is skipped."""
+
+    def settle_retry(self: Backlog, ids: Ids, attempts: Attempts, now: float) -> None:
+        tries = self._open.column["tries"][self._open.open(ids)]
+        settle(self, ids, tries + 1, now)
+
+    settle = Backlog._settle_retry
+    return mock.patch.object(Backlog, "_settle_retry", settle_retry)
+
+
+def ends_one_message_early() -> AbstractContextManager[Any]:
+    """As soon as nothing waits."""
+    return mock.patch.object(Backlog, "complete", property(lambda self: self.settled >= self.total - 1))
+
+
+def restores_without_the_attempts() -> AbstractContextManager[Any]:
+    """What was tried twice has its first attempt again."""
+
+    def restore_open(self: Backlog, number: int, columns: Columns) -> int:
+        return _restore_open(self, number, {**columns, "tries": columns["tries"] * 0})
+
+    return mock.patch.object(Backlog, "_restore_open", restore_open)
+
+
+def does_not_write_down_retries() -> AbstractContextManager[Any]:
+    """The same, from the other end."""
+    return mock.patch.object(Stretches, "touch", return_value=None)
+
+
+# ---- The monitor
+
+
+def acknowledges_before_it_commits() -> AbstractContextManager[Any]:
+    """A crash takes back what was acknowledged."""
+
+    def acknowledge(self: Monitor, answer: Callable[[], None]) -> None:
+        answer()
+        self._saver.save(lambda: self._saved(len(self.book.log), lambda: None))
+
+    return mock.patch.object(Monitor, "_acknowledge", acknowledge)
+
+
+def records_a_repeated_report_again() -> AbstractContextManager[Any]:
+    """It has forgotten the sequence."""
+
+    def repeated(self: Tally, session: Session, report: Report) -> Answer:
+        return self._record(session, report, session.heard_at)
+
+    return mock.patch.object(Tally, "_repeated", repeated)
+
+
+def counts_a_duplicate_as_sent() -> AbstractContextManager[Any]:
+    """Twice, then."""
+
+    def record(self: Ledger, ids: Ids, outcomes: Outcomes) -> Verdict:
+        verdict = _record(self, ids, outcomes)
+        self.sent += verdict.duplicates
+        return verdict
+
+    return mock.patch.object(Ledger, "record", record)
+
+
+def counts_a_duplicate_twice() -> AbstractContextManager[Any]:
+    """Where figures are only shown, nothing else depends on them."""
+
+    def record(self: Ledger, ids: Ids, outcomes: Outcomes) -> Verdict:
+        verdict = _record(self, ids, outcomes)
+        self.duplicates += verdict.duplicates
+        return verdict
+
+    return mock.patch.object(Ledger, "record", record)
+
+
+def lets_the_last_outcome_stand() -> AbstractContextManager[Any]:
+    """Instead of the first."""
+
+    def record(self: Ledger, ids: Ids, outcomes: Outcomes) -> Verdict:
+        verdict = _record(self, ids, outcomes)
+        return replace(verdict, overruled_ids=ids[:0], overruled_outcomes=outcomes[:0])
+
+    return mock.patch.object(Ledger, "record", record)
+
+
+def restores_without_the_last_answers() -> AbstractContextManager[Any]:
+    """A report that is repeated after a restart gets an empty one."""
+
+    def unpacked(piece: bytes, now: float) -> Session:
+        return replace(_unpacked(piece, now), answer=None)
+
+    return mock.patch.object(Session, "unpacked", unpacked)
+
+
+def restores_without_the_sequences() -> AbstractContextManager[Any]:
+    """It has recorded them, and does not know."""
+
+    def unpacked(piece: bytes, now: float) -> Session:
+        session = _unpacked(piece, now)
+        return replace(session, sequence=max(0, session.sequence - 1))
+
+    return mock.patch.object(Session, "unpacked", unpacked)
+
+
+def restores_a_failure_as_sent() -> AbstractContextManager[Any]:
+    """The figures are right, and what is overruled later is not."""
+
+    def restore(self: Ledger, pieces: Pieces) -> None:
+        _restore_ledger(self, pieces)
+        outcomes = self._open.column["outcome"]
+        outcomes[outcomes == 2] = 1
+
+    return mock.patch.object(Ledger, "restore", restore)
+
+
+# With the fault that brings it out, if there is one alone.
+BUGS: dict[Bug, str] = {
+    settles_before_the_report_is_answered: "",
+    ignores_what_is_overruled: "",
+    loses_a_message_of_a_batch_in_its_lanes: "",
+    keeps_the_leases_of_lost_streams: "",
+    queues_twice_what_a_lost_stream_had: "",
+    accepts_a_late_retry: "",
+    ends_one_message_early: "",
+    restores_without_the_attempts: "producer killed",
+    does_not_write_down_retries: "producer killed",
+    acknowledges_before_it_commits: "monitor killed",
+    records_a_repeated_report_again: "",
+    counts_a_duplicate_as_sent: "",
+    counts_a_duplicate_twice: "",
+    lets_the_last_outcome_stand: "",
+    restores_without_the_last_answers: "monitor killed",
+    restores_without_the_sequences: "monitor killed",
+    restores_a_failure_as_sent: "monitor killed",
+}

@@ -1,0 +1,87 @@
+"""A simulated disk: a log of commits. A crash may lose the one under way whole, tear it, or spare it."""
+
+from __future__ import annotations
+
+import pickle
+import zlib
+from collections.abc import Callable
+
+from simulation.clock import Clock, Process
+from smssim.core.saving import Changes
+
+_HEAD = 8  # length and checksum
+
+
+class Disk:
+    """What outlives a process. One commit is under way at a time."""
+
+    def __init__(self, clock: Clock, commit_s: float, slow: float) -> None:
+        self.commits = 0  # that are on it for certain
+        self._clock = clock
+        self._commit_s = commit_s
+        self._slow = slow
+        self._log = bytearray()
+        self._under_way: bytes | None = None
+        self._power_cut: Callable[[], None] | None = None
+
+    def cut_power_in_next_commit(self, crash: Callable[[], None]) -> None:
+        """Calls `crash` in the middle of the next commit."""
+        self._power_cut = crash
+
+    def commit(self, process: Process, changes: Changes, done: Callable[[], None]) -> None:
+        """Writes changes; calls back when they are on disk, if the process lives then."""
+        assert self._under_way is None
+        body = pickle.dumps(changes, protocol=5)
+        self._under_way = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+        time_s = self._commit_s * self._clock.random.uniform(0.5, 1.5)
+        if self._clock.luck(self._slow):
+            self._clock.strike("commit slow", process.name)
+            time_s += self._clock.random.uniform(0.5, 3.0)
+        self._clock.after(time_s, process, lambda: self._written(done))
+        crash, self._power_cut = self._power_cut, None
+        if crash is not None:
+            self._clock.after(time_s * self._clock.random.random(), process, crash)
+
+    def _written(self, done: Callable[[], None]) -> None:
+        assert self._under_way is not None
+        self._log += self._under_way
+        self._under_way = None
+        self.commits += 1
+        done()
+
+    def crash(self) -> None:
+        """The process is gone: of the commit under way, all, a part or nothing is on the disk."""
+        record, self._under_way = self._under_way, None
+        self._power_cut = None
+        if record is None:
+            return
+        dice = self._clock.random.random()
+        if dice < 0.3:
+            self._clock.strike("commit lost")
+        elif dice < 0.6:
+            self._clock.strike("commit torn")
+            self._log += record[: self._clock.random.randrange(1, len(record))]
+        else:
+            self._clock.strike("commit unacknowledged")
+            self._log += record
+            self.commits += 1
+
+    def pieces(self) -> dict[str, bytes]:
+        """What a new process reads: all whole commits; a torn one is cut off."""
+        pieces: dict[str, bytes] = {}
+        at = commits = 0
+        while at + _HEAD <= len(self._log):
+            length = int.from_bytes(self._log[at : at + 4], "big")
+            body = bytes(self._log[at + _HEAD : at + _HEAD + length])
+            if len(body) < length or zlib.crc32(body) != int.from_bytes(self._log[at + 4 : at + _HEAD], "big"):
+                break
+            for name, piece in pickle.loads(body).items():
+                if piece is None:
+                    pieces.pop(name, None)
+                else:
+                    pieces[name] = piece
+            at += _HEAD + length
+            commits += 1
+        assert commits == self.commits
+        del self._log[at:]
+        return pieces

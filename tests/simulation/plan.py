@@ -1,0 +1,118 @@
+"""What a seed stands for: a run's settings, how its network and disks are, and which faults may strike how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from random import Random
+
+from simulation.network import Weather
+from smssim.settings import SenderSettings
+
+FAULTS = {  # how often a second, where it strikes at all
+    "sender killed": 0.3,
+    "producer killed": 0.25,
+    "monitor killed": 0.25,
+    "stream cut": 0.6,
+    "sender paused": 0.25,
+    "producer paused": 0.08,
+    "monitor paused": 0.08,
+    "sender joins": 0.4,
+    "sender drains": 0.6,
+    "monitor away": 0.1,
+    "producer away": 0.08,
+}
+MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
+SHAPES = ("gamma", "exponential", "fixed")
+FAILS = (0.0, 0.1, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One simulation."""
+
+    seed: int
+    total: int
+    max_attempts: int
+    retry_delay_s: float
+    rate_per_s: float | None
+    lease_timeout_s: float
+    senders: tuple[SenderSettings, ...]  # to begin with, and to choose from
+    equal: bool  # whether they all are alike
+    journals: bool
+    commit_s: float
+    commit_slow: float
+    gather_s: float  # how long a node lets changes gather before it commits them
+    save_s: float  # between two commits of the producer
+    unsaved_max: int  # messages handed out beyond what is on disk
+    frame_rows_max: int
+    report_rows_max: int
+    report_timeout_s: float
+    write_s: float  # how long writing one thing to a stream takes
+    tick_s: float  # how long after it was due a sender wakes up
+    weather: Weather
+    faults: dict[str, float]
+    faulty_s: float
+    check_every: int  # events
+
+    def told(self) -> str:
+        """A setting a line, but for those of the senders, which say who they are when they start."""
+        return "\n".join(f"  {f.name} = {getattr(self, f.name)}" for f in fields(self) if f.name != "senders")
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of a seed. Each has some of the faults only: many at once hide what few would show."""
+    random = Random(f"plan {seed}")
+    total = random.choices([0, 1, 7, 60, 400, 2500, 70_000], [2, 4, 12, 32, 32, 10, 3])[0]
+    max_attempts = random.choice([1, 1, 2, 3])
+    faulty_s = random.uniform(3.0, 10.0)
+    equal = random.random() < 0.4
+    senders = _senders(random, total / random.uniform(0.2, 1.2) / faulty_s, equal)
+    journals = random.random() < 0.85
+    wanted = random.sample(sorted(FAULTS), random.randint(1, 6))
+    rows = max(1, total // random.choice([1, 5, 20]))
+    return Plan(
+        seed=seed,
+        total=total,
+        max_attempts=max_attempts,
+        retry_delay_s=random.choice([0.0, 0.0, 0.5]),
+        rate_per_s=random.choice([None, None, None, total / faulty_s + 1]),
+        lease_timeout_s=random.choice([1.5, 3.0, 10.0]),
+        senders=senders,
+        equal=equal,
+        journals=journals,
+        commit_s=random.choice([0.005, 0.05, 0.2]),
+        commit_slow=random.choice([0.0, 0.0, 0.1]),
+        gather_s=random.choice([0.02, 0.1, 0.4]),
+        save_s=random.choice([0.1, 1.0]),
+        unsaved_max=random.choice([max(1, total // 10), max(1, total // 2), 1 << 25]),
+        frame_rows_max=random.choice([rows, 1 + rows // 4, 16_384]),
+        report_rows_max=random.choice([rows, 1 + rows // 4, 32_768]),
+        report_timeout_s=random.choice([2.0, 5.0]),
+        write_s=random.choice([0.0, 0.0, 0.02]),
+        tick_s=random.choice([0.05, 0.1, 0.3]),
+        weather=Weather(
+            delay_s=random.choice([0.03, 0.08, 0.2]),
+            slow=random.choice([0.0, 0.02, 0.1]),
+            lost=random.choice([0.0, 0.05, 0.2]),
+            repeated=random.choice([0.0, 0.05, 0.2]),
+        ),
+        faults={fault: FAULTS[fault] for fault in wanted},
+        faulty_s=faulty_s,
+        check_every=random.choice([1, 1, 3, 10]),
+    )
+
+
+def _senders(random: Random, per_s: float, equal: bool) -> tuple[SenderSettings, ...]:
+    """One to three, so many messages a second together."""
+    count = random.randint(1, 3)
+
+    def one() -> SenderSettings:
+        mean_s = random.choice(MEANS_S)
+        return SenderSettings(
+            mean_s=mean_s,
+            distribution=random.choice(SHAPES),
+            fail=random.choice(FAILS),
+            concurrency=max(1, round(per_s / count * mean_s)),
+        )
+
+    return (one(),) * count if equal else tuple(one() for _ in range(count))

@@ -1,0 +1,293 @@
+"""One simulation from its seed: a run, the faults that strike it, and what must hold after each step and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from simulation.books import Counted, MonitorBook, ProducerBook, check, fated
+from simulation.clock import Clock, Process
+from simulation.disk import Disk
+from simulation.network import Network, Weather
+from simulation.nodes import Monitor, Producer, Sender
+from simulation.plan import Plan, draw_plan
+from smssim.core.fate import Fates
+from smssim.core.sending import Report
+from smssim.core.tally import RunFacts
+from smssim.errors import ExitCode
+
+CALM_MAX_S = 600.0  # a run that no fault strikes any more ends within so long
+EVENTS_MAX = 60_000
+FAULT_EVERY_S = 0.05
+DEEP_EVERY = 64  # checks
+SENDERS_MAX = 12
+
+
+class SimulationError(AssertionError):
+    """What a seed has shown."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a simulation went."""
+
+    exit_code: ExitCode
+    struck: dict[str, int]
+    events: int
+    simulated_s: float
+
+
+class World:
+    """All nodes and what is between them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.clock = Clock(plan.seed)
+        self.network = Network(self.clock, plan.weather)
+        self.producer_books: dict[str, ProducerBook] = {}
+        self.monitor_books: dict[str, MonitorBook] = {}
+        self.written: dict[str, dict[int, int]] = {"producer": {}, "monitor": {}}  # by commit: how much of the book
+        self.disks = {kind: self._disk() for kind in ("producer", "monitor")}
+        self.bare_crashes: set[str] = set()
+        self.producer: Producer | None = None
+        self.monitor: Monitor | None = None
+        self.senders: list[Sender] = []
+        self._joined = 0
+        self._checks = 0
+        self._is_calm = False
+        self._faulty_until = self.clock.now + plan.faulty_s
+        starts: list[Callable[[], None]] = [partial(self._start, "producer"), partial(self._start, "monitor")]
+        starts += [partial(self._join, number) for number in range(len(plan.senders))]
+        for start in starts:  # in any order
+            self.clock.after(self.clock.random.uniform(0.0, 1.0), None, start)
+        self.clock.after(FAULT_EVERY_S, None, self._faults)
+
+    def _disk(self) -> Disk | None:
+        return Disk(self.clock, self.plan.commit_s, self.plan.commit_slow) if self.plan.journals else None
+
+    # -- what nodes ask of the world
+
+    def recorded(self, run_id: str) -> dict[int, int] | None:
+        """The final outcomes that the monitor has on disk; None if it has no disk and has crashed."""
+        if "monitor" in self.bare_crashes:
+            return None
+        book = self.monitor_books.get(run_id)
+        return {} if book is None else book.durable.final
+
+    def report(
+        self, sent_to: Monitor | None, run: RunFacts, session_id: str, report: Report, answer: Callable[[Any], None]
+    ) -> bool:
+        """A report arrives at the monitor, if there is one.
+
+        A connection ends with the process, but with journals it may find the next one, to make it harder.
+        """
+        monitor = self.monitor
+        if not self.plan.journals and sent_to is not None and sent_to is not monitor:
+            return False
+        if monitor is None or not monitor.alive or monitor.ending is not None:
+            return False
+        take_in = partial(monitor.report, run, session_id, report, answer)
+        if monitor.paused:
+            monitor.missed.append(take_in)
+        else:
+            take_in()
+        return True
+
+    # -- nodes come and go
+
+    def _start(self, kind: str) -> None:
+        if kind == "producer":
+            self.producer = Producer(self, self.disks[kind])
+        else:
+            self.monitor = Monitor(self, self.disks[kind])
+        self.clock.note(kind, "starts")
+
+    def _join(self, like: int | None = None) -> None:
+        plan = self.plan
+        settings = plan.senders[like] if like is not None else self.clock.random.choice(plan.senders)
+        self._joined += 1
+        self.senders.append(Sender(self, self._joined, settings))
+        facts = (settings.mean_s, settings.distribution, settings.fail, settings.concurrency)
+        self.clock.note(self.senders[-1].name, "starts: mean %s s, %s, fail %s, concurrency %s", *facts)
+
+    def _kill(self, process: Process) -> None:
+        """SIGKILL, or the power fails."""
+        self.clock.strike(f"{process.name.split()[0]} killed", process.name)
+        process.alive = False
+        process.missed.clear()
+        for stream in self.network.streams:
+            if process in (stream.client, stream.server):
+                stream.cut()
+
+    def _crash(self, kind: str, process: Process) -> None:
+        self._kill(process)
+        disk = self.disks[kind]
+        if disk is None:
+            self.bare_crashes.add(kind)
+        else:
+            before = disk.commits
+            disk.crash()
+            if disk.commits > before and kind == "monitor":  # on disk, though nobody was told
+                assert self.monitor is not None
+                self.monitor.book.committed(self.written[kind][disk.commits])
+        self.clock.after(self.clock.random.uniform(0.1, 4.0), None, partial(self._start, kind))
+
+    # -- faults
+
+    def _faults(self) -> None:
+        """Lets the faults of this seed strike, each at its rate."""
+        if self.clock.now >= self._faulty_until:
+            self._calm()
+            return
+        for fault, per_s in self.plan.faults.items():
+            if self.clock.luck(per_s * FAULT_EVERY_S):
+                self._strike(fault)
+        self.clock.after(FAULT_EVERY_S, None, self._faults)
+
+    def _strike(self, fault: str) -> None:
+        what, _, how = fault.rpartition(" ")
+        if how == "joins" and len(self.senders) < SENDERS_MAX:
+            self.clock.strike(fault)
+            self._join()
+        elif how == "cut" and self.network.streams:
+            self.clock.strike(fault)
+            self.clock.random.choice(self.network.streams).cut()
+        elif how == "away":
+            self._unplug(what)
+        elif (node := self._node(what)) is not None:
+            self._afflict(node, how)
+
+    def _unplug(self, kind: str) -> None:
+        """A node can't be reached for some time."""
+        self.clock.strike(f"{kind} away")
+        self.network.away.add(kind)
+        if kind == "producer":
+            for stream in self.network.streams:
+                stream.cut()
+        away_s = self.clock.random.choice([0.5, 3.0, 8.0])
+        self.clock.after(away_s, None, partial(self.network.away.discard, kind))
+
+    def _afflict(self, node: Process, how: str) -> None:
+        """Pauses, drains or kills a node that is alive."""
+        clock = self.clock
+        if how == "paused" and not node.paused:
+            clock.pause(node, clock.random.choice([0.3, 2.0, 6.0, 12.0]))
+        elif how == "drains" and isinstance(node, Sender) and not node.paused:
+            clock.strike("sender drains", node.name)
+            node.drain()
+        elif how == "killed" and isinstance(node, Sender):
+            self._kill(node)
+            clock.after(clock.random.uniform(0.0, 3.0), None, self._join)
+        elif how == "killed":
+            disk, crash = self.disks[node.name], partial(self._crash, node.name, node)
+            if disk is not None and clock.luck(0.5):
+                disk.cut_power_in_next_commit(crash)
+            else:
+                crash()
+
+    def _node(self, kind: str) -> Process | None:
+        """A living node of this kind."""
+        if kind == "producer":
+            return self.producer if self.producer is not None and self.producer.alive else None
+        if kind == "monitor":
+            return self.monitor if self.monitor and self.monitor.alive and self.monitor.ending is None else None
+        alive = [sender for sender in self.senders if sender.alive]
+        return self.clock.random.choice(alive) if alive else None
+
+    def _calm(self) -> None:
+        """No fault strikes any more, and there is a sender."""
+        self.clock.note("fate", "is calm from now on")
+        self._is_calm = True
+        self.network.weather = Weather(delay_s=self.plan.weather.delay_s)
+        self._join()
+
+    # -- what must hold
+
+    def check(self) -> None:
+        """After each step, or each few."""
+        self._checks += 1
+        producer, monitor = self.producer, self.monitor
+        if producer is not None and producer.alive:
+            producer.book.compare(producer.backlog, deep=self._checks % DEEP_EVERY == 0)
+        if monitor is not None and monitor.alive and monitor.tally is not None:
+            monitor.book.compare(monitor.tally)
+
+    @property
+    def over(self) -> bool:
+        """Whether all nodes have come to their end. Those that have met nobody wait for ever."""
+        monitor, producer = self.monitor, self.producer
+        if not self._is_calm or monitor is None or not monitor.alive or producer is None:
+            return False
+        if monitor.ending is None and monitor.tally is not None:
+            return False
+        idle = producer.left or (producer.alive and not producer.served)
+        return idle and not any(s.alive and not s.waits_for_ever for s in self.senders)
+
+    def check_end(self) -> ExitCode:
+        """The count is exact, or the run says that it isn't and has a reason."""
+        monitor, producer, plan = self.monitor, self.producer, self.plan
+        assert monitor is not None
+        assert producer is not None
+        if monitor.tally is None or monitor.ending is None:  # the monitor waits for its first sender, until stopped
+            nothing = bool(self.bare_crashes) or not any(book.settled for book in self.producer_books.values())
+            check(nothing, "no report has reached the monitor, and messages are settled")
+            return ExitCode.INCOMPLETE
+        book, code = monitor.book, monitor.ending.exit_code
+        book.compare_at_end(monitor.tally, self.clock.now)
+        check(book.durable.final == book.now.final, "what the monitor has shown is not on disk")
+        if code != ExitCode.OK:
+            excused = code == ExitCode.INCOMPLETE and not book.heard_the_end
+            check(excused or bool(self.bare_crashes), "the run ends with %s: %s", code, monitor.ending.reason)
+            return code
+        final = book.now.final
+        check(final.keys() == set(range(plan.total)), "%s of %s have a final outcome", len(final), plan.total)
+        ours = self.producer_books[monitor.tally.run.run_id]
+        if ours is producer.book:
+            check(all(final[i] == outcome for i, outcome in ours.settled.items()), "the books disagree on a message")
+            if producer.left:
+                check(len(ours.settled) == plan.total, "the producer has ended with %s settled", len(ours.settled))
+        if plan.equal:
+            fates = Fates(plan.seed, plan.max_attempts, plan.senders[0])
+            figures = (monitor.tally.ledger.sent, monitor.tally.ledger.failed)
+            wanted = fated(fates, plan.total, plan.max_attempts)
+            check(figures == wanted, "sent, failed: %s, fate says %s", figures, wanted)
+        return code
+
+    def play(self) -> Shown:
+        """To the end."""
+        clock, plan = self.clock, self.plan
+        until = self._faulty_until + CALM_MAX_S
+        while not self.over:
+            if clock.now > until or clock.events > EVENTS_MAX or not clock.step():
+                raise AssertionError(f"the run does not end: {self.state()}")
+            if clock.events % plan.check_every == 0:
+                self.check()
+        self.check()
+        code = self.check_end()
+        counted = self.monitor.book.now if self.monitor is not None and self.monitor.tally is not None else Counted()
+        for what, count in {"duplicate": counted.duplicates, "overruled": counted.overruled}.items():
+            clock.struck[what] += bool(count)
+        return Shown(code, dict(clock.struck), clock.events, clock.now - 1000)
+
+    def state(self) -> str:
+        """Who is where."""
+        book = self.producer.book if self.producer is not None else None
+        counts = "" if book is None else f"{len(book.settled)} settled, {len(book.waiting)} waiting, "
+        held = {number: len(ids) for number, ids in book.leased.items()} if book is not None else {}
+        alive = [s.name for s in self.senders if s.alive]
+        return f"{counts}leased {held}; alive: {alive}; ending {self.monitor and self.monitor.ending}"
+
+
+def simulate(seed: int) -> Shown:
+    """Plays one seed; raises SimulationError that tells the seed, the plan and what happened last."""
+    plan = draw_plan(seed)
+    with mock.patch("smssim.core.backlog.UNSAVED_MAX", plan.unsaved_max):
+        world = World(plan)
+        try:
+            return world.play()
+        except Exception as error:
+            what = f"seed {seed}: {type(error).__name__}: {error}"
+            raise SimulationError(f"{what}\n{plan.told()}\n{world.clock.story()}") from error

@@ -1,0 +1,461 @@
+"""The bench: what it computes, what it shows, and small runs of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import smssim.bench
+from smssim.bench import cases, fleet, pictures, scaling, table
+from smssim.bench import main as bench_main
+from smssim.bench.cases import CASES, Case
+from smssim.bench.fleet import BenchError, Fleet
+from smssim.bench.machine import in_words, machine
+from smssim.bench.measure import Point, Reading, Spread, Target, TooShortError, best_s, schedule_s, spreads, steady
+from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_of
+from smssim.bench.scaling import BASELINE, SMSSIM, Sample, Setting
+from smssim.core.fate import Fates
+from smssim.errors import ExitCode, UsageError
+from smssim.settings import BENCH_CASES, SenderSettings
+from smssim.tasks import BenchSettings
+
+
+def stage(*, seed: int = 3) -> Stage:
+    """For one repetition."""
+    return Stage(quick=True, seed=seed, fleet=lambda: Fleet(lambda: None), done=lambda _: None)
+
+
+def python(code: str) -> list[str]:
+    """The command line of a small program."""
+    return [sys.executable, "-c", code]
+
+
+# ---- The steady part
+
+
+def points(*rows: tuple[float, int, int], senders: int = 1) -> list[Point]:
+    """From elapsed seconds, attempts and messages waiting; attempts take 2 s, and the node `a` half a core."""
+    return [
+        Point(at, attempts, 2.0 * attempts, waiting, senders, {"a": 10 + at / 2, "b": at / 4})
+        for at, attempts, waiting in rows
+    ]
+
+
+RAMP = points((0, 0, 900), (1, 0, 800), (2, 20, 700))
+MIDDLE = points((3, 60, 600), (4, 100, 500), (5, 140, 400), (6, 180, 100))
+TAIL = points((7, 400, 99), (8, 500, 0))
+
+
+def test_the_steady_part_begins_three_means_after_the_start_and_ends_when_fewer_wait_than_there_are_lanes() -> None:
+    part = steady([*RAMP, *MIDDLE, *TAIL], lanes=100, mean_s=1.0)
+    assert (part.first, part.last, part.time_s) == (MIDDLE[0], MIDDLE[-1], 3)
+
+
+def test_the_steady_part_begins_three_means_after_the_last_sender_came() -> None:
+    series = [*RAMP, *(replace(point, senders=2) for point in MIDDLE), *TAIL]
+    assert steady(series, lanes=100, mean_s=1 / 3).first == series[4]
+    with pytest.raises(TooShortError, match=r"1 of 9 points are after 6\.0 s with 100 messages waiting"):
+        steady(series, lanes=100, mean_s=1.0)
+
+
+def test_the_steady_part_of_very_short_times_leaves_out_half_a_second() -> None:
+    early = points((0.0, 0, 500), (0.4, 10, 500), (0.5, 20, 500), (0.6, 30, 500), (0.7, 40, 500))
+    assert steady(early, lanes=100, mean_s=0.01).first == early[2]
+
+
+def test_the_rates_of_a_steady_part_are_differences_over_its_time() -> None:
+    part = steady([*RAMP, *MIDDLE, *TAIL], lanes=100, mean_s=1.0)
+    assert part.rate_per_s == (180 - 60) / 3
+    assert part.busy_lanes == 2 * (180 - 60) / 3
+    assert part.cores("a") == pytest.approx(0.5)
+    assert part.cores("a", "b") == pytest.approx(0.75)
+
+
+def test_a_point_is_read_off_a_line_of_the_monitor() -> None:
+    figures = {"elapsed_s": 2.0, "attempts": 10, "avg_time_s": 0.5, "waiting": 3, "senders": 4, "sent": 9}
+    assert Point.of(figures, {"monitor": 1.5}) == Point(2.0, 10, 5.0, 3, 4, {"monitor": 1.5})
+    assert Point.of(figures | {"attempts": 0, "avg_time_s": None}, {}).work_s == 0
+
+
+# ---- The best possible
+
+
+@pytest.mark.parametrize(
+    ("durations", "lanes", "end_s"),
+    [
+        ([[5, 5]], [(0, 0)], 10),  # one after the other
+        ([[5, 5]], [(0, 0), (0, 0)], 5),  # side by side
+        ([[3, 1, 1, 4]], [(0, 0), (0, 0)], 6),  # the last one finds a lane free at 2
+        ([[1, 1, 1], [9, 9, 9]], [(0, 0), (0, 1)], 9),  # a free slow lane is taken although a fast one would be sooner
+        ([[2, 2]], [(0, 0), (7, 0)], 4),  # a lane that is there too late gets nothing
+        ([[2, 2]], [(1, 0), (1.5, 0)], 3.5),  # lanes that come one after the other
+        ([[8, 1]], [(0, 0), (0, 0)], 8),  # what ends last need not be the last message
+        ([[]], [(0, 0)], 0),
+    ],
+)
+def test_a_greedy_schedule_gives_each_message_to_the_lane_that_is_free_first(
+    durations: list[list[float]], lanes: list[tuple[float, int]], end_s: float
+) -> None:
+    assert schedule_s(np.array(durations, np.float32), lanes) == end_s
+
+
+def test_the_best_possible_is_made_of_the_very_attempts() -> None:
+    sender = SenderSettings(mean_s=0.5)
+    durations, _ = Fates(3, 1, sender).draw(np.arange(20, dtype=np.uint64), 1)
+    assert best_s(3, 20, [sender], [-1.0]) == pytest.approx(float(durations.sum(dtype=np.float64)))
+    assert best_s(3, 20, [sender], [2.0]) == pytest.approx(2 + float(durations.sum(dtype=np.float64)))
+    assert best_s(4, 20, [sender], [0.0]) != best_s(3, 20, [sender], [0.0])
+    assert best_s(3, 20, [replace(sender, concurrency=20)], [0.0]) == pytest.approx(float(durations.max()))
+
+
+# ---- Repetitions and what is shown
+
+
+def test_the_repetitions_of_a_figure_become_its_median_and_its_spread() -> None:
+    target = Target(10)
+    (spread,) = spreads([[Reading("rate", value, "per s", target)] for value in (30.0, 10.0, 11.0)])
+    assert (spread.name, spread.median, spread.values) == ("rate", 11.0, (30.0, 10.0, 11.0))
+    shown = spread.as_dict()
+    assert (shown["min"], shown["median"], shown["max"]) == (10.0, 11.0, 30.0)
+    assert (shown["target"], shown["reached"]) == ({"at_least": 10}, True)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "reached"),
+    [(Target(3), 3, True), (Target(3), 2.9, False), (Target(3, at_least=False), 3, True), (Target(3, False), 4, False)],
+)
+def test_a_target_is_reached_by_what_is_at_least_or_at_most_that(target: Target, value: float, reached: bool) -> None:
+    assert Spread("x", "s", (value,), target).reached is reached
+    assert Spread("x", "s", (value,)).reached is None
+
+
+def test_the_table_shows_median_spread_target_and_whether_it_is_reached() -> None:
+    seen = [
+        Spread("throughput", "per s", (3e6, 3.2e6, 3.1e6), Target(3e6)),
+        Spread("time", "s", (125.0, 121.0, 130.0), Target(120, at_least=False)),
+        Spread("share", "share", (0.98765,)),
+    ]
+    title, how, *rows = table.case("us", "340 messages", "as it is", seen)[1:]
+    assert (title, how) == ("us: 340 messages", "  (as it is)")
+    assert [row.split() for row in rows] == [
+        ["throughput", "3,100,000/s", "3,000,000/s", "3,200,000/s", "at", "least", "3,000,000/s", "yes"],
+        ["time", "125.00", "s", "121.00", "s", "130.00", "s", "at", "most", "120.00", "s", "NO"],
+        ["share", "98.77%"],
+    ]
+    assert table.ending(seen) == ["", "1 of 2 targets reached; not: time"]
+
+
+def test_the_columns_of_the_table_line_up() -> None:
+    seen = [Spread("a", unit, (1.0, 99.0), Target(5)) for unit in table.UNITS]
+    lines = [table.heading("a machine", True, 3)[-1], *map(table.row, seen)]
+    assert len({line.rindex("reached") + len("reached") for line in lines[:1]} | {len(line) for line in lines[1:]}) == 1
+
+
+def test_the_settings_and_the_bench_name_the_same_cases() -> None:
+    assert tuple(CASES) == BENCH_CASES
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_title_has_the_size_of_the_case(quick: bool) -> None:
+    for case in CASES.values():
+        assert f"{case.quick_size if quick else case.size:,}" in case.title(quick)
+
+
+def test_the_machine_is_named_with_what_a_figure_depends_on() -> None:
+    facts = machine()
+    words = in_words(facts)
+    for key in ("cpu", "cores", "python", "numpy", "grpcio", "date"):
+        assert str(facts[key]) in words
+
+
+# ---- Processes
+
+
+def test_lines_arrive_whole_and_are_told_apart() -> None:
+    with Fleet(lambda: None) as some:
+        code = "import sys; [print(x, end='', flush=True) for x in ('a', 'b\\n', 'c\\n')]; print('d', file=sys.stderr)"
+        process = some.start("it", python(code))
+        lines = list(some.until_ended([process]))
+    assert [line.text for line in lines if not line.is_log] == ["ab", "c"]
+    assert [line.text for line in lines if line.is_log] == list(process.log) == ["d"]
+
+
+def test_the_usage_of_a_process_is_known_at_its_end() -> None:
+    with Fleet(lambda: None) as some:
+        process = some.start("it", python("x = bytearray(200_000_000); print(sum(range(10**6)))"))
+        list(some.until_ended([process]))
+    assert process.usage is not None
+    assert process.usage.peak_bytes > 200_000_000
+    assert process.cpu_s() == process.usage.cpu_s > 0
+
+
+def test_the_cpu_clock_of_a_running_process_is_read() -> None:
+    with Fleet(lambda: None) as some:
+        process = some.start("it", python("while True: pass"))
+        while process.cpu_s() < 0.2:
+            list(some.lines())
+        assert process.usage is None
+
+
+def test_a_process_that_fails_ends_the_fleet_with_its_last_words() -> None:
+    with (
+        Fleet(lambda: None) as some,
+        pytest.raises(BenchError, match=r"(?s)^it ended with exit code 1.*ValueError: so"),
+    ):
+        list(some.until_ended([some.start("it", python("raise ValueError('so')"))]))
+
+
+def test_no_process_outlives_its_fleet() -> None:
+    some = Fleet(lambda: None)
+    process = some.start("it", python("while True: pass"))
+    some.__exit__(None, None, None)
+    assert process.usage is not None
+    assert process.usage.code == -signal.SIGKILL
+    assert process.story() == "it was ended by SIGKILL"
+
+
+def test_a_node_that_outlives_its_run_ends_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "END_WITHIN_S", 0.0)
+    with Fleet(lambda: None) as some:
+        both = [some.start("short", python("")), some.start("long", python("while True: pass"))]
+        with pytest.raises(BenchError, match=r"^the run is over, but not for long$"):
+            list(some.until_ended(both))
+
+
+def test_a_node_that_ends_before_it_listens_is_named() -> None:
+    with Fleet(lambda: None) as some, pytest.raises(BenchError, match=r"^it ended with exit code 0"):
+        some.address(some.start("it", python("")))
+
+
+# ---- Small runs
+
+
+def test_a_small_run_adds_up() -> None:
+    run = run_of(stage(), 3000, SenderSettings(mean_s=0.005, concurrency=50))
+    assert run.final["attempts"] == run.count == run.points[-1].attempts == 3000
+    assert [point.elapsed_s for point in run.points] == sorted(point.elapsed_s for point in run.points)
+    assert run.rate_per_s == pytest.approx(3000 / run.elapsed_s)
+    assert 0 < run.efficiency < 1
+    assert run.efficiency == pytest.approx(3000 * run.final["avg_time_s"] / (50 * run.elapsed_s))
+    assert -1 < run.joined_s()[0] <= 0.1  # a sender joins, and then the run starts
+    costs = {reading.name: reading for reading in run.costs()}
+    for node in ("producer", "sender", "monitor"):
+        assert 0 < costs[f"{node}: CPU a message"].value < 1e9 * 10 / 3000
+        assert 10 < costs[f"{node}: peak memory"].value <= run.peak_bytes / 1e6
+
+
+def test_runs_side_by_side_keep_apart() -> None:
+    runs = [Run(seed, 200 * seed, [SenderSettings(mean_s=0.2, concurrency=20)] * seed) for seed in (1, 2)]
+    follow(stage(), *runs)
+    assert [run.final["attempts"] for run in runs] == [200, 400]
+    assert [len(run.joined_s()) for run in runs] == [1, 2]
+    assert [run.final["senders_seen"] for run in runs] == [1, 2]
+
+
+def test_a_run_that_has_not_counted_every_message_is_refused() -> None:
+    run = Run(1, 10, [], final={"final": True, "sent": 8, "failed": 1})
+    with pytest.raises(BenchError, match="has not counted its 10 messages"):
+        run.check()
+
+
+@pytest.mark.parametrize("queue_max", [0, 50])
+def test_a_small_run_of_the_baseline_adds_up(queue_max: int) -> None:
+    run = baseline_of(stage(), 20, 400, 0.01, 0.1, queue_max)
+    assert run.points[-1].attempts == 400
+    assert run.points[-1].waiting == 0
+    assert run.points[-1].work_s == pytest.approx(400 * 0.01, rel=0.1)
+    assert run.points[-1].elapsed_s > 400 * 0.01 / 20 * 0.9
+    assert (run.generation_s > 0) is (queue_max == 0)
+    assert run.rate_per_s == pytest.approx(400 / (run.points[-1].elapsed_s + run.generation_s))
+
+
+def test_the_time_that_generating_takes_counts_in_the_rate_of_the_baseline() -> None:
+    run = BaselineRun(count=100, points=[], generation_s=2.0)  # 50 a second
+    assert run.with_generation(50.0) == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize("name", ["one-lane", "unequal", "idle"])
+def test_a_small_case_has_sensible_figures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "SETTLE_S", 0.1)
+    monkeypatch.setattr(cases, "UNEQUAL_MEANS_S", (0.01, 0.02))
+    readings = {reading.name: reading for reading in CASES[name].measure_size(stage(), 400 if name == "unequal" else 1)}
+    if name == "unequal":
+        time_s, best = readings["time to completion"].value, readings["best possible"].value
+        assert 0.2 < best < 2  # 400 messages, 1500 a second
+        assert readings["beyond the best possible"].value == pytest.approx(time_s / best - 1)
+    else:
+        assert len(readings) == {"one-lane": 2, "idle": 6}[name]
+        assert all(0 < reading.value <= 1 for reading in readings.values())
+    assert any(reading.target is not None for reading in readings.values())
+
+
+@pytest.mark.parametrize("program", [SMSSIM, BASELINE])
+@pytest.mark.parametrize("lanes", [1, 20])
+def test_a_point_of_the_study_has_the_throughput_and_the_share_of_its_lanes(program: str, lanes: int) -> None:
+    sample = scaling.measure(Setting(program, 0.02, lanes, 80 * lanes), stage())
+    assert 0.2 < sample.share < 1.1
+    assert sample.rate_per_s == pytest.approx(sample.share * lanes / 0.02, rel=0.25)  # as far as luck allows
+    assert sample.everyone_s == pytest.approx(340e6 / sample.rate_per_s)
+
+
+# ---- The command
+
+
+def fake_case(name: str, value: float | Exception) -> Case:
+    def measured(stage: Stage, size: int) -> list[Reading]:
+        if isinstance(value, Exception):
+            raise value
+        return [Reading("figure", value + stage.seed, "s", Target(2.5)), Reading("size", size, "times")]
+
+    return Case(name, "{} messages", "somehow", 4000, 40, measured, quick=name != "us")
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = {
+        "idle": fake_case("idle", 0.0),
+        "us": fake_case("us", 2.0),
+        "unequal": fake_case("unequal", BenchError("why")),
+    }
+    monkeypatch.setattr(bench_main, "CASES", fake)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_each_case_is_measured_so_many_times_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_main.serve(BenchSettings(case=("idle", "us"))) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert "idle: 4,000 messages\n" in out
+    assert ["figure", "2.00", "s", "1.00", "s", "3.00", "s", "at", "least", "2.50", "s", "NO"] in map(
+        str.split, out.splitlines()
+    )
+    assert out.endswith("\n1 of 2 targets reached; not: figure\n")
+    assert [line.split("  ")[1] for line in err.splitlines()] == [
+        f"{case}, {number} of 3" for case in ("1/2 idle", "2/2 us") for number in (1, 2, 3)
+    ]
+
+
+@pytest.mark.usefixtures("fakes")
+def test_quick_is_once_and_smaller_and_without_the_longest(capsys: pytest.CaptureFixture[str]) -> None:
+    bench_main.serve(BenchSettings(quick=True, json=True))
+    seen = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(case["case"], case["title"]) for case in seen] == [("idle", "40 messages"), ("unequal", "40 messages")]
+    figure = seen[0]["figures"][1]
+    assert (figure["name"], figure["unit"], figure["values"]) == ("size", "times", [40])
+    assert (figure["target"], figure["reached"]) == (None, None)
+    assert seen[0]["machine"] == machine()
+
+
+@pytest.mark.usefixtures("fakes")
+def test_a_case_that_goes_wrong_says_why_and_lets_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_main.serve(BenchSettings(case=("unequal", "idle"), repeat=1)) == ExitCode.INTERNAL
+    out = capsys.readouterr().out
+    assert "\n  FAILED: why\n" in out
+    assert "idle: 4,000 messages\n" in out
+    bench_main.serve(BenchSettings(case=("unequal",), json=True))
+    assert json.loads(capsys.readouterr().out)["error"] == "why"
+
+
+def test_figures_without_matplotlib_are_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delitem(sys.modules, "smssim.bench.pictures")
+    monkeypatch.delattr(smssim.bench, "pictures")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"^--figures: needs matplotlib, which is not installed: pip install"):
+        bench_main.serve(BenchSettings(figures=str(tmp_path)))
+
+
+def test_figures_that_can_not_be_written_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"^--figures: got .*; takes a directory, made if it is not there$"):
+        bench_main.serve(BenchSettings(figures=str(tmp_path / "file")))
+
+
+def test_a_second_interruption_ends_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_main.Bench(BenchSettings())
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    with bench._fleet() as some:
+        process = some.start("it", python("while True: pass"))
+        bench._interrupt(signal.SIGINT, None)
+        assert codes == []
+        bench._interrupt(signal.SIGINT, None)
+        process.reap(wait=True)
+    assert codes == [ExitCode.INTERRUPTED]
+    assert process.usage is not None
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_leaves_no_process_behind(number: signal.Signals) -> None:
+    words = [sys.executable, "-m", "smssim", "bench", "--quick", "--case", "idle"]
+    bench = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(nodes := children(bench.pid)) < 3:
+        assert bench.poll() is None
+        time.sleep(0.01)  # and look again
+    bench.send_signal(number)
+    _, err = bench.communicate(timeout=60)
+    assert bench.returncode == ExitCode.INCOMPLETE
+    assert err.splitlines()[-1] == "smssim bench: stopped; no process is left"
+    for node in nodes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(node, 0)
+
+
+# ---- Pictures
+
+
+@pytest.fixture
+def samples() -> list[Sample]:
+    return [
+        Sample(setting, min(0.9 * setting.lanes / setting.mean_s, 4e6), 0.9) for setting in scaling.plan(quick=False)
+    ]
+
+
+def test_the_study_goes_from_one_lane_to_two_million() -> None:
+    plan = scaling.plan(quick=False)
+    for program, most in ((SMSSIM, 2_000_000), (BASELINE, 100_000)):
+        for mean_s in (0.01, 1.0):
+            lanes = [setting.lanes for setting in plan if (setting.program, setting.mean_s) == (program, mean_s)]
+            assert (lanes[0], lanes[-1]) == (1, most)
+            assert lanes == sorted(set(lanes))
+    assert all(setting.count >= 4 * setting.lanes for setting in plan)  # or there is no steady part
+
+
+def test_the_pictures_are_written_with_the_numbers_behind_them(samples: list[Sample], tmp_path: Path) -> None:
+    written = pictures.draw(samples, machine(), tmp_path)
+    assert [path.name for path in written] == ["scaling.json", "throughput.png", "efficiency.png", "everyone.png"]
+    for path in written[1:]:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size > 20_000
+    numbers = json.loads(written[0].read_text(encoding="utf-8"))
+    assert numbers["machine"] == machine()
+    assert numbers["samples"] == [sample.as_dict() for sample in samples]
+
+
+def test_every_sample_is_in_every_picture(samples: list[Sample]) -> None:
+    values: dict[Any, Any] = {
+        pictures._throughput: lambda sample: sample.rate_per_s,
+        pictures._efficiency: lambda sample: sample.share,
+        pictures._everyone: lambda sample: sample.everyone_s,
+    }
+    for picture, value in values.items():
+        (axes,) = picture(samples).axes
+        drawn = {(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata()}
+        assert {(float(sample.setting.lanes), float(value(sample))) for sample in samples} <= drawn
+        left, right = axes.get_xlim()
+        bottom, top = axes.get_ylim()
+        assert all(left <= x <= right and bottom <= y <= top for x, y in drawn if y in map(value, samples))

@@ -1,0 +1,352 @@
+"""What strangers may cost: streams, watchers, runs and state are bounded; what they write is shown as plain text."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from grpc import StatusCode, aio
+from nodes_support import SCENE_MAX_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play, report_status, until
+
+from smssim.core import tally as tally_module
+from smssim.core.sending import Report
+from smssim.core.session import SenderFacts
+from smssim.core.stretches import STRETCH_SIZE
+from smssim.core.tally import RunFacts, Tally
+from smssim.errors import PeerError, RefusedError, TooLargeError
+from smssim.logs import node_log
+from smssim.net import access, rpc, wire
+from smssim.nodes import monitor as monitor_node
+from smssim.nodes import producer as producer_node
+from smssim.settings import plain
+from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, producer_pb2_grpc, run_pb2
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+TOTAL: Final = 50
+EVIL: Final = "\x1b[2J\x1b]0;owned\x07\r\nsender: all is well\u202e"
+ESCAPES: Final = ("\x1b", "\x07", "\r", "\n", "\u202e")
+
+
+@pytest.fixture(autouse=True)
+def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer_node, "DOOR_OPEN_S", 0.1)
+
+
+# -- streams
+
+
+def test_a_stream_without_hello_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer_node, "HELLO_S", 0.1)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer = await stage.producer(TOTAL)
+            async with Fetching(stage.channel(producer.address)) as stranger:
+                assert await stranger.status() == StatusCode.UNAVAILABLE
+                assert await stranger.call.details() == "no hello for 0.1 s"
+            assert producer.node._strangers == 0
+
+    play(scene())
+
+
+def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_free(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rpc, "STREAMS_MAX", 3)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(TOTAL, monitor=monitor.address)
+            channel = stage.channel(producer.address)
+            async with contextlib.AsyncExitStack() as strangers:
+                for _ in range(2):
+                    await (await strangers.enter_async_context(Fetching(channel))).say(hello())
+                await strangers.enter_async_context(Fetching(channel))  # says nothing
+                await until(lambda: producer.open_streams() == 2 and producer.node._strangers == 1)
+                sender = stage.sender(producer.address)
+                await until(lambda: "(all 3 streams are taken)" in caplog.text)
+                assert producer.open_streams() == 2
+            assert await codes(producer, monitor, sender) == [0] * 3
+            assert_exact(producer, monitor)
+
+    play(scene())
+
+
+def test_a_reason_that_grpc_lost_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    def failure(code: StatusCode, details: str) -> aio.AioRpcError:
+        return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details)
+
+    async def scene() -> None:
+        patience = rpc.Patience("producer", "127.0.0.1:1", access.OPEN, 60.0, node_log("sender"))
+        lost = failure(StatusCode.INTERNAL, "Internal error from Core")
+        for _ in range(2):  # it may be lost again
+            await patience.lost(lost)
+        assert caplog.messages == []
+        await patience.lost(failure(StatusCode.UNAVAILABLE, "all streams are taken"))
+        assert caplog.messages == ["sender: waiting for the producer at 127.0.0.1:1 (all streams are taken)"]
+        for _ in range(2):
+            await patience.lost(lost)
+        with pytest.raises(RefusedError):
+            await patience.lost(failure(StatusCode.UNAUTHENTICATED, ""))
+
+    play(scene())
+
+
+def test_one_connection_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, int] = dict(rpc._SERVER_OPTIONS)
+    assert options["grpc.max_concurrent_streams"] == rpc.STREAMS_OF_ONE_MAX
+    options["grpc.max_concurrent_streams"] = 2
+    monkeypatch.setattr(rpc, "_SERVER_OPTIONS", tuple(options.items()))
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer = await stage.producer(TOTAL)
+            greedy = stage.channel(producer.address)
+            async with contextlib.AsyncExitStack() as strangers:
+                for _ in range(2):
+                    call = await strangers.enter_async_context(Fetching(greedy))
+                    await call.say(hello())
+                    await call.hear_of("offer")
+                calls = [await strangers.enter_async_context(Fetching(greedy)) for _ in range(3)]
+                late = [asyncio.create_task(call.say(hello())) for call in calls]
+                async with Fetching(stage.channel(producer.address, fresh=True)) as other:
+                    await other.say(hello())
+                    await other.hear_of("offer")
+                    assert producer.open_streams() == 3
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
+
+    play(scene())
+
+
+def test_who_comes_and_goes_wakes_nobody_else() -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer = await stage.producer(TOTAL)
+            channel = stage.channel(producer.address)
+            async with Fetching(channel) as waiting:
+                await waiting.say(hello(credit=TOTAL, idle_lanes=TOTAL))
+                await until(lambda: producer.book()[2] == TOTAL)
+                rung = 0
+
+                def ring() -> None:
+                    nonlocal rung
+                    rung += 1
+
+                producer.node._more.ring = ring  # type: ignore[method-assign]
+                for _ in range(20):
+                    async with Fetching(channel) as stranger:
+                        await stranger.say(hello())
+                        await stranger.hear_of("offer")
+                await until(lambda: producer.open_streams() == 1)
+                assert rung == 0
+
+    play(scene())
+
+
+def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_node, "WATCHERS_MAX", 3)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            stub = monitor_pb2_grpc.MonitorServiceStub(stage.channel(monitor.address))
+            watches = [stub.WatchProgress(monitor_pb2.WatchProgressRequest()) for _ in range(3)]
+            await until(lambda: len(monitor.node._watchers) == 3)
+            one_more = stub.WatchProgress(monitor_pb2.WatchProgressRequest())
+            assert await one_more.code() == StatusCode.UNAVAILABLE
+            for watch in watches:
+                watch.cancel()
+            await until(lambda: not monitor.node._watchers)
+
+    play(scene())
+
+
+# -- runs that are none
+
+
+def a_report(sender: run_pb2.Sender, run: run_pb2.Run, **fields: Any) -> Any:
+    sequence = fields.pop("sequence", 1)
+    return monitor_pb2.ReportResultRequest(run=run, sender=sender, sequence=sequence, **fields)
+
+
+def a_run(total: int = 1000) -> run_pb2.Run:
+    return run_pb2.Run(run_id=str(uuid.uuid4()), seed=1, total=total, max_attempts=1)
+
+
+async def a_whole_run(stage: Stage, monitor: Any) -> None:
+    producer = await stage.producer(TOTAL, monitor=monitor.address)
+    sender = stage.sender(producer.address)
+    assert await codes(producer, monitor, sender) == [0] * 3
+    assert_exact(producer, monitor)
+
+
+def test_a_run_of_which_nothing_is_counted_makes_room_for_another_once_its_sender_is_gone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.3)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            assert await report_status(stage.channel(monitor.address), a_report(a_sender(), a_run())) == StatusCode.OK
+            await a_whole_run(stage, monitor)
+            waited = "(this monitor follows another run, of which nothing is counted yet)"
+            assert waited in caplog.text
+            assert "nothing was counted and nobody is left, waiting for another" in caplog.text
+
+    play(scene())
+
+
+def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.05)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(give_up_s=0.1)
+            channel, bogus = stage.channel(monitor.address), a_run()
+            stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+            assert await report_status(channel, a_report(a_sender(), bogus)) == StatusCode.OK
+            watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=bogus.run_id, interval_s=10))
+            await anext(aiter(watch))
+            await until(lambda: not monitor.node._watches)
+            assert await watch.code() == StatusCode.OK  # nobody is left watching what is no more
+            monkeypatch.setattr(tally_module, "LOST_AFTER_S", 5.0)
+            await a_whole_run(stage, monitor)
+
+    play(scene())
+
+
+def test_a_run_of_which_something_was_counted_keeps_its_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.0)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            channel, run = stage.channel(monitor.address), a_run()
+            column = {"outcomes": b"\1", "attempts": b"\1", "durations_s": bytes(4), "latencies_s": bytes(4)}
+            counted = a_report(a_sender(), run, message_ids=bytes(8), **column)
+            assert await report_status(channel, counted) == StatusCode.OK
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.INVALID_ARGUMENT
+            assert list(monitor.node._watches) == [run.run_id]
+
+    play(scene())
+
+
+def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_node, "RUNS_MAX", 3)
+    monkeypatch.setattr(monitor_node, "OVER_MAX", 5)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(linger=True)
+            channel = stage.channel(monitor.address)
+            for _ in range(3):
+                assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
+            monkeypatch.setattr(monitor_node, "RUNS_MAX", 100)
+            goodbye = monitor_pb2.Goodbye(end=run_pb2.RunEnd(complete=True))
+            for _ in range(20):
+                empty = a_report(a_sender(), a_run(total=0), goodbye=goodbye)
+                assert await report_status(channel, empty) == StatusCode.OK
+            await until(lambda: len(monitor.node._watches) == 3 + monitor_node.KEPT_MAX)
+            assert len(monitor.node._over) == 5
+
+    play(scene())
+
+
+# -- state
+
+
+def far_apart(stretches: int, total: int) -> Report:
+    ids = (np.arange(stretches, dtype="<i8") * STRETCH_SIZE).tobytes()
+    ones, times = b"\1" * stretches, bytes(4 * stretches)
+    message = monitor_pb2.ReportResultRequest(
+        sequence=1, message_ids=ids, outcomes=ones, attempts=ones, durations_s=times, latencies_s=times
+    )
+    return wire.report_from_proto(message, RunFacts("", 1, total, 1))
+
+
+def test_outcomes_that_lie_too_far_apart_are_refused_and_nothing_of_them_is_kept() -> None:
+    run = RunFacts(str(uuid.uuid4()), 1, 10**10, 1)
+    tally, someone = Tally(run, 0.0), SenderFacts(str(uuid.uuid4()), "someone")
+    with pytest.raises(TooLargeError):
+        tally.report(run, someone, far_apart(100_000, run.total), 0.0)
+    assert (tally.ledger.final, tally.sessions) == (0, {})
+    assert tally.report(run, someone, far_apart(100, run.total), 0.0).accepted == 100  # its number is still free
+
+
+def test_a_senders_texts_are_bounded() -> None:
+    for field in ("name", "distribution"):
+        with pytest.raises(PeerError, match=f"^{field}: takes at most 64 bytes$"):
+            wire.check_sender(a_sender(**{field: "x" * 65}))
+
+
+# -- what strangers write
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_no_control_character_is_printed(escape: str) -> None:
+    assert plain(f"a{escape}b").isprintable()
+    assert plain("Bob & Ann") == "Bob & Ann"
+    assert len(plain("x" * 1000)) == 300
+
+
+def test_a_name_is_shown_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer, monitor = await stage.producer(TOTAL), await stage.monitor()
+            evil = a_sender(name=EVIL)
+            async with Fetching(stage.channel(producer.address)) as stranger:
+                await stranger.say(hello(evil, credit=3, idle_lanes=3))
+                await stranger.hear_of("batch")
+            await until(lambda: producer.open_streams() == 0)
+            late = a_report(evil, a_run(), sequence=7)
+            assert await report_status(stage.channel(monitor.address), late) == StatusCode.OK
+            (tally,) = (watch.tally for watch in monitor.node._watches.values())
+            assert tally.missed == [plain(EVIL)]
+            assert [session.facts.name for session in tally.sessions.values()] == [plain(EVIL)]
+            assert "owned" in caplog.text
+            assert all(message.isprintable() for message in caplog.messages)
+
+    play(scene())
+
+
+class EvilProducer(producer_pb2_grpc.ProducerServiceServicer):
+    """Refuses with an escape sequence, or names a monitor with one."""
+
+    def __init__(self, offers: bool) -> None:
+        self._offers = offers
+
+    async def FetchMessage(self, requests: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        if self._offers:
+            yield producer_pb2.FetchMessageResponse(offer=producer_pb2.RunOffer(run=a_run(), monitor=f"{EVIL}:1"))
+        await context.abort(StatusCode.FAILED_PRECONDITION, EVIL)
+
+
+@pytest.mark.parametrize("offers", [False, True])
+def test_what_a_producer_writes_is_shown_without_control_characters(
+    caplog: pytest.LogCaptureFixture, offers: bool
+) -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            server = aio.server()
+            producer_pb2_grpc.add_ProducerServiceServicer_to_server(EvilProducer(offers), server)
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            try:
+                assert await stage.sender(f"127.0.0.1:{port}").code() != 0
+            finally:
+                await server.stop(None)
+            assert "owned" in caplog.text
+            assert all(message.isprintable() for message in caplog.messages)
+
+    # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
+    asyncio.run(asyncio.wait_for(scene(), SCENE_MAX_S))

@@ -1,0 +1,547 @@
+"""From words and variables to the settings that a node is given, and to one line when they make no sense."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+
+import smssim
+from smssim.cli import COMMANDS, app, main
+from smssim.errors import ExitCode, GoneError, UsageError
+from smssim.rules import SWITCH
+from smssim.senders import RUN_COUNT, RUN_SENDERS
+from smssim.settings import (
+    FREE_ADDRESS,
+    RULES,
+    MonitorSettings,
+    ProducerSettings,
+    SenderSettings,
+)
+from smssim.threshold import Threshold
+
+NODES = {
+    "producer": "smssim.nodes.producer",
+    "sender": "smssim.nodes.sender",
+    "monitor": "smssim.nodes.monitor",
+    "watch": "smssim.nodes.watch",
+    "run": "smssim.cluster",
+    "trace": "smssim.trace",
+    "bench": "smssim.bench.main",
+    "certs": "smssim.certs",
+}
+ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # what a command takes beside flags
+
+ACCESS: dict[str, tuple[str, str, object]] = {
+    "--token-file": ("token.txt", "token_file", "token.txt"),
+    "--insecure": ("true", "insecure", True),
+    "--tls-cert": ("cert.pem", "tls_cert", "cert.pem"),
+    "--tls-key": ("key.pem", "tls_key", "key.pem"),
+    "--tls-ca": ("ca.pem", "tls_ca", "ca.pem"),
+}
+TOGETHER = ("--tls-cert", "--tls-key", "--tls-ca")  # each needs the others
+# flag: a text that differs from the default, the setting it sets, the value it sets
+PRODUCER: dict[str, tuple[str, str, object]] = {
+    "--count": ("2e3", "count", 2000),
+    "--seed": ("77", "seed", 77),
+    "--max-attempts": ("3", "max_attempts", 3),
+    "--retry-delay": ("0.25", "retry_delay_s", 0.25),
+    "--lease-timeout": ("2.5", "lease_timeout_s", 2.5),
+    "--rate": ("50", "rate_per_s", 50.0),
+    "--min-length": ("5", "min_length", 5),
+    "--max-length": ("50", "max_length", 50),
+    "--give-up": ("9", "give_up_s", 9.0),
+    "--log-level": ("debug", "log_level", "debug"),
+    "--log-format": ("json", "log_format", "json"),
+}
+OUTPUT: dict[str, tuple[str, str, object]] = {
+    "--csv": ("figures.csv", "csv", "figures.csv"),
+    "--summary-json": ("summary.json", "summary_json", "summary.json"),
+    "--threshold": ("failed<5%", "threshold", (Threshold.parse("failed<5%"),)),
+}
+FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
+    "producer": {
+        **PRODUCER,
+        "--listen": ("localhost:0", "listen", "localhost:0"),
+        "--monitor": ("host.example:1", "monitor", "host.example:1"),
+        "--journal": ("it.journal", "journal", "it.journal"),
+        **ACCESS,
+        "--linger": ("true", "linger", True),
+        "--metrics-port": ("9464", "metrics_port", 9464),
+    },
+    "sender": {
+        **ACCESS,
+        "--mean": ("0.25", "mean_s", 0.25),
+        "--std": ("0.125", "std_s", 0.125),
+        "--distribution": ("lognormal", "distribution", "lognormal"),
+        "--max-time": ("4", "max_time_s", 4.0),
+        "--fail": ("0", "fail", 0.0),
+        "--concurrency": ("1000000", "concurrency", 1_000_000),
+        "--copies": ("3", "copies", 3),
+        "--name": ("Bob & Ann", "name", "Bob & Ann"),
+        "--producer": ("[::1]:50051", "producer", "[::1]:50051"),
+        "--monitor": ("host.example:1", "monitor", "host.example:1"),
+        "--verbose": ("true", "verbose", True),
+        "--linger": ("true", "linger", True),
+        "--metrics-port": ("9464", "metrics_port", 9464),
+        "--give-up": ("9", "give_up_s", 9.0),
+        "--log-level": ("debug", "log_level", "debug"),
+        "--log-format": ("json", "log_format", "json"),
+    },
+    "monitor": {
+        **OUTPUT,
+        "--interval": ("0.5", "interval_s", 0.5),
+        "--listen": ("[::1]:0", "listen", "[::1]:0"),
+        "--json": ("true", "json", True),
+        "--journal": ("it.journal", "journal", "it.journal"),
+        **ACCESS,
+        "--record": ("out.parquet", "record", "out.parquet"),
+        "--failed": ("out.csv", "failed", "out.csv"),
+        "--linger": ("true", "linger", True),
+        "--metrics-port": ("9464", "metrics_port", 9464),
+        "--give-up": ("9", "give_up_s", 9.0),
+        "--log-level": ("debug", "log_level", "debug"),
+        "--log-format": ("json", "log_format", "json"),
+    },
+    "trace": {},
+    "run": {
+        **{flag: (text, f"monitor.{setting}", value) for flag, (text, setting, value) in OUTPUT.items()},
+        **{flag: (text, f"producer.{setting}", value) for flag, (text, setting, value) in PRODUCER.items()},
+        "--interval": ("0.5", "monitor.interval_s", 0.5),
+        "--json": ("true", "monitor.json", True),
+        "--journal": ("journals", "journal", "journals"),
+        "--record": ("out.parquet", "monitor.record", "out.parquet"),
+        "--metrics-port": ("9464", "monitor.metrics_port", 9464),
+        "--failed": ("out.csv", "monitor.failed", "out.csv"),
+        "--sender": ("mean=0.25,name=x", "senders", (SenderSettings(mean_s=0.25, name="x"),)),
+        "--token-file": ("token.txt", "producer.token_file", "token.txt"),
+    },
+    "watch": {
+        **ACCESS,
+        "--interval": ("0.5", "interval_s", 0.5),
+        "--json": ("true", "json", True),
+        "--give-up": ("9", "give_up_s", 9.0),
+        "--log-level": ("debug", "log_level", "debug"),
+        "--log-format": ("json", "log_format", "json"),
+    },
+    "bench": {
+        "--quick": ("true", "quick", True),
+        "--case": ("idle", "case", ("idle",)),
+        "--repeat": ("5", "repeat", 5),
+        "--json": ("true", "json", True),
+        "--figures": ("docs/bench", "figures", "docs/bench"),
+    },
+    "certs": {
+        "--host": ("alpha", "host", ("alpha",)),
+    },
+}
+ALL = [(command, flag) for command, flags in FLAGS.items() for flag in flags]
+VALUED = [(command, flag) for command, flag in ALL if RULES.get(flag) is not SWITCH]
+ANY_TEXT = (  # takes it
+    *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--journal", "--host", "--token-file"),
+    *TOGETHER,
+)
+RULED = [(command, flag) for command, flag in ALL if flag in RULES]
+
+
+def plainly(command: str) -> list[str]:
+    return [command, *ARGUMENTS.get(command, [])]
+
+
+def words(command: str, flag: str, text: str) -> list[str]:
+    return [*plainly(command), flag] if RULES.get(flag) is SWITCH else [*plainly(command), flag, text]
+
+
+def beside(flag: str) -> list[str]:
+    """What has to be given with it."""
+    others = [other for other in TOGETHER if flag in TOGETHER and other != flag]
+    return [word for other in others for word in (other, ACCESS[other][0])]
+
+
+def variable(command: str, flag: str) -> str:
+    return f"SMSSIM_{command}_{flag[2:].replace('-', '_')}".upper()
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SMSSIM_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # set and so put back: main() writes them
+    monkeypatch.setenv("GLOG_minloglevel", "2")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+class Nodes:
+    """Stands for every node: keeps the settings it is given and ends as it is told."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+        self.ends_with: int | BaseException = 0
+
+    def serve(self, settings: object) -> int:
+        self.given.append(settings)
+        if isinstance(self.ends_with, BaseException):
+            raise self.ends_with
+        return self.ends_with
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
+    fake = Nodes()
+    for name in NODES.values():
+        module = ModuleType(name)
+        module.serve = fake.serve  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+    return fake
+
+
+def run_main(*args: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def settings_of(nodes: Nodes, *args: str) -> Any:
+    assert run_main(*args) == 0
+    (settings,) = nodes.given
+    nodes.given.clear()
+    return settings
+
+
+def refusal(capsys: pytest.CaptureFixture[str], nodes: Nodes, *args: str) -> str:
+    """The one line on stderr of a command that ends with 2 before it starts anything."""
+    code = run_main(*args)
+    out, err = capsys.readouterr()
+    assert (code, out, nodes.given) == (2, "", [])
+    assert err.endswith("\n")
+    assert err[:-1].isprintable()
+    return err[:-1]
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    assert run_main(*args) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return re.sub(r"\x1b\[[0-9;]*m", "", out)
+
+
+# ---- What reaches a node
+
+
+def test_this_table_has_every_flag_of_every_command() -> None:
+    commands: Any = typer.main.get_command(app)
+    assert tuple(commands.commands) == COMMANDS
+    assert FLAGS.keys() == set(COMMANDS)
+    for name, command in commands.commands.items():
+        given = {param.opts[0] for param in command.params if param.param_type_name == "option"}
+        assert given == FLAGS[name].keys()
+
+
+@pytest.mark.parametrize(("command", "flag"), ALL)
+def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes, command: str, flag: str) -> None:
+    text, setting, value = FLAGS[command][flag]
+    seed = [] if flag == "--seed" or command not in ("producer", "run") else ["--seed", "1"]
+    plain = settings_of(nodes, *plainly(command), *seed)
+    given = settings_of(nodes, *words(command, flag, text), *beside(flag), *seed)
+    assert attrgetter(setting)(given) == value
+    if command != "run":
+        undone = {setting: getattr(plain, setting)}
+        undone |= {ACCESS[other][1]: None for other in TOGETHER if flag in TOGETHER}
+        if flag in ("--mean", "--distribution"):
+            undone["std_s"] = plain.std_s
+        assert replace(given, **undone) == plain
+
+
+@pytest.mark.parametrize(("command", "flag"), ALL)
+def test_a_variable_sets_what_its_flag_sets(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, command: str, flag: str
+) -> None:
+    text, setting, value = FLAGS[command][flag]
+    monkeypatch.setenv(variable(command, flag), text)
+    assert attrgetter(setting)(settings_of(nodes, *plainly(command), *beside(flag))) == value
+
+
+@pytest.mark.parametrize(("command", "flag"), ALL)
+def test_a_flag_wins_over_its_variable(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, command: str, flag: str) -> None:
+    text, setting, value = FLAGS[command][flag]
+    monkeypatch.setenv(variable(command, flag), "false" if RULES.get(flag) is SWITCH else "wrong as can be")
+    assert attrgetter(setting)(settings_of(nodes, *words(command, flag, text), *beside(flag))) == value
+
+
+@pytest.mark.parametrize(("command", "flag"), ALL)
+def test_an_empty_variable_is_none(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, command: str, flag: str) -> None:
+    _, setting, value = FLAGS[command][flag]
+    monkeypatch.setenv(variable(command, flag), "")
+    assert attrgetter(setting)(settings_of(nodes, *plainly(command))) != value
+
+
+def test_a_node_without_flags_has_the_defaults(nodes: Nodes) -> None:
+    assert settings_of(nodes, "producer") == ProducerSettings()
+    assert settings_of(nodes, "sender") == SenderSettings()
+    assert settings_of(nodes, "monitor") == MonitorSettings()
+
+
+def test_a_plain_run_has_four_senders_and_free_ports(nodes: Nodes) -> None:
+    settings = settings_of(nodes, "run")
+    assert settings.senders == RUN_SENDERS
+    assert settings.producer == ProducerSettings(count=RUN_COUNT, listen=FREE_ADDRESS)
+    assert settings.monitor == MonitorSettings(interval_s=1.0, listen=FREE_ADDRESS)
+
+
+def test_a_run_with_senders_has_those_and_a_thousand_messages(nodes: Nodes) -> None:
+    settings = settings_of(nodes, "run", "--sender", "mean=0.1", "--sender", "mean=1,copies=50,max_time=2")
+    assert settings.senders == (SenderSettings(mean_s=0.1), SenderSettings(mean_s=1, copies=50, max_time_s=2))
+    assert settings.producer.count == 1000
+
+
+def test_the_token_comes_from_its_variable_and_is_shown_nowhere(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSSIM_TOKEN", "open-sesame")
+    run = settings_of(nodes, "run")
+    for settings in (run.producer, run.monitor, *run.senders, *(settings_of(nodes, kind) for kind in list(NODES)[:3])):
+        assert settings.token == "open-sesame"
+        assert "open-sesame" not in repr(settings)
+
+
+def test_several_senders_of_a_run_fit_in_its_variable(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSSIM_RUN_SENDER", "mean=0.1 mean=0.2")
+    assert [sender.mean_s for sender in settings_of(nodes, "run").senders] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("senders", [[], ["--sender", "mean=1"]])
+def test_every_node_of_a_run_gives_up_alike(nodes: Nodes, senders: list[str]) -> None:
+    settings = settings_of(nodes, "run", "--give-up", "9", *senders)
+    assert {node.give_up_s for node in (settings.producer, settings.monitor, *settings.senders)} == {9.0}
+
+
+# ---- How it ends
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("code", set(ExitCode) - {ExitCode.INTERRUPTED})  # in which a node never returns
+def test_the_exit_code_is_the_nodes(nodes: Nodes, command: str, code: ExitCode) -> None:
+    nodes.ends_with = code
+    assert run_main(*plainly(command)) == code
+
+
+@pytest.mark.parametrize("error", [GoneError("the monitor is gone"), UsageError("port 50051 is taken")])
+def test_an_error_of_a_node_is_one_line_and_its_exit_code(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], error: UsageError | GoneError
+) -> None:
+    nodes.ends_with = error
+    assert run_main("sender") == error.exit_code
+    assert capsys.readouterr() == ("", f"smssim sender: {error}\n")
+
+
+def test_ctrl_c_before_a_node_takes_over_is_an_interruption_like_any_other(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes.ends_with = KeyboardInterrupt()
+    assert run_main("monitor") == ExitCode.INCOMPLETE
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bug_is_not_hidden(nodes: Nodes) -> None:
+    nodes.ends_with = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        main(["monitor"])
+
+
+# ---- One line
+
+
+@pytest.mark.parametrize(("command", "flag"), [pair for pair in VALUED if pair[1] in RULES and pair[1] not in ANY_TEXT])
+def test_a_bad_value_is_refused_alike_from_flag_and_variable(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, flag: str
+) -> None:
+    takes = RULES[flag].takes
+    assert refusal(capsys, nodes, *plainly(command), flag, "-7") == f"smssim {command}: {flag}: got -7; takes {takes}"
+    assert refusal(capsys, nodes, command, flag, "a\nb") == rf"smssim {command}: {flag}: got 'a\nb'; takes {takes}"
+    assert refusal(capsys, nodes, command, f"{flag}=") == f"smssim {command}: {flag}: got ''; takes {takes}"
+    name = variable(command, flag)
+    monkeypatch.setenv(name, "nan")
+    assert refusal(capsys, nodes, command) == f"smssim {command}: {flag} ({name}): got nan; takes {takes}"
+
+
+@pytest.mark.parametrize(("command", "flag"), [pair for pair in RULED if pair not in VALUED])
+def test_a_switch_takes_no_value_and_its_variable_true_or_false(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, flag: str
+) -> None:
+    assert refusal(capsys, nodes, command, f"{flag}=1") == f"smssim {command}: {flag}: got a value; takes none"
+    name = variable(command, flag)
+    monkeypatch.setenv(name, "7")
+    assert refusal(capsys, nodes, command) == f"smssim {command}: {flag} ({name}): got 7; takes true or false"
+
+
+@pytest.mark.parametrize(("command", "flag"), VALUED)
+def test_a_flag_without_its_value_says_what_it_takes(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], command: str, flag: str
+) -> None:
+    line = refusal(capsys, nodes, command, flag)
+    takes = RULES[flag].takes if flag in RULES else "key=value,... with the keys mean, "
+    assert line.startswith(f"smssim {command}: {flag}: got nothing; takes {takes}")
+
+
+LISTED = ", ".join(COMMANDS[:-1]) + f" or {COMMANDS[-1]}"
+REFUSED = {
+    "foo": f"smssim: command: got foo; takes {LISTED}",
+    "sendr --fail 1": f"smssim: command: got sendr; takes {LISTED}; did you mean sender?",
+    "trace": "smssim trace: missing argument 'FILE'; see smssim trace --help",
+    "trace out.parquet": "smssim trace: missing argument 'MESSAGE_ID'; see smssim trace --help",
+    "trace out.parquet x": "smssim trace: MESSAGE_ID: got x; takes a whole number from 0 to 10^10",
+    "monitor --failed x.csv --linger": "smssim monitor: --failed: got x.csv; takes a file for one run: not with "
+    "--linger",
+    "sender --fail 7": "smssim sender: --fail: got 7; takes a share from 0 to 1",
+    "sender --fail nan": "smssim sender: --fail: got nan; takes a share from 0 to 1",
+    "sender --fail 1e999": "smssim sender: --fail: got 1e999; takes a share from 0 to 1",
+    "sender --fail --std 3": "smssim sender: --fail: got --std; takes a share from 0 to 1",
+    "sender --fial 3": "smssim sender: --fial: no such flag; did you mean --fail?",
+    "sender --colour red": "smssim sender: --colour: no such flag; see smssim sender --help",
+    "sender -x": "smssim sender: -x: no such flag; see smssim sender --help",
+    "producer 1000": "smssim producer: got unexpected extra argument(s) (1000); see smssim producer --help",
+    "producer --min-length 9 --max-length 8": "smssim producer: --min-length: got 9; takes at most --max-length, "
+    "which is 8",
+    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; takes nothing, or 0, with "
+    "--distribution fixed and --mean 1",
+    "monitor --listen 0.0.0.0:50052": "smssim monitor: --listen: got 0.0.0.0:50052; takes a loopback address, "
+    "or any with --tls-cert or --insecure",
+    "monitor --tls-cert x": "smssim monitor: --tls-key: got nothing; takes a PEM file when --tls-cert is given",
+    "producer --tls-key x": "smssim producer: --tls-cert: got nothing; takes a PEM file when --tls-key is given",
+    "producer --tls-ca x": "smssim producer: --tls-cert: got nothing; takes a PEM file when --tls-ca is given",
+    "sender --tls-cert x --tls-key y": "smssim sender: --tls-ca: got nothing; takes a PEM file when --tls-cert is "
+    "given",
+    "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
+    "run --sender mean=1 --sender fail=7": "smssim run: --sender: fail: got 7; takes a share from 0 to 1",
+    "run --listen 127.0.0.1:1": "smssim run: --listen: no such flag; see smssim run --help",
+    "--": "smssim: missing command; see smssim --help",
+    "--verson": "smssim: --verson: no such flag; did you mean --version?",
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    assert refusal(capsys, nodes, *line.split(" ")) == REFUSED[line]
+
+
+def test_control_characters_never_reach_the_terminal(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["a\nb"], ["sender", "a\nb"], ["sender", "--f\nail"], ["sender", "--x\x1b[2J"], ["sender", "-\n"]):
+        assert refusal(capsys, nodes, *args).startswith("smssim")  # which asserts that the line is printable
+
+
+# ---- The help
+
+
+@pytest.mark.parametrize("ask", ["-h", "--help"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_its_flags_variables_and_examples(
+    capsys: pytest.CaptureFixture[str], command: str, ask: str
+) -> None:
+    shown = help_of(capsys, command, ask)
+    for flag in FLAGS[command]:
+        assert f" {flag} " in shown
+        assert f"[env var: {variable(command, flag)}]" in shown
+    example = shown.split("Examples:")[1].split("\n")[1]
+    assert example.strip().startswith(f"smssim {command}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_the_help_work(capsys: pytest.CaptureFixture[str], nodes: Nodes, command: str) -> None:
+    examples = [
+        shlex.split(line) for line in help_of(capsys, command, "-h").split("Examples:")[1].splitlines() if line.strip()
+    ]
+    assert len(examples) >= 2
+    for program, *args in examples:
+        assert program == "smssim"
+        assert settings_of(nodes, *args)
+
+
+@pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])
+def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
+    shown = help_of(capsys, *args)
+    assert all(f" {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("args", [["-h"], *([command, "-h"] for command in COMMANDS)])
+def test_the_help_shows_no_value_of_a_switch_and_no_variable_of_completion(
+    capsys: pytest.CaptureFixture[str], args: list[str]
+) -> None:
+    shown = help_of(capsys, *args)
+    assert "--help" in shown
+    assert "bool" not in shown
+    assert "_COMPLETION" not in shown
+
+
+@pytest.mark.parametrize("name", ["SMSSIM_INSTALL_COMPLETION", "SMSSIM_SHOW_COMPLETION"])
+def test_no_variable_asks_for_completion(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, nodes: Nodes, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert settings_of(nodes, "producer")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert help_of(capsys, "--version") == f"smssim {smssim.__version__}\n"
+
+
+def test_a_variable_named_version_is_not_ours(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMSSIM_VERSION", "1")
+    assert settings_of(nodes, "monitor") == MonitorSettings()
+
+
+# ---- In a process of its own
+
+
+def last_words(args: list[str], asks: str, **variables: str) -> str:
+    """What `asks`, an expression, is when a process that was given `args` ends."""
+    code = f"import atexit, os, sys, smssim.cli; atexit.register(lambda: print({asks})); smssim.cli.main({args})"
+    ours = ("SMSSIM_", "GRPC_", "GLOG_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["--version"]])
+def test_the_help_loads_neither_numpy_nor_grpc(args: list[str]) -> None:
+    asks = "'smssim.settings' in sys.modules, {'numpy', 'grpc'} & sys.modules.keys()"
+    assert last_words(args, asks) == "True set()"
+
+
+def test_grpc_is_quiet_unless_the_user_wants_it_to_talk() -> None:
+    asks = "os.environ['GRPC_VERBOSITY'], os.environ['GLOG_minloglevel']"
+    assert last_words(["--version"], asks) == "NONE 2"
+    assert last_words(["--version"], asks, GRPC_VERBOSITY="DEBUG", GLOG_minloglevel="0") == "DEBUG 0"
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("smssim sender --distribution g", "gamma"),
+        ("smssim run --log-level d", "debug"),
+        ("smssim run --log-l", "--log-level"),
+        ("smssim tr", "trace"),
+    ],
+)
+def test_the_module_runs_as_the_program_and_completes_words(line: str, completed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "smssim"],
+        env=os.environ | {"_SMSSIM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [completed]

@@ -1,0 +1,234 @@
+"""What must not grow: frames, requests, reports, bytes and Python calls for each message.
+
+Not a timing: everything is counted, so a busy machine changes nothing. The first half drives the core and the wire
+format under a simulated clock, where each count is the same every time; the second runs the real nodes in this
+process. A bound is about a half more than what was measured when it was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import count as counting
+from types import FrameType
+from typing import Any
+
+import pytest
+from nodes_support import Stage, assert_exact, codes, play
+
+from smssim.core.backlog import Backlog
+from smssim.core.fate import Fates
+from smssim.core.message import Writer
+from smssim.core.sending import RunEnd, Sending
+from smssim.core.serving import Serving
+from smssim.core.session import SenderFacts
+from smssim.core.tally import RunFacts, Tally
+from smssim.net import wire
+from smssim.settings import SenderSettings
+from smssim.v1 import monitor_pb2, producer_pb2
+
+DELAY_S = 0.0005  # of whatever is sent
+SATURATING = SenderSettings(mean_s=0.01, concurrency=50_000)
+SMALL = SenderSettings(mean_s=0.5, concurrency=10)
+
+
+@dataclass
+class Client:
+    """A sender, and its stream to the producer."""
+
+    sending: Sending
+    proto: Any
+    serving: Serving
+    wake: int = 0  # the number of its next wake-up; those before are void
+
+
+@contextlib.contextmanager
+def counted_calls(counts: Counter[str], within: str = "") -> Iterator[None]:
+    """Counts the calls of Python functions whose file has `within` in its name."""
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        counts["calls"] += event == "call" and within in frame.f_code.co_filename
+
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+class World:
+    """A run of the core classes over the real wire format, without loss, on a simulated clock."""
+
+    def __init__(self, total: int, settings: SenderSettings, copies: int = 1) -> None:
+        self.now = 0.0
+        self.counts: Counter[str] = Counter()
+        self.run = RunFacts("00000000-0000-4000-8000-00000000abcd", 7, total, 1)
+        self.backlog = Backlog(total, 1, 0.0, 10.0, None)
+        self.writer = Writer(7, total)
+        self.tally = Tally(self.run, 0.0)
+        self.clients: list[Client] = []
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = counting()
+        self._ended = False
+        fates = Fates(7, 1, settings)
+        for number in range(copies):
+            session_id = f"00000000-0000-4000-8000-{number:012d}"
+            proto = wire.sender_to_proto(session_id, f"sender-{number}", settings)
+            holder = self.backlog.join(session_id, settings.mean_s, settings.concurrency, 0.0)
+            sending = Sending(fates, settings.mean_s, settings.concurrency, 0.0)
+            sending.stream_up(0.0)
+            self.clients.append(Client(sending, proto, Serving(self.backlog, holder)))
+            self.after(number / copies, partial(self.work, self.clients[-1]))  # not all in the same moment
+
+    def play(self, until_s: float = math.inf) -> None:
+        """Goes on to this time, or to the end."""
+        while self._events and self._events[0][0] <= until_s:
+            self.now, _, happen = heapq.heappop(self._events)
+            happen()
+
+    def cost(self, from_s: float = 0.0, to_s: float = math.inf) -> dict[str, float]:
+        """What was counted between these times, for each message recorded between them."""
+        self.play(from_s)
+        self.counts.clear()
+        before = self.tally.ledger.final
+        with counted_calls(self.counts, "/smssim/"):
+            self.play(to_s)
+        recorded = self.tally.ledger.final - before
+        return {what: count / recorded for what, count in self.counts.items()}
+
+    def after(self, delay_s: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now + delay_s, next(self._numbers), happen))
+
+    def carry(self, kind: str, message: Any) -> None:
+        """Counts a message that is sent."""
+        self.counts[kind] += 1
+        self.counts["bytes"] += message.ByteSize()
+
+    # -- a sender, as nodes/sender.py has it
+
+    def work(self, client: Client) -> None:
+        sending = client.sending
+        sending.advance(self.now)
+        while (request := sending.request(self.now)) is not None:
+            message = wire.request_to_proto(request)
+            self.carry("requests", message)
+            self.after(DELAY_S, partial(self.take_in, client, message))
+        if (report := sending.report(self.now)) is not None:
+            told = wire.report_to_proto(report, wire.run_to_proto(self.run), client.proto)
+            self.carry("reports", told)
+            self.after(DELAY_S, partial(self.record, client, told))
+        client.wake += 1
+        if not sending.done:
+            self.after(sending.wake_at(self.now) - self.now, partial(self.awake, client, client.wake))
+
+    def awake(self, client: Client, wake: int) -> None:
+        if wake == client.wake:
+            self.counts["wake-ups"] += 1
+            self.work(client)
+
+    def hear(self, client: Client, response: producer_pb2.FetchMessageResponse) -> None:
+        client.sending.advance(self.now)
+        client.sending.confirm(response.settled)
+        if response.HasField("batch"):
+            client.sending.receive(wire.batch_from_proto(response.batch, self.run), self.now)
+        if response.HasField("end"):
+            client.sending.end(wire.end_from_proto(response.end))
+        self.work(client)
+
+    # -- the monitor
+
+    def record(self, client: Client, message: monitor_pb2.ReportResultRequest) -> None:
+        report = wire.report_from_proto(message, self.run)
+        sender = message.sender
+        answer = wire.answer_to_proto(
+            self.tally.report(self.run, SenderFacts(sender.session_id, sender.name), report, self.now)
+        )
+        self.carry("answers", answer)
+        self.after(DELAY_S, partial(self.acknowledge, client, answer))
+
+    def acknowledge(self, client: Client, answer: monitor_pb2.ReportResultResponse) -> None:
+        client.sending.acknowledge(wire.answer_from_proto(answer, self.run))
+        self.work(client)
+
+    # -- the producer, as nodes/producer.py has it
+
+    def take_in(self, client: Client, message: producer_pb2.FetchMessageRequest) -> None:
+        request = wire.request_from_proto(message, self.run)
+        client.serving.take_in(request, self.now)
+        client.serving.give(self.now)
+        while (said := client.serving.response(None)) is not None:
+            if said.lot is None:
+                self.respond(client, producer_pb2.FetchMessageResponse(settled=said.settled))
+                continue
+            content = self.writer.content(said.lot.ids.view("u8"))
+            queued_s = self.backlog.queued_s(said.lot.ids, self.now)
+            data = wire.batch_to_bytes(said.lot, content, queued_s, self.now, said.settled)
+            self.counts["frames"] += 1
+            self.respond(client, producer_pb2.FetchMessageResponse.FromString(data))
+        if self.backlog.complete and not self._ended:
+            self._ended = True
+            end = wire.end_to_proto(RunEnd(True, self.backlog.sent, self.backlog.failed))
+            for each in self.clients:
+                self.respond(each, producer_pb2.FetchMessageResponse(end=end))
+
+    def respond(self, client: Client, response: producer_pb2.FetchMessageResponse) -> None:
+        self.carry("responses", response)
+        self.after(DELAY_S, partial(self.hear, client, response))
+
+
+@pytest.fixture(scope="module")
+def saturated() -> dict[str, float]:
+    """Costs for each of 300,000 messages: one sender, 50,000 lanes of 10 ms, from start to end."""
+    world = World(300_000, SATURATING)
+    costs = world.cost()
+    assert (world.tally.ledger.final, world.backlog.settled) == (300_000, 300_000)
+    return costs
+
+
+@pytest.fixture(scope="module")
+def scattered() -> dict[str, float]:
+    """Costs for each message that a thousand senders of 10 lanes of 0.5 s sent in a second amid their run."""
+    world = World(200_000, SMALL, copies=1000)
+    costs = world.cost(1.5, 2.5)
+    assert world.tally.ledger.final > 10_000
+    return costs
+
+
+@pytest.mark.parametrize(
+    ("what", "bound"),
+    [("frames", 0.000_12), ("requests", 0.000_1), ("reports", 0.000_06), ("bytes", 108), ("calls", 0.025)],
+)
+def test_a_message_of_a_large_sender_costs_no_more_than(saturated: dict[str, float], what: str, bound: float) -> None:
+    assert 0 < saturated[what] <= bound
+
+
+@pytest.mark.parametrize(
+    ("what", "bound"),
+    [("frames", 0.14), ("requests", 0.14), ("reports", 0.075), ("bytes", 140), ("calls", 33), ("wake-ups", 0.32)],
+)
+def test_a_message_of_many_small_senders_costs_no_more_than(
+    scattered: dict[str, float], what: str, bound: float
+) -> None:
+    assert 0 < scattered[what] <= bound
+
+
+def test_the_live_nodes_and_grpc_call_far_fewer_python_functions_than_there_are_messages() -> None:
+    total, counts = 300_000, Counter[str]()
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(total, monitor=monitor.address)
+            sender = stage.sender(producer.address, mean_s=SATURATING.mean_s, concurrency=SATURATING.concurrency)
+            with counted_calls(counts):
+                await codes(producer, monitor, sender)
+            assert_exact(producer, monitor)
+
+    play(scene())
+    assert 0 < counts["calls"] <= 0.2 * total

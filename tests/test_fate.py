@@ -1,0 +1,225 @@
+"""Fates are pure functions of seed, id, attempt and settings; times follow their distribution, failures their rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from smssim.core.fate import STRATA, Fates, Outcome, _split_mix, _stream, time_table
+from smssim.settings import SenderSettings
+
+SEED = 7
+MANY = np.arange(10**6, dtype=np.uint64)
+SIGMAS = 5  # of every statistical bound; seeds are fixed, so that a test that passes once always passes
+
+
+def fates(settings: SenderSettings | None = None, max_attempts: int = 3, seed: int = SEED) -> Fates:
+    return Fates(seed, max_attempts, settings or SenderSettings())
+
+
+def correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+
+
+def test_known_answers() -> None:
+    """What a seed gave in one version, it gives in the next; times to the last bit but one of float32."""
+    durations_s, outcomes = fates(SenderSettings(fail=0.4)).draw(np.array([0, 1, 2, 3, 10**12], np.uint64), 3)
+    assert outcomes.tolist() == [1, 1, 2, 2, 1]
+    assert durations_s == pytest.approx([0.7359124, 0.6968550, 0.3749014, 0.4640302, 0.6332535], rel=2e-7)
+
+
+def test_fates_are_read_off_split_mix() -> None:
+    """Column arithmetic against Python's integers, and those against the published first output for state 0."""
+    assert _split_mix(0) == 0xE220A8397B1DCDAF
+    ids = [0, 1, 77, 10**12]
+    words = [_split_mix(_split_mix(_split_mix(SEED) + 2) + (i - 1) * 0x9E3779B97F4A7C15) for i in ids]
+    durations_s, outcomes = fates(SenderSettings(fail=0.5), max_attempts=2).draw(np.array(ids, np.uint64), 2)
+    assert durations_s.tolist() == [time_table("gamma", 0.5, 0.15)[word & 0xFFFF] for word in words]
+    assert outcomes.tolist() == [Outcome.FAILED if word >> 63 == 0 else Outcome.SENT for word in words]
+
+
+@given(st.lists(st.integers(0, 9999), max_size=50), st.integers(1, 3))
+def test_a_fate_does_not_depend_on_the_batch(ids: list[int], attempt: int) -> None:
+    whole = fates().draw(MANY[:10_000], attempt)
+    some = fates().draw(np.array(ids, np.uint64), attempt)
+    assert [column.tolist() for column in some] == [column[ids].tolist() for column in whole]
+
+
+def test_drawing_leaves_the_ids_alone() -> None:
+    ids = MANY[:100].copy()
+    fates().draw(ids, 1)
+    assert np.array_equal(ids, MANY[:100])
+
+
+@pytest.mark.parametrize("fail", [0.001, 0.1, 0.5, 0.9])
+def test_the_failure_rate_is_the_one_asked_for(fail: float) -> None:
+    _, outcomes = fates(SenderSettings(fail=fail)).draw(MANY, 1)
+    failed = np.count_nonzero(outcomes != Outcome.SENT)
+    assert abs(failed - fail * MANY.size) < SIGMAS * math.sqrt(fail * (1 - fail) * MANY.size)
+
+
+def id_of(word: int, attempt: int) -> int:
+    """The id that has this word: SplitMix64 can be undone, step by step."""
+    for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9)):
+        word = (word ^ word >> shift ^ word >> 2 * shift) * pow(factor, -1, 2**64) % 2**64
+    state = word ^ word >> 30 ^ word >> 60
+    return (state - int(_stream(SEED, attempt))) * pow(0x9E3779B97F4A7C15, -1, 2**64) % 2**64
+
+
+@pytest.mark.parametrize(("fail", "outcome"), [(0.0, Outcome.SENT), (1.0, Outcome.FAILED)])
+def test_never_and_always_are_exact(fail: float, outcome: Outcome) -> None:
+    extremes = np.array([id_of(0, 3), id_of(2**64 - 1, 3)], np.uint64)
+    _, outcomes = fates(SenderSettings(fail=fail)).draw(np.concatenate([MANY, extremes]), 3)
+    assert (outcomes == outcome).all()
+
+
+def test_what_fails_at_a_low_rate_fails_at_a_higher_one() -> None:
+    low, high = (fates(SenderSettings(fail=fail)).draw(MANY, 3)[1] == Outcome.FAILED for fail in (0.1, 0.2))
+    assert low.any()
+    assert not (low & ~high).any()
+
+
+@pytest.mark.parametrize(("attempt", "failed"), [(1, Outcome.RETRY), (2, Outcome.RETRY), (3, Outcome.FAILED)])
+def test_a_failure_is_final_only_at_the_last_attempt(attempt: int, failed: Outcome) -> None:
+    _, outcomes = fates(max_attempts=3).draw(MANY[:1000], attempt)
+    assert set(outcomes.tolist()) == {Outcome.SENT, failed}
+
+
+def test_times_do_not_depend_on_outcomes() -> None:
+    durations_s, outcomes = fates(SenderSettings(fail=0.3)).draw(MANY, 1)
+    assert abs(correlation(durations_s, outcomes)) < SIGMAS / math.sqrt(MANY.size)
+
+
+@pytest.mark.parametrize(("seed", "attempt", "shift"), [(SEED, 2, 0), (SEED + 1, 1, 0), (SEED, 1, 1)])
+def test_fates_of_other_attempts_seeds_and_messages_are_independent(seed: int, attempt: int, shift: int) -> None:
+    settings = SenderSettings(fail=0.3)
+    one = fates(settings).draw(MANY, 1)
+    other = fates(settings, seed=seed).draw(MANY + np.uint64(shift), attempt)
+    assert abs(correlation(one[0], other[0])) < SIGMAS / math.sqrt(MANY.size)
+    assert abs(correlation(one[1], other[1])) < SIGMAS / math.sqrt(MANY.size)
+
+
+MOMENTS = {  # distribution, std given, std in truth, excess kurtosis; the mean is 2
+    "gamma": (0.6, 0.6, 6 * 0.3**2),
+    "exponential": (None, 2.0, 6.0),
+    "lognormal": (0.6, 0.6, 1.09**4 + 2 * 1.09**3 + 3 * 1.09**2 - 6),
+    "normal": (0.2, 0.2, 0.0),  # ten standard deviations from the cut
+    "uniform": (0.6, 0.6, -1.2),
+    "fixed": (None, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("distribution", MOMENTS)
+def test_mean_and_std_of_many_attempts(distribution: str) -> None:
+    given_std, std, kurtosis = MOMENTS[distribution]
+    settings = SenderSettings(mean_s=2.0, std_s=given_std, distribution=distribution)
+    durations = fates(settings).draw(MANY, 1)[0].astype(np.float64)
+    rounding = 1e-6
+    assert abs(durations.mean() - 2) <= SIGMAS * std / math.sqrt(MANY.size) + rounding
+    assert abs(durations.var() - std**2) <= SIGMAS * std**2 * math.sqrt((kurtosis + 2) / MANY.size) + rounding
+
+
+spreads = st.floats(-12, 12).map(lambda power: 10.0**power)
+
+
+@given(st.sampled_from(["gamma", "lognormal", "normal"]), st.floats(1e-3, 1e7), spreads)
+def test_the_mean_of_a_table_is_the_mean_asked_for(distribution: str, mean_s: float, spread: float) -> None:
+    times = time_table(distribution, mean_s, mean_s * spread).astype(np.float64)
+    assert times.mean() == pytest.approx(mean_s, rel=1e-6)
+    assert times.min() >= 0
+
+
+def normal_cdf(x: float) -> float:
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+def gamma_cdf(shape: float) -> Callable[[float], float]:
+    """Of mean 1: the power series of the incomplete gamma function (DLMF 8.7.1)."""
+
+    def cdf(x: float) -> float:
+        y = shape * x
+        total, term, n = 0.0, 1.0, 0
+        while term > 1e-17 * total:
+            total, n = total + term, n + 1
+            term *= y / (shape + n)
+        return total * math.exp(shape * math.log(y) - y - math.lgamma(shape + 1))
+
+    return cdf
+
+
+def lognormal_cdf(spread: float) -> Callable[[float], float]:
+    sigma = math.sqrt(math.log(1 + spread**2))
+    return lambda x: normal_cdf(math.log(x) / sigma + sigma / 2)
+
+
+def assert_each_time_lies_in_its_part(times: NDArray[np.float32], cdf: Callable[[float], float]) -> None:
+    """The i-th of 65,536 times has a quantile of i to i + 1 of them, give or take 1 % of one and float32's rounding.
+
+    Times below 1e-20 of the mean are as good as zero.
+    """
+    for i in (0, 1, 9, 1000, 20_000, 32_768, 50_000, 65_000, 65_533, 65_534, 65_535):
+        time = float(times[i])
+        assert cdf(max(time * (1 + 1e-7), 1e-20)) * STRATA > i - 0.01
+        assert time < 1e-20 or cdf(time * (1 - 1e-7)) * STRATA < i + 1.01
+
+
+@pytest.mark.parametrize("spread", [1e-3, 0.01, 0.3, 1.0, 2.0, 5.0])
+def test_gamma_has_its_quantiles(spread: float) -> None:
+    assert_each_time_lies_in_its_part(time_table("gamma", 1.0, spread), gamma_cdf(spread**-2))
+
+
+@pytest.mark.parametrize("spread", [1e-3, 0.3, 1.0, 10.0])
+def test_lognormal_has_its_quantiles(spread: float) -> None:
+    assert_each_time_lies_in_its_part(time_table("lognormal", 1.0, spread), lognormal_cdf(spread))
+
+
+@pytest.mark.parametrize("location", [30.0, 3.0, 1.0, 0.0, -1.0, -2.5, -3.5, -6.0])
+def test_the_cut_normal_has_its_quantiles(location: float) -> None:
+    """Standard normal around `location`, cut at zero."""
+    above = normal_cdf(location)
+    mean = location + math.exp(-(location**2) / 2) / math.sqrt(2 * math.pi) / above
+    times = time_table("normal", mean, 1.0)
+    assert_each_time_lies_in_its_part(times, lambda x: 1 - normal_cdf(location - x) / above)
+
+
+def test_exponential_times_are_the_conditional_means() -> None:
+    """Of mean 1 below its quantile at u: the partial mean is u + (1 - u) log(1 - u)."""
+    left = 1 - np.arange(STRATA) / STRATA
+    partial = np.append(1 - left + left * np.log(left), 1.0)
+    np.testing.assert_allclose(time_table("exponential", 3.0, 3.0), 3 * STRATA * np.diff(partial), rtol=1e-5, atol=1e-9)
+
+
+def test_uniform_times_are_evenly_spaced() -> None:
+    times = time_table("uniform", 2.0, 2 / math.sqrt(3))
+    np.testing.assert_allclose(times, (np.arange(STRATA) + 0.5) * 4 / STRATA, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("distribution", "mean_s"), [("fixed", 2.0), ("gamma", 2.0), ("normal", 2.0), ("gamma", 0.0)])
+def test_without_a_spread_each_time_is_the_mean(distribution: str, mean_s: float) -> None:
+    assert (time_table(distribution, mean_s, 0.0) == mean_s).all()
+
+
+def test_no_mean_means_no_time() -> None:
+    for distribution in MOMENTS:
+        durations_s, _ = fates(SenderSettings(mean_s=0.0, distribution=distribution)).draw(MANY[:1000], 1)
+        assert not durations_s.any()
+
+
+def test_max_time_caps_the_times_and_changes_no_other() -> None:
+    free = fates().draw(MANY, 1)[0]
+    capped = fates(SenderSettings(max_time_s=0.6)).draw(MANY, 1)[0]
+    assert free.max() > 0.6
+    assert np.array_equal(capped, np.minimum(free, np.float32(0.6)))
+
+
+def test_senders_of_equal_settings_share_one_table_that_none_can_change() -> None:
+    times = time_table("gamma", 0.5, 0.15)
+    assert times is time_table("gamma", 0.5, 0.15)
+    with pytest.raises(ValueError, match="read-only"):
+        times[0] = 1

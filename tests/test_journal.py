@@ -1,0 +1,229 @@
+"""A journal keeps what was committed, whatever happens, and refuses in one line what it can't be."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from smssim.errors import ExitCode, JournalError, NotSavedError
+from smssim.journal import FORMAT, KINDS, Journal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "a.journal")
+
+
+def pieces(path: str, kind: str = "monitor") -> dict[str, bytes]:
+    journal = Journal(path, kind)
+    journal.close()
+    return journal.pieces
+
+
+def written(path: str, **kept: bytes) -> None:
+    """A journal of a monitor that has these pieces and is closed."""
+    journal = Journal(path, "monitor")
+    journal.commit({**kept})
+    journal.close()
+
+
+def alter(path: str, *statements: str) -> None:
+    """Changes a journal as no journal would."""
+    database = sqlite3.connect(path)
+    for statement in statements:
+        database.execute(statement)
+    database.commit()
+    database.close()
+
+
+def refusal(path: str, kind: str = "monitor") -> str:
+    with pytest.raises(JournalError) as caught:
+        Journal(path, kind)
+    assert caught.value.exit_code == ExitCode.USAGE
+    line = str(caught.value)
+    assert line.startswith(f"journal {path}: ")
+    assert line.isprintable()
+    return line.removeprefix(f"journal {path}: ")
+
+
+# -- what it keeps
+
+
+def test_what_was_committed_is_there_when_it_is_opened_again(path: str) -> None:
+    journal = Journal(path, "monitor")
+    assert journal.pieces == {}
+    journal.commit({"a": b"1", "b/1": bytes(100_000), "empty": b""})
+    journal.commit({"a": b"2", "b/1": None, "never": None})
+    journal.close()
+    assert pieces(path) == {"a": b"2", "empty": b""}
+
+
+def test_a_commit_survives_a_process_that_is_killed_right_after_it(path: str) -> None:
+    program = (
+        "import os, signal, sys\nfrom smssim.journal import Journal\njournal = Journal(sys.argv[1], 'monitor')\n"
+        "for i in range(20):\n    journal.commit({str(i): bytes(1000 * i), 'last': b'%d' % i})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, path], check=False)
+    assert os.path.getsize(path + "-wal") > 0
+    assert pieces(path) == {"last": b"19", **{str(i): bytes(1000 * i) for i in range(20)}}
+
+
+@pytest.mark.parametrize("lost", [1, 100, 5000, 20_000, 90_000])
+def test_a_torn_last_write_takes_back_whole_commits_and_nothing_else(path: str, tmp_path: Path, lost: int) -> None:
+    """As power loss may leave it: the end of the log has not come to the disk."""
+    journal = Journal(path, "monitor")
+    for i in range(10):
+        journal.commit({"a": b"%d" % i, "b": b"%d" % i * 10_000})
+    copy = str(tmp_path / "copy.journal")
+    for end in ("", "-wal"):
+        shutil.copy(path + end, copy + end)
+    journal.close()
+    os.truncate(copy + "-wal", os.path.getsize(copy + "-wal") - lost)
+    left = pieces(copy)
+    assert left["b"] == left["a"] * 10_000
+    assert int(left["a"]) in ([8] if lost <= 5000 else range(9))
+
+
+# -- what it refuses
+
+
+def damage(name: str) -> Callable[[Path], None]:
+    def middle(file: Path) -> None:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 64] = bytes(range(64))
+        file.write_bytes(data)
+
+    def bit(file: Path) -> None:
+        data = bytearray(file.read_bytes())
+        at = data.index(b"xxxx") + 5000  # in the middle of a piece, where SQLite has nothing to check
+        data[at] ^= 1
+        file.write_bytes(data)
+
+    def half(file: Path) -> None:
+        os.truncate(file, file.stat().st_size // 2 // 4096 * 4096)
+
+    def header(file: Path) -> None:
+        os.truncate(file, 60)
+
+    def no_table(file: Path) -> None:
+        alter(str(file), "DROP TABLE pieces")
+
+    return {"middle": middle, "bit": bit, "half": half, "header": header, "no table": no_table}[name]
+
+
+@pytest.mark.parametrize("how", ["middle", "bit", "half", "header", "no table"])
+def test_a_damaged_one_is_refused_and_left_as_it_was(path: str, how: str) -> None:
+    written(path, **{f"piece{i}": b"x" * 20_000 for i in range(20)})
+    damage(how)(Path(path))
+    before = Path(path).read_bytes()
+    assert refusal(path).startswith("it is damaged (")
+    assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (f"PRAGMA user_version = {FORMAT + 1}", "it has format 2, of a newer smssim; this one reads 1"),
+        (f"PRAGMA application_id = {KINDS['producer']}", "it is that of a producer; takes that of a monitor"),
+        ("PRAGMA application_id = 77", "the file is a database of another program, not a journal of smssim"),
+    ],
+)
+def test_one_that_is_not_meant_is_refused_and_left_as_it_was(path: str, statement: str, said: str) -> None:
+    written(path, a=b"1")
+    alter(path, statement)
+    before = Path(path).read_bytes()
+    assert said in refusal(path)
+    assert Path(path).read_bytes() == before
+
+
+def test_what_is_no_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("dear diary", encoding="utf-8")
+    assert refusal(str(text)) == "the file is something else, not a journal of smssim"
+    assert text.read_text(encoding="utf-8") == "dear diary"
+    assert refusal(str(tmp_path)) == "it is not a file"
+    assert refusal(str(tmp_path / "no" / "a.journal")) == f"there is no directory {tmp_path / 'no'}"
+    os.mkfifo(tmp_path / "pipe")
+    assert refusal(str(tmp_path / "pipe")) == "it is not a file"
+    assert sorted(os.listdir(tmp_path)) == ["pipe", "text"]
+
+
+def test_an_empty_file_becomes_a_journal(path: str) -> None:
+    Path(path).touch()
+    written(path, a=b"1")
+    assert pieces(path) == {"a": b"1"}
+
+
+def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.journal.IN_USE_WAIT_S", 0.01)
+    journal = Journal(path, "monitor")
+    journal.commit({"a": b"1"})
+    opening = f"from smssim import journal; journal.IN_USE_WAIT_S = 0.01; journal.Journal({path!r}, 'monitor')"
+    other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
+    assert re.search("JournalError: journal .*: it is in use by another process$", other.stderr.strip())
+    journal.commit({"a": b"2"})
+    journal.close()
+    assert pieces(path) == {"a": b"2"}
+
+
+def test_one_that_is_read_only_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(path, a=b"1")
+    os.chmod(path, 0o444)
+    if os.geteuid() == 0:  # whom only a read-only file system stops
+        monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    assert refusal(path) == "it is read-only"
+
+
+def test_where_nothing_can_be_made_it_says_so() -> None:
+    assert "can't be written" in refusal("/proc/a.journal")
+
+
+# -- a file that is gone
+
+
+@pytest.mark.parametrize("instead", [None, b"", b"something else"])
+def test_a_journal_that_somebody_has_removed_takes_no_more(path: str, instead: bytes | None) -> None:
+    """What goes into it nobody would find again."""
+    journal = Journal(path, "monitor")
+    journal.commit({"a": b"1"})
+    os.rename(path, path + ".aside")
+    if instead is not None:
+        Path(path).write_bytes(instead)
+    with pytest.raises(NotSavedError, match=f"journal {path}: somebody has removed it; nothing more is accepted"):
+        journal.commit({"a": b"2"})
+    journal.close()
+
+
+# -- a disk that takes no more
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[int], None]]:
+    """Sets how large a file may become: for SQLite as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_refuses_a_commit_whole_and_keeps_those_before(
+    path: str, small_disk: Callable[[int], None]
+) -> None:
+    journal = Journal(path, "monitor")
+    journal.commit({"a": b"1", "b": b"1"})
+    small_disk(os.path.getsize(path + "-wal") + 100_000)
+    with pytest.raises(NotSavedError, match=f"journal {path}: can't be written, the disk may be full") as caught:
+        journal.commit({"a": b"2", "big": bytes(200_000)})
+    assert caught.value.exit_code == ExitCode.INCOMPLETE
+    journal.close()
+    small_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    assert pieces(path) == {"a": b"1", "b": b"1"}

@@ -1,0 +1,169 @@
+"""The shape of the code: imports run downward only, and every module stays small enough to read."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# From the bottom up: a module may import what is in a lower layer, or within its own package or module.
+LAYERS = (
+    ("smssim.__version__", "smssim.errors", "smssim.rules", "smssim.threshold", "smssim.v1"),
+    ("smssim.settings",),
+    ("smssim.senders", "smssim.tasks"),
+    ("smssim.core", "smssim.logs"),
+    ("smssim.process",),
+    ("smssim.net", "smssim.view", "smssim.journal", "smssim.certs"),
+    ("smssim.record", "smssim.unsent", "smssim.metrics"),
+    ("smssim.nodes",),
+    ("smssim.cluster", "smssim.trace"),
+    ("smssim.bench",),
+    ("smssim.options",),
+    ("smssim.cli",),
+    ("smssim.__main__",),
+)
+NODES = ("smssim.nodes.producer", "smssim.nodes.sender", "smssim.nodes.monitor", "smssim.nodes.watch")
+
+# The core decides; it reads no clock, draws no luck, and does no I/O.
+CORE_IMPORTS = {"numpy", "smssim", *sys.stdlib_module_names} - {
+    *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "selectors", "shutil", "signal"),
+    *("socket", "sqlite3", "subprocess", "tempfile", "threading", "time"),
+}
+CORE_LAYERS = ("smssim.core", "smssim.errors", "smssim.settings", "smssim.threshold")
+
+MODULE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+
+
+def part_of(name: str, *packages: str) -> str:
+    """Which of the packages or modules this dotted name is in or below; empty if in none."""
+    return next((p for p in packages if name == p or name.startswith(p + ".")), "")
+
+
+def layer_of(name: str) -> int:
+    """How far up this dotted name is; -1 if it has no place."""
+    return next((i for i, layer in enumerate(LAYERS) if part_of(name, *layer)), -1)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The dotted name of each thing that is imported, at the top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            yield from (f"{start}.{alias.name}" for alias in node.names)
+
+
+def wrong_import(module: str, target: str) -> str:
+    """What is wrong with `module` importing `target`; empty if nothing is."""
+    if target.startswith("."):
+        return "is relative: the layers are read off the names"
+    in_core = part_of(module, "smssim.core")
+    if in_core and target.split(".")[0] not in CORE_IMPORTS:
+        return "is not for the core"
+    if not part_of(target, "smssim"):
+        return ""
+    if layer_of(target) < 0:
+        return "has no layer: give it one in this test"
+    if in_core and not part_of(target, *CORE_LAYERS):
+        return "is not for the core"
+    if part_of(target, *NODES) not in ("", part_of(module, *NODES)) and part_of(module, "smssim.nodes"):
+        return "is another node: nodes share lower modules and the wire"
+    if part_of(module, *LAYERS[layer_of(module)]) == part_of(target, *LAYERS[layer_of(target)]):
+        return ""
+    return "" if layer_of(target) < layer_of(module) else "is not in a lower layer"
+
+
+def faults(module: str, source: str) -> list[str]:
+    """Each way in which a module of this name and source breaks the rules."""
+    tree = ast.parse(source)
+    found = [f"{module}: {target} {wrong}" for target in imported(tree) if (wrong := wrong_import(module, target))]
+    if module != "smssim" and layer_of(module) < 0:
+        found.append(f"{module}: has no layer: give it one in this test")
+    if not ast.get_docstring(tree):
+        found.append(f"{module}: has no docstring")
+    if (lines := len(source.splitlines())) > MODULE_LINES_MAX:
+        found.append(f"{module}: has {lines} lines, more than {MODULE_LINES_MAX}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+            lines = node.end_lineno - node.lineno + 1
+            if lines > FUNCTION_LINES_MAX:
+                found.append(f"{module}: {node.name} has {lines} lines, more than {FUNCTION_LINES_MAX}")
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name, but for the generated ones."""
+    paths = (path for path in (ROOT / "smssim").rglob("*.py") if path.parent.name != "v1")
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_every_module_keeps_the_rules(module: str) -> None:
+    found = faults(module, modules()[module].read_text(encoding="utf-8"))
+    assert not found, "\n".join(found)
+
+
+def test_the_rules_see_every_layer_that_exists() -> None:
+    assert {"smssim", "smssim.errors", "smssim.settings", "smssim.core", "smssim.__main__"} <= set(modules())
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("smssim.errors", "import math"),
+        ("smssim.settings", "from smssim.errors import UsageError"),
+        ("smssim.core.ledger", "import numpy as np\nfrom smssim.core import fate\nfrom smssim import settings"),
+        ("smssim.net.wire", "import grpc\nfrom smssim.v1 import run_pb2\nfrom smssim.net import rpc"),
+        ("smssim.nodes.sender", "import time\nfrom smssim.nodes import parts\nfrom smssim.view import lines"),
+        ("smssim.cli", "from smssim import __version__\ndef f():\n    from smssim.nodes.sender import Sender"),
+    ],
+)
+def test_what_is_allowed_passes(module: str, source: str) -> None:
+    assert faults(module, f'"""Sample."""\n{source}\n') == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        ("smssim.errors", "import smssim.settings", "smssim.settings is not in a lower layer"),
+        ("smssim.settings", "from smssim.core import fate", "smssim.core.fate is not in a lower layer"),
+        ("smssim.settings", "from smssim import cli", "smssim.cli is not in a lower layer"),
+        ("smssim.core.fate", "def f():\n    import time", "time is not for the core"),
+        ("smssim.core.fate", "from os.path import join", "os.path.join is not for the core"),
+        ("smssim.core.fate", "import grpc.aio", "grpc.aio is not for the core"),
+        ("smssim.core.fate", "from smssim.v1 import run_pb2", "smssim.v1.run_pb2 is not for the core"),
+        ("smssim.core.fate", "from .message import Batch", ".message.Batch is relative"),
+        ("smssim.view.lines", "from smssim.net import wire", "smssim.net.wire is not in a lower layer"),
+        ("smssim.net.rpc", "from smssim.nodes import sender", "smssim.nodes.sender is not in a lower layer"),
+        ("smssim.nodes.sender", "from smssim.nodes import monitor", "smssim.nodes.monitor is another node"),
+        ("smssim.nodes.parts", "import smssim.nodes.sender", "smssim.nodes.sender is another node"),
+        ("smssim.cluster", "from smssim.cli import main", "smssim.cli.main is not in a lower layer"),
+        ("smssim.cli", "import smssim.utils", "smssim.utils has no layer"),
+        ("smssim.utils", "", "has no layer"),
+        ("smssim.cli", "#\n" * MODULE_LINES_MAX, "has 401 lines, more than 400"),
+        ("smssim.cli", "async def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX, "f has 61 lines, more than 60"),
+    ],
+)
+def test_each_rule_can_fail(module: str, source: str, fault: str) -> None:
+    found = faults(module, f'"""Sample."""\n{source}'.rstrip("\n") + "\n")
+    assert len(found) == 1
+    assert found[0].startswith(f"{module}: {fault}")
+
+
+def test_a_missing_docstring_is_a_fault() -> None:
+    assert faults("smssim.cli", "import sys\n") == ["smssim.cli: has no docstring"]
+
+
+def test_the_generated_modules_are_those_of_the_protos() -> None:
+    expected = {"__init__.py"}
+    for proto in (ROOT / "protos/smssim/v1").glob("*.proto"):
+        serves = any(line.startswith("service ") for line in proto.read_text(encoding="utf-8").splitlines())
+        kinds = ("_pb2", "_pb2_grpc") if serves else ("_pb2",)
+        expected |= {proto.stem + kind + end for kind in kinds for end in (".py", ".pyi")}
+    assert len(expected) > 1
+    assert {path.name for path in (ROOT / "smssim/v1").iterdir() if path.is_file()} == expected

@@ -1,0 +1,418 @@
+"""TLS, mutual TLS and the shared token: who is let in, who is not, and what each is told."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from grpc import StatusCode, aio
+from nodes_support import Fetching, Stage, assert_exact, codes, hello, play, report_status
+from processes_support import Nodes, assert_quiet
+from processes_support import assert_exact as assert_run_exact
+
+from smssim import certs, cluster
+from smssim.certs import FILES
+from smssim.errors import UsageError
+from smssim.net import access
+from smssim.settings import AccessSettings, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.tasks import CertsSettings
+from smssim.v1 import monitor_pb2
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+TOTAL: Final = 50
+TOKEN: Final = "open-sesame-1001"
+WRONG: Final = "open-sesame-1002"
+
+Settings = dict[str, Any]
+
+
+def made(directory: Path, *hosts: str) -> Path:
+    certs.serve(CertsSettings(str(directory), hosts))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two authorities and what they have signed; one more for another host, one whose certificates have expired."""
+    base = tmp_path_factory.mktemp("pki")
+    made(base / "ours")
+    made(base / "theirs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certs, "LOCAL", ("elsewhere.example",))
+        made(base / "elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certs, "EARLY_DAYS", 10)
+        patch.setattr(certs, "VALID_DAYS", -1)
+        made(base / "old")
+    return base
+
+
+def pair(directory: Path, name: str) -> Settings:
+    return {"tls_cert": str(directory / f"{name}.pem"), "tls_key": str(directory / f"{name}-key.pem")}
+
+
+def authority(directory: Path) -> Settings:
+    return {"tls_ca": str(directory / "ca.pem")}
+
+
+def sides(pki: Path) -> tuple[dict[str, Settings], dict[str, Settings]]:
+    """The ways to serve, and the ways to come."""
+    ours, theirs = pki / "ours", pki / "theirs"
+    serving = {
+        "plain": {},
+        "TLS": pair(ours, "server"),
+        "mutual TLS": pair(ours, "server") | authority(ours),
+        "TLS for another host": pair(pki / "elsewhere", "server"),
+        "TLS of last year": pair(pki / "old", "server"),
+        "a token": {"token": TOKEN},
+        "mutual TLS and a token": pair(ours, "server") | authority(ours) | {"token": TOKEN},
+    }
+    coming = {
+        "plain": {},
+        "TLS": authority(ours),
+        "TLS with another authority": authority(theirs),
+        "TLS that trusts the other host's": authority(pki / "elsewhere"),
+        "TLS that trusts last year's": authority(pki / "old"),
+        "mutual TLS": pair(ours, "client") | authority(ours),
+        "mutual TLS with a strange certificate": pair(theirs, "client") | authority(ours),
+        "a token": {"token": TOKEN},
+        "a wrong token": {"token": WRONG},
+        "mutual TLS and a token": pair(ours, "client") | authority(ours) | {"token": TOKEN},
+    }
+    return serving, coming
+
+
+WELCOME: Final = (
+    ("TLS", "TLS"),
+    ("TLS", "mutual TLS"),
+    ("mutual TLS", "mutual TLS"),
+    ("a token", "a token"),
+    ("plain", "a token"),
+    ("mutual TLS and a token", "mutual TLS and a token"),
+)
+
+
+@pytest.mark.parametrize(("serves", "comes"), WELCOME)
+def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path, serves: str, comes: str) -> None:
+    serving, coming = (side[name] for side, name in zip(sides(pki), (serves, comes), strict=True))
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(**serving)
+            producer = await stage.producer(TOTAL, monitor=monitor.address, **serving)
+            sender = stage.sender(producer.address, **coming)
+            assert await codes(producer, monitor, sender) == [0] * 3
+            assert_exact(producer, monitor)
+
+    play(scene())
+
+
+NO_TOKEN: Final = "refused: missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
+TURNED_AWAY: Final = {
+    ("TLS", "plain"): "it speaks TLS: takes --tls-ca here",
+    ("mutual TLS", "plain"): "it speaks TLS: takes --tls-ca here",
+    ("plain", "TLS"): "it does not speak TLS: give it --tls-cert and --tls-key, or leave out --tls-ca here",
+    ("TLS", "TLS with another authority"): "its certificate was not signed by the authority in --tls-ca",
+    ("TLS for another host", "TLS that trusts the other host's"): "its certificate is for another host, not for "
+    "127.0.0.1",
+    ("TLS of last year", "TLS that trusts last year's"): "its certificate has expired",
+    ("mutual TLS", "TLS"): "it asks for a certificate: takes --tls-cert and --tls-key here",
+    ("mutual TLS", "mutual TLS with a strange certificate"): "it does not trust the certificate in --tls-cert, which "
+    "its own --tls-ca has not signed",
+    ("a token", "plain"): NO_TOKEN,
+    ("a token", "a wrong token"): NO_TOKEN,
+    ("mutual TLS and a token", "mutual TLS"): NO_TOKEN,
+}
+
+
+def lines(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
+    return [line for line in caplog.messages if line.startswith(start)]
+
+
+@pytest.mark.parametrize(("serves", "comes"), TURNED_AWAY)
+def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(
+    pki: Path, caplog: pytest.LogCaptureFixture, serves: str, comes: str
+) -> None:
+    serving, coming = (side[name] for side, name in zip(sides(pki), (serves, comes), strict=True))
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer = await stage.producer(TOTAL, **serving)
+            sender = stage.sender(producer.address, **coming)
+            assert await sender.code() == 2
+            assert (producer.open_streams(), producer.book()) == (0, (0, 0, 0, TOTAL))
+            (line,) = lines(caplog, "sender: ")
+            between = " " if TURNED_AWAY[serves, comes] == NO_TOKEN else ": "
+            assert line == f"sender: the producer at {producer.address}{between}{TURNED_AWAY[serves, comes]}"
+
+    play(scene())
+
+
+def test_a_monitor_turns_away_as_a_producer_does(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+    serving, coming = sides(pki)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            for serves, comes in (("mutual TLS", "TLS"), ("a token", "a wrong token")):
+                monitor = await stage.monitor(**serving[serves])
+                theirs = serving["TLS"] if "TLS" in comes else {}
+                producer = await stage.producer(TOTAL, monitor=monitor.address, **theirs)
+                assert await stage.sender(producer.address, **coming[comes]).code() == 2
+                assert TURNED_AWAY[serves, comes] in lines(caplog, f"sender: the monitor at {monitor.address}")[-1]
+                assert monitor.node._watches == {}
+                assert producer.backlog.settled == 0
+
+    play(scene())
+
+
+def test_who_is_only_away_is_waited_for(pki: Path) -> None:
+    _, coming = sides(pki)
+    refused = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
+    for way in coming.values():
+        lent = access.load(AccessSettings(**way))
+        assert play(lent.fault("127.0.0.1:1", refused)) is None
+        assert play(lent.fault("127.0.0.1:1", "Socket closed")) is None  # a probe finds nobody
+        assert play(lent.fault("127.0.0.1:1", "")) is None
+
+
+# -- the token
+
+METHODS: Final = (
+    "/smssim.v1.ProducerService/FetchMessage",
+    "/smssim.v1.MonitorService/ReportResult",
+    "/smssim.v1.MonitorService/WatchProgress",
+    "/smssim.v1.ProducerService/Nothing",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+)
+HEADERS: Final[dict[str, list[tuple[str, str | bytes]]]] = {
+    "nothing": [],
+    "a wrong token": [("authorization", f"Bearer {WRONG}")],
+    "the start of the token": [("authorization", f"Bearer {TOKEN[:-1]}")],
+    "the token and more": [("authorization", f"Bearer {TOKEN}1")],
+    "another scheme": [("authorization", f"Basic {TOKEN}")],
+    "no scheme": [("authorization", TOKEN)],
+    "another header": [("token", f"Bearer {TOKEN}")],
+    "bytes": [("authorization-bin", b"\xff\xfe")],
+}
+
+
+async def answered(channel: aio.Channel, method: str, headers: Any) -> StatusCode:
+    """How a stream that says nothing is answered."""
+    ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+    try:
+        await ask(b"", metadata=headers, timeout=20)
+    except aio.AioRpcError as error:
+        return error.code()
+    return StatusCode.OK
+
+
+@pytest.mark.parametrize("shown", HEADERS)
+def test_without_the_token_no_call_is_answered_but_for_health_checks(shown: str) -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            for server in (await stage.producer(TOTAL, token=TOKEN), await stage.monitor(token=TOKEN)):
+                channel = stage.channel(server.address)
+                for method in METHODS:
+                    assert await answered(channel, method, HEADERS[shown]) == StatusCode.UNAUTHENTICATED
+                assert await answered(channel, "/grpc.health.v1.Health/Check", HEADERS[shown]) == StatusCode.OK
+
+    play(scene())
+
+
+def test_with_the_token_calls_are_answered() -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer, headers = await stage.producer(TOTAL, token=TOKEN), [("authorization", f"Bearer {TOKEN}")]
+            channel = stage.channel(producer.address)
+            fetch, nothing = METHODS[0], METHODS[3]
+            assert await answered(channel, nothing, headers) == StatusCode.UNIMPLEMENTED
+            assert await answered(channel, fetch, headers) == StatusCode.INVALID_ARGUMENT  # no hello
+
+    play(scene())
+
+
+def test_a_stream_without_the_token_is_closed_at_once_and_counts_nothing() -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer, monitor = await stage.producer(TOTAL, token=TOKEN), await stage.monitor(token=TOKEN)
+            async with Fetching(stage.channel(producer.address)) as stranger:
+                await stranger.say(hello(credit=10, idle_lanes=10))
+                assert await stranger.status() == StatusCode.UNAUTHENTICATED
+            report = monitor_pb2.ReportResultRequest()
+            assert await report_status(stage.channel(monitor.address), report) == StatusCode.UNAUTHENTICATED
+            assert (producer.book(), monitor.node._watches) == ((0, 0, 0, TOTAL), {})
+
+    play(scene())
+
+
+@pytest.mark.parametrize("peer", ["alpha:50051", "10.0.0.5:50051", "[::]:50051"])
+def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path, peer: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        access.load(AccessSettings(token=TOKEN)).of_client(peer)
+    assert str(caught.value) == f"--tls-ca: got nothing; the token goes to {peer} with --tls-ca or --insecure only"
+    assert access.load(AccessSettings(token=TOKEN, insecure=True)).of_client(peer) is None
+    assert access.load(AccessSettings(token=TOKEN, **authority(pki / "ours"))).of_client(peer) is not None
+    assert access.load(AccessSettings(token=TOKEN)).of_client("127.0.0.1:1") is None
+
+
+def test_a_token_file_wins_over_the_variable(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"  {TOKEN}\n")
+    assert access.load(AccessSettings(token_file=str(file), token=WRONG)).token == TOKEN.encode()
+    assert access.load(AccessSettings(token=TOKEN)).token == TOKEN.encode()
+    assert access.load(AccessSettings()).token is None
+
+
+BAD_TOKENS: Final = {
+    "empty": b"\n",
+    "short": b"1234567",
+    "long": b"x" * 513,
+    "spaced": b"open sesame 1",
+    "accents": b"\xc3\xa9" * 9,
+}
+
+
+@pytest.mark.parametrize("bad", BAD_TOKENS)
+def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path, bad: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(BAD_TOKENS[bad])
+    for settings, source in (
+        (AccessSettings(token_file=str(file)), f"--token-file: {str(file)!r}"),
+        (AccessSettings(token=BAD_TOKENS[bad].decode() or " "), "SMSSIM_TOKEN"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            access.load(settings)
+        assert str(caught.value) == f"{source}: holds no token, which takes 8 to 512 characters of ASCII, no spaces"
+
+
+def test_the_token_is_on_no_command_line_and_in_no_text_of_its_settings() -> None:
+    given: Settings = {"token": TOKEN}
+    for kind, settings in (
+        ("producer", ProducerSettings(seed=1, **given)),
+        ("sender", SenderSettings(**given)),
+        ("monitor", MonitorSettings(**given)),
+    ):
+        assert TOKEN not in " ".join(cluster.command(kind, settings))
+        assert TOKEN not in f"{settings}{access.load(settings)}"
+
+
+def test_a_run_with_a_token_completes_and_shows_it_to_nobody() -> None:
+    with Nodes() as nodes:
+        sender = "mean=0.01,fail=0.2,concurrency=5"
+        run = nodes.start(
+            "run", f"--sender={sender}", f"--count={TOTAL}", "--json", "--interval=0.1", SMSSIM_TOKEN=TOKEN
+        )
+        run.shows(lambda figures: figures["senders"] > 0, "a sender")
+        shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in nodes.left()]
+        assert run.code() == 0
+        assert_run_exact(run, TOTAL)
+        assert_quiet(run)
+        assert len(shown) > 1
+        assert TOKEN not in "".join([*shown, *run.out, *run.err])
+
+
+# -- files that can't be used
+
+
+SERVER: Final[Settings] = pair(Path("ours"), "server")
+UNUSABLE: Final[list[tuple[Settings, str]]] = [
+    ({"tls_ca": "no/such"}, "--tls-ca: can't read 'no/such': No such file or directory"),
+    ({"tls_ca": "ours"}, "--tls-ca: can't read 'ours': Is a directory"),
+    ({"tls_ca": "a\0b"}, r"--tls-ca: can't read 'a\x00b': not a name of a file"),
+    ({"tls_ca": "text"}, "--tls-ca: got text; takes a PEM file that holds a certificate"),
+    ({"tls_ca": "broken"}, "--tls-ca: got broken; takes a file with a sound certificate"),
+    (SERVER | {"tls_key": "text"}, "--tls-key: got text; takes a PEM file that holds a private key"),
+    (SERVER | {"tls_key": "locked"}, "--tls-key: got locked; takes a key without a passphrase"),
+    (SERVER | {"tls_cert": "no"}, "--tls-cert: can't read 'no': No such file or directory"),
+    (
+        SERVER | {"tls_cert": "broken"},
+        "--tls-cert: got broken; takes a sound certificate, with its key in ours/server-key.pem",
+    ),
+    (
+        SERVER | {"tls_key": "theirs/server-key.pem"},
+        "--tls-key: got theirs/server-key.pem; takes the key of the certificate in ours/server.pem",
+    ),
+    ({"token_file": "no/such"}, "--token-file: can't read 'no/such': No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("settings", "line"), UNUSABLE)
+def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(
+    pki: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, line: str
+) -> None:
+    monkeypatch.chdir(pki)
+    Path("text").write_text("hello")
+    Path("broken").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    key = serialization.load_pem_private_key(Path("ours/server-key.pem").read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"secret")
+    Path("locked").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
+    with pytest.raises(UsageError) as caught:
+        access.load(AccessSettings(**settings))
+    assert str(caught.value) == line
+
+
+def test_a_node_with_such_a_file_ends_with_2_and_one_line(pki: Path) -> None:
+    wrong = [f"--tls-cert={pki}/ours/server.pem", f"--tls-key={pki}/theirs/server-key.pem"]
+    with Nodes() as nodes:
+        for node in (nodes.start("producer", *wrong), nodes.start("monitor", "--token-file=no/such")):
+            assert node.code() == 2
+            assert len(node.err) == 1
+        assert node.err == ["smssim monitor: --token-file: can't read 'no/such': No such file or directory"]
+
+
+# -- smssim certs
+
+
+def test_certs_are_for_this_machine_and_the_hosts_given(tmp_path: Path) -> None:
+    directory = made(tmp_path / "new" / "pki", "alpha", "10.0.0.5")
+    assert sorted(path.name for path in directory.iterdir()) == sorted(FILES)
+    certificate = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"localhost", "alpha"} <= set(names.get_values_for_type(x509.DNSName))
+    addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    assert addresses >= {"127.0.0.1", "::1", "10.0.0.5"}
+
+
+def test_keys_are_for_their_owner_only(pki: Path) -> None:
+    for name in FILES:
+        mode = stat.S_IMODE((pki / "ours" / name).stat().st_mode)
+        assert mode & 0o077 == 0 if name.endswith("-key.pem") else mode & 0o400
+
+
+def test_certs_overwrite_nothing_and_leave_nothing_half_done(tmp_path: Path) -> None:
+    (tmp_path / "client.pem").write_text("mine")
+    with pytest.raises(UsageError, match=r"client\.pem' is there already, and stays as it is$"):
+        made(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["client.pem"]
+    assert (tmp_path / "client.pem").read_text() == "mine"
+
+
+def test_without_the_package_certs_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(UsageError, match=r"^takes the cryptography package: pip install cryptography$"):
+        made(tmp_path / "pki")
+    assert not (tmp_path / "pki").exists()
+
+
+def test_the_certs_command_says_what_it_wrote(tmp_path: Path) -> None:
+    with Nodes() as nodes:
+        first = nodes.start("certs", tmp_path / "pki")
+        assert first.code() == 0
+        assert first.out[0].startswith(f"wrote {', '.join(FILES)} to {tmp_path}/pki, for localhost, 127.0.0.1, ::1, ")
+        second = nodes.start("certs", tmp_path / "pki")
+        assert second.code() == 2
+        assert len(second.err) == 1
+        assert second.err[0].endswith(" is there already, and stays as it is")
+
+
+def test_grpc_itself_takes_these_files(pki: Path) -> None:
+    ours = access.load(AccessSettings(**pair(pki / "ours", "server"), **authority(pki / "ours")))
+    assert isinstance(ours.of_server(), grpc.ServerCredentials)
+    assert isinstance(ours.of_client("127.0.0.1:1"), grpc.ChannelCredentials)

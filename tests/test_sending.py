@@ -1,0 +1,543 @@
+"""The sender's protocol: it settles only what the monitor has on record, and survives the loss of either peer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from smssim.core.fate import Fates, Outcome
+from smssim.core.sending import (
+    AHEAD_S,
+    DRAIN_MAX_S,
+    HEARTBEAT_S,
+    REPORT_ROWS_MAX,
+    Answer,
+    Delivery,
+    Report,
+    Request,
+    RunEnd,
+    Sending,
+    Settlements,
+)
+from smssim.settings import SenderSettings
+
+SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
+END = RunEnd(complete=True, sent=3, failed=1)
+
+
+def sending(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> Sending:
+    """A sender whose every attempt takes the mean."""
+    settings = SenderSettings(mean_s=mean_s, fail=fail, distribution="fixed", concurrency=concurrency)
+    return Sending(Fates(1, max_attempts, settings), settings.mean_s, settings.concurrency, now=0.0)
+
+
+def answer(overruled: dict[int, Outcome] | None = None, wait_s: float = 0.0) -> Answer:
+    overruled = overruled or {}
+    ids, outcomes = np.array(list(overruled), np.int64), np.array(list(overruled.values()), np.uint8)
+    return Answer(accepted=0, duplicates=0, overruled_ids=ids, overruled_outcomes=outcomes, wait_s=wait_s)
+
+
+def introduced(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> Sending:
+    """A sender with a stream, whose first report the monitor has answered, at time 0."""
+    some = sending(mean_s, concurrency, fail, max_attempts)
+    some.stream_up(0.0)
+    report(some, 0.0)
+    some.acknowledge(answer())
+    return some
+
+
+def report(some: Sending, now: float) -> Report:
+    got = some.report(now)
+    assert got is not None
+    return got
+
+
+def request(some: Sending, now: float) -> Request:
+    got = some.request(now)
+    assert got is not None
+    return got
+
+
+def deliver(some: Sending, ids: Sequence[int], now: float, attempt: int = 1) -> None:
+    some.advance(now)
+    some.receive(Delivery(np.array(ids, np.int64), attempt, np.zeros(len(ids), np.float32), elapsed_s=now), now)
+
+
+def drained(some: Sending, now: float) -> None:
+    some.advance(now)
+    some.drain(now)
+
+
+def settled(some: Sending, now: float) -> list[tuple[int, int, int]]:
+    """Id, outcome and attempt of all that the sender settles now."""
+    rows: list[tuple[int, int, int]] = []
+    while (got := some.request(now)) is not None:
+        if got.settlements is not None:
+            columns: Settlements = got.settlements
+            rows += zip(columns.ids.tolist(), columns.outcomes.tolist(), columns.attempts.tolist(), strict=True)
+    return rows
+
+
+# -- reporting and settling
+
+
+def test_nothing_is_settled_before_its_report_is_acknowledged() -> None:
+    some = introduced()
+    deliver(some, [7, 8], 0.0)
+    some.advance(1.0)
+    assert settled(some, 1.0) == []
+    assert report(some, 1.0).finished.ids.tolist() == [7, 8]
+    assert settled(some, 1.0) == []
+    some.acknowledge(answer())
+    assert settled(some, 1.0) == [(7, SENT, 1), (8, SENT, 1)]
+    assert settled(some, 1.0) == []
+
+
+def test_where_reports_are_few_settlements_go_with_the_next_request_but_for_none_longer_than_half_their_pace() -> None:
+    some = introduced(concurrency=2)
+    deliver(some, range(6), 0.0)
+    some.advance(1.0)
+    request(some, 1.0)
+    report(some, 1.0)
+    some.acknowledge(answer(wait_s=0.8))
+    assert some.lanes.held == 2
+    assert some.wake_at(1.1) <= 1.4
+    assert settled(some, 1.35) == []
+    assert [row[0] for row in settled(some, 1.4)] == [0, 1]
+
+
+def test_one_report_is_under_way_at_a_time() -> None:
+    some = introduced()
+    deliver(some, [1, 2, 3, 4], 0.0)
+    some.advance(1.0)
+    report(some, 1.0)
+    some.advance(2.0)
+    assert some.report(2.0) is None
+    assert some.report(99.0) is None
+    some.acknowledge(answer())
+    assert report(some, 99.0).finished.ids.tolist() == [3, 4]
+
+
+def test_reports_are_numbered_one_two_three() -> None:
+    some = sending()
+    sequences = []
+    for now in range(3):
+        sequences.append(report(some, float(now)).sequence)
+        some.acknowledge(answer())
+    assert sequences == [1, 2, 3]
+
+
+def test_what_is_on_record_is_what_is_settled() -> None:
+    """Also for a message that was attempted twice in one report, and where the answer is in another order."""
+    some = introduced(concurrency=4, fail=1.0, max_attempts=2)
+    deliver(some, [5, 9, 6, 5], 0.0)
+    some.advance(1.0)
+    assert report(some, 1.0).finished.outcomes.tolist() == [RETRY] * 4
+    some.acknowledge(answer({9: FAILED, 5: SENT, 10**9: SENT}))
+    assert settled(some, 1.0) == [(5, SENT, 1), (9, FAILED, 1), (6, RETRY, 1), (5, SENT, 1)]
+
+
+def test_a_settlement_carries_the_attempt() -> None:
+    some = introduced(fail=1.0, max_attempts=3)
+    deliver(some, [1], 0.0, attempt=2)
+    deliver(some, [2], 0.0, attempt=3)
+    some.advance(1.0)
+    report(some, 1.0)
+    some.acknowledge(answer())
+    assert settled(some, 1.0) == [(1, RETRY, 2), (2, FAILED, 3)]
+
+
+def test_a_report_is_due_every_second_even_if_empty() -> None:
+    some = introduced()
+    assert some.report(0.9) is None
+    assert report(some, HEARTBEAT_S).finished.ids.tolist() == []
+
+
+def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
+    some = introduced(mean_s=0.1, concurrency=1)
+    deliver(some, [1, 2, 3], 0.0)
+    some.advance(0.15)
+    report(some, 0.15)
+    some.acknowledge(answer(wait_s=0.5))
+    some.advance(0.6)
+    assert some.report(0.64) is None
+    assert report(some, 0.65).finished.ids.tolist() == [2, 3]
+    some.acknowledge(answer(wait_s=3600.0))
+    assert some.report(1.6) is None
+    assert some.report(0.65 + HEARTBEAT_S) is not None
+
+
+def test_reports_are_bounded_and_a_full_one_does_not_wait() -> None:
+    some = introduced(mean_s=0.0, concurrency=1)
+    deliver(some, range(REPORT_ROWS_MAX + 5), 0.0)
+    some.advance(0.0)
+    first = report(some, 0.0)
+    assert first.finished.ids.tolist() == list(range(REPORT_ROWS_MAX))
+    assert first.in_flight == 5
+    some.acknowledge(answer(wait_s=0.3))
+    assert some.report(0.2) is None
+    assert report(some, 0.3).finished.ids.tolist() == list(range(REPORT_ROWS_MAX, REPORT_ROWS_MAX + 5))
+
+
+def test_a_report_tells_what_is_in_lanes_what_is_held_and_the_age_of_the_run() -> None:
+    some = introduced(concurrency=2)
+    deliver(some, [1, 2, 3, 4, 5], 0.5)
+    got = report(some, 1.25)
+    assert (got.in_flight, got.held, got.elapsed_s) == (2, 3, 1.25)
+
+
+def test_before_its_first_message_a_sender_does_not_know_the_age_of_the_run() -> None:
+    assert report(sending(), 0.0).elapsed_s is None
+
+
+# -- asking
+
+
+def test_nothing_is_asked_for_before_the_monitor_has_answered() -> None:
+    """Or what is sent could not be counted."""
+    some = sending()
+    some.stream_up(0.0)
+    report(some, 0.0)
+    assert some.request(0.5) is None
+    assert request(some, HEARTBEAT_S).credit == 0
+    some.acknowledge(answer())
+    assert request(some, HEARTBEAT_S).credit > 0
+
+
+def test_a_sender_asks_for_its_lanes_and_a_second_ahead() -> None:
+    some = introduced(mean_s=0.1, concurrency=5)
+    first = request(some, 0.0)
+    assert (first.credit, first.idle_lanes) == (5 + 50 * AHEAD_S, 5)
+    assert some.request(0.0) is None
+
+
+def test_idle_lanes_are_told_after_they_became_idle() -> None:
+    some = introduced(concurrency=3)
+    request(some, 0.0)
+    deliver(some, [1, 2, 3], 0.0)
+    some.advance(1.0)
+    got = request(some, 1.0)
+    assert (got.idle_lanes, got.received) == (3, 3)
+
+
+def test_a_request_is_due_every_second_even_if_empty() -> None:
+    some = introduced()
+    request(some, 0.0)
+    assert some.request(HEARTBEAT_S - 0.01) is None
+    assert request(some, HEARTBEAT_S).settlements is None
+
+
+def test_while_the_monitor_is_away_a_sender_takes_no_more_than_its_window() -> None:
+    """It is given all that it asks for, at once, until it asks for nothing more."""
+    some = introduced(mean_s=0.01, concurrency=2)
+    taken = 0
+    for tick in range(1000):
+        now = tick * 0.01
+        some.advance(now)
+        some.report(now)
+        while (got := some.request(now)) is not None:
+            deliver(some, range(taken, taken + got.credit), now)
+            taken += got.credit
+    assert taken == some._window
+    assert some._unreported + some._unsettled == taken
+    while some._unreported or some._report is not None:
+        some.acknowledge(answer())
+        some.report(10.0)
+    settled(some, 10.0)
+    some.confirm(taken)
+    assert request(some, 11.0).credit == 2 + some._ahead
+
+
+def test_what_was_asked_for_counts_before_it_comes() -> None:
+    some = introduced(mean_s=0.01, concurrency=2)
+    assert sum(request(some, float(second)).credit for second in range(10)) == 2 + some._ahead
+
+
+def test_everything_confirmed_frees_the_window() -> None:
+    some = introduced(mean_s=0.5, concurrency=1)
+    for turn in range(100):
+        now = float(turn)
+        some.advance(now)
+        if some.report(now) is not None:
+            some.acknowledge(answer())
+        while (got := some.request(now)) is not None:
+            deliver(some, range(got.credit), now)
+            some.confirm(some._rows_written)
+    assert some._unsettled + some._unreported + some.lanes.busy + some.lanes.held <= 2 + some._ahead
+
+
+# -- without the producer
+
+
+def test_a_lost_stream_drops_what_has_not_started_and_keeps_what_has() -> None:
+    some = introduced(concurrency=2)
+    deliver(some, [1, 2, 3, 4], 0.0)
+    some.stream_lost()
+    assert (some.lanes.busy, some.lanes.held) == (2, 0)
+    assert some.request(5.0) is None
+    some.advance(5.0)
+    assert report(some, 5.0).finished.ids.tolist() == [1, 2]
+    some.acknowledge(answer())
+    assert some.request(5.0) is None
+    some.stream_up(6.0)
+    assert settled(some, 6.0) == [(1, SENT, 1), (2, SENT, 1)]
+
+
+def test_what_is_not_confirmed_is_settled_again_on_the_next_stream_in_the_same_order() -> None:
+    some = introduced(concurrency=1)
+    deliver(some, [1, 2, 3, 4], 0.0)
+    for now in (1.0, 2.0, 3.0):
+        some.advance(now)
+        report(some, now)
+        some.acknowledge(answer())
+        settled(some, now)
+    some.confirm(1)
+    some.stream_lost()
+    some.stream_up(3.5)
+    assert settled(some, 3.5) == [(2, SENT, 1), (3, SENT, 1)]
+    some.confirm(2)
+    some.stream_lost()
+    some.stream_up(3.6)
+    assert settled(some, 3.6) == []
+
+
+def test_a_part_of_a_settlement_confirms_nothing_of_it() -> None:
+    some = introduced(concurrency=2)
+    deliver(some, [1, 2], 0.0)
+    some.advance(1.0)
+    report(some, 1.0)
+    some.acknowledge(answer())
+    settled(some, 1.0)
+    some.confirm(1)
+    some.stream_lost()
+    some.stream_up(1.0)
+    assert len(settled(some, 1.0)) == 2
+
+
+def test_a_new_stream_starts_with_full_credit_and_the_idle_lanes() -> None:
+    some = introduced(mean_s=0.1, concurrency=5)
+    request(some, 0.0)
+    some.stream_lost()
+    some.stream_up(0.5)
+    got = request(some, 0.5)
+    assert (got.credit, got.idle_lanes, got.received) == (5 + 50, 5, 0)
+
+
+# -- draining and the end
+
+
+def test_a_draining_sender_hands_back_finishes_settles_and_leaves() -> None:
+    some = introduced(concurrency=2)
+    request(some, 0.0)
+    deliver(some, [1, 2, 3, 4], 0.0)
+    drained(some, 0.5)
+    got = request(some, 0.5)
+    assert got.leaving
+    assert got.credit == 0
+    assert got.handed_back is not None
+    assert got.handed_back.tolist() == [3, 4]
+    some.advance(1.0)
+    last = report(some, 1.0)
+    assert not last.goodbye
+    some.acknowledge(answer())
+    assert settled(some, 1.0) == [(1, SENT, 1), (2, SENT, 1)]
+    some.confirm(2)
+    assert some.report(1.1) is None
+    some.confirm(4)
+    goodbye = report(some, 1.1)
+    assert (goodbye.goodbye, goodbye.end) == (True, None)
+    assert not some.done
+    some.acknowledge(answer())
+    assert some.done
+    assert some.report(99.0) is None
+
+
+def test_leaving_is_said_once_on_each_stream() -> None:
+    some = introduced(concurrency=1)
+    deliver(some, [1], 0.0)
+    drained(some, 0.1)
+    assert [request(some, now).leaving for now in (0.1, 1.2, 2.3)] == [True, False, False]
+    some.stream_lost()
+    some.stream_up(3.0)
+    assert request(some, 3.0).leaving
+
+
+def test_what_arrives_while_draining_is_handed_back() -> None:
+    some = introduced()
+    drained(some, 0.0)
+    request(some, 0.0)
+    deliver(some, [5, 6], 0.1)
+    assert some.report(0.1) is None
+    got = request(some, 0.1)
+    assert got.handed_back is not None
+    assert got.handed_back.tolist() == [5, 6]
+    assert some.report(0.2) is None
+    some.confirm(2)
+    assert report(some, 0.2).goodbye
+
+
+@pytest.mark.parametrize(("now", "handed_back"), [(4.0, [2, 1]), (5.0, [2])])
+def test_what_would_take_too_long_is_handed_back(now: float, handed_back: list[int]) -> None:
+    some = introduced(mean_s=DRAIN_MAX_S + 5, concurrency=1)
+    deliver(some, [1, 2], 0.0)
+    drained(some, now)
+    got = request(some, now).handed_back
+    assert got is not None
+    assert got.tolist() == handed_back
+
+
+@pytest.mark.parametrize("drained_before", [True, False])
+def test_what_a_lost_stream_brought_is_not_handed_back_on_the_next(drained_before: bool) -> None:
+    """The producer has taken it back by itself."""
+    some = introduced(mean_s=DRAIN_MAX_S + 5, concurrency=1)
+    deliver(some, [1, 2], 0.0)
+    if drained_before:
+        drained(some, 0.5)
+        some.stream_lost()
+    else:
+        some.stream_lost()
+        drained(some, 0.5)
+    some.stream_up(0.6)
+    got = request(some, 0.6)
+    assert got.leaving
+    assert got.handed_back is None
+
+
+def test_without_a_stream_a_draining_sender_does_not_leave_before_it_has_settled() -> None:
+    some = introduced(concurrency=1)
+    deliver(some, [1], 0.0)
+    drained(some, 0.5)
+    some.stream_lost()
+    some.advance(1.0)
+    for now in (1.0, 2.0):
+        assert not report(some, now).goodbye
+        some.acknowledge(answer())
+    some.stream_up(3.0)
+    assert settled(some, 3.0) == [(1, SENT, 1)]
+    some.confirm(1)
+    assert report(some, 3.0).goodbye
+
+
+def test_at_the_end_of_the_run_a_sender_brings_the_producers_totals() -> None:
+    some = introduced(concurrency=1)
+    deliver(some, [1, 2, 3], 0.0)
+    some.advance(1.5)
+    some.end(END)
+    assert some.request(9.0) is None
+    last = report(some, 1.5)
+    assert last.finished.ids.tolist() == [1]
+    assert (last.goodbye, last.end, last.in_flight, last.held) == (True, END, 0, 0)
+    some.acknowledge(answer())
+    assert some.done
+    assert some.over == END
+
+
+def test_at_the_end_everything_is_reported_before_the_goodbye() -> None:
+    some = introduced(mean_s=0.0, concurrency=1)
+    deliver(some, range(2 * REPORT_ROWS_MAX + 1), 0.0)
+    some.advance(0.0)
+    some.end(END)
+    reports = []
+    while not some.done:
+        reports.append(report(some, 0.0))
+        some.acknowledge(answer(wait_s=1.0))
+    assert [(got.goodbye, got.end, len(got.finished)) for got in reports] == [
+        (False, None, REPORT_ROWS_MAX),
+        (False, None, REPORT_ROWS_MAX),
+        (True, END, 1),
+    ]
+
+
+def test_without_a_producers_last_word_the_goodbye_has_none() -> None:
+    some = introduced()
+    some.end(None)
+    last = report(some, 0.0)
+    assert (last.goodbye, last.end) == (True, None)
+
+
+def test_what_arrives_after_the_end_is_not_sent() -> None:
+    some = introduced()
+    some.end(END)
+    deliver(some, [1, 2], 0.0)
+    assert (some.lanes.busy, some.lanes.held) == (0, 0)
+
+
+# -- when to look again
+
+
+def test_looking_again_is_never_due_in_the_past_nor_later_than_a_heartbeat() -> None:
+    """While connected; through the whole life of a sender whose report is answered late, looking when it says."""
+    some = sending(mean_s=0.3, concurrency=2)
+    some.stream_up(0.0)
+    now, taken, looks = 0.0, 0, 0
+    asked_at = 0.0
+    while not some.done:
+        some.advance(now)
+        if some.report(now) is not None:
+            asked_at = now
+        if some._report is not None and now - asked_at > 0.7:
+            some.acknowledge(answer(wait_s=0.1))
+        while (got := some.request(now)) is not None:
+            if credit := min(got.credit, 40 - taken):
+                deliver(some, range(taken, taken + credit), now)
+            taken += credit
+            some.confirm(some._rows_written)
+        due = some.wake_at(now)
+        assert now < due <= now + HEARTBEAT_S
+        now, looks = due, looks + 1
+        if taken == 40 and not (some.lanes.busy or some.draining):
+            drained(some, now)
+    assert taken == 40
+    assert looks < now / 0.002 / 2  # it does not spin
+
+
+def test_a_sender_wakes_when_a_message_is_done() -> None:
+    some = introduced(mean_s=0.25, concurrency=1)
+    request(some, 0.0)
+    deliver(some, [1], 0.125)
+    assert some.wake_at(0.2) == 0.375
+
+
+def test_without_a_stream_and_a_report_to_make_only_a_peer_wakes_a_sender() -> None:
+    some = sending()
+    report(some, 0.0)
+    assert some.wake_at(0.0) == math.inf
+    some.acknowledge(answer())
+    assert some.wake_at(0.0) == HEARTBEAT_S
+
+
+@pytest.mark.parametrize("mean_s", [0.0, 1e-9, 3600.0, 1e7])
+def test_the_slowest_and_the_fastest_sender_ask_for_a_bounded_number(mean_s: float) -> None:
+    some = introduced(mean_s=mean_s, concurrency=1)
+    assert 1 <= request(some, 0.0).credit <= 400_001
+
+
+@pytest.mark.parametrize(
+    ("what", "needless"),
+    [
+        ("nothing", False),
+        ("drained", True),
+        ("producer gone", True),
+        ("run over", True),
+        ("empty run over", False),  # there may be no other sender to tell it
+        ("drained, but met", False),
+        ("run over, but met", False),
+    ],
+)
+def test_a_monitor_that_it_never_met_need_not_hear_of_a_sender_that_has_nothing_to_tell(
+    what: str, needless: bool
+) -> None:
+    some = introduced() if "met" in what else sending()
+    match what.partition(",")[0]:
+        case "drained":
+            drained(some, 1.0)
+        case "producer gone":
+            some.end(None)
+        case "run over":
+            some.end(END)
+        case "empty run over":
+            some.end(RunEnd(complete=True, sent=0, failed=0))
+    assert some.is_needless is needless

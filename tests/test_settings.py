@@ -1,0 +1,328 @@
+"""What each flag takes, and which settings make no sense together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smssim.errors import UsageError
+from smssim.senders import RUN_COUNT, RUN_SENDERS, SENDER_KEYS, parse_sender
+from smssim.settings import (
+    RULES,
+    MonitorSettings,
+    ProducerSettings,
+    SenderSettings,
+    flag_of,
+    flagged,
+    parse,
+    split_address,
+)
+from smssim.tasks import BenchSettings, CertsSettings
+
+NOT_A_NUMBER = ("", " ", "abc", "nan", "inf", "-inf", "1e999", "-1", "-1e-9", "1,000", "0x10", "1 2", "1__0", "--std")
+NOT_WHOLE = (*NOT_A_NUMBER, "0.5", "1e-3", "1e300", "9" * 5000)
+NO_ADDRESS = (
+    *("", "host", "50051", ":50051", "host:", "host:-1", "host:+1", "host:65536", "host:99999999999", "host:x"),
+    *("host:\uff11", "a b:1", "a\nb:1", "h:1 ", "\udcff:1", "user@host:1", "http://host:1"),
+    *("::1:50051", "[::1]", "[::1:1", "[]:1"),
+)
+NO_PEER = (*NO_ADDRESS, "host:0", "[::1]:0")
+BAD = {
+    "--count": (*NOT_WHOLE, "1000000000001", "1e13"),
+    "--seed": (*NOT_WHOLE, str(2**63), "1e19"),
+    "--max-attempts": (*NOT_WHOLE, "0", "256"),
+    "--min-length": (*NOT_WHOLE, "0", "101"),
+    "--max-length": (*NOT_WHOLE, "0", "101"),
+    "--concurrency": (*NOT_WHOLE, "0", "10000001"),
+    "--copies": (*NOT_WHOLE, "0", "2001"),
+    "--repeat": (*NOT_WHOLE, "0", "1001"),
+    "--rate": (*NOT_A_NUMBER, "0", "1e-7", "1.1e12"),
+    "--fail": (*NOT_A_NUMBER, "7", "1.0000001", "10%"),
+    "--mean": (*NOT_A_NUMBER, "10000001", "1s"),
+    "--std": (*NOT_A_NUMBER, "10000001"),
+    "--max-time": (*NOT_A_NUMBER, "10000001"),
+    "--retry-delay": (*NOT_A_NUMBER, "10000001"),
+    "--lease-timeout": (*NOT_A_NUMBER, "1.4", "10000001"),
+    "--give-up": (*NOT_A_NUMBER, "10000001"),
+    "--interval": (*NOT_A_NUMBER, "0", "0.009"),
+    "--distribution": ("", "poisson", "Gamma", "gamma,fixed"),
+    "--case": ("", "lanes", "US", "us,idle"),
+    "--figures": ("",),
+    "--journal": ("",),
+    "--directory": ("",),
+    "--tls-cert": ("",),
+    "--tls-key": ("",),
+    "--tls-ca": ("",),
+    "--token-file": ("",),
+    "--host": ("", "a b", "a\nb", "[::1]", "alpha/beta", "user@alpha"),
+    "--record": ("",),
+    "--failed": ("",),
+    "--metrics-port": (*NOT_WHOLE, "65536"),
+    "FILE": ("",),
+    "MESSAGE_ID": (*NOT_WHOLE, "10000000001"),
+    "--name": ("x" * 59, "\u00e9" * 30, "a\nb", "\x1b[31m", "\udcff"),
+    "--listen": NO_ADDRESS,
+    "--monitor": NO_PEER,
+    "--producer": NO_PEER,
+    "--csv": ("",),
+    "--summary-json": ("",),
+    "--threshold": (
+        "",
+        "failed",
+        "failed<",
+        "failed<-1",
+        "nothing<1",
+        "complete==1",
+        "rate_per_s>5%",
+        "sent<3s",
+        "t50<5%",
+    ),
+    "--insecure": ("", "maybe", "2"),
+    "--json": ("", "maybe", "2"),
+    "--linger": ("", "maybe", "2"),
+    "--quick": ("", "maybe", "2"),
+    "--log-format": ("", "xml", "JSON"),
+    "--log-level": ("", "trace", "INFO", "10"),
+    "--verbose": ("", "maybe", "2"),
+}
+
+
+def refusal(flag: str, text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        parse(flag, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("flag", "text"), [(flag, text) for flag, texts in BAD.items() for text in texts])
+def test_a_bad_value_is_refused_in_one_line_that_says_what_the_flag_takes(flag: str, text: str) -> None:
+    line = refusal(flag, text)
+    assert line.startswith(f"{flag}: got ")
+    assert line.endswith(f"; takes {RULES[flag].takes}")
+    assert line.isprintable()
+
+
+def test_every_flag_has_bad_values_here() -> None:
+    assert BAD.keys() == RULES.keys()
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "value"),
+    [
+        ("--count", "1000", 1000),
+        ("--count", "0", 0),
+        ("--count", "1_000", 1000),
+        ("--count", "1e6", 1_000_000),
+        ("--count", "2.5e3", 2500),
+        ("--count", "1e10", 10**10),
+        ("--seed", "9223372036854775807", 2**63 - 1),
+        ("--seed", "9007199254740993", 2**53 + 1),
+        ("--max-attempts", "255", 255),
+        ("--concurrency", "1e7", 10_000_000),
+        ("--fail", "0", 0.0),
+        ("--fail", "1", 1.0),
+        ("--fail", ".5", 0.5),
+        ("--mean", "-0", 0.0),
+        ("--mean", "3600", 3600.0),
+        ("--mean", "1e-3", 0.001),
+        ("--interval", "0.5", 0.5),
+        ("--rate", "1e6", 1e6),
+        ("--distribution", "uniform", "uniform"),
+        ("--name", "", ""),
+        ("--name", "\u00e9" * 29, "\u00e9" * 29),
+        ("--listen", "127.0.0.1:0", "127.0.0.1:0"),
+        ("--producer", "[::1]:50051", "[::1]:50051"),
+        ("--producer", "host.example:65535", "host.example:65535"),
+        ("--json", "yes", True),
+        ("--json", "TRUE", True),
+        ("--json", "0", False),
+    ],
+)
+def test_a_good_value_is_read(flag: str, text: str, value: object) -> None:
+    read = parse(flag, text)
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_a_zero_is_never_negative() -> None:
+    assert math.copysign(1, parse("--mean", "-0.0")) == 1
+
+
+def test_a_whole_number_is_exact_or_refused() -> None:
+    assert refusal("--seed", "9007199254740993.0")  # a float would make it another seed
+
+
+@given(st.sampled_from(sorted(RULES)), st.text(st.characters(codec=None)) | st.from_regex(r"[-+0-9.eE_]{1,9}"))
+def test_any_text_is_either_a_value_that_holds_or_one_line(flag: str, text: str) -> None:
+    line = "one line"
+    try:
+        value = parse(flag, text)
+    except UsageError as error:
+        line = str(error)
+    else:
+        assert RULES[flag].holds(value)
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("7", "7"), ("", "''"), ("a b", "'a b'"), ("a\nb", r"'a\nb'"), ("9" * 99, "9" * 57 + "...")],
+)
+def test_what_was_given_is_shown_as_typed_or_quoted(text: str, shown: str) -> None:
+    assert refusal("--fail", text) == f"--fail: got {shown}; takes a share from 0 to 1"
+
+
+def test_every_setting_has_a_flag_with_a_rule() -> None:
+    for settings in (ProducerSettings, SenderSettings, MonitorSettings, BenchSettings, CertsSettings):
+        assert {flag_of(setting.name) for setting in flagged(settings)} <= RULES.keys()
+    secrets = {setting.name for setting in fields(ProducerSettings)} - {s.name for s in flagged(ProducerSettings)}
+    assert secrets == {"token"}
+    assert [flag_of(name) for name in ("rate_per_s", "retry_delay_s", "fail")] == ["--rate", "--retry-delay", "--fail"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"count": -1},
+        {"count": 1.5},
+        {"max_attempts": 0},
+        {"rate_per_s": math.inf},
+        {"retry_delay_s": math.nan},
+        {"monitor": "host:0"},
+        {"linger": "yes"},
+    ],
+)
+def test_settings_made_in_code_are_held_to_the_same_rules(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(UsageError, match=f"^{flag_of(name)}: got .*; takes "):
+        ProducerSettings(**{"seed": 1, **wrong})
+
+
+def test_min_length_is_at_most_max_length() -> None:
+    assert ProducerSettings(seed=1, min_length=5, max_length=5).max_length == 5
+    with pytest.raises(UsageError, match=r"^--min-length: got 6; takes at most --max-length, which is 5$"):
+        ProducerSettings(seed=1, min_length=6, max_length=5)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "[::1]"])
+def test_loopback_may_be_listened_on(host: str) -> None:
+    assert MonitorSettings(listen=f"{host}:0").listen == f"{host}:0"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "10.0.0.5", "host.example", "127.0.0.1.example", "127.1.example"])
+@pytest.mark.parametrize("make", [MonitorSettings, lambda **given: ProducerSettings(seed=1, **given)])
+def test_any_other_address_takes_insecure(make: Any, host: str) -> None:
+    address = f"{host}:50051"
+    with pytest.raises(UsageError) as caught:
+        make(listen=address)
+    assert (
+        str(caught.value) == f"--listen: got {address}; takes a loopback address, or any with --tls-cert or --insecure"
+    )
+    assert make(listen=address, insecure=True).listen == address
+    assert make(listen=address, tls_cert="cert.pem", tls_key="key.pem").listen == address
+
+
+def test_an_address_splits_into_host_and_port() -> None:
+    assert split_address("--listen", "[::1]:50051") == ("::1", 50051)
+    assert split_address("--listen", "localhost:0") == ("localhost", 0)
+    with pytest.raises(UsageError, match=r"^--listen: got nowhere; takes host:port"):
+        split_address("--listen", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "mean", "std", "resolved"),
+    [
+        ("gamma", 0.5, None, 0.15),
+        ("gamma", 0.5, 0.0, 0.0),
+        ("gamma", 0.0, None, 0.0),
+        ("gamma", 0.0, 0.0, 0.0),
+        ("lognormal", 2.0, 5.0, 5.0),
+        ("exponential", 0.5, None, 0.5),
+        ("exponential", 0.5, 0.5, 0.5),
+        ("fixed", 0.5, None, 0.0),
+        ("fixed", 0.5, 0.0, 0.0),
+        ("uniform", 3.0, 1.73205, 1.73205),
+    ],
+)
+def test_std_is_filled_in(distribution: str, mean: float, std: float | None, resolved: float) -> None:
+    settings = SenderSettings(mean_s=mean, std_s=std, distribution=distribution)
+    assert settings.std_s == pytest.approx(resolved, rel=1e-12)
+    assert replace(settings, name="again").std_s == settings.std_s
+
+
+@pytest.mark.parametrize(
+    ("distribution", "mean", "std", "takes"),
+    [
+        ("exponential", 0.5, 0.4, "nothing, or 0.5, with --distribution exponential and --mean 0.5"),
+        ("fixed", 0.5, 0.4, "nothing, or 0, with --distribution fixed and --mean 0.5"),
+        ("gamma", 0.0, 0.4, "0 when --mean is 0"),
+        ("uniform", 0.6, 0.4, "at most 0.346408 (--mean / sqrt 3) with --distribution uniform"),
+    ],
+)
+def test_a_std_without_meaning_is_refused(distribution: str, mean: float, std: float, takes: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        SenderSettings(mean_s=mean, std_s=std, distribution=distribution)
+    assert str(caught.value) == f"--std: got {std}; takes {takes}"
+
+
+@given(st.floats(1e-6, 1e7))
+def test_the_largest_uniform_std_that_the_refusal_names_is_taken(mean: float) -> None:
+    with pytest.raises(UsageError) as caught:
+        SenderSettings(mean_s=mean, std_s=mean, distribution="uniform")
+    most = str(caught.value).split("at most ")[1].split()[0]
+    assert SenderSettings(mean_s=mean, std_s=float(most), distribution="uniform").std_s == pytest.approx(
+        mean / math.sqrt(3), rel=2e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "sender"),
+    [
+        ("mean=0.05,fail=0.1,concurrency=4", SenderSettings(mean_s=0.05, fail=0.1, concurrency=4)),
+        ("max-time=3", SenderSettings(max_time_s=3.0)),
+        ("max_time=3", SenderSettings(max_time_s=3.0)),
+        (" mean = 1 , copies = 1e3 ", SenderSettings(mean_s=1.0, copies=1000)),
+        ("distribution=uniform,mean=3,std=1,name=a=b", SenderSettings(3.0, 1.0, "uniform", name="a=b")),
+    ],
+)
+def test_a_sender_is_read_from_its_spec(spec: str, sender: SenderSettings) -> None:
+    assert parse_sender(spec) == sender
+
+
+BAD_SPECS = {
+    "": "--sender: got ''; takes key=value,...",
+    "mean": "--sender: got mean; takes key=value,...",
+    "mean=1,": "--sender: got ''; takes key=value,...",
+    "meen=1": "--sender: got meen=1; takes key=value,...",
+    "producer=localhost:1": "--sender: got producer=localhost:1; takes key=value,...",
+    "mean=1;fail=0": "--sender: mean: got 1;fail=0; takes 0 to 10,000,000 seconds",
+    "fail=0,mean=abc": "--sender: mean: got abc; takes 0 to 10,000,000 seconds",
+    "fail=nan": "--sender: fail: got nan; takes a share from 0 to 1",
+    "concurrency=": "--sender: concurrency: got ''; takes a whole number from 1 to 10,000,000",
+    "max_time=-1": "--sender: max-time: got -1; takes 0 to 10,000,000 seconds",
+    "mean=1,mean=2": "--sender: got 'mean twice in mean=1,mean=2'; takes each key once",
+    "distribution=fixed,std=1": "--sender: std: got 1; takes nothing, or 0, with --distribution fixed and --mean 0.5",
+}
+
+
+@pytest.mark.parametrize("spec", BAD_SPECS)
+def test_a_bad_spec_names_the_part_and_what_it_takes(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_sender(spec)
+    assert str(caught.value).startswith(BAD_SPECS[spec])
+    assert str(caught.value).isprintable()
+
+
+def test_a_refused_key_is_told_which_keys_there_are() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_sender("meen=1")
+    assert str(caught.value).endswith("with the keys " + ", ".join(SENDER_KEYS))
+
+
+def test_the_senders_of_a_plain_run_differ_and_send_its_messages_in_ten_seconds() -> None:
+    assert len({(sender.mean_s, sender.fail, sender.concurrency) for sender in RUN_SENDERS}) == len(RUN_SENDERS) == 4
+    assert RUN_COUNT / sum(sender.concurrency / sender.mean_s for sender in RUN_SENDERS) == pytest.approx(10)

@@ -1,0 +1,74 @@
+"""Why nothing moves, a story a line."""
+
+from __future__ import annotations
+
+import pytest
+
+from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
+from smssim.core.stall import QUIET_S, SILENT_S, Cause, stall
+from smssim.view import why
+
+NOW = 1000.0
+
+
+def sender(
+    in_flight: int = 0,
+    held: int = 0,
+    silent_s: float = 0.0,
+    cut_off: bool = False,
+    left: bool = False,
+    mean_s: float = 9.0,
+) -> Session:
+    return Session(
+        SenderFacts("id", "name", mean_s),
+        heard_at=NOW - silent_s,
+        in_flight=in_flight,
+        held=held,
+        cut_off=cut_off,
+        left=left,
+    )
+
+
+LOST = LOST_AFTER_S + 0.1
+SILENT = SILENT_S + 0.1
+
+
+@pytest.mark.parametrize(
+    ("senders", "cause", "told"),
+    [
+        ([], Cause.NO_SENDER, "no sender is heard from"),
+        ([sender(left=True)], Cause.NO_SENDER, "no sender is heard from"),
+        ([sender(3, 4, LOST)], Cause.NO_SENDER, "no sender: 1 lost, with 7 messages"),
+        ([sender(3, 0, SILENT), sender()], Cause.SILENT, "no word from 1 sender with 3 messages"),
+        ([sender(3), sender(2, 0, SILENT)], Cause.LANES_BUSY, "5 messages being sent, about 9.00 s each"),
+        ([sender(1, mean_s=0.1), sender()], Cause.LANES_BUSY, "1 message being sent, about 100 ms each"),
+        ([sender(cut_off=True), sender(cut_off=True)], Cause.NO_PRODUCER, "no producer: 2 senders can't reach it"),
+        ([sender(cut_off=True), sender()], Cause.NOTHING_OUT, "2 senders wait: the producer releases nothing"),
+        ([sender(), sender(3, 1, LOST)], Cause.LEASES_LOST, "4 messages are leased to 1 lost sender"),
+        ([sender(), sender(0, 0, LOST)], Cause.NOTHING_OUT, "1 sender waits: the producer releases nothing"),
+    ],
+)
+def test_the_cause_follows_from_what_senders_last_said(senders: list[Session], cause: Cause, told: str) -> None:
+    found = stall(senders, missing=100, quiet_s=QUIET_S, now=NOW)
+    assert found is not None
+    assert (found.cause, why.reason(found)) == (cause, told)
+    assert why.sentence(found) == f"nothing finished for 3.0 s: {told}"
+
+
+def test_no_more_messages_are_missed_than_there_are() -> None:
+    found = stall([sender(500, 500, LOST)], missing=7, quiet_s=QUIET_S, now=NOW)
+    assert found is not None
+    assert found.messages == 7
+
+
+@pytest.mark.parametrize(("missing", "quiet_s"), [(0, 99.0), (5, QUIET_S - 0.1)])
+def test_a_run_that_moves_or_is_done_needs_no_excuse(missing: int, quiet_s: float) -> None:
+    assert stall([sender(1)], missing, quiet_s, NOW) is None
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_every_cause_fits_into_a_line(cause: Cause) -> None:
+    found = stall([], 1, 5.0, NOW)
+    assert found is not None
+    big = type(found)(cause, 3599.0, 1000, 100_000, 1234.0)
+    assert len(why.sentence(big)) <= 100

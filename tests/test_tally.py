@@ -1,0 +1,392 @@
+"""One run as the monitor sees it: reports are recorded once, figures add up, and endings are told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smssim.core import tally as tally_module
+from smssim.core.fate import Outcome
+from smssim.core.lanes import Finished
+from smssim.core.progress import Figures
+from smssim.core.sending import Answer, Report, RunEnd
+from smssim.core.session import LOST_AFTER_S, SenderFacts
+from smssim.core.tally import WAIT_MIN_S, WAIT_PER_SENDER_S, RunFacts, Tally
+from smssim.errors import ExitCode, PeerError, TooLargeError
+
+SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
+RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
+GIVE_UP_S = 60.0
+
+Rows = Sequence[tuple[int, Outcome]]
+
+
+def finished(rows: Rows, duration_s: float = 0.5) -> Finished:
+    return Finished(
+        ids=np.array([i for i, _ in rows], np.int64),
+        attempts=np.ones(len(rows), np.uint8),
+        outcomes=np.array([outcome for _, outcome in rows], np.uint8),
+        durations_s=np.full(len(rows), duration_s, np.float32),
+        latencies_s=np.full(len(rows), 2 * duration_s, np.float32),
+    )
+
+
+def tell(
+    tally: Tally,
+    sequence: int,
+    rows: Rows = (),
+    sender: str = "a",
+    now: float = 0.0,
+    in_flight: int = 0,
+    elapsed_s: float | None = None,
+    goodbye: bool = False,
+    end: RunEnd | None = None,
+) -> Answer:
+    got = Report(sequence, finished(rows), in_flight, 0, elapsed_s, goodbye or end is not None, end)
+    return tally.report(tally.run, SenderFacts(sender, f"name of {sender}"), got, now)
+
+
+def overruled(answer: Answer) -> list[tuple[int, int]]:
+    return list(zip(answer.overruled_ids.tolist(), answer.overruled_outcomes.tolist(), strict=True))
+
+
+def counts(tally: Tally, now: float = 0.0) -> tuple[int, int, int, int]:
+    figures = tally.figures(now)
+    return figures.sent, figures.failed, figures.retried, figures.duplicates
+
+
+# -- reports
+
+
+def test_a_report_says_what_counted_what_was_double_and_what_is_overruled() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, [(0, SENT), (1, FAILED)])
+    answer = tell(tally, 1, [(0, FAILED), (1, FAILED), (2, RETRY), (3, SENT), (1, RETRY)], sender="b")
+    assert (answer.accepted, answer.duplicates) == (2, 2)
+    assert overruled(answer) == [(0, SENT), (1, FAILED)]
+
+
+def test_no_more_answers_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the others, what is overruled is found out again when they are asked for."""
+    monkeypatch.setattr(tally_module, "ANSWER_ROWS_MAX", 3)
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL)
+    other = [(0, FAILED), (1, FAILED), (3, FAILED)]
+    for sender in "bcd":
+        first = tell(tally, 1, other, sender=sender)
+        again = tell(tally, 1, other, sender=sender)
+        assert overruled(first) == overruled(again) == [(0, SENT), (1, SENT)]
+    answers = [session.answer for session in tally.sessions.values()]
+    assert [answer and len(answer.overruled_ids) for answer in answers] == [0, 2, None, None]
+    tell(tally, 2, sender="b")
+    tell(tally, 2, other, sender="d")
+    assert tally.sessions["d"].answer is not None
+
+
+def test_a_retransmitted_report_is_answered_as_before_and_changes_nothing() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, [(0, SENT)], sender="b")
+    rows = [(0, FAILED), (1, FAILED), (2, RETRY)]
+    first = tell(tally, 1, rows)
+    before = counts(tally)
+    assert tell(tally, 1, rows) == first
+    assert overruled(first) == [(0, SENT)]
+    assert counts(tally) == before == (1, 1, 1, 1)
+
+
+def test_a_report_older_than_the_last_changes_nothing() -> None:
+    """Its sender has had the answer, or it would not have sent the next one."""
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, [(0, SENT)])
+    tell(tally, 2, [(1, RETRY)])
+    answer = tell(tally, 1, [(0, SENT)])
+    assert (answer.accepted, answer.duplicates, overruled(answer)) == (0, 0, [])
+    assert counts(tally) == (1, 0, 1, 0)
+    tell(tally, 3, [(1, SENT)])
+    assert counts(tally) == (2, 0, 1, 0)
+
+
+def test_each_session_has_its_own_sequence() -> None:
+    tally = Tally(RUN, 0.0)
+    for sender in "abc":
+        tell(tally, 1, [(0, RETRY)], sender=sender)
+    assert counts(tally) == (0, 0, 3, 0)
+
+
+def test_a_gap_in_the_sequence_is_refused_and_nothing_of_it_applied() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1)
+    with pytest.raises(PeerError, match="report 3 after report 1"):
+        tell(tally, 3, [(0, SENT)], in_flight=2)
+    assert counts(tally) == (0, 0, 0, 0)
+    assert tally.figures(0.0).in_flight == 0
+    assert tell(tally, 2, [(0, SENT)]).accepted == 1
+
+
+@pytest.mark.parametrize("other", [{"seed": 2}, {"total": 5}, {"max_attempts": 3}])
+def test_reports_of_a_run_with_other_settings_are_refused(other: dict[str, int]) -> None:
+    tally = Tally(RUN, 0.0)
+    with pytest.raises(PeerError, match="other settings"):
+        tally.report(replace(RUN, **other), SenderFacts("a", "a"), Report(1, finished([(0, SENT)]), 0, 0), 0.0)  # type: ignore[arg-type]
+    assert counts(tally) == (0, 0, 0, 0)
+    assert tally.figures(0.0).senders_seen == 0
+
+
+def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
+    tally = Tally(RUN, 0.0)
+    for sender in "ab":
+        tell(tally, 1, sender=sender)
+    with pytest.raises(TooLargeError):
+        tell(tally, 1, sender="c")
+    tell(tally, 2, sender="a")
+
+
+def test_senders_report_less_often_as_they_become_more_and_more_often_as_they_leave() -> None:
+    tally = Tally(RUN, 0.0)
+    few = tell(tally, 1, sender="first").wait_s
+    many = [tell(tally, 1, sender=str(n)).wait_s for n in range(999)][-1]
+    for n in range(999):
+        tell(tally, 2, sender=str(n), goodbye=True)
+    assert (few, many) == (WAIT_MIN_S, 1000 * WAIT_PER_SENDER_S)
+    assert tell(tally, 2, sender="first").wait_s == WAIT_MIN_S
+
+
+# -- figures
+
+
+def test_figures_before_anything_was_reported() -> None:
+    figures = Tally(RUN, 0.0).figures(9.0)
+    assert (figures.sent, figures.failed, figures.waiting, figures.elapsed_s) == (0, 0, 4, 0.0)
+    assert (figures.avg_time_s, figures.avg_sent_time_s, figures.latency_p50_s) == (None, None, None)
+    assert (figures.rate_per_s, figures.recent_rate_per_s, figures.senders) == (0.0, 0.0, 0)
+    assert not figures.complete
+
+
+def test_a_run_of_no_messages_is_complete_from_the_start() -> None:
+    tally = Tally(replace(RUN, total=0), 5.0)
+    figures = tally.figures(9.0)
+    assert figures.complete
+    assert (figures.waiting, figures.elapsed_s, figures.rate_per_s) == (0, 0.0, 0.0)
+    tell(tally, 1, end=RunEnd(True, 0, 0))
+    ending = tally.ending(9.0, GIVE_UP_S)
+    assert ending is not None
+    assert ending.exit_code == ExitCode.OK
+
+
+def test_averages_are_over_the_attempts_that_count() -> None:
+    tally = Tally(RUN, 0.0)
+    for sequence, (message, outcome, duration_s) in enumerate(
+        [(0, SENT, 1.0), (0, SENT, 100.0), (0, RETRY, 100.0), (1, RETRY, 2.0), (1, FAILED, 6.0)], start=1
+    ):
+        tally.report(
+            RUN, SenderFacts("a", "a"), Report(sequence, finished([(message, outcome)], duration_s), 0, 0), 0.0
+        )
+    figures = tally.figures(0.0)
+    assert figures.avg_time_s == 3.0
+    assert figures.avg_sent_time_s == 1.0
+    assert figures.latency_p99_s == pytest.approx(12.0, rel=0.004)
+
+
+def test_a_lost_senders_messages_are_no_longer_in_flight() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, sender="lost", in_flight=2, now=0.0)
+    tell(tally, 1, sender="here", in_flight=1, now=1.0)
+    at_first, later = tally.figures(LOST_AFTER_S), tally.figures(LOST_AFTER_S + 0.5)
+    assert (at_first.in_flight, at_first.waiting, at_first.senders) == (3, 1, 2)
+    assert (later.in_flight, later.waiting, later.senders, later.senders_seen) == (1, 3, 1, 2)
+
+
+def test_who_has_said_goodbye_is_not_there_any_more() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, in_flight=2, goodbye=True)
+    figures = tally.figures(0.0)
+    assert (figures.in_flight, figures.senders, figures.senders_seen) == (0, 0, 1)
+
+
+def test_time_runs_from_the_start_that_senders_tell_to_the_last_outcome() -> None:
+    tally = Tally(RUN, 100.0)
+    tell(tally, 1, now=107.0)
+    assert tally.figures(108.0).elapsed_s == 0.0
+    tell(tally, 2, [(0, SENT)], elapsed_s=2.0, now=110.0)
+    tell(tally, 1, elapsed_s=9.0, sender="b", now=110.0)
+    assert tally.figures(112.0).elapsed_s == 4.0
+    tell(tally, 3, [(1, SENT), (2, SENT), (3, FAILED)], now=118.0)
+    figures = tally.figures(500.0)
+    assert (figures.elapsed_s, figures.rate_per_s) == (10.0, 0.4)
+
+
+def test_the_recent_rate_is_since_the_figures_before() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, [(0, SENT)], elapsed_s=0.0, now=0.0)
+    before = tally.figures(2.0)
+    tell(tally, 2, [(1, SENT), (2, FAILED)], now=2.0)
+    figures = tally.figures(6.0, before)
+    assert (before.recent_rate_per_s, figures.recent_rate_per_s, figures.rate_per_s) == (0.5, 0.5, 0.5)
+    assert tally.figures(10.0, figures).recent_rate_per_s == 0.0
+    assert tally.figures(6.0, figures).recent_rate_per_s == 0.0
+
+
+reports = st.tuples(
+    st.sampled_from("abc"),
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([SENT, FAILED, RETRY])), max_size=5),
+    st.integers(0, 5),  # in flight
+    st.booleans(),  # told again
+    st.sampled_from([0.0, 1.0, 3.0]),  # seconds later
+)
+
+
+def assert_adds_up(figures: Figures) -> None:
+    assert figures.waiting + figures.in_flight + figures.sent + figures.failed == figures.total
+    assert min(figures.waiting, figures.in_flight, figures.sent, figures.failed) >= 0
+    assert figures.attempts == figures.sent + figures.failed + figures.retried
+    assert figures.complete == (figures.sent + figures.failed == figures.total)
+    assert figures.senders <= figures.senders_seen
+
+
+@given(st.lists(reports, max_size=20))
+def test_figures_add_up_whatever_is_reported(steps: list[tuple[str, Rows, int, bool, float]]) -> None:
+    tally = Tally(RUN, 0.0)
+    final: dict[int, Outcome] = {}
+    sequences = dict.fromkeys("abc", 0)
+    now = 0.0
+    for sender, rows, in_flight, again, seconds in steps:
+        now += seconds
+        sequences[sender] += 1
+        for _ in range(2 if again else 1):
+            tell(tally, sequences[sender], rows, sender, now, in_flight)
+        for message, outcome in rows:
+            if outcome is not RETRY:
+                final.setdefault(message, outcome)
+        figures = tally.figures(now)
+        assert_adds_up(figures)
+        assert (figures.sent, figures.failed) == tuple(list(final.values()).count(o) for o in (SENT, FAILED))
+
+
+# -- endings
+
+ALL = [(0, SENT), (1, SENT), (2, SENT), (3, FAILED)]
+
+
+def exit_code(tally: Tally, now: float) -> ExitCode | None:
+    ending = tally.ending(now, GIVE_UP_S)
+    return None if ending is None else ending.exit_code
+
+
+@pytest.mark.parametrize(
+    ("rows", "end", "code"),
+    [
+        pytest.param(ALL, RunEnd(True, 3, 1), ExitCode.OK, id="both books agree"),
+        pytest.param(ALL, RunEnd(True, 2, 2), ExitCode.DISAGREE, id="as many, but other outcomes"),
+        pytest.param(ALL, RunEnd(True, 3, 0), ExitCode.DISAGREE, id="the producer has fewer"),
+        pytest.param(ALL[:3], RunEnd(True, 3, 1), ExitCode.INCOMPLETE, id="the monitor has fewer"),
+        pytest.param(ALL[:3], RunEnd(True, 3, 0), ExitCode.DISAGREE, id="both agree on less than all"),
+        pytest.param(ALL[:3], RunEnd(True, 2, 2), ExitCode.DISAGREE, id="fewer, but not of those"),
+        pytest.param(ALL[:3], RunEnd(False, 3, 0), ExitCode.INCOMPLETE, id="the producer ended early"),
+    ],
+)
+def test_how_a_run_ended(rows: Rows, end: RunEnd, code: ExitCode) -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, rows)
+    assert exit_code(tally, 0.0) is None
+    tell(tally, 2, end=end)
+    assert exit_code(tally, 0.0) == code
+
+
+def test_a_monitor_that_lacks_what_the_producer_has_settled_has_missed_reports() -> None:
+    """Also where nobody says so: each sender that it hears is new."""
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL[1:])
+    tell(tally, 2, end=RunEnd(True, 3, 1))
+    ending = tally.ending(0.0, GIVE_UP_S)
+    assert ending is not None
+    assert ending.exit_code == ExitCode.INCOMPLETE
+    assert "reports are missing here" in ending.reason
+    assert "1 have no final outcome" in ending.reason
+
+
+def test_a_monitor_that_missed_first_reports_says_so() -> None:
+    """It is no proof of an error then that it has fewer than the producer."""
+    tally = Tally(RUN, 0.0)
+    tell(tally, 7, ALL[1:])
+    tell(tally, 8, end=RunEnd(True, 3, 1))
+    ending = tally.ending(0.0, GIVE_UP_S)
+    assert ending is not None
+    assert ending.exit_code == ExitCode.INCOMPLETE
+    assert "name of a" in ending.reason
+
+
+def test_the_difference_is_told() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL[:2])
+    tell(tally, 2, end=RunEnd(True, 3, 1))
+    ending = tally.ending(0.0, GIVE_UP_S)
+    assert ending is not None
+    assert "sent -1, failed -1" in ending.reason
+
+
+def test_a_run_is_not_over_while_a_sender_is_heard_that_has_not_said_goodbye() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL[:2], sender="a")
+    tell(tally, 1, ALL[2:], sender="b")
+    tell(tally, 2, end=RunEnd(True, 3, 1), sender="a")
+    assert exit_code(tally, 0.0) is None
+    tell(tally, 2, end=RunEnd(True, 3, 1), sender="b")
+    assert exit_code(tally, 0.0) == ExitCode.OK
+
+
+def test_a_run_ends_without_the_goodbye_of_a_lost_sender() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL, sender="lost")
+    tell(tally, 1, end=RunEnd(True, 3, 1), sender="here", now=1.0)
+    assert exit_code(tally, LOST_AFTER_S) is None
+    assert exit_code(tally, LOST_AFTER_S + 0.1) == ExitCode.OK
+
+
+def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
+    """Others may come."""
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL[:2], goodbye=True)
+    assert exit_code(tally, 50.0) is None
+    tell(tally, 1, ALL[2:], sender="b", now=50.0)
+    tell(tally, 2, end=RunEnd(True, 3, 1), sender="b", now=51.0)
+    assert exit_code(tally, 51.0) == ExitCode.OK
+
+
+@pytest.mark.parametrize(("rows", "words"), [(ALL[:1], "3 of 4 messages"), (ALL, "no sender brought")])
+def test_when_nobody_is_heard_any_more_the_monitor_gives_up(rows: Rows, words: str) -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, rows, now=10.0)
+    assert exit_code(tally, 10.0 + GIVE_UP_S - 0.1) is None
+    ending = tally.ending(10.0 + GIVE_UP_S, GIVE_UP_S)
+    assert ending is not None
+    assert ending.exit_code == ExitCode.INCOMPLETE
+    assert words in ending.reason
+
+
+def test_a_run_of_which_nobody_was_ever_heard_is_given_up_too() -> None:
+    assert exit_code(Tally(RUN, 0.0), GIVE_UP_S) == ExitCode.INCOMPLETE
+
+
+@pytest.mark.parametrize(("end", "code"), [(None, ExitCode.INCOMPLETE), (RunEnd(True, 3, 1), ExitCode.OK)])
+def test_a_stopped_monitor_knows_what_it_has(end: RunEnd | None, code: ExitCode) -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, ALL, sender="b")
+    tell(tally, 1, end=end)
+    assert tally.interrupted().exit_code == code
+
+
+def test_a_pause_of_the_monitor_is_no_senders_silence() -> None:
+    """Neither does a sender seem lost, nor is one cut off that has not yet said goodbye, nor all given up."""
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, sender="a")
+    tell(tally, 1, sender="b", end=RunEnd(True, 0, 0))
+    tally.excuse(100.0, 101.0)
+    assert tally.figures(101.0).senders == 1
+    assert tally.ending(101.0, GIVE_UP_S) is None
+    assert tally.ending(101.0 + LOST_AFTER_S, GIVE_UP_S) is not None

@@ -1,0 +1,177 @@
+"""Whole runs on a real pseudo-terminal: what is on the screen while they go on and after."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes_support import Nodes
+from view_support import Terminal
+
+SHORT = ("--count=800", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be looked at
+SHORTEST = ("--count=100", *SHORT[1:])  # where the end says it all
+
+
+def the_end(terminal: Terminal) -> str:
+    text = "\n".join(terminal.all_lines())
+    return text[text.index("run ") :] if "run " in text else text
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_run_is_painted_in_place_and_leaves_its_summary(columns: int) -> None:
+    with Terminal("run", *SHORT, columns=columns) as terminal:
+        terminal.until(lambda: terminal.shows("━") and terminal.shows("sending"), "the view")
+        lines = [line for line in terminal.lines() if line]
+        assert max(map(len, lines)) <= columns
+        assert sum(line.startswith("run ") for line in lines) == 1
+        assert any(re.match(r"brisk +4 +20 ms +10% +sending", line) for line in lines)
+        assert re.match(r"\d\d:\d\d:\d\d run: 800 messages", lines[0])
+        assert terminal.code() == 0
+        text = "\n".join(terminal.all_lines())
+        assert "━" not in text
+        assert re.search(r"run \S+: complete after .*\n(.*\n)+  conservation  800 = ", text)
+        assert "green" in terminal.colours()
+
+
+def test_without_colour_the_view_says_the_same() -> None:
+    with Terminal("run", *SHORT, NO_COLOR="1") as terminal:
+        terminal.until(lambda: terminal.shows("━"), "the view")
+        assert terminal.code() == 0
+        assert terminal.colours() == {"default"}
+        assert b"\x1b[3" not in terminal.raw.replace(b"\x1b[3A", b"")
+
+
+@pytest.mark.parametrize("kind", ["dumb", ""])
+def test_a_dumb_terminal_gets_plain_lines(kind: str) -> None:
+    with Terminal("run", *SHORTEST, TERM=kind) as terminal:
+        assert terminal.code() == 0
+        assert b"\x1b" not in terminal.raw
+        assert terminal.shows("avg time")
+        assert terminal.shows("conservation")
+
+
+def test_the_logs_of_all_nodes_appear_above_the_view() -> None:
+    with Terminal("run", *SHORT, "--log-level=debug", columns=100, lines=30) as terminal:
+        terminal.until(lambda: terminal.shows("sending"), "the view")
+        assert terminal.code() == 0
+        lines = terminal.all_lines()
+        assert any(" brisk: report " in line for line in lines)
+        assert not any("━" in line or line.startswith("in flight") for line in lines)
+
+
+def test_json_on_a_terminal_is_json() -> None:
+    with Terminal("run", *SHORTEST, "--json", columns=2000) as terminal:
+        assert terminal.code() == 0
+        assert b"\x1b" not in terminal.raw
+        objects = [json.loads(line) for line in terminal.all_lines() if line.startswith("{")]
+        assert objects[-1]["final"]
+
+
+def test_a_view_that_is_resized_stays_one_view() -> None:
+    with Terminal("run", "--count=1500", *SHORT[1:], columns=100, lines=30) as terminal:
+        terminal.until(lambda: terminal.shows("sending"), "the view")
+        for columns, lines in ((60, 30), (120, 40)):
+            terminal.resize(columns, lines)
+            mark = len(terminal.raw)
+            terminal.until(lambda mark=mark: terminal.raw.count(b"waiting", mark) > 2, "the view in another size")  # type: ignore[misc]
+            shown = [line for line in terminal.lines() if line]
+            assert sum(line.startswith("in flight") for line in shown) == 1
+            assert max(map(len, shown)) <= columns
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.code() == 3
+        assert terminal.shows("NOT COMPLETE")
+
+
+def test_the_log_appears_above_the_view() -> None:
+    """A sender that joins in the middle of a run is told by the producer: both share a monitor's terminal."""
+    with Nodes() as nodes, Terminal("monitor", "--listen=127.0.0.1:0", "--interval=0.1") as terminal:
+        terminal.until(lambda: terminal.shows("listening on"), "an address")
+        address = next(m[1] for line in terminal.lines() if (m := re.search(r"listening on (\S+)", line)))
+        producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=400")
+        sender = nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
+        terminal.until(lambda: terminal.shows("sending"), "the view")
+        lines = terminal.lines()
+        logged = [i for i, line in enumerate(lines) if re.match(r"\d\d:\d\d:\d\d monitor: ", line)]
+        painted = next(i for i, line in enumerate(lines) if "━" in line or "─" in line)
+        assert len(logged) == 3
+        assert max(logged) < painted
+        assert terminal.code() == 0
+        assert (producer.code(), sender.code()) == (0, 0)
+        assert sum("monitor: run" in line for line in terminal.all_lines()) == 1
+
+
+def test_watchers_see_a_run_to_its_end_and_end_with_its_code() -> None:
+    with Nodes() as nodes:
+        monitor = nodes.monitor("--threshold=failed<1%")
+        there = monitor.address()
+        watcher = nodes.start("watch", there, "--json", "--interval=0.1")
+        producer = nodes.producer(monitor, 300)
+        with Terminal("watch", there, "--interval=0.1") as terminal:
+            terminal.until(lambda: terminal.shows("connected to"), "the monitor")
+            watcher.says("connected to the monitor")
+            nodes.sender(producer, "some", "--mean=0.02", "--concurrency=4", "--fail=0.5")
+            terminal.until(lambda: terminal.shows("sending"), "the view")
+            assert terminal.code() == 5
+            assert terminal.shows("MISSED  failed<1%")
+        assert (monitor.code(), watcher.code(), producer.code()) == (5, 5, 0)
+        assert watcher.figures()[-1] == monitor.figures()[-1]
+        monitor.says("threshold missed: failed<1%")
+
+
+def test_a_watcher_ends_when_nobody_reads_what_it_writes() -> None:
+    with Nodes() as nodes:
+        monitor = nodes.monitor()
+        producer = nodes.producer(monitor, 100_000)
+        nodes.sender(producer, "slow", "--mean=10")
+        words = [sys.executable, "-m", "smssim", "watch", monitor.address(), "--json", "--interval=0.1"]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as watcher:
+            assert watcher.stdout is not None
+            assert json.loads(watcher.stdout.readline())["total"] == 100_000
+            watcher.stdout.close()
+            assert watcher.wait(60) == 3
+        assert monitor.figures()
+
+
+def test_a_watcher_waits_for_a_monitor_that_is_not_there_yet() -> None:
+    with Nodes() as nodes:
+        monitor = nodes.monitor()
+        there = monitor.address()
+        monitor.signal(signal.SIGTERM)
+        assert monitor.code() == 3
+        watcher = nodes.start("watch", there, "--json", "--interval=0.1")
+        watcher.says("waiting for the monitor")
+        again = nodes.start("monitor", f"--listen={there}", "--json", "--interval=0.1")
+        watcher.says("connected to the monitor")
+        again.signal(signal.SIGTERM)
+        assert (again.code(), watcher.code()) == (3, 3)
+
+
+def test_a_run_passes_its_thresholds_and_files_on(tmp_path: Path) -> None:
+    with Nodes() as nodes:
+        files = (f"--csv={tmp_path / 'figures.csv'}", f"--summary-json={tmp_path / 'summary.json'}")
+        run = nodes.start("run", *SHORTEST, "--threshold=failed<90%", "--threshold", "t50<1ms", *files)
+        assert run.code() == 5
+        assert any(re.search(r"passed  failed<90%", line) for line in run.out)
+        assert any(re.search(r"MISSED  t50<1ms", line) for line in run.out)
+        summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+        assert [one["passed"] for one in summary["thresholds"]] == [True, False]
+        assert 0 < summary["reached_s"]["50"] <= summary["reached_s"]["80"] <= summary["elapsed_s"]
+        assert summary["sender_rows"][0]["sent"] == summary["sent"]
+        rows = (tmp_path / "figures.csv").read_text(encoding="utf-8").splitlines()
+        assert len(rows) > 2
+        assert rows[-1].endswith(",true,true")
+
+
+@pytest.mark.parametrize("command", ["run", "monitor"])
+@pytest.mark.parametrize("flag", ["--csv", "--summary-json", "--record", "--failed"])
+def test_a_file_that_can_not_be_written_ends_it_before_it_starts(command: str, flag: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "smssim", command, f"{flag}={tmp_path}/missing/file"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    takes = "a file that (is not there yet and )?can be written"
+    assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; takes {takes} \(.*\)\n", done.stderr)

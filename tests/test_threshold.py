@@ -1,0 +1,102 @@
+"""Thresholds, a story a line."""
+
+from __future__ import annotations
+
+import pytest
+
+from smssim.core.progress import Figures
+from smssim.threshold import COUNTS, OTHERS, TIMES, Threshold
+
+FIGURES: dict[str, float | None] = {
+    "total": 1000,
+    "sent": 950,
+    "failed": 50,
+    "duplicates": 0,
+    "redelivered": 3,
+    "rate_per_s": 1234.5,
+    "avg_time_s": 0.25,
+    "latency_p99_s": 90.0,
+    "t50": 30.0,
+    "t95": 600.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"),
+    [
+        ("failed<5%", False),  # it is just that
+        ("failed<=5%", True),
+        ("failed<5.01%", True),
+        ("failed < 51", True),
+        ("sent>=95%", True),
+        ("sent>95%", False),
+        ("duplicates==0", True),
+        ("duplicates!=0", False),
+        ("redelivered<=3", True),
+        ("rate_per_s>1000", True),
+        ("rate_per_s>1.2345e3", False),
+        ("avg_time_s<250ms", False),
+        ("avg_time_s<=250ms", True),
+        ("avg_time_s<.3", True),
+        ("latency_p99_s<2m", True),
+        ("latency_p99_s<1.5m", False),
+        ("t50<=30s", True),
+        ("t95<0.1h", False),
+        ("t95<10m", False),
+        ("t95<=10m", True),
+        ("t99<1000h", False),  # never reached
+        ("t99>0", False),
+        ("avg_sent_time_s<1", False),  # nothing was sent
+    ],
+)
+def test_a_threshold_is_passed_or_missed(text: str, passed: bool) -> None:
+    assert Threshold.parse(text).judge(FIGURES).passed is passed
+
+
+def test_what_is_judged_keeps_its_text_and_its_value() -> None:
+    judged = Threshold.parse(" failed<5% ").judge(FIGURES)
+    assert (judged.text, judged.value) == ("failed<5%", 50)
+    assert Threshold.parse("t99<1s").judge(FIGURES).value is None
+
+
+@pytest.mark.parametrize(("text", "passed"), [("failed<1%", True), ("failed<=0%", True), ("failed>0%", False)])
+def test_of_a_run_without_messages_every_share_is_0_percent(text: str, passed: bool) -> None:
+    assert Threshold.parse(text).judge({"total": 0, "failed": 0}).passed is passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "failed",
+            "<5",
+            "failed<",
+            "failed=5",
+            "failed=<5",
+            "failed<five",
+            "failed<-1",
+            "failed<5%%",
+            "failed<nan",
+        ),
+        *("lost<5", "run_id==1", "complete==1", "final==1", "t51<1", "failed<5s", "rate_per_s<5%", "rate_per_s>1s"),
+        *(
+            "avg_time_s<5%",
+            "total<5%",
+            "failed<5 and sent>3",
+            "failed<1e999",
+            "failed<\u0665",
+            "t50<1H",
+            "t95<10M",
+            "FAILED<5",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="no threshold"):
+        Threshold.parse(text)
+
+
+def test_every_number_of_the_json_output_can_be_compared() -> None:
+    numbers = {name for name, kind in Figures.__annotations__.items() if "int" in kind or "float" in kind}
+    assert numbers == {*COUNTS, *TIMES, *OTHERS} - {"redelivered", "t50", "t80", "t95", "t99"}

@@ -1,0 +1,303 @@
+"""What people see: the view on screens of all sizes, the summary, plain lines, and the files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from view_support import Screen, ended, figures, row, snapshot
+
+from smssim.core.fleet import Fleet, Others
+from smssim.core.session import State
+from smssim.core.stall import Cause, Stall
+from smssim.errors import ExitCode, UsageError
+from smssim.view import summary
+from smssim.view.display import Rows
+from smssim.view.files import CsvFile, SummaryFile, check_writable
+from smssim.view.live import Live
+from smssim.view.painter import Painter
+from smssim.view.screen import BARS, RunView, several_runs, sparkline
+from smssim.view.senders import SenderTable
+
+LEASES = Stall(Cause.LEASES_LOST, 12.0, senders=3, messages=1234)
+
+
+def view(**more: object) -> RunView:
+    run = RunView()
+    run.take(snapshot(elapsed_s=11.3, sent=1700, **more))  # type: ignore[arg-type]
+    run.take(snapshot(**more))  # type: ignore[arg-type]
+    return run
+
+
+def drawn(run: RunView, width: int, height: int) -> list[str]:
+    return [line.plain for line in run.lines(width, height)]
+
+
+# -- the live view
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 79, 80, 81, 100, 120, 160, 300])
+@pytest.mark.parametrize("height", [1, 3, 8, 12, 13, 23, 50, 200])
+@pytest.mark.parametrize("senders", [0, 1, 4, 100])
+def test_the_view_fits_every_screen(width: int, height: int, senders: int) -> None:
+    lines = view(senders=senders, others=Others(sending=900, sent=5), stall=LEASES).lines(width, height)
+    assert 0 < len(lines) <= height
+    assert max(line.cell_len for line in lines) <= width
+
+
+def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
+    text = "\n".join(drawn(view(senders=100, others=Others(sending=900, lost=3), stall=LEASES), 80, 23))
+    for words in (
+        "run 3f2a9c1e",
+        "5,000 messages",
+        "43.8%",
+        "about",
+        "2,100",
+        "in flight",
+        "123 ms",
+        "480/s",
+        "overall",
+    ):
+        assert words in text
+    for words in (
+        "nothing finished for 12.0 s: 1,234 messages are leased to 3 lost senders",
+        "sender-1 ",
+        "average",
+        "990 more senders: 987 sending",
+    ):
+        assert words in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_at_80_columns_nothing_is_cut_of_a_large_run_in_trouble(cause: Cause) -> None:
+    others = Others(sending=1200, waiting=300, lost=400, left=96, sent=1_234_567, failed=123_456, recent_rate_per_s=1e5)
+    stall = Stall(cause, 725.0, senders=1_234, messages=123_456, time_s=30.0)
+    text = drawn(view(senders=10, others=others, stall=stall, total=10**9), 80, 23)
+    assert "…" not in "\n".join(text)
+    assert any(line.startswith("1,996 more senders: 1,200 sending, 300 waiting, 400 lost, 96 left") for line in text)
+
+
+def test_of_many_senders_the_lost_and_the_fast_have_a_row() -> None:
+    rows = [row(f"slow-{i}") for i in range(50)] + [row("lost", State.LOST), row("fast", concurrency=99)]
+    few = Fleet(tuple(rows)).limited(3)
+    assert {one.name for one in few.rows} == {"slow-0", "lost", "fast"}
+    assert (few.others.senders, few.others.sent) == (49, 49 * 500)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_nothing_jumps_while_numbers_grow(width: int) -> None:
+    run, places = RunView(), set()
+    for step in range(12):
+        run.take(snapshot(sent=400 * step, elapsed_s=step + 1.0, recent_rate_per_s=480.0 + 50 * step))
+        lines = drawn(run, width, 23)
+        places.add(
+            (len(lines), *(line.index(word) for line, word in zip(lines[3:5], ("average", "when sent"), strict=True)))
+        )
+        places.add((len(lines), *(lines[3].index(word) for word in ("average", "now"))))
+        heads = lines[8]
+        assert heads.split()[0] == "sender"
+        assert all(line.index("sending") + 7 == heads.index("state") + 5 for line in lines[9:])
+    assert len(places) == 2
+
+
+def test_a_column_never_gets_narrower() -> None:
+    table = SenderTable()
+    wide = table.lines([replace(row("a"), sent=10**6)], 160)
+    assert table.lines([row("a")], 160)[0] == wide[0]
+
+
+def test_the_bar_is_as_long_as_the_share_that_is_done() -> None:
+    for done, cells in ((0, 0), (2500, 0.5), (5000, 1)):
+        run = RunView()
+        run.take(snapshot(sent=done, failed=0))
+        bar = drawn(run, 100, 23)[1]
+        assert bar.count("━") == pytest.approx(cells * (bar.count("━") + bar.count("─")), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("rates", "width", "line"),
+    [
+        ([], 5, ""),
+        ([0, 0], 5, "▁▁"),
+        ([1, 2, 4], 5, "▃▅█"),
+        ([100, 1, 2, 4], 3, "▃▅█"),
+        ([4], 0, ""),
+    ],
+)
+def test_the_history_of_the_rate(rates: list[float], width: int, line: str) -> None:
+    assert sparkline(rates, width) == line
+    assert set(line) <= set(BARS)
+
+
+def test_several_runs_share_the_screen() -> None:
+    runs = [view() for _ in range(20)]
+    lines = [line.plain for line in several_runs(runs, 80, 11)]
+    assert len(lines) == 11
+    assert sum("5,000 messages" in line for line in lines) == 5
+    assert lines[-1] == "and 15 more runs"
+
+
+# -- painted on a terminal
+
+
+class Painted(Screen):
+    """A screen with a painter."""
+
+    def __init__(self, columns: int = 80, lines: int = 24) -> None:
+        super().__init__(columns, lines)
+        self.size: tuple[int, int] | None = (columns, lines)
+        self.painter = Painter(lambda text: self.feed(text.replace("\n", "\r\n").encode()), lambda: self.size)
+
+    def paint(self, *lines: str) -> None:
+        self.painter.paint([(line, len(line)) for line in lines])
+
+
+def test_a_painting_takes_the_place_of_the_one_before() -> None:
+    screen = Painted()
+    screen.paint("one", "two", "three")
+    screen.paint("1", "2")
+    assert screen.all_lines()[:4] == ["1", "2", "", ""]
+
+
+def test_what_is_written_goes_above() -> None:
+    screen = Painted(20, 6)
+    for number in range(10):
+        screen.paint("view", str(number))
+        screen.painter.above(f"log {number}")
+    assert [line for line in screen.all_lines() if line] == [*(f"log {n}" for n in range(10)), "view", "9"]
+
+
+def test_lines_as_wide_as_the_screen_stay_one_line() -> None:
+    screen = Painted(20, 6)
+    for fill in "abc":
+        screen.paint(fill * 20, fill * 20)
+    assert screen.all_lines() == ["c" * 20, "c" * 20, "", "", "", ""]
+
+
+def test_what_is_too_high_is_cut_and_the_cursor_has_a_line() -> None:
+    screen = Painted(20, 6)
+    for _ in range(2):
+        screen.paint(*"123456789")
+    assert screen.all_lines() == ["1", "2", "3", "4", "5", ""]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 24), (100, 30), (80, 10)])
+def test_a_screen_of_another_size_is_painted_anew(size: tuple[int, int]) -> None:
+    screen = Painted()
+    screen.painter.above("log")
+    screen.paint("x" * 80, "y" * 30, "z")
+    screen.size = size
+    screen.screen.resize(size[1], size[0])
+    screen.paint("one", "two")
+    assert [line for line in screen.all_lines() if line][-2:] == ["one", "two"]
+
+
+def test_a_live_view_leaves_the_summary_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Painted(80, 60)
+    monkeypatch.setattr("smssim.process.write", lambda text: screen.feed(text.replace("\n", "\r\n").encode()))
+    monkeypatch.setattr("smssim.process.screen_size", lambda: (80, 60))
+    live = Live(0.0)
+    live.show(snapshot())
+    assert any("43.8%" in line for line in screen.all_lines())
+    live.show(ended())
+    live.close()
+    text = "\n".join(screen.all_lines())
+    assert "43.8%" not in text
+    assert text.strip() == "\n".join(summary.page(ended(), 80)).strip()
+
+
+# -- the summary
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_summary_says_what_came_of_the_run(width: int) -> None:
+    lines = summary.page(ended(), width)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    assert lines[0] == "run 3f2a9c1e-0000-4000-8000-000000000001: complete after 20.0 s"
+    for line in (
+        r"sent +4,500 +90.0%",
+        r"failed +500 +10.0%",
+        r"redelivered +7 ",
+        r"average time +123 ms  of an attempt, 120 ms when sent",
+        r"latency +50% +90% +99.9% +100%\n +500 ms +1.25 s +12.50 s +13.00 s",
+        r"sent after +50% +80% +95% +99%\n +9.5 s +16.2 s +never +never",
+        r"thresholds +MISSED +failed<5% +was 10%\n +passed +t50<1m +was 9.50 s",
+        r"sender-1 .* left +500 +11 +2.1%",
+        r"books +the producer's book and the monitor's ledger agree",
+        r"conservation +5,000 = 4,500 sent \+ 500 failed \+ 0 in flight \+ 0 waiting",
+    ):
+        assert re.search(line, text), line
+
+
+def test_the_summary_of_nothing_has_dashes_for_numbers() -> None:
+    empty = replace(figures(0, 0, 0, 1.0), avg_time_s=None, avg_sent_time_s=None, in_flight=0, waiting=0)
+    assert any("-  of an attempt, - when sent" in line for line in summary.page(replace(ended(0), figures=empty)))
+
+
+# -- plain lines
+
+
+def test_plain_lines_say_once_why_nothing_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = Rows()
+    busy = replace(LEASES, cause=Cause.LANES_BUSY)
+    for stall in (None, LEASES, replace(LEASES, quiet_s=13.0), busy, None, LEASES):
+        rows.show(snapshot(stall=stall))
+    said = re.findall("nothing finished for .*: (.*)", capsys.readouterr().out)
+    assert [line[:19] for line in said] == ["1,234 messages are ", "1,234 messages bein", "1,234 messages are "]
+
+
+# -- files
+
+
+def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
+    path = tmp_path / "figures.csv"
+    file = CsvFile(str(path), pytest.fail)
+    moments = [snapshot(avg_time_s=None), snapshot(), ended()]
+    for number, moment in enumerate(moments, 1):
+        file.show(moment)
+        assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + number
+    file.close()
+    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    for got, moment in zip(rows, moments, strict=True):
+        expected = moment.figures.as_dict()
+        assert list(got) == list(expected)
+        for name, value in expected.items():
+            text = got[name]
+            assert (value if isinstance(value, str) else json.loads(text or "null")) == (value), name
+
+
+def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    file = SummaryFile(str(path), pytest.fail)
+    for moment in (snapshot(), ended(), ended(2)):
+        file.show(moment)
+    file.close()
+    first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    assert first["reached_s"] == {"50": 9.5, "80": 16.2, "95": None, "99": None}
+    assert first["percentiles"]["99.9"] == 12.5
+    assert (first["redelivered"], first["final"], first["exit_code"]) == (7, True, ExitCode.OK)
+    assert [one["passed"] for one in first["thresholds"]] == [False, True]
+    assert [one["name"] for one in second["sender_rows"]] == ["sender-1", "sender-2"]
+    assert second["sender_rows"][0]["state"] == "left"
+
+
+@pytest.mark.parametrize("path", ["", "missing/figures.csv", ".", "nul\0"])
+def test_a_file_that_can_not_be_written_is_a_usage_error(path: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--csv: got .*; takes a file that can be written \(.+\)"):
+        check_writable("--csv", str(tmp_path / path) if path else "/")
+
+
+def test_a_disk_that_is_full_is_said_once() -> None:
+    said: list[str] = []
+    file = CsvFile("/dev/full", said.append)
+    for _ in range(3):
+        file.show(snapshot())
+    file.close()
+    assert said == ["--csv: /dev/full: No space left on device; nothing more is written there"]

@@ -1,0 +1,386 @@
+"""What goes onto the wire comes off it unchanged; what nobody of ours would send raises PeerError and nothing else."""
+
+from __future__ import annotations
+
+import math
+import struct
+import uuid
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from smssim.core.fate import Outcome
+from smssim.core.lanes import Finished
+from smssim.core.message import Content, Writer
+from smssim.core.progress import Figures
+from smssim.core.queue import Lot
+from smssim.core.sending import Answer, Delivery, Report, Request, RunEnd, Settlements
+from smssim.core.snapshot import Snapshot
+from smssim.core.tally import RunFacts
+from smssim.errors import PeerError, VersionError
+from smssim.net import watching, wire
+from smssim.settings import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, DISTRIBUTIONS, SEED_MAX, SenderSettings
+from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
+
+RUN = RunFacts("2b7bd5f5-5a41-4fd4-93ea-5c1ff9a3f7b6", seed=7, total=1000, max_attempts=3)
+
+# -- what nodes say
+
+u64 = st.integers(0, 2**64 - 1)
+counts = st.integers(0, COUNT_MAX)
+lengths = st.integers(0, 8)
+run_ids = st.uuids().map(str)
+runs = st.builds(RunFacts, run_ids, st.integers(0, SEED_MAX), st.integers(1, COUNT_MAX), st.integers(1, ATTEMPTS_MAX))
+ends = st.builds(RunEnd, st.booleans(), u64, u64)
+times_s = st.floats(0, 2**39, width=32)
+elapsed_s = st.floats(0, 1e12)
+
+
+def columns(draw: st.DrawFn, count: int, elements: st.SearchStrategy[Any], kind: str) -> NDArray[Any]:
+    return np.array(draw(st.lists(elements, min_size=count, max_size=count)), kind)
+
+
+def ids(draw: st.DrawFn, run: RunFacts, count: int) -> NDArray[np.int64]:
+    return columns(draw, count, st.integers(0, run.total - 1), "i8")
+
+
+def outcomes(draw: st.DrawFn, count: int, *kinds: Outcome) -> NDArray[np.uint8]:
+    return columns(draw, count, st.sampled_from(kinds), "u1")
+
+
+def attempts(draw: st.DrawFn, run: RunFacts, count: int) -> NDArray[np.uint8]:
+    return columns(draw, count, st.integers(1, run.max_attempts), "u1")
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[RunFacts, Request]:
+    run, count, back = draw(runs), draw(lengths), draw(lengths)
+    settlements = Settlements(ids(draw, run, count), outcomes(draw, count, *Outcome), attempts(draw, run, count))
+    return run, Request(
+        credit=draw(u64),
+        idle_lanes=draw(st.none() | u64),
+        received=draw(u64),
+        settlements=draw(st.sampled_from([settlements, None])),
+        handed_back=ids(draw, run, back) if back else None,
+        leaving=draw(st.booleans()),
+    )
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> tuple[RunFacts, Report]:
+    run, count = draw(runs), draw(lengths)
+    goodbye = draw(st.booleans())
+    finished = Finished(
+        ids(draw, run, count),
+        attempts(draw, run, count),
+        outcomes(draw, count, *Outcome),
+        columns(draw, count, times_s, "f4"),
+        columns(draw, count, times_s, "f4"),
+    )
+    return run, Report(
+        sequence=draw(st.integers(1, 2**63)),
+        finished=finished,
+        in_flight=draw(counts),
+        held=draw(counts),
+        elapsed_s=draw(st.none() | elapsed_s),
+        goodbye=goodbye,
+        end=draw(st.none() | ends) if goodbye else None,
+    )
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[RunFacts, Answer]:
+    run, count = draw(runs), draw(lengths)
+    overruled = outcomes(draw, count, Outcome.SENT, Outcome.FAILED)
+    return run, Answer(draw(u64), draw(u64), ids(draw, run, count), overruled, draw(st.floats(0, 1e6)))
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> Delivery:
+    count, attempt = draw(lengths), draw(st.integers(1, RUN.max_attempts))
+    return Delivery(ids(draw, RUN, count), attempt, columns(draw, count, times_s, "f4"), draw(elapsed_s))
+
+
+@st.composite
+def figures(draw: st.DrawFn) -> Figures:
+    kinds: dict[str, st.SearchStrategy[Any]] = {
+        "str": run_ids,
+        "int": u64,
+        "float": st.floats(0, allow_nan=False),
+        "float | None": st.none() | st.floats(0, allow_nan=False),
+        "bool": st.booleans(),
+    }
+    return Figures(**{field.name: draw(kinds[str(field.type)]) for field in fields(Figures)})
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in type and value, arrays in element type too."""
+    if isinstance(one, np.ndarray):
+        return isinstance(other, np.ndarray) and one.dtype == other.dtype and np.array_equal(one, other)
+    if is_dataclass(one):
+        return type(one) is type(other) and all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return type(one) is type(other) and bool(one == other)
+
+
+def sent(message: Any) -> Any:
+    """The message as it arrives."""
+    return type(message).FromString(message.SerializeToString())
+
+
+@given(runs)
+def test_a_run_travels_unchanged(run: RunFacts) -> None:
+    assert same(wire.run_from_proto(sent(wire.run_to_proto(run))), run)
+
+
+@given(requests())
+def test_a_request_travels_unchanged(case: tuple[RunFacts, Request]) -> None:
+    run, request = case
+    assert same(wire.request_from_proto(sent(wire.request_to_proto(request)), run), request)
+
+
+@given(reports())
+def test_a_report_travels_unchanged(case: tuple[RunFacts, Report]) -> None:
+    run, report = case
+    message = wire.report_to_proto(report, wire.run_to_proto(run), run_pb2.Sender(name="me"))
+    assert same(wire.report_from_proto(sent(message), run), report)
+    assert same(wire.run_from_proto(message.run), run)
+    assert message.sender.name == "me"
+
+
+@given(answers())
+def test_an_answer_travels_unchanged(case: tuple[RunFacts, Answer]) -> None:
+    run, answer = case
+    assert same(wire.answer_from_proto(sent(wire.answer_to_proto(answer)), run), answer)
+
+
+@given(ends)
+def test_the_end_of_a_run_travels_unchanged(end: RunEnd) -> None:
+    assert same(wire.end_from_proto(sent(wire.end_to_proto(end))), end)
+
+
+@given(figures())
+def test_progress_has_the_names_and_values_of_the_figures(figures: Figures) -> None:
+    progress = sent(watching.snapshot_to_proto(Snapshot(figures))).progress
+    assert [field.name for field in progress.DESCRIPTOR.fields] == [field.name for field in fields(Figures)]
+    for name, value in figures.as_dict().items():
+        assert (getattr(progress, name) if value is not None else progress.HasField(name)) == (value or False)
+
+
+def carried(data: bytes) -> producer_pb2.Batch:
+    """The batch that a response brings."""
+    response = producer_pb2.FetchMessageResponse.FromString(data)
+    assert response.settled == 7
+    return response.batch
+
+
+@given(deliveries())
+def test_a_batch_travels_unchanged(delivery: Delivery) -> None:
+    content = Writer(RUN.seed, RUN.total).content(delivery.ids.view("u8"))
+    lot = Lot(delivery.ids, delivery.attempt)
+    batch = carried(wire.batch_to_bytes(lot, content, delivery.queued_s, delivery.elapsed_s, settled=7))
+    assert same(wire.batch_from_proto(batch, RUN), delivery)
+    assert Content(batch.phone_numbers, batch.text_lengths, batch.texts) == content
+
+
+def test_a_batch_can_be_read() -> None:
+    lot = Lot(np.array([5, 999, 0]), 1)
+    content = Content(b"111-111-1111222-222-2222333-333-3333", bytes([2, 1, 3]), b"HIXABC")
+    batch = carried(wire.batch_to_bytes(lot, content, np.zeros(3, np.float32), 0.0, settled=7))
+    assert wire.readable(batch, 9) == {
+        5: ("111-111-1111", "HI"),
+        999: ("222-222-2222", "X"),
+        0: ("333-333-3333", "ABC"),
+    }
+
+
+settings = st.builds(
+    SenderSettings,
+    mean_s=st.floats(1e-3, 1e6),
+    distribution=st.sampled_from(DISTRIBUTIONS),
+    fail=st.floats(0, 1),
+    concurrency=st.integers(1, CONCURRENCY_MAX),
+)
+
+
+@given(settings, run_ids, st.text(st.characters(codec="utf-8"), max_size=16))
+def test_every_sender_may_introduce_itself(settings: SenderSettings, session_id: str, name: str) -> None:
+    sender = sent(wire.sender_to_proto(session_id, name, settings))
+    wire.check_hello(producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender))
+    assert (sender.session_id, sender.name, sender.distribution) == (session_id, name, settings.distribution)
+    assert (sender.mean_s, sender.std_s) == (settings.mean_s, settings.std_s)
+    assert (sender.failure_rate, sender.concurrency) == (settings.fail, settings.concurrency)
+
+
+# -- what anybody might say
+
+any_double = st.floats()
+near = st.sampled_from([1, 2, 3, 999, 0, 1000, 2**63, 2**64 - 1])  # mostly sound
+IDS = (0, 1, 5, 500, 998, 999, 1000, 2**63, 2**64 - 1)
+SMALL = (1, 2, 3, 0, 4, 255)
+TIMES = (0.0, -0.0, 1e-45, 0.5, 1e38, math.nan, -1.0, math.inf)
+
+
+def column(draw: st.DrawFn, count: int, form: str, values: Sequence[float]) -> bytes:
+    """A column of these numbers; a fifth of the time it is bytes at random."""
+    if draw(st.integers(0, 4)) == 4:
+        return draw(st.binary(max_size=20))
+    chosen = draw(st.lists(st.sampled_from(values), min_size=count, max_size=count))
+    return struct.pack(f"<{count}{form}", *chosen)
+
+
+@st.composite
+def any_requests(draw: st.DrawFn) -> producer_pb2.FetchMessageRequest:
+    count = draw(st.integers(0, 3))
+    settlements = producer_pb2.Settlements(
+        message_ids=column(draw, count, "Q", IDS),
+        outcomes=column(draw, count, "B", SMALL),
+        attempts=column(draw, count, "B", SMALL),
+    )
+    return producer_pb2.FetchMessageRequest(
+        credit=draw(near),
+        idle_lanes=draw(st.none() | near),
+        received=draw(near),
+        settlements=draw(st.sampled_from([settlements, None])),
+        handed_back_ids=column(draw, draw(st.integers(0, 2)), "Q", IDS),
+    )
+
+
+@st.composite
+def any_reports(draw: st.DrawFn) -> monitor_pb2.ReportResultRequest:
+    count = draw(st.integers(0, 2))
+    return monitor_pb2.ReportResultRequest(
+        sequence=draw(near),
+        message_ids=column(draw, count, "Q", IDS),
+        outcomes=column(draw, count, "B", SMALL),
+        attempts=column(draw, count, "B", SMALL),
+        durations_s=column(draw, count, "f", TIMES),
+        latencies_s=column(draw, count, "f", TIMES),
+        in_flight=draw(near),
+        held=draw(near),
+        elapsed_s=draw(st.none() | any_double),
+    )
+
+
+@st.composite
+def any_batches(draw: st.DrawFn) -> producer_pb2.Batch:
+    count = draw(st.integers(0, 3))
+    return producer_pb2.Batch(
+        message_ids=column(draw, count, "Q", IDS),
+        phone_numbers=draw(st.sampled_from([b"555-123-4567" * count, b"\xff" * 12 * count, b"555"])),
+        text_lengths=bytes([2] * count),
+        texts=draw(st.sampled_from([b"HI" * count, b"\xff" * 2 * count, b"HI"])),
+        queued_s=column(draw, count, "f", TIMES[:4] + TIMES[5:]),
+        attempt=draw(st.integers(0, 4)),
+        elapsed_s=draw(any_double),
+    )
+
+
+@st.composite
+def any_answers(draw: st.DrawFn) -> monitor_pb2.ReportResultResponse:
+    count = draw(st.integers(0, 3))
+    return monitor_pb2.ReportResultResponse(
+        overruled_ids=column(draw, count, "Q", IDS),
+        overruled_outcomes=column(draw, count, "B", SMALL),
+        wait_s=draw(any_double),
+    )
+
+
+def assert_columns(count: int, *columns: NDArray[Any]) -> None:
+    assert {len(column) for column in columns} == {count}
+
+
+@given(any_requests())
+def test_any_request_is_sound_or_refused(message: producer_pb2.FetchMessageRequest) -> None:
+    try:
+        request = wire.request_from_proto(message, RUN)
+    except PeerError:
+        return
+    if request.handed_back is not None:
+        assert all(0 <= number < RUN.total for number in request.handed_back.tolist())
+    if request.settlements is not None:
+        done = request.settlements
+        assert_columns(len(done.ids), done.outcomes, done.attempts)
+        assert all(0 <= number < RUN.total for number in done.ids.tolist())
+        assert set(done.outcomes.tolist()) <= set(Outcome)
+        assert set(done.attempts.tolist()) <= {1, 2, 3}
+
+
+@given(any_reports())
+def test_any_report_is_sound_or_refused(message: monitor_pb2.ReportResultRequest) -> None:
+    try:
+        report = wire.report_from_proto(message, RUN)
+    except PeerError:
+        return
+    finished = report.finished
+    assert report.sequence >= 1
+    assert report.elapsed_s is None or 0 <= report.elapsed_s < math.inf
+    assert_columns(len(finished), finished.attempts, finished.outcomes, finished.durations_s, finished.latencies_s)
+    assert all(0 <= number < RUN.total for number in finished.ids.tolist())
+    assert set(finished.outcomes.tolist()) <= set(Outcome)
+    assert set(finished.attempts.tolist()) <= {1, 2, 3}
+    for times in (finished.durations_s, finished.latencies_s):
+        assert all(0 <= time_s < math.inf and math.copysign(1, time_s) == 1 for time_s in times.tolist())
+
+
+@given(any_batches())
+def test_any_batch_is_sound_or_refused(message: producer_pb2.Batch) -> None:
+    try:
+        delivery = wire.batch_from_proto(message, RUN)
+    except PeerError:
+        return
+    assert_columns(len(delivery.ids), delivery.queued_s)
+    assert all(0 <= number < RUN.total for number in delivery.ids.tolist())
+    assert 1 <= delivery.attempt <= 3
+    assert 0 <= delivery.elapsed_s < math.inf
+    assert all(0 <= time_s < math.inf for time_s in delivery.queued_s.tolist())
+    assert wire.readable(message, len(delivery.ids)).keys() == set(delivery.ids.tolist())
+
+
+@given(any_answers())
+def test_any_answer_is_sound_or_refused(message: monitor_pb2.ReportResultResponse) -> None:
+    try:
+        answer = wire.answer_from_proto(message, RUN)
+    except PeerError:
+        return
+    assert_columns(len(answer.overruled_ids), answer.overruled_outcomes)
+    assert all(0 <= number < RUN.total for number in answer.overruled_ids.tolist())
+    assert set(answer.overruled_outcomes.tolist()) <= {Outcome.SENT, Outcome.FAILED}
+    assert 0 <= answer.wait_s < math.inf
+
+
+@given(
+    st.builds(
+        run_pb2.Run, run_id=run_ids | st.text(max_size=36), seed=near, total=near, max_attempts=st.integers(0, 300)
+    )
+)
+def test_any_run_is_sound_or_refused(message: run_pb2.Run) -> None:
+    try:
+        run = wire.run_from_proto(message)
+    except PeerError:
+        return
+    assert str(uuid.UUID(run.run_id)) == run.run_id
+    assert (run.seed <= SEED_MAX, run.total <= COUNT_MAX, 1 <= run.max_attempts <= ATTEMPTS_MAX) == (True, True, True)
+
+
+@given(st.just("") | run_ids | st.text(max_size=36), st.floats(0, 1) | any_double)
+def test_any_watch_is_sound_or_refused(run_id: str, interval_s: float) -> None:
+    try:
+        wanted, interval = watching.watch_from_proto(
+            monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s)
+        )
+    except PeerError:
+        return
+    assert wanted == "" or str(uuid.UUID(wanted)) == wanted
+    assert interval == 0 or watching.INTERVAL_MIN_S <= interval < math.inf
+
+
+@pytest.mark.parametrize("protocol", [0, wire.PROTOCOL + 1, 2**32 - 1])
+def test_another_version_of_the_protocol_is_named_as_such(protocol: int) -> None:
+    with pytest.raises(VersionError, match=f"version {wire.PROTOCOL} of the protocol, the sender {protocol}"):
+        wire.check_hello(producer_pb2.Hello(protocol=protocol))

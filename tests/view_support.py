@@ -1,0 +1,175 @@
+"""What the tests of screens share: snapshots of a run, and a terminal that keeps what is on its screen."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from typing import Final, Self
+
+import pyte
+
+from smssim.core.fleet import Fleet, Others, SenderRow
+from smssim.core.progress import Figures
+from smssim.core.session import State
+from smssim.core.snapshot import Snapshot, Summary
+from smssim.core.stall import Stall
+from smssim.errors import ExitCode
+from smssim.threshold import Judged
+
+DEADLINE_S: Final = 60.0
+RUN_ID: Final = "3f2a9c1e-0000-4000-8000-000000000001"
+
+
+def figures(sent: int = 2100, failed: int = 90, total: int = 5000, elapsed_s: float = 12.3, **more: object) -> Figures:
+    done = sent + failed
+    known: dict[str, object] = {
+        "run_id": RUN_ID,
+        "total": total,
+        "elapsed_s": elapsed_s,
+        "sent": sent,
+        "failed": failed,
+        "retried": 0,
+        "attempts": done,
+        "duplicates": 0,
+        "in_flight": min(42, total - done),
+        "waiting": total - done - min(42, total - done),
+        "avg_time_s": 0.123,
+        "avg_sent_time_s": 0.12,
+        "rate_per_s": done / elapsed_s,
+        "recent_rate_per_s": 480.0,
+        "latency_p50_s": 1.2,
+        "latency_p95_s": 4.0,
+        "latency_p99_s": 4.5,
+        "senders": 4,
+        "senders_seen": 4,
+        "complete": done == total,
+        "final": False,
+    }
+    return Figures(**{**known, **more})  # type: ignore[arg-type]
+
+
+def row(name: str, state: State = State.SENDING, sent: int = 500, concurrency: int = 4) -> SenderRow:
+    return SenderRow(name, 0.02, 0.02, concurrency, state, sent, 11, sent + 11, 0.0201, 41.5, 190.0, 4, 2)
+
+
+def snapshot(senders: int = 4, stall: Stall | None = None, others: Others | None = None, **more: object) -> Snapshot:
+    fleet = Fleet(tuple(row(f"sender-{i}") for i in range(1, senders + 1)), others or Others())
+    return Snapshot(figures(**more), fleet, stall)  # type: ignore[arg-type]
+
+
+def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
+    last = figures(4500, 500, elapsed_s=20.0, in_flight=0, waiting=0, final=True)
+    fleet = Fleet(tuple(row(f"sender-{i}", State.LEFT) for i in range(1, senders + 1)))
+    summary = Summary(
+        exit_code,
+        "the producer's book and the monitor's ledger agree",
+        {"50": 9.5, "80": 16.2, "95": None, "99": None},
+        {"50": 0.5, "90": 1.25, "99.9": 12.5, "100": 13.0},
+        7,
+        (Judged("failed<5%", 500, False), Judged("t50<1m", 9.5, True)),
+    )
+    return Snapshot(last, fleet, None, summary)
+
+
+class Screen:
+    """A terminal that takes bytes, and what they leave on its screen."""
+
+    def __init__(self, columns: int = 80, lines: int = 24) -> None:
+        self.screen = pyte.HistoryScreen(columns, lines, history=1000, ratio=0.01)
+        self._stream = pyte.ByteStream(self.screen)
+
+    def feed(self, data: bytes) -> None:
+        self._stream.feed(data)
+
+    def lines(self) -> list[str]:
+        """What is on the screen, without what is blank on the right."""
+        return [line.rstrip() for line in self.screen.display]
+
+    def all_lines(self) -> list[str]:
+        """The same, with what has scrolled off at the top."""
+        gone = ["".join(line[x].data for x in range(self.screen.columns)).rstrip() for line in self.screen.history.top]
+        return gone + self.lines()
+
+    def colours(self) -> set[str]:
+        """The colours that are on the screen."""
+        return {char.fg for line in self.screen.buffer.values() for char in line.values()}
+
+
+class Terminal(Screen):
+    """A command on a pseudo-terminal."""
+
+    def __init__(self, *words: object, columns: int = 80, lines: int = 24, **variables: str) -> None:
+        super().__init__(columns, lines)
+        self.raw = b""
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        plain = {k: v for k, v in os.environ.items() if not k.startswith(("SMSSIM_", "NO_COLOR", "COLUMNS", "LINES"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "smssim", *map(str, words)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables},
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        self.code_or_kill()
+        os.close(self._master)
+
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(lines, columns)
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Reads until what is on the screen makes this true; fails if the command ends before."""
+        until = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < until, f"not yet {what}:\n" + "\n".join(self.all_lines())
+            assert self._read(1.0), f"ended without {what}:\n" + "\n".join(self.all_lines())
+
+    def shows(self, text: str) -> bool:
+        return any(text in line for line in self.all_lines())
+
+    def code(self) -> int:
+        """Reads to the end; the exit code."""
+        until = time.monotonic() + DEADLINE_S
+        while self._read(1.0):
+            assert time.monotonic() < until, "goes on:\n" + "\n".join(self.all_lines())
+        return self.process.wait(DEADLINE_S)
+
+    def code_or_kill(self) -> None:
+        try:
+            self.code()
+        except AssertionError:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _read(self, within_s: float) -> bool:
+        """Takes in what was written; False once the command has closed the terminal."""
+        if not select.select([self._master], [], [], within_s)[0]:
+            return True
+        try:
+            data = os.read(self._master, 1 << 16)
+        except OSError:  # Linux says so when the other side is closed
+            return False
+        self.raw += data
+        self.feed(data)
+        return bool(data)
