@@ -24,6 +24,7 @@ from smssim.settings import LogSettings
 
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
+GC_OBJECTS: Final = 20_000  # made and not freed since the last garbage collection
 DUMB: Final = ("", "dumb", "unknown")  # terminals that can't move a cursor
 
 
@@ -45,9 +46,10 @@ def _keep_memory() -> None:
     """Spares the hot path what costs it a tenth of its time: page faults and visits to objects that never die.
 
     glibc gives freed arrays of some hundred KiB back to the kernel, which then has to clear the same pages for the
-    next frame; and each full garbage collection visits all that was imported.
+    next frame; and garbage collections visit all that was imported, and the tasks of a thousand senders.
     """
     gc.freeze()
+    gc.set_threshold(GC_OBJECTS)
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, 256 << 20)

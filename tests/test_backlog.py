@@ -544,6 +544,15 @@ def test_what_finished_and_is_not_settled_yet_does_not_keep_lanes_idle() -> None
     assert ask_for(backlog, slow, 100, idle=7) == 7
 
 
+def test_what_finished_and_is_not_settled_yet_is_not_taken_to_be_held_by_a_sender_that_says_what_it_holds() -> None:
+    backlog = Backlog(1000)
+    holder = joined(backlog, concurrency=10)
+    assert ask_for(backlog, holder, 10_000, idle=10) == 500
+    assert ask_for(backlog, holder, 0, idle=0) == 0  # of 490 that it may hold
+    holder.ask(0, idle_lanes=0, received=400, held=40)  # 100 more are on the way
+    assert len(ids_of(backlog.grant(holder, 0.0))) == 250 - 140
+
+
 def test_credit_is_the_limit() -> None:
     backlog = Backlog(1000)
     holder = joined(backlog, concurrency=100)

@@ -13,7 +13,7 @@ from grpc import StatusCode, aio
 from nodes_support import SCENE_MAX_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play, report_status, until
 
 from smssim.core import tally as tally_module
-from smssim.core.sending import Report
+from smssim.core.exchange import Report
 from smssim.core.session import SenderFacts
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import RunFacts, Tally

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from smssim.core.backlog import Backlog
+from smssim.core.exchange import Report, RunEnd
 from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
 from smssim.core.saving import DAMAGE, Changes, Columns, pack, unpack
-from smssim.core.sending import Report, RunEnd
 from smssim.core.session import SenderFacts
 from smssim.core.stretches import STRETCH_SIZE, Ids
 from smssim.core.tally import RunFacts, Tally

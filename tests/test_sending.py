@@ -8,20 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.fate import Fates, Outcome
-from smssim.core.sending import (
-    AHEAD_S,
-    DRAIN_MAX_S,
-    HEARTBEAT_S,
-    REPORT_ROWS_MAX,
-    Answer,
-    Delivery,
-    Report,
-    Request,
-    RunEnd,
-    Sending,
-    Settlements,
-)
+from smssim.core.sending import AHEAD_S, DRAIN_MAX_S, HEARTBEAT_S, REPORT_ROWS_MAX, WAIT_MAX_S, Sending
 from smssim.settings import SenderSettings
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
@@ -166,8 +155,8 @@ def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
     assert some.report(0.64) is None
     assert report(some, 0.65).finished.ids.tolist() == [2, 3]
     some.acknowledge(answer(wait_s=3600.0))
-    assert some.report(1.6) is None
-    assert some.report(0.65 + HEARTBEAT_S) is not None
+    assert some.report(2.6) is None
+    assert some.report(0.65 + WAIT_MAX_S) is not None
 
 
 def test_reports_are_bounded_and_a_full_one_does_not_wait() -> None:

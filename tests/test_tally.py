@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smssim.core import tally as tally_module
+from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.progress import Figures
-from smssim.core.sending import Answer, Report, RunEnd
 from smssim.core.session import LOST_AFTER_S, SenderFacts
 from smssim.core.tally import WAIT_MIN_S, WAIT_PER_SENDER_S, RunFacts, Tally
 from smssim.errors import ExitCode, PeerError, TooLargeError

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.message import Content, Writer
 from smssim.core.progress import Figures
 from smssim.core.queue import Lot
-from smssim.core.sending import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import RunFacts
 from smssim.errors import PeerError, VersionError
@@ -69,6 +69,7 @@ def requests(draw: st.DrawFn) -> tuple[RunFacts, Request]:
         settlements=draw(st.sampled_from([settlements, None])),
         handed_back=ids(draw, run, back) if back else None,
         leaving=draw(st.booleans()),
+        held=draw(st.none() | u64),
     )
 
 
@@ -246,6 +247,7 @@ def any_requests(draw: st.DrawFn) -> producer_pb2.FetchMessageRequest:
         credit=draw(near),
         idle_lanes=draw(st.none() | near),
         received=draw(near),
+        held=draw(st.none() | near),
         settlements=draw(st.sampled_from([settlements, None])),
         handed_back_ids=column(draw, draw(st.integers(0, 2)), "Q", IDS),
     )

@@ -21,6 +21,8 @@ SATURATING: Final = SenderSettings(mean_s=0.01, fail=FAIL, concurrency=50_000)
 BASELINE_CHOICES: Final = ((1000, 1000), (2000, 1000), (2000, 0), (3000, 0))  # tasks, and bound of the queue
 UNEQUAL_MEANS_S: Final = (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.0)
 UNEQUAL_LANES: Final = 10  # of each: 1003 messages a second together
+THOUSAND_RAMP_S: Final = 5.0  # to work off what a thousand streams cost that open at once
+THOUSAND_AHEAD_S: Final = 3.0  # what they hold is reported up to this late
 SETTLE_S: Final = 2.0  # until an idle node has started and found its peer
 
 
@@ -134,7 +136,7 @@ def _unequal(stage: Stage, count: int) -> list[Reading]:
 def _thousand(stage: Stage, count: int) -> list[Reading]:
     sender = SenderSettings(mean_s=0.5, concurrency=10, copies=1000)
     run = run_of(stage, count, sender)
-    part = steady(run.points, sender.concurrency * sender.copies, sender.mean_s)
+    part = steady(run.points, sender.concurrency * sender.copies, sender.mean_s, THOUSAND_RAMP_S, THOUSAND_AHEAD_S)
     return [
         Reading("throughput held", part.rate_per_s, "per s", Target(0.99 * 20_000)),
         Reading("producer and monitor", part.cores("producer", "monitor"), "cores", Target(1.0, at_least=False)),
@@ -225,9 +227,10 @@ _CASES: Final = (
     Case(
         "thousand",
         "{} messages, a thousand senders of 10 lanes of 0.5 s",
-        _STEADY + "; 1% is left to luck",
-        size=400_000,
-        quick_size=160_000,
+        f"from {THOUSAND_RAMP_S:g} s after the last sender came to where {THOUSAND_AHEAD_S:g} s of work are left, "
+        "much of it with senders; 1% is left to luck",
+        size=600_000,
+        quick_size=250_000,
         measure_size=_thousand,
     ),
     Case(

@@ -72,21 +72,25 @@ class Steady:
         return sum(self.last.cpu_s[node] - self.first.cpu_s[node] for node in nodes) / self.time_s
 
 
-def steady(points: Sequence[Point], lanes: int, mean_s: float) -> Steady:
+def steady(
+    points: Sequence[Point], lanes: int, mean_s: float, ramp_min_s: float = RAMP_MIN_S, ahead_s: float = 0.0
+) -> Steady:
     """The part of a run in which every lane can be at work all the time; raises TooShortError.
 
-    It begins RAMP_MEANS mean times after the last sender was first heard: lanes that started together finish in waves,
-    which have died down by then. It ends with the last point at which at least as many messages wait as there are
-    lanes: from there on some lane might find nothing to do.
+    It begins RAMP_MEANS mean times (at least `ramp_min_s`) after the last sender was first heard: lanes that started
+    together finish in waves, which have died down by then. It ends with the last point at which at least as many
+    messages wait as there are lanes, and as all lanes send in `ahead_s`: from there on some lane might find nothing to
+    do, for messages may wait with one sender while another has none.
     """
     most = max((point.senders for point in points), default=0)
     joined_s = next((point.elapsed_s for point in points if point.senders == most), 0.0)
-    begin_s = joined_s + max(RAMP_MIN_S, RAMP_MEANS * mean_s)
-    inside = [point for point in points if point.elapsed_s >= begin_s and point.waiting >= lanes]
+    begin_s = joined_s + max(ramp_min_s, RAMP_MEANS * mean_s)
+    waiting_min = lanes * (1 + ahead_s / mean_s)
+    inside = [point for point in points if point.elapsed_s >= begin_s and point.waiting >= waiting_min]
     if len(inside) < STEADY_POINTS_MIN:
         raise TooShortError(
             f"no steady part: {len(inside)} of {len(points)} points are after {begin_s:.1f} s with "
-            f"{lanes:,} messages waiting"
+            f"{waiting_min:,.0f} messages waiting"
         )
     return Steady(inside[0], inside[-1])
 

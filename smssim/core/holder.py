@@ -28,6 +28,7 @@ class Holder:
     credit: int = 0  # how many more messages it is ready to take
     idle_lanes: int = 0  # as last said
     received: int = 0  # as of then
+    held: int | None = None  # messages that no lane has started, as of then, if it was said
     delivered: int = 0
     leased: int = 0
     leaving: bool = False
@@ -46,10 +47,10 @@ class Holder:
         if received > self.delivered:
             raise PeerError(f"received {received} messages of {self.delivered} delivered")
 
-    def ask(self, credit: int, idle_lanes: int | None, received: int) -> None:
+    def ask(self, credit: int, idle_lanes: int | None, received: int, held: int | None = None) -> None:
         """The sender is ready to take `credit` more messages. Assumes `check_ask`."""
         if idle_lanes is not None:
-            self.idle_lanes, self.received = idle_lanes, received
+            self.idle_lanes, self.received, self.held = idle_lanes, received, held
         if not self.leaving:
             self.credit += credit
 
@@ -62,6 +63,8 @@ class Holder:
         on_the_way = self.delivered - self.received
         idle = max(self.idle_lanes - on_the_way, self.concurrency - self.leased)
         ahead = max(0, self.leased - self.concurrency)
+        if self.held is not None:  # less, where much is sent and not yet settled
+            ahead = min(ahead, max(0, self.held + on_the_way - self.idle_lanes))
         return min(self.credit, max(idle, int(fair_share / 2) - ahead))
 
     def take(self, count: int) -> None:

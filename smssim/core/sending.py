@@ -9,96 +9,29 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.fate import Fates
 from smssim.core.holder import MEAN_MIN_S
 from smssim.core.lanes import Finished, Lanes, Work, join, pick
-from smssim.core.ledger import Outcomes
-from smssim.core.queue import Attempts
 from smssim.core.stretches import Ids
 
 HEARTBEAT_S: Final = 1.0  # a request and a report are due this often, even if empty
+WAIT_MAX_S: Final = 2.0  # between two reports, whatever the monitor asks: it would take the sender for lost
 AHEAD_S: Final = 1.0  # how much of its own work a sender asks for ahead ...
 AHEAD_MAX: Final = 300_000  # ... in messages at most: some 23 MiB
 REPORT_ROWS_FULL: Final = 32_768  # so many outcomes are reported without waiting for more ...
 REPORT_ROWS_MAX: Final = 98_304  # ... and so many at most, where answers take long, as those of a disk do: 1.7 MiB
 TICK_MIN_S: Final = 0.002  # lanes are looked at no oftener
-TICK_MAX_S: Final = 0.25  # and no more seldom while messages are held
+LOOKS_MAX: Final = 8  # at the lanes, between two reports
+TICK_MAX_S: Final = 0.9  # and no more seldom while messages are held
 LOOK_S_PER_LANE: Final = 15e-9  # and no oftener than this: a look costs some 1.5 ns a lane
 STARVED_S: Final = 0.005  # idle lanes are told no sooner after another request
 MANY_LANES: Final = 4096  # so many busy lanes are taken to finish something at any moment
 DRAIN_MAX_S: Final = 10.0  # a drained sender hands back what it could not finish in this time
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A batch as it arrives: columns of shape (n,), all at one attempt."""
-
-    ids: Ids
-    attempt: int
-    queued_s: NDArray[np.float32]  # since each was queued
-    elapsed_s: float  # since the run started
-
-
-@dataclass(frozen=True, slots=True)
-class Settlements:
-    """Outcomes on record at the monitor: columns of shape (n,)."""
-
-    ids: Ids
-    outcomes: Outcomes
-    attempts: Attempts
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a sender tells the producer; a heartbeat if nothing."""
-
-    credit: int = 0
-    idle_lanes: int | None = None
-    received: int = 0
-    settlements: Settlements | None = None
-    handed_back: Ids | None = None
-    leaving: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnd:
-    """The producer's last word on a run, and its book."""
-
-    complete: bool
-    sent: int
-    failed: int
-    redelivered: int = 0  # messages handed out again because a lease was lost
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a sender tells the monitor."""
-
-    sequence: int
-    finished: Finished
-    in_flight: int
-    held: int
-    elapsed_s: float | None = None
-    goodbye: bool = False
-    end: RunEnd | None = None  # with goodbye, if the run is over
-    cut_off: bool = False  # from the producer
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the monitor answers to a report."""
-
-    accepted: int
-    duplicates: int
-    overruled_ids: Ids
-    overruled_outcomes: Outcomes
-    wait_s: float
 
 
 class Sending:
@@ -117,8 +50,7 @@ class Sending:
         self._fates = fates
         self._report_rows_max = report_rows_max
         self._speed = concurrency / max(mean_s, MEAN_MIN_S)
-        self._ahead = min(AHEAD_MAX, max(1, math.ceil(self._speed * AHEAD_S)))
-        self._window = concurrency + 4 * max(self._ahead, 16)  # messages taken and not known to be settled
+        self._pace(0.0)
         self._started_at: float | None = None  # of the run, on the local clock
         self._look_at = now  # not before then at the lanes
         # To the monitor.
@@ -127,7 +59,6 @@ class Sending:
         self._report: Report | None = None  # under way
         self._sequence = 0
         self._reported_at = -math.inf
-        self._wait_s = 0.0
         # To the producer, on the present stream.
         self._to_settle: deque[Settlements] = deque()
         self._unconfirmed: deque[tuple[int, Settlements | None]] = deque()  # with the rows written up to there
@@ -140,13 +71,24 @@ class Sending:
         self._said = (-1, -1)  # idle lanes and messages received, as last told
         self._said_leaving = False
 
+    def _pace(self, wait_s: float) -> None:
+        """Sets all that follows from how long the monitor asks to wait between two reports.
+
+        It asks for few where senders are many: then requests are to be few and large as well, and looks at the lanes
+        few, for each costs such a sender as much as many messages do.
+        """
+        self._wait_s = wait_s
+        self._look_s = wait_s / LOOKS_MAX
+        self._ahead = min(AHEAD_MAX, max(1, math.ceil(self._speed * max(AHEAD_S, wait_s))))
+        self._window = self.lanes.concurrency + 4 * max(self._ahead, 16)  # messages taken and not known to be settled
+
     # -- the lanes
 
-    def advance(self, now: float) -> list[Finished]:
-        """Moves the lanes on; what was finished meanwhile. Very many lanes are not looked at each time."""
-        if now < self._look_at:
+    def advance(self, now: float, at_once: bool = False) -> list[Finished]:
+        """Moves the lanes on, if it is time for another look or it is to be `at_once`; what was finished meanwhile."""
+        if now < self._look_at and not at_once:
             return []
-        self._look_at = now + LOOK_S_PER_LANE * self.lanes.used
+        self._look_at = now + max(self._look_s, LOOK_S_PER_LANE * self.lanes.used)
         finished = self.lanes.advance(now)
         for some in finished:
             self._finished.append(some)
@@ -156,18 +98,17 @@ class Sending:
     def wake_at(self, now: float) -> float:
         """When something is due that no peer brings about."""
         next_done = now if self.lanes.busy > MANY_LANES else self.lanes.next_done_at()
-        due = self._reported_at + HEARTBEAT_S if self._report is None else math.inf
+        due = self._heartbeat_at() if self._report is None else math.inf
         if self._report is None and (self._unreported or self.lanes.busy):
             reportable = now if self._unreported else next_done
             due = min(due, max(self._reported_at + self._wait_s, reportable))
         if self.connected:
-            request = self._requested_at + (STARVED_S if self._starved() else HEARTBEAT_S)
+            request = self._requested_at + (self._starved_s() if self._starved() else HEARTBEAT_S)
             if self._to_settle:
                 request = min(request, self._settle_at())
             # One that is overdue waits for a slow stream: many senders in one process would slow it more by looking.
             due = min(due, request if request > now else now + TICK_MAX_S)
-            lasts_s = self.lanes.held / self._speed
-            due = min(due, now + min(TICK_MAX_S, lasts_s / 2) if self.lanes.held else next_done)
+            due = min(due, now + min(TICK_MAX_S, self._hungry_in_s()) if self.lanes.held else next_done)
         return max(due, now + TICK_MIN_S, self._look_at)
 
     # -- the producer
@@ -229,31 +170,43 @@ class Sending:
         if self.connected:
             self._to_hand_back += dropped
 
+    def has_request(self, now: float) -> bool:
+        """Whether there is something to tell the producer now."""
+        if not self.connected or self.ended:
+            return False
+        return (
+            self._wanted() >= max(1, self._ahead // 2)
+            or now >= self._requested_at + (self._starved_s() if self._starved() else HEARTBEAT_S)
+            or bool(self._to_settle and now >= self._settle_at())
+            or bool(self._to_hand_back)
+            or (self.draining and not self._said_leaving)
+        )
+
     def request(self, now: float) -> Request | None:
         """What to tell the producer now, if anything."""
-        if not self.connected or self.ended:
+        if not self.has_request(now):
             return None
         credit = self._wanted()
-        hungry = credit >= max(1, self._ahead // 2)
-        starved = self._starved() and now >= self._requested_at + STARVED_S
-        settling = bool(self._to_settle) and now >= self._settle_at()
-        handed_back = np.concatenate(self._to_hand_back) if self._to_hand_back else np.empty(0, np.int64)
-        leaving = self.draining and not self._said_leaving
-        heartbeat = now >= self._requested_at + HEARTBEAT_S
-        if not (hungry or starved or settling or len(handed_back) or leaving or heartbeat):
-            return None
         settlements = self._to_settle.popleft() if self._to_settle else None
+        handed_back = np.concatenate(self._to_hand_back) if self._to_hand_back else np.empty(0, np.int64)
         self._to_hand_back.clear()
+        leaving = self.draining and not self._said_leaving
         if settlements or len(handed_back):
             self._rows_written += (len(settlements.ids) if settlements else 0) + len(handed_back)
             self._unconfirmed.append((self._rows_written, settlements))
         self._open_credit += credit
         self._said_leaving |= leaving
         self._requested_at = now
-        told = (self.lanes.idle, self._received)
-        idle = None if told == self._said else self.lanes.idle
-        self._said = told
-        return Request(credit, idle, self._received, settlements, handed_back if len(handed_back) else None, leaving)
+        self._said = (self.lanes.idle, self._received)
+        return Request(
+            credit=credit,
+            idle_lanes=self.lanes.idle,
+            received=self._received,
+            settlements=settlements,
+            handed_back=handed_back if len(handed_back) else None,
+            leaving=leaving,
+            held=self.lanes.held,
+        )
 
     def _settle_at(self) -> float:
         """When settlements are due that go with a request for messages, if one comes before.
@@ -271,6 +224,15 @@ class Sending:
         wanted = self.lanes.idle + self._ahead - self.lanes.held - self._open_credit
         return max(0, min(wanted, self._window - taken - self._open_credit))
 
+    def _hungry_in_s(self) -> float:
+        """About how soon it has started enough to ask for more; if it has asked, half of how soon all that it holds."""
+        spare = self.lanes.held + self._open_credit - self._ahead // 2
+        return (spare if spare > 0 else self.lanes.held / 2) / self._speed
+
+    def _starved_s(self) -> float:
+        """How long after a request a starved sender makes another."""
+        return max(STARVED_S, self._look_s)
+
     def _starved(self) -> bool:
         """Whether lanes are idle and the producer does not know."""
         news = self.lanes.idle > 0 and (self.lanes.idle, self._received) != self._said
@@ -278,15 +240,19 @@ class Sending:
 
     # -- the monitor
 
-    def report(self, now: float) -> Report | None:
-        """What to tell the monitor now, if anything; it is under way until it is acknowledged."""
+    def has_report(self, now: float) -> bool:
+        """Whether there is something to tell the monitor now."""
         if self._report is not None or self.done:
-            return None
-        goodbye = self._may_leave()
+            return False
         full = self._unreported >= min(REPORT_ROWS_FULL, self._report_rows_max)
         paced = self._unreported > 0 and now >= self._reported_at + self._wait_s
-        if not (goodbye or full or paced or now >= self._reported_at + HEARTBEAT_S):
+        return full or paced or now >= self._heartbeat_at() or self._may_leave()
+
+    def report(self, now: float) -> Report | None:
+        """What to tell the monitor now, if anything; it is under way until it is acknowledged."""
+        if not self.has_report(now):
             return None
+        goodbye = self._may_leave()
         finished = self._next_finished()
         self._unsettled += len(finished)
         self._sequence += 1
@@ -308,7 +274,7 @@ class Sending:
         report = self._report
         assert report is not None
         self._report = None
-        self._wait_s = min(answer.wait_s, HEARTBEAT_S)
+        self._pace(min(answer.wait_s, WAIT_MAX_S))
         self.introduced = True
         self.done = report.goodbye
         finished = report.finished
@@ -339,6 +305,9 @@ class Sending:
         if self.over is not None:
             return not self.over.complete or self.over.sent + self.over.failed > 0
         return self.ended or self.draining
+
+    def _heartbeat_at(self) -> float:
+        return self._reported_at + max(HEARTBEAT_S, self._wait_s)
 
     def _may_leave(self) -> bool:
         """Whether the next report is the last one."""

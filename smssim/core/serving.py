@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from smssim.core.backlog import Backlog
+from smssim.core.exchange import Request, RunEnd
 from smssim.core.holder import Holder
 from smssim.core.queue import Lot
-from smssim.core.sending import Request, RunEnd
 
 FRAME_ROWS_MAX: Final = 16_384  # messages in a response: 1.2 MiB, 2 MiB where all texts are long
 FRAME_SPAN_MAX: Final = 500_000  # ids that it may be spread over: their content takes some milliseconds to write
@@ -54,7 +54,7 @@ class Serving:
             self._settled += len(request.handed_back)
         if request.leaving:
             backlog.leave(holder)
-        holder.ask(request.credit, request.idle_lanes, request.received)
+        holder.ask(request.credit, request.idle_lanes, request.received, request.held)
 
     def give(self, now: float) -> list[Lot]:
         """Leases to the sender what it may have now; what that is."""

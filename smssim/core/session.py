@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
+from smssim.core.exchange import Answer, Report
 from smssim.core.progress import Sums, rate
 from smssim.core.saving import pack, unpack
-from smssim.core.sending import Answer, Report
 
 LOST_AFTER_S: Final = 5.0  # a sender that is not heard from for so long
 RATE_OVER_S: Final = 2.0  # its present rate is that of the last stretch of about so long

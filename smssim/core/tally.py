@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, fleet
 from smssim.core.lanes import Finished, pick
 from smssim.core.ledger import Ledger
 from smssim.core.progress import Figures, Milestones, Progress, rate
 from smssim.core.saving import Changes, Pieces, pack, put_under, unpack, within
-from smssim.core.sending import Answer, Report, RunEnd
 from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import stall
@@ -28,7 +28,7 @@ from smssim.threshold import Threshold
 SESSIONS_MAX: Final = 100_000  # senders ever in one run
 ANSWER_ROWS_MAX: Final = 4_000_000  # overruled messages in the answers that are kept: 36 MB
 WAIT_MIN_S: Final = 0.02  # between two reports of a sender ...
-WAIT_PER_SENDER_S: Final = 0.001  # ... and more as senders grow: about a thousand reports a second in all
+WAIT_PER_SENDER_S: Final = 0.002  # ... and more as senders grow: about five hundred reports a second in all
 PERCENTILES: Final = (50, 75, 90, 95, 99, 99.9, 100)  # of the latency, in the summary
 
 

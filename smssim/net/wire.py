@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.message import Content
 from smssim.core.queue import Lot
-from smssim.core.sending import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.session import SenderFacts
 from smssim.core.tally import RunFacts
 from smssim.errors import PeerError, VersionError
@@ -153,7 +153,11 @@ def check_hello(hello: producer_pb2.Hello) -> None:
 def request_to_proto(request: Request) -> producer_pb2.FetchMessageRequest:
     """A sender's request, for the producer."""
     message = producer_pb2.FetchMessageRequest(
-        credit=request.credit, idle_lanes=request.idle_lanes, received=request.received, leaving=request.leaving
+        credit=request.credit,
+        idle_lanes=request.idle_lanes,
+        received=request.received,
+        leaving=request.leaving,
+        held=request.held,
     )
     if request.settlements is not None:
         message.settlements.message_ids = request.settlements.ids.tobytes()
@@ -176,7 +180,8 @@ def request_from_proto(message: producer_pb2.FetchMessageRequest, run: RunFacts)
     if message.handed_back_ids:
         handed_back = _ids("handed_back_ids", message.handed_back_ids, run.total)
     idle_lanes = message.idle_lanes if message.HasField("idle_lanes") else None
-    return Request(message.credit, idle_lanes, message.received, settlements, handed_back, message.leaving)
+    held = message.held if message.HasField("held") else None
+    return Request(message.credit, idle_lanes, message.received, settlements, handed_back, message.leaving, held)
 
 
 def batch_to_bytes(lot: Lot, content: Content, queued_s: NDArray[np.float32], elapsed_s: float, settled: int) -> bytes:

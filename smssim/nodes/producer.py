@@ -17,11 +17,11 @@ from grpc import StatusCode, aio
 
 from smssim import metrics, process
 from smssim.core.backlog import Backlog
+from smssim.core.exchange import Request, RunEnd
 from smssim.core.holder import Holder
 from smssim.core.message import Writer
 from smssim.core.queue import Lot
 from smssim.core.saving import Changes, put_under, within
-from smssim.core.sending import Request, RunEnd
 from smssim.core.serving import Serving
 from smssim.core.tally import RunFacts
 from smssim.errors import ExitCode, LaterError, PeerError

@@ -17,8 +17,9 @@ import grpc
 from grpc import aio
 
 from smssim import metrics, process
+from smssim.core.exchange import Report
 from smssim.core.fate import Fates
-from smssim.core.sending import DRAIN_MAX_S, Report, Sending
+from smssim.core.sending import DRAIN_MAX_S, Sending
 from smssim.core.tally import RunFacts
 from smssim.errors import ExitCode, GoneError, PeerError, SmssimError
 from smssim.logs import Log, node_log
@@ -219,21 +220,25 @@ class Participation:
 
     async def _keep_time(self) -> None:
         """Moves the lanes on, and wakes whoever may have something to say then."""
+        sending = self._sending
         while True:
-            self._advance(self._clock())
-            self._requests.ring()
-            self._outbox.ring()
-            await self._tick.wait(self._sending.wake_at(self._clock()))
+            now = self._clock()
+            self._advance(now)
+            if sending.has_request(now):
+                self._requests.ring()
+            if sending.has_report(now):
+                self._outbox.ring()
+            await self._tick.wait(sending.wake_at(now))
 
-    def _advance(self, now: float) -> None:
-        for finished in self._sending.advance(now):
+    def _advance(self, now: float, at_once: bool = False) -> None:
+        for finished in self._sending.advance(now, at_once):
             if self._each is not None:
                 self._each.finished(self._name, finished, self._log, now)
 
     async def _drain_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         now = self._clock()
-        self._advance(now)
+        self._advance(now, at_once=True)
         lanes = self._sending.lanes
         taken = lanes.busy + lanes.held
         self._sending.drain(now)
@@ -256,6 +261,7 @@ class Participation:
                     stream = await self._reopen(error)
         except GoneError as error:  # what is finished is still reported
             self._gone = error
+            self._advance(self._clock(), at_once=True)
             self._sending.end(None)
             self._tick.ring()
         finally:
@@ -305,10 +311,10 @@ class Participation:
         """Takes in what the producer says until it has nothing more to say; raises AioRpcError or PeerError."""
         sending = self._sending
         while isinstance(response := await stream.read(), producer_pb2.FetchMessageResponse):
-            now = self._clock()  # one for both, or a lane could start a message before it has arrived
-            self._advance(now)
-            sending.confirm(response.settled)
             event = response.WhichOneof("event")
+            now = self._clock()  # one for both, or a lane could start a message before it has arrived
+            self._advance(now, at_once=event == "end")
+            sending.confirm(response.settled)
             if event == "batch":
                 delivery = wire.batch_from_proto(response.batch, self.run)
                 self._log.debug("received messages: %d, attempt %d", len(delivery.ids), delivery.attempt)

@@ -49,7 +49,9 @@ Global___SenderState: _TypeAlias = SenderState  # noqa: Y015
 
 @_typing.final
 class ReportResultRequest(_message.Message):
-    """May carry no outcome: one is due every second all the same, so that the monitor knows its senders."""
+    """May carry no outcome: one is due every second all the same, or after `wait_s` if
+    that is longer, so that the monitor knows its senders.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

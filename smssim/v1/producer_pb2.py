@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from smssim.v1 import run_pb2 as smssim_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18smssim/v1/producer.proto\x12\tsmssim.v1\x1a\x13smssim/v1/run.proto\"\xd7\x01\n\x13\x46\x65tchMessageRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.smssim.v1.Hello\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x04\x12\x17\n\nidle_lanes\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08received\x18\x04 \x01(\x04\x12+\n\x0bsettlements\x18\x05 \x01(\x0b\x32\x16.smssim.v1.Settlements\x12\x17\n\x0fhanded_back_ids\x18\x06 \x01(\x0c\x12\x0f\n\x07leaving\x18\x07 \x01(\x08\x42\r\n\x0b_idle_lanes\"<\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12!\n\x06sender\x18\x02 \x01(\x0b\x32\x11.smssim.v1.Sender\"F\n\x0bSettlements\x12\x13\n\x0bmessage_ids\x18\x01 \x01(\x0c\x12\x10\n\x08outcomes\x18\x02 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x0c\"\x9b\x01\n\x14\x46\x65tchMessageResponse\x12$\n\x05offer\x18\x01 \x01(\x0b\x32\x13.smssim.v1.RunOfferH\x00\x12!\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x10.smssim.v1.BatchH\x00\x12 \n\x03\x65nd\x18\x03 \x01(\x0b\x32\x11.smssim.v1.RunEndH\x00\x12\x0f\n\x07settled\x18\x04 \x01(\x04\x42\x07\n\x05\x65vent\"8\n\x08RunOffer\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.smssim.v1.Run\x12\x0f\n\x07monitor\x18\x02 \x01(\t\"\x8e\x01\n\x05\x42\x61tch\x12\x13\n\x0bmessage_ids\x18\x01 \x01(\x0c\x12\x15\n\rphone_numbers\x18\x02 \x01(\x0c\x12\x14\n\x0ctext_lengths\x18\x03 \x01(\x0c\x12\r\n\x05texts\x18\x04 \x01(\x0c\x12\x10\n\x08queued_s\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x11\n\telapsed_s\x18\x07 \x01(\x01\x32\x66\n\x0fProducerService\x12S\n\x0c\x46\x65tchMessage\x12\x1e.smssim.v1.FetchMessageRequest\x1a\x1f.smssim.v1.FetchMessageResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18smssim/v1/producer.proto\x12\tsmssim.v1\x1a\x13smssim/v1/run.proto\"\xf3\x01\n\x13\x46\x65tchMessageRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.smssim.v1.Hello\x12\x0e\n\x06\x63redit\x18\x02 \x01(\x04\x12\x17\n\nidle_lanes\x18\x03 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08received\x18\x04 \x01(\x04\x12+\n\x0bsettlements\x18\x05 \x01(\x0b\x32\x16.smssim.v1.Settlements\x12\x17\n\x0fhanded_back_ids\x18\x06 \x01(\x0c\x12\x0f\n\x07leaving\x18\x07 \x01(\x08\x12\x11\n\x04held\x18\x08 \x01(\x04H\x01\x88\x01\x01\x42\r\n\x0b_idle_lanesB\x07\n\x05_held\"<\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12!\n\x06sender\x18\x02 \x01(\x0b\x32\x11.smssim.v1.Sender\"F\n\x0bSettlements\x12\x13\n\x0bmessage_ids\x18\x01 \x01(\x0c\x12\x10\n\x08outcomes\x18\x02 \x01(\x0c\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x0c\"\x9b\x01\n\x14\x46\x65tchMessageResponse\x12$\n\x05offer\x18\x01 \x01(\x0b\x32\x13.smssim.v1.RunOfferH\x00\x12!\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x10.smssim.v1.BatchH\x00\x12 \n\x03\x65nd\x18\x03 \x01(\x0b\x32\x11.smssim.v1.RunEndH\x00\x12\x0f\n\x07settled\x18\x04 \x01(\x04\x42\x07\n\x05\x65vent\"8\n\x08RunOffer\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.smssim.v1.Run\x12\x0f\n\x07monitor\x18\x02 \x01(\t\"\x8e\x01\n\x05\x42\x61tch\x12\x13\n\x0bmessage_ids\x18\x01 \x01(\x0c\x12\x15\n\rphone_numbers\x18\x02 \x01(\x0c\x12\x14\n\x0ctext_lengths\x18\x03 \x01(\x0c\x12\r\n\x05texts\x18\x04 \x01(\x0c\x12\x10\n\x08queued_s\x18\x05 \x01(\x0c\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x11\n\telapsed_s\x18\x07 \x01(\x01\x32\x66\n\x0fProducerService\x12S\n\x0c\x46\x65tchMessage\x12\x1e.smssim.v1.FetchMessageRequest\x1a\x1f.smssim.v1.FetchMessageResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'smssim.v1.producer_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FETCHMESSAGEREQUEST']._serialized_start=61
-  _globals['_FETCHMESSAGEREQUEST']._serialized_end=276
-  _globals['_HELLO']._serialized_start=278
-  _globals['_HELLO']._serialized_end=338
-  _globals['_SETTLEMENTS']._serialized_start=340
-  _globals['_SETTLEMENTS']._serialized_end=410
-  _globals['_FETCHMESSAGERESPONSE']._serialized_start=413
-  _globals['_FETCHMESSAGERESPONSE']._serialized_end=568
-  _globals['_RUNOFFER']._serialized_start=570
-  _globals['_RUNOFFER']._serialized_end=626
-  _globals['_BATCH']._serialized_start=629
-  _globals['_BATCH']._serialized_end=771
-  _globals['_PRODUCERSERVICE']._serialized_start=773
-  _globals['_PRODUCERSERVICE']._serialized_end=875
+  _globals['_FETCHMESSAGEREQUEST']._serialized_end=304
+  _globals['_HELLO']._serialized_start=306
+  _globals['_HELLO']._serialized_end=366
+  _globals['_SETTLEMENTS']._serialized_start=368
+  _globals['_SETTLEMENTS']._serialized_end=438
+  _globals['_FETCHMESSAGERESPONSE']._serialized_start=441
+  _globals['_FETCHMESSAGERESPONSE']._serialized_end=596
+  _globals['_RUNOFFER']._serialized_start=598
+  _globals['_RUNOFFER']._serialized_end=654
+  _globals['_BATCH']._serialized_start=657
+  _globals['_BATCH']._serialized_end=799
+  _globals['_PRODUCERSERVICE']._serialized_start=801
+  _globals['_PRODUCERSERVICE']._serialized_end=903
 # @@protoc_insertion_point(module_scope)

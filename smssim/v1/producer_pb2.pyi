@@ -30,6 +30,7 @@ class FetchMessageRequest(_message.Message):
     SETTLEMENTS_FIELD_NUMBER: _builtins.int
     HANDED_BACK_IDS_FIELD_NUMBER: _builtins.int
     LEAVING_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     credit: _builtins.int
     """How many messages more the sender is ready to take: adds to what it gave before on this stream."""
     idle_lanes: _builtins.int
@@ -42,6 +43,10 @@ class FetchMessageRequest(_message.Message):
     """Messages that the sender took and will not send. Column of u64."""
     leaving: _builtins.bool
     """The sender drains: its credit is void, now and from here on."""
+    held: _builtins.int
+    """How many messages no lane has started, counting every message received so far. Said with idle_lanes; absent: the
+    producer takes all that is not settled and finds no room in the lanes to be held.
+    """
     @_builtins.property
     def hello(self) -> Global___Hello:
         """In the first request of a stream, and in no other."""
@@ -60,13 +65,19 @@ class FetchMessageRequest(_message.Message):
         settlements: Global___Settlements | None = ...,
         handed_back_ids: _builtins.bytes = ...,
         leaving: _builtins.bool = ...,
+        held: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_idle_lanes", b"_idle_lanes", "hello", b"hello", "idle_lanes", b"idle_lanes", "settlements", b"settlements"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_held", b"_held", "_idle_lanes", b"_idle_lanes", "held", b"held", "hello", b"hello", "idle_lanes", b"idle_lanes", "settlements", b"settlements"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idle_lanes", b"_idle_lanes", "credit", b"credit", "handed_back_ids", b"handed_back_ids", "hello", b"hello", "idle_lanes", b"idle_lanes", "leaving", b"leaving", "received", b"received", "settlements", b"settlements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_held", b"_held", "_idle_lanes", b"_idle_lanes", "credit", b"credit", "handed_back_ids", b"handed_back_ids", "held", b"held", "hello", b"hello", "idle_lanes", b"idle_lanes", "leaving", b"leaving", "received", b"received", "settlements", b"settlements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__held: _TypeAlias = _typing.Literal["held"]  # noqa: Y015
+    _WhichOneofArgType__held: _TypeAlias = _typing.Literal["_held", b"_held"]  # noqa: Y015
     _WhichOneofReturnType__idle_lanes: _TypeAlias = _typing.Literal["idle_lanes"]  # noqa: Y015
     _WhichOneofArgType__idle_lanes: _TypeAlias = _typing.Literal["_idle_lanes", b"_idle_lanes"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__held) -> _WhichOneofReturnType__held | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__idle_lanes) -> _WhichOneofReturnType__idle_lanes | None: ...
 
 Global___FetchMessageRequest: _TypeAlias = FetchMessageRequest  # noqa: Y015

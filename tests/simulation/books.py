@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from smssim.core.backlog import Backlog
+from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.fate import Fates, Outcome
 from smssim.core.queue import Lot
-from smssim.core.sending import Answer, Report, Settlements
 from smssim.core.tally import Tally
 
 Row = tuple[int, int, int]  # message, outcome, attempt

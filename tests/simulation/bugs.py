@@ -10,11 +10,12 @@ from unittest import mock
 
 from simulation.nodes import Monitor
 from smssim.core.backlog import Backlog
+from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Outcomes, Verdict
 from smssim.core.queue import Attempts
 from smssim.core.saving import Columns, Pieces
-from smssim.core.sending import Answer, Report, Sending, Settlements
+from smssim.core.sending import Sending
 from smssim.core.session import Session
 from smssim.core.stretches import Ids, Rows, Stretches
 from smssim.core.tally import Tally

@@ -13,9 +13,10 @@ from simulation.clock import Process
 from simulation.disk import Disk
 from simulation.network import Stream
 from smssim.core.backlog import Backlog
+from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd
 from smssim.core.fate import Fates
 from smssim.core.saving import Changes, pack, put_under, unpack, within
-from smssim.core.sending import Answer, Delivery, Report, Request, RunEnd, Sending
+from smssim.core.sending import Sending
 from smssim.core.serving import Response, Serving
 from smssim.core.session import SenderFacts
 from smssim.core.tally import Ending, RunFacts, Tally

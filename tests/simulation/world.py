@@ -14,8 +14,8 @@ from simulation.disk import Disk
 from simulation.network import Network, Weather
 from simulation.nodes import Monitor, Producer, Sender
 from simulation.plan import Plan, draw_plan
+from smssim.core.exchange import Report
 from smssim.core.fate import Fates
-from smssim.core.sending import Report
 from smssim.core.tally import RunFacts
 from smssim.errors import ExitCode
 
