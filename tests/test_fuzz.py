@@ -16,7 +16,7 @@ import pytest
 from grpc import StatusCode, aio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nodes_support import FETCH, REPORT, Fetching, Stage, a_sender, assert_exact, codes, encoded, hello, until
+from nodes_support import FETCH, REPORT, Fetching, Stage, a_sender, assert_exact, codes, encoded, hello, running, until
 
 from smssim.nodes import monitor as monitor_node
 from smssim.nodes import producer as producer_node
@@ -180,7 +180,7 @@ class World:
         await until(lambda: self.monitor.node._watches[self.producer.run.run_id].final)
         assert_exact(self.producer, self.monitor)
         await self.stage.__aexit__()
-        await until(lambda: len(asyncio.all_tasks()) == 1)
+        await until(lambda: running() == 1)
 
 
 @pytest.fixture

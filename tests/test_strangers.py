@@ -25,6 +25,7 @@ from nodes_support import (
     hello,
     play,
     report_status,
+    running,
     until,
 )
 
@@ -305,13 +306,13 @@ def test_streams_that_open_and_close_in_a_loop_leave_nothing_behind() -> None:
             async with Fetching(channel) as first:  # when it is answered, the server runs all its tasks
                 await taking(first)
             await until(lambda: producer.open_streams() == 0)
-            tasks = len(asyncio.all_tasks())
+            tasks = running()
             for i in range(150):
                 async with Fetching(channel) as stranger:
                     await stranger.say(*([], [hello()], [hello(), GARBAGE], [hello(credit=50, idle_lanes=50)])[i % 4])
                     if i % 3 == 0 and i % 4:
                         await stranger.hear()
-            await until(lambda: producer.open_streams() == 0 and len(asyncio.all_tasks()) == tasks)
+            await until(lambda: producer.open_streams() == 0 and running() == tasks)
             assert producer.book() == (0, 0, 0, TOTAL)
 
     play(scene())
