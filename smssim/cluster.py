@@ -268,10 +268,8 @@ class Cluster:
         written = self._settings.monitor.record or self._settings.monitor.failed
         await monitor.end(FILES_S if written else LEFT_OVER_S, self._log)
         told = (ExitCode.INCOMPLETE, ExitCode.THRESHOLD)  # by the summary
-        asked = monitor.code in (ExitCode.OK, ExitCode.THRESHOLD) and producer.code == -signal.SIGTERM
-        ended = [monitor] if asked else [producer, monitor]  # one that was asked to end may die of it amid its end
-        self._tell([node for node in ended if node.code not in told])
-        return self._code([node.code for node in ended])
+        self._tell([node for node in (producer, monitor) if node.code not in told])
+        return self._code([producer.code, monitor.code])
 
     async def _wind_up(self, monitor: _Node) -> None:
         """Lets what is left end by itself, as it does at the end of a run; not if every sender has failed."""

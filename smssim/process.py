@@ -158,10 +158,17 @@ async def _run(main: Callable[[asyncio.Event], Awaitable[int]], last_act: Callab
         stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            loop.add_signal_handler(number, interrupted, number)
-    return int(await main(stop))
+    hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    heeded = [signal.SIGINT, signal.SIGTERM, *[signal.SIGHUP] * hangs_up]
+    for number in heeded:
+        loop.add_signal_handler(number, interrupted, number)
+    code = int(await main(stop))
+    signal.pthread_sigmask(signal.SIG_BLOCK, heeded)  # one that comes amid the end does not change what came of it
+    for number in heeded:
+        loop.remove_signal_handler(number)
+        signal.signal(number, lambda *_: os._exit(code))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+    return code
 
 
 async def first_of(*awaitables: Awaitable[object], timeout_s: float | None = None) -> None:

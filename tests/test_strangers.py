@@ -5,7 +5,6 @@ They speak in raw requests and know nothing of smssim but the .proto files.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import uuid
