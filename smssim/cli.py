@@ -202,38 +202,18 @@ def run(
     token_file: opt.TokenFile = ProducerSettings.token_file,
 ) -> int:
     """A whole run on this machine: a producer, a monitor and senders, each a process."""
-    senders = [parse_sender(spec) for spec in sender] if sender else RUN_SENDERS
+    senders = tuple(parse_sender(spec) for spec in sender) if sender else RUN_SENDERS
     if count is None:
         count = ProducerSettings.count if sender else RUN_COUNT
+    given = locals() | {"listen": FREE_ADDRESS, "journal": None, "threshold": _thresholds(threshold)}
+    producer = _made(ProducerSettings, given | {"metrics_port": None})
+    monitor = _made(MonitorSettings, given)
     of_all: dict[str, Any] = {"give_up_s": give_up, "log_level": log_level, "log_format": log_format}
     of_all |= {"token_file": token_file, "token": _token()}
-    producer = ProducerSettings(
-        seed=seed,
-        count=count,
-        listen=FREE_ADDRESS,
-        max_attempts=max_attempts,
-        retry_delay_s=retry_delay,
-        lease_timeout_s=lease_timeout,
-        rate_per_s=rate,
-        min_length=min_length,
-        max_length=max_length,
-        **of_all,
-    )
-    monitor = MonitorSettings(
-        interval_s=interval,
-        listen=FREE_ADDRESS,
-        json=json,
-        csv=csv,
-        summary_json=summary_json,
-        threshold=_thresholds(threshold),
-        record=record,
-        failed=failed,
-        metrics_port=metrics_port,
-        **of_all,
-    )
+    senders = tuple(replace(each, **of_all) for each in senders)
     from smssim.cluster import serve
 
-    return serve(RunSettings(producer, monitor, tuple(replace(each, **of_all) for each in senders), journal))
+    return serve(RunSettings(producer, monitor, senders, journal))
 
 
 @app.command(epilog="Examples:\nsmssim watch\nsmssim watch 10.0.0.5:50052 --interval 0.5\nsmssim watch --json")
