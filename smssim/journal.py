@@ -79,9 +79,8 @@ class Journal:
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA synchronous = FULL")
         execute("BEGIN EXCLUSIVE")
-        if (
-            execute("PRAGMA schema_version").fetchone()[0] == 0
-        ):  # what makes it a journal is there at once, or nothing is
+        is_new = execute("PRAGMA schema_version").fetchone()[0] == 0
+        if is_new:  # what makes it a journal is there at once, or nothing is
             execute(f"PRAGMA application_id = {KINDS[kind]}")
             execute(f"PRAGMA user_version = {FORMAT}")
             execute('CREATE TABLE pieces (name TEXT PRIMARY KEY, piece BLOB, "check" INTEGER) WITHOUT ROWID')

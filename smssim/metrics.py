@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -95,24 +94,20 @@ def of_senders(sendings: Sequence[Sending], reconnects: int) -> list[Metric]:
         _gauge(
             "smssim_sender_lanes",
             "Messages that can be sent at the same time",
-            _sum(s.lanes.concurrency for s in sendings),
+            sum(s.lanes.concurrency for s in sendings),
         ),
-        _gauge("smssim_sender_busy_lanes", "Messages being sent", _sum(s.lanes.busy for s in sendings)),
+        _gauge("smssim_sender_busy_lanes", "Messages being sent", sum(s.lanes.busy for s in sendings)),
         _gauge(
-            "smssim_sender_held_messages", "Messages taken and not yet started", _sum(s.lanes.held for s in sendings)
+            "smssim_sender_held_messages", "Messages taken and not yet started", sum(s.lanes.held for s in sendings)
         ),
         _gauge(
             "smssim_sender_connected_copies",
             "Senders with a stream to the producer",
-            _sum(s.connected for s in sendings),
+            sum(s.connected for s in sendings),
         ),
-        _counter("smssim_sender_reports", "Reports sent, in the present run", _sum(s.reports for s in sendings)),
+        _counter("smssim_sender_reports", "Reports sent, in the present run", sum(s.reports for s in sendings)),
         _counter("smssim_sender_reconnects", "Times that a peer was lost and came back", reconnects),
     ]
-
-
-def _sum(numbers: Iterable[float]) -> float:
-    return math.fsum(numbers)
 
 
 # ---- Exposing

@@ -25,7 +25,7 @@ from smssim.core.message import PHONE_BYTES, Phones
 from smssim.core.tally import RunFacts
 from smssim.errors import UsageError
 from smssim.logs import Log
-from smssim.settings import complain
+from smssim.settings import complain_of_file
 
 GROUP_ROWS: Final = 131_072  # in a row group: about 2 MB
 QUEUED_ROWS_MAX: Final = 1_000_000  # taken in and not yet written: 25 MB
@@ -59,9 +59,7 @@ def _new(path: str) -> BinaryIO:
     try:
         return open(path, "xb")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        takes = f"a file that is not there yet and can be written ({reason.lower()})"
-        raise complain("--record", path, takes) from error
+        raise complain_of_file("--record", path, "a file that is not there yet and can be written", error) from error
 
 
 @dataclass(frozen=True, slots=True)

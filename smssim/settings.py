@@ -57,6 +57,12 @@ def complain(flag: str, got: object, takes: str) -> UsageError:
     return UsageError(f"{flag}: got {shown(got)}; takes {takes}")
 
 
+def complain_of_file(flag: str, path: str, takes: str, error: OSError | ValueError) -> UsageError:
+    """The error that says why a file can't be opened for what it is to be."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return complain(flag, path, f"{takes} ({reason.lower()})")
+
+
 def shown(got: object, width: int = 60) -> str:
     """A value as the user would type it; quoted and escaped where it would not read as one word."""
     text = f"{got:.10g}" if isinstance(got, float) else str(got)

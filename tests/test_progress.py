@@ -55,8 +55,8 @@ def test_no_time_is_a_latency() -> None:
 def test_before_the_first_there_is_no_figure() -> None:
     progress = Progress()
     progress.add(np.empty(0, np.uint8), f32([]), f32([]))
-    assert progress.avg_time_s is None
-    assert progress.avg_sent_time_s is None
+    assert progress.sums.avg_time_s is None
+    assert progress.sums.avg_sent_time_s is None
     assert progress.latencies.percentile(50) is None
 
 
@@ -74,8 +74,8 @@ def test_averages_are_over_all_attempts_and_over_the_successful_ones(
     everything = [row for rows in reports for row in rows]
     every = [time for _, time in everything]
     sent = [time for outcome, time in everything if outcome is Outcome.SENT]
-    assert progress.avg_time_s == (pytest.approx(sum(every) / len(every)) if every else None)
-    assert progress.avg_sent_time_s == (pytest.approx(sum(sent) / len(sent)) if sent else None)
+    assert progress.sums.avg_time_s == (pytest.approx(sum(every) / len(every)) if every else None)
+    assert progress.sums.avg_sent_time_s == (pytest.approx(sum(sent) / len(sent)) if sent else None)
     assert progress.latencies.count == sum(outcome is not Outcome.RETRY for outcome, _ in everything)
 
 

@@ -173,21 +173,27 @@ class Ledger:
             if bits is not None and len(bits) != STRETCH_SIZE // 8:
                 raise ValueError(f"{len(bits)} bytes of bits for stretch {number}")
             done[number] = True
-            failed += 0 if bits is None else int(np.bitwise_count(bits).sum(dtype=np.int64))
+            failed += 0 if bits is None else _ones(bits)
             self._failed_bits[number] = bits
         final = self._open.restore_closed(done)
         for number, piece in numbered("open", pieces).items():
-            final += self._restore_open(number, piece)
-            failed += int(np.bitwise_count(unpack(piece)[1]["failed"]).sum(dtype=np.int64))
+            final_here, failed_here = self._restore_open(number, piece)
+            final += final_here
+            failed += failed_here
         if (final, failed) != (self.final, self.failed):
             raise ValueError(f"{final} final, {failed} of them failed, where {self.final} and {self.failed} should be")
 
-    def _restore_open(self, number: int, piece: bytes) -> int:
-        """How many messages of this stretch have an outcome."""
+    def _restore_open(self, number: int, piece: bytes) -> tuple[int, int]:
+        """How many messages of this stretch have an outcome, and how many of those failed."""
         _, bits = unpack(piece)
-        done = int(np.bitwise_count(bits["sent"] | bits["failed"]).sum(dtype=np.int64))
+        done = _ones(bits["sent"] | bits["failed"])
         rows = self._open.restore(number, done)
         column, size = self._open.column["outcome"], rows.stop - rows.start
         column[rows][np.unpackbits(bits["sent"], count=size) == 1] = Outcome.SENT
         column[rows][np.unpackbits(bits["failed"], count=size) == 1] = Outcome.FAILED
-        return done
+        return done, _ones(bits["failed"])
+
+
+def _ones(bits: NDArray[np.generic]) -> int:
+    """How many bits are set."""
+    return int(np.bitwise_count(bits).sum(dtype=np.int64))

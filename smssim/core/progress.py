@@ -197,16 +197,6 @@ class Progress:
         self.sums = Sums(**unpack(pieces["sums"])[0])
         self.latencies.restore(within("latency", pieces))
 
-    @property
-    def avg_time_s(self) -> float | None:
-        """Mean time of an attempt; None before the first."""
-        return self.sums.avg_time_s
-
-    @property
-    def avg_sent_time_s(self) -> float | None:
-        """Mean time of a successful attempt; None before the first."""
-        return self.sums.avg_sent_time_s
-
 
 class Milestones:
     """When 50, 80, 95 and 99 percent of all messages were sent, as exact as reports are fine."""

@@ -14,8 +14,7 @@ from typing import IO, Any
 
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
-from smssim.errors import UsageError
-from smssim.settings import complain
+from smssim.settings import complain_of_file
 
 Complain = Callable[[str], None]
 
@@ -30,12 +29,7 @@ def _open(flag: str, path: str, mode: str) -> IO[str]:
     try:
         return Path(path).open(mode, encoding="utf-8", newline="")
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _can_not_write(flag, path, reason) from error
-
-
-def _can_not_write(flag: str, path: str, reason: str) -> UsageError:
-    return complain(flag, path, f"a file that can be written ({reason.lower()})")
+        raise complain_of_file(flag, path, "a file that can be written", error) from error
 
 
 class _File:
