@@ -74,6 +74,13 @@ def test_equal_runs_end_with_0_and_equal_counts_and_leave_nothing(nodes: Nodes) 
     assert one_run() == one_run()
 
 
+def test_with_json_a_missed_threshold_is_said_on_stderr(nodes: Nodes) -> None:
+    run = a_run(nodes, "--json", "--count=20", "--sender=mean=0.01,fail=1", "--threshold=failed<5%")
+    assert run.code() == ExitCode.THRESHOLD
+    run.says(r"run: the monitor ended with exit code 5$")
+    run.says(r"monitor: threshold missed: failed<5%$")
+
+
 def test_a_run_ends_with_a_summary_that_adds_up(nodes: Nodes) -> None:
     run = a_run(nodes, "--count=50", "--sender=mean=0.01,fail=0.2,concurrency=5")
     assert run.code() == ExitCode.OK
