@@ -267,8 +267,9 @@ class Cluster:
         await producer.end(drain_s, self._log)
         written = self._settings.monitor.record or self._settings.monitor.failed
         await monitor.end(FILES_S if written else LEFT_OVER_S, self._log)
-        unsaid = self._settings.monitor.json and not stop.is_set()  # otherwise by the summary, or nobody asks why
-        told = () if unsaid else (ExitCode.INCOMPLETE, ExitCode.THRESHOLD)
+        told = [ExitCode.INCOMPLETE]  # above, or nobody asks why
+        if not self._settings.monitor.json:
+            told.append(ExitCode.THRESHOLD)  # by the summary
         self._tell([node for node in (producer, monitor) if node.code not in told])
         return self._code([producer.code, monitor.code])
 

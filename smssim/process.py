@@ -22,6 +22,7 @@ from smssim import logs
 from smssim.errors import ExitCode
 from smssim.settings import LogSettings
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 GC_OBJECTS: Final = 20_000  # made and not freed since the last garbage collection
@@ -39,7 +40,9 @@ def run(
     _mend_streams()
     logs.set_up(log)
     _keep_memory()
-    return asyncio.run(_run(main, last_act))
+    code = asyncio.run(_run(main, last_act))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # for Python's own end restores their default action: to kill
+    return code
 
 
 def _keep_memory() -> None:
@@ -159,15 +162,15 @@ async def _run(main: Callable[[asyncio.Event], Awaitable[int]], last_act: Callab
 
     loop = asyncio.get_running_loop()
     hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-    heeded = [signal.SIGINT, signal.SIGTERM, *[signal.SIGHUP] * hangs_up]
+    heeded = [number for number in _SIGNALS if number != signal.SIGHUP or hangs_up]
     for number in heeded:
         loop.add_signal_handler(number, interrupted, number)
     code = int(await main(stop))
-    signal.pthread_sigmask(signal.SIG_BLOCK, heeded)  # one that comes amid the end does not change what came of it
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # one that comes amid the end does not change what came of it
     for number in heeded:
         loop.remove_signal_handler(number)
         signal.signal(number, lambda *_: os._exit(code))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, heeded)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     return code
 
 

@@ -258,9 +258,9 @@ def test_a_second_signal_ends_a_node_at_once_with_130(nodes: Nodes) -> None:
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM, SIGHUP])
 def test_a_signal_amid_a_nodes_end_does_not_change_its_exit_code(number: signal.Signals) -> None:
     program = (
-        "import asyncio, atexit, os, sys, time; from smssim import process, settings\n"
+        "import asyncio, atexit, os, sys; from smssim import process, settings\n"
         "async def node(stop): return 5\n"
-        "def late(): os.kill(os.getpid(), int(sys.argv[1])); time.sleep(10)\n"
+        "def late(): os.kill(os.getpid(), int(sys.argv[1]))\n"
         "atexit.register(late)\n"
         "sys.exit(process.run(node, settings.LogSettings()))\n"
     )
