@@ -72,9 +72,9 @@ def _throughput(samples: Sequence[Sample]) -> Figure:
     axes.plot([], [], color=FAINT, linewidth=1.2, linestyle=":", label="concurrency / mean")
     _series(axes, samples, lambda sample: sample.rate_per_s)
     for best in _bests(samples):
-        _note(axes, best, best.rate_per_s, f"{_rounded(best.rate_per_s)}/s", above=True)
+        _note(axes, best, best.rate_per_s, f"{_rounded(best.rate_per_s)}/s", above=False)
     axes.set_yscale("log")
-    axes.set_ylim(0.5, 2e7)
+    axes.set_ylim(0.5, 1e8)
     axes.yaxis.set_major_formatter(FuncFormatter(_short))
     _legend(axes, "upper left")
     return figure
@@ -103,7 +103,7 @@ def _everyone(samples: Sequence[Sample]) -> Figure:
     for best in _bests(samples):
         _note(axes, best, best.everyone_s, _time(best.everyone_s), above=best.setting.program == BASELINE)
     axes.set_yscale("log")
-    axes.set_ylim(20, 2e9)
+    axes.set_ylim(5, 2e9)
     axes.set_yticks([at for at, _ in LANDMARKS], [name for _, name in LANDMARKS])
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="y", which="minor", length=0)
