@@ -147,16 +147,29 @@ def test_a_report_is_due_every_second_even_if_empty() -> None:
 
 def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
     some = introduced(mean_s=0.1, concurrency=1)
-    deliver(some, [1, 2, 3], 0.0)
+    deliver(some, range(1, 20), 0.0)
     some.advance(0.15)
     report(some, 0.15)
     some.acknowledge(answer(wait_s=0.5))
-    some.advance(0.6)
+    some.advance(0.35)
     assert some.report(0.64) is None
     assert report(some, 0.65).finished.ids.tolist() == [2, 3]
     some.acknowledge(answer(wait_s=3600.0))
     assert some.report(2.6) is None
     assert some.report(0.65 + WAIT_MAX_S) is not None
+
+
+def test_a_sender_that_has_run_dry_waits_a_quarter_as_long_for_the_run_may_end_with_its_report() -> None:
+    some = sending(mean_s=0.25, concurrency=1)
+    some.stream_up(0.0)
+    report(some, 0.0)
+    some.acknowledge(answer(wait_s=2.0))
+    deliver(some, [1], 0.0)
+    assert some.wake_at(0.01) <= 0.26
+    some.advance(0.25)
+    assert some.report(0.49) is None
+    assert some.wake_at(0.49) == 0.5
+    assert report(some, 0.5).finished.ids.tolist() == [1]
 
 
 def test_reports_are_bounded_and_a_full_one_does_not_wait() -> None:
@@ -166,7 +179,7 @@ def test_reports_are_bounded_and_a_full_one_does_not_wait() -> None:
     first = report(some, 0.0)
     assert first.finished.ids.tolist() == list(range(REPORT_ROWS_MAX))
     assert first.in_flight == 5
-    some.acknowledge(answer(wait_s=0.3))
+    some.acknowledge(answer(wait_s=1.2))
     assert some.report(0.2) is None
     assert report(some, 0.3).finished.ids.tolist() == list(range(REPORT_ROWS_MAX, REPORT_ROWS_MAX + 5))
 
