@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
-from smssim.core.stall import QUIET_S, SILENT_S, Cause, stall
+from smssim.core.session import LOST_AFTER_S, SILENT_S, SenderFacts, Session
+from smssim.core.stall import QUIET_S, Cause, stall
 from smssim.view import why
 
 NOW = 1000.0

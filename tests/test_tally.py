@@ -15,6 +15,7 @@ from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.progress import Figures
+from smssim.core.sending import WAIT_MAX_S
 from smssim.core.session import LOST_AFTER_S, SenderFacts
 from smssim.core.tally import WAIT_MIN_S, WAIT_PER_SENDER_S, RunFacts, Tally
 from smssim.errors import ExitCode, PeerError, TooLargeError
@@ -219,6 +220,15 @@ def test_time_runs_from_the_start_that_senders_tell_to_the_last_outcome() -> Non
     tell(tally, 3, [(1, SENT), (2, SENT), (3, FAILED)], now=118.0)
     figures = tally.figures(500.0)
     assert (figures.elapsed_s, figures.rate_per_s) == (10.0, 0.4)
+
+
+def test_a_sender_among_many_has_a_rate_until_its_next_report_is_overdue() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1)
+    tell(tally, 2, [(0, SENT)], now=2.0, in_flight=1)
+    session = tally.sessions["a"]
+    assert session.recent_rate_per_s(2.0 + WAIT_MAX_S + 0.25) == 0.5
+    assert session.recent_rate_per_s(2.0 + LOST_AFTER_S) == 0.0
 
 
 def test_the_recent_rate_is_since_the_figures_before() -> None:

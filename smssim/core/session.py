@@ -15,6 +15,7 @@ from smssim.core.progress import Sums, rate
 from smssim.core.saving import pack, unpack
 
 LOST_AFTER_S: Final = 5.0  # a sender that is not heard from for so long
+SILENT_S: Final = 2.5  # a report is due every second, or every two where senders are many
 RATE_OVER_S: Final = 2.0  # its present rate is that of the last stretch of about so long
 
 
@@ -104,6 +105,6 @@ class Session:
 
     def recent_rate_per_s(self, now: float) -> float:
         """The same over the last two seconds or so; 0 once it is gone or silent."""
-        if self.left or now - self.heard_at > RATE_OVER_S:
+        if self.left or now - self.heard_at > SILENT_S:
             return 0.0
         return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

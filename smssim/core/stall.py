@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from smssim.core.session import Session, State
+from smssim.core.session import SILENT_S, Session, State
 
 QUIET_S: Final = 3.0  # without an outcome, before anybody asks why
-SILENT_S: Final = 2.5  # a sender is due every second
 
 
 class Cause(IntEnum):
