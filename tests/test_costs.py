@@ -2,7 +2,8 @@
 
 Not a timing: everything is counted, so a busy machine changes nothing. The first half drives the core and the wire
 format under a simulated clock, where each count is the same every time; the second runs the real nodes in this
-process. A bound is about a half more than what was measured when it was written.
+process. A bound is at most a half more than what was measured when it was written; that of bytes, less than
+another column of four bytes.
 """
 
 from __future__ import annotations
@@ -185,10 +186,10 @@ class World:
 
 @pytest.fixture(scope="module")
 def saturated() -> dict[str, float]:
-    """Costs for each of 300,000 messages: one sender, 50,000 lanes of 10 ms, from start to end."""
-    world = World(300_000, SATURATING)
+    """Costs for each of two million messages, many times what is asked for ahead: 50,000 lanes of 10 ms."""
+    world = World(2_000_000, SATURATING)
     costs = world.cost()
-    assert (world.tally.ledger.final, world.backlog.settled) == (300_000, 300_000)
+    assert (world.tally.ledger.final, world.backlog.settled) == (2_000_000, 2_000_000)
     return costs
 
 
@@ -203,7 +204,7 @@ def scattered() -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("what", "bound"),
-    [("frames", 0.000_12), ("requests", 0.000_1), ("reports", 0.000_06), ("bytes", 108), ("calls", 0.025)],
+    [("frames", 0.000_1), ("requests", 0.000_023), ("reports", 0.000_018), ("bytes", 106), ("calls", 0.0155)],
 )
 def test_a_message_of_a_large_sender_costs_no_more_than(saturated: dict[str, float], what: str, bound: float) -> None:
     assert 0 < saturated[what] <= bound
@@ -211,7 +212,7 @@ def test_a_message_of_a_large_sender_costs_no_more_than(saturated: dict[str, flo
 
 @pytest.mark.parametrize(
     ("what", "bound"),
-    [("frames", 0.055), ("requests", 0.055), ("reports", 0.03), ("bytes", 120), ("calls", 14), ("wake-ups", 0.11)],
+    [("frames", 0.055), ("requests", 0.055), ("reports", 0.03), ("bytes", 102), ("calls", 14), ("wake-ups", 0.11)],
 )
 def test_a_message_of_many_small_senders_costs_no_more_than(
     scattered: dict[str, float], what: str, bound: float
