@@ -253,7 +253,7 @@ def bench(
     json: opt.Json = BenchSettings.json,
     figures: opt.Figures = BenchSettings.figures,
 ) -> int:
-    """Measure how fast smssim is on this machine, beside a plain asyncio program."""
+    """Measure how fast smssim is on this machine, beside a plain asyncio program. To miss a target is no error."""
     settings = BenchSettings(quick=quick, case=tuple(case or ()), repeat=repeat, json=json, figures=figures)
     from smssim.bench.main import serve
 

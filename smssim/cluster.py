@@ -63,7 +63,7 @@ def command(name: str, settings: NodeSettings) -> list[str]:
     return words
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In a child before it runs, on Linux: the kernel is to kill it when this process dies, even of a SIGKILL."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -96,7 +96,7 @@ class _Node:
             stderr=asyncio.subprocess.PIPE,
             env=environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         return cls(name, child, is_heard=settings.log_level == "debug")
 

@@ -225,7 +225,9 @@ Hosts = Annotated[
 
 Case = Annotated[
     list[str] | None,
-    _flag("--case", "NAME", "Cases", "What to measure, any number of times", "all; us only without --quick"),
+    _flag(
+        "--case", "NAME", "Cases", "What to measure, any number of times", "all; with --quick, not the three longest"
+    ),
 ]
 Repeat = Annotated[
     int | None, _flag("--repeat", "N", "Cases", "How often each case is measured", "3, or 1 with --quick")

@@ -12,7 +12,6 @@ import re
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from smssim.cluster import NodeSettings, command
+from smssim.cluster import NodeSettings, command, end_with_parent
 from smssim.errors import ExitCode, SmssimError
 
 LISTEN_WITHIN_S: Final = 30.0
@@ -78,6 +77,7 @@ class Process:
             stderr=subprocess.PIPE,
             env=environment,
             start_new_session=True,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - this process has one thread
         )
 
     @property
@@ -100,8 +100,7 @@ class Process:
             pid, status, used = os.wait4(self.child.pid, 0 if wait else os.WNOHANG)
             if pid:
                 self.child.returncode = os.waitstatus_to_exitcode(status)
-                peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-                self.usage = Usage(self.child.returncode, used.ru_utime + used.ru_stime, peak)
+                self.usage = Usage(self.child.returncode, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss)
 
     def story(self) -> str:
         """How it ended, with the end of its log."""

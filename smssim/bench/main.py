@@ -116,6 +116,8 @@ class Bench:
                 continue
             measured.append(sample)
             self._print(json.dumps(sample.as_dict()) if self._settings.json else sample.in_words())
+        if not measured:
+            raise BenchError("no point of the study could be measured")
         self._begin("drawing")
         for path in pictures.draw(measured, self._machine, Path(self._settings.figures or "")):
             if not self._settings.json:

@@ -1,4 +1,4 @@
-"""What is computed from what was seen: steady parts, best possible schedules, medians.
+"""What is computed from what was seen: steady parts, list schedules, medians.
 
 Pure: knows numbers only. Must not know processes or how figures are shown.
 """

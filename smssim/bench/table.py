@@ -32,7 +32,7 @@ def _row(*cells: str) -> str:
 
 def heading(machine: str, quick: bool, repetitions: int) -> list[str]:
     """What comes before the cases."""
-    sizes = "quick: smaller than what the targets are set for; " if quick else ""
+    sizes = "quick: smaller cases, without targets; " if quick else ""
     times = "once each" if repetitions == 1 else f"{repetitions} times each"
     return [f"smssim bench on {machine}", f"{sizes}{times}", "", _row("", "median", "min", "max", "target", "reached")]
 
