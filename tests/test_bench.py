@@ -295,7 +295,7 @@ def test_a_small_case_has_sensible_figures(name: str, monkeypatch: pytest.Monkey
         assert readings["beyond the schedule"].value == pytest.approx(time_s / best - 1)
     else:
         assert len(readings) == {"one-lane": 2, "idle": 6}[name]
-        assert all(0 < reading.value <= 1 for reading in readings.values())
+        assert all(0 < reading.value < 1.05 for reading in readings.values())  # reports of a run of 1 s may be late
     assert any(reading.target is not None for reading in readings.values())
 
 
