@@ -431,7 +431,7 @@ class Sender(Process):
         if self._sending is None:
             self.leave("stopped before a run was found")
             return
-        self.sending.advance(self.clock.now)
+        self.sending.advance(self.clock.now, at_once=True)
         self.sending.drain(self.clock.now)
         self._producer.met = self._monitor.met = True
         self.work()
@@ -466,6 +466,7 @@ class Sender(Process):
     def _give_up(self) -> None:
         """The producer is gone for good: what is finished is still reported."""
         self.gone = True
+        self.sending.advance(self.clock.now, at_once=True)
         self.sending.end(None)
         self.work()
 
@@ -478,7 +479,7 @@ class Sender(Process):
             self._met(said)
             return
         response: Response = said[0]
-        self.sending.advance(now)
+        self.sending.advance(now, at_once=response.end is not None)
         self.sending.confirm(response.settled)
         if said[1] is not None:
             self.sending.receive(said[1], now)

@@ -223,7 +223,8 @@ class World:
             return False
         if monitor.ending is None and monitor.tally is not None:
             return False
-        idle = producer.left or (producer.alive and not producer.served)
+        told = (stream.client for stream in producer.served)
+        idle = producer.left or (producer.alive and all(sender.alive and sender.waits_for_ever for sender in told))
         return idle and not any(s.alive and not s.waits_for_ever for s in self.senders)
 
     def check_end(self) -> ExitCode:
