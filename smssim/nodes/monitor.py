@@ -281,7 +281,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                     file.write(piece)
                     await asyncio.sleep(0)  # others are still to be answered
         except OSError as error:
-            self._log.error("--failed: %s: %s; the list is not whole", path, (error.strerror or str(error)).lower())
+            self._log.error("--failed: %s: %s; the list is not whole", path, error.strerror)
             self._codes.add(ExitCode.INCOMPLETE)
 
     # -- what survives a crash

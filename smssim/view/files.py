@@ -63,7 +63,7 @@ class _File:
             self._file.flush()
         except OSError as error:
             self.is_whole = False
-            self._complain(f"{self._flag}: {self._path}: {_reason(error)}; nothing more is written there")
+            self._complain(f"{self._flag}: {self._path}: {error.strerror}; nothing more is written there")
             self.close()
 
     def close(self) -> None:
@@ -72,10 +72,6 @@ class _File:
             with contextlib.suppress(OSError):  # said before, for each write is flushed
                 self._file.close()
             self._file = None
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 class CsvFile(_File):
