@@ -140,7 +140,7 @@ def test_a_run_with_debug_shows_the_logs_of_its_nodes_and_one_without_only_its_o
     loud.says(r"producer.*listening on ")
     loud.says(r"x.*the run is complete")
     loud.says(r"x.*report 1 is on record")
-    assert len(quiet.err) == 1
+    assert all(re.search(r" run: |\"node\": \"run\"", line) for line in quiet.err)
     quiet.says("run.*50 messages, seed ")
     if log_format == "json":
         assert {line["node"] for line in objects(loud)} == {"run", "monitor", "producer", "x"}
