@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from smssim import process
+from smssim import process, threshold
 from smssim.errors import ExitCode, JournalError, SmssimError, worst
 from smssim.logs import Log, message_of, node_log
 from smssim.settings import (
@@ -175,6 +175,7 @@ class Cluster:
 
     async def serve(self, stop: asyncio.Event) -> int:
         """The run, from start to end; its exit code. Leaves no process behind."""
+        self._warn()
         try:
             monitor_journal, producer_journal = self._journals()
             monitor_settings = replace(self._settings.monitor, journal=monitor_journal)
@@ -207,6 +208,12 @@ class Cluster:
         finally:
             self.kill()
             await asyncio.gather(*(node.ended for node in self._nodes))
+
+    def _warn(self) -> None:
+        """Says what the monitor says of thresholds, unless its log is passed on."""
+        if self._settings.monitor.log_level != "debug":
+            for warning in threshold.warnings(self._settings.monitor.threshold):
+                self._log.warning("%s", warning)
 
     async def _watch(self, monitor_address: str) -> None:
         """Shows what the monitor counts, if that is for this process to show."""

@@ -5,11 +5,11 @@ Knows typer. What a flag takes is in `settings`; which command has it is in `cli
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from smssim.senders import RUN_COUNT, SENDER_TAKES
+from smssim.senders import RUN_COUNT, SENDER_KEYS, SENDER_TAKES
 from smssim.settings import (
     DISTRIBUTIONS,
     LOG_FORMATS,
@@ -18,6 +18,8 @@ from smssim.settings import (
     TOKEN_VARIABLE,
     parse,
 )
+from smssim.spread import STD_TAKES
+from smssim.threshold import FIGURES
 
 
 def _read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> object:
@@ -35,6 +37,12 @@ def _read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> obje
 
 def _read_directory(value: str) -> str:
     return str(parse("--directory", value, "certs"))
+
+
+def _sender_keys(incomplete: str) -> list[str]:
+    """The words that a `--sender` could become with its next key."""
+    before, comma, _ = incomplete.rpartition(",")
+    return [f"{before}{comma}{key}=" for key in SENDER_KEYS]
 
 
 def _flag(flag: str, metavar: str, panel: str, says: str, unset: str | None = None, **more: Any) -> Any:
@@ -65,6 +73,9 @@ def _switch(flag: str, panel: str, says: str, *short: str) -> Any:
     )
 
 
+_ONE_RUN: Final = "not with --linger"
+_FAILED: Final = "At the end, list the messages nobody received, as CSV"
+
 Count = Annotated[int, _flag("--count", "N", "Messages", "How many messages")]
 RunCount = Annotated[
     int | None, _flag("--count", "N", "Messages", "How many messages", f"{RUN_COUNT}, or 1000 with --sender")
@@ -85,7 +96,8 @@ LeaseTimeout = Annotated[
 
 Mean = Annotated[float, _flag("--mean", "SECONDS", "Sending", "Mean time of an attempt")]
 Std = Annotated[
-    float | None, _flag("--std", "SECONDS", "Sending", "Standard deviation of that time", "0.3 of the mean")
+    float | None,
+    _flag("--std", "SECONDS", "Sending", f"Standard deviation of that time, at most {STD_TAKES}", "0.3 of the mean"),
 ]
 Distribution = Annotated[
     str,
@@ -103,11 +115,16 @@ Sender = Annotated[
         metavar="SPEC",
         rich_help_panel="Senders",
         show_default="four that differ",
+        autocompletion=_sender_keys,
     ),
 ]
 
 Journal = Annotated[
     str | None, _flag("--journal", "FILE", "Crashes", "Go on after a crash with what this file has", "nothing is kept")
+]
+MonitorJournal = Annotated[
+    str | None,
+    _flag("--journal", "FILE", "Crashes", f"Go on after a crash with what this file has, {_ONE_RUN}", "nothing is kept"),
 ]
 RunJournal = Annotated[
     str | None, _flag("--journal", "DIR", "Crashes", "Go on after a crash with what is in here", "nothing is kept")
@@ -160,7 +177,14 @@ SummaryJson = Annotated[
 ]
 Thresholds = Annotated[
     list[str] | None,
-    _flag("--threshold", "EXPR", "Ending", "What the run has to achieve, or exit with 5; any number of times", "none"),
+    _flag(
+        "--threshold",
+        "EXPR",
+        "Ending",
+        "What the run has to achieve, or exit with 5; any number of times",
+        "none",
+        autocompletion=lambda: list(FIGURES),
+    ),
 ]
 Name = Annotated[str, _flag("--name", "NAME", "Output", "Name in logs and tables", "host and process number")]
 Verbose = Annotated[bool, _switch("--verbose", "Output", "Log each message as it is sent.", "-v")]
@@ -193,7 +217,11 @@ Record = Annotated[
 ]
 Failed = Annotated[
     str | None,
-    _flag("--failed", "FILE", "Output", "At the end, list the messages nobody received, as CSV", "not written"),
+    _flag("--failed", "FILE", "Output", _FAILED, "not written"),
+]
+MonitorFailed = Annotated[
+    str | None,
+    _flag("--failed", "FILE", "Output", f"{_FAILED}, {_ONE_RUN}", "not written"),
 ]
 TraceFile = Annotated[
     str, typer.Argument(help="What --record has written.", metavar="FILE", show_default=False, parser=str)
@@ -210,7 +238,14 @@ MessageId = Annotated[
 
 ProducerLinger = Annotated[bool, _switch("--linger", "Ending", "Stay up when the run is complete, until stopped.")]
 SenderLinger = Annotated[bool, _switch("--linger", "Ending", "Stay up when the run is complete, for the next one.")]
-MonitorLinger = Annotated[bool, _switch("--linger", "Ending", "Stay up when the run is complete, for further runs.")]
+MonitorLinger = Annotated[
+    bool,
+    _switch(
+        "--linger",
+        "Ending",
+        "Stay up when the run is complete, for further runs; not with --journal or --failed, which are for one run.",
+    ),
+]
 GiveUp = Annotated[
     float, _flag("--give-up", "SECONDS", "Ending", "How long to wait for a node that was met and is gone")
 ]
