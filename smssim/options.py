@@ -124,7 +124,9 @@ Journal = Annotated[
 ]
 MonitorJournal = Annotated[
     str | None,
-    _flag("--journal", "FILE", "Crashes", f"Go on after a crash with what this file has, {_ONE_RUN}", "nothing is kept"),
+    _flag(
+        "--journal", "FILE", "Crashes", f"Go on after a crash with what this file has, {_ONE_RUN}", "nothing is kept"
+    ),
 ]
 RunJournal = Annotated[
     str | None, _flag("--journal", "DIR", "Crashes", "Go on after a crash with what is in here", "nothing is kept")
