@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from smssim.senders import RUN_COUNT, SENDER_KEYS, SENDER_TAKES
+from smssim.senders import RUN_COUNT, SENDER_TAKES
 from smssim.settings import (
+    CONCURRENCY_MAX,
     DISTRIBUTIONS,
     LOG_FORMATS,
     LOG_LEVELS,
@@ -19,7 +20,6 @@ from smssim.settings import (
     parse,
 )
 from smssim.spread import STD_TAKES
-from smssim.threshold import FIGURES
 
 
 def _read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> object:
@@ -37,12 +37,6 @@ def _read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> obje
 
 def _read_directory(value: str) -> str:
     return str(parse("--directory", value, "certs"))
-
-
-def _sender_keys(incomplete: str) -> list[str]:
-    """The words that a `--sender` could become with its next key."""
-    before, comma, _ = incomplete.rpartition(",")
-    return [f"{before}{comma}{key}=" for key in SENDER_KEYS]
 
 
 def _flag(flag: str, metavar: str, panel: str, says: str, unset: str | None = None, **more: Any) -> Any:
@@ -106,7 +100,10 @@ Distribution = Annotated[
 MaxTime = Annotated[float | None, _flag("--max-time", "SECONDS", "Sending", "Longest time of an attempt", "no limit")]
 Fail = Annotated[float, _flag("--fail", "SHARE", "Sending", "Chance that an attempt fails")]
 Concurrency = Annotated[int, _flag("--concurrency", "N", "Sending", "Messages sent at the same time")]
-Copies = Annotated[int, _flag("--copies", "N", "Sending", "Senders like this one in one process")]
+Copies = Annotated[
+    int,
+    _flag("--copies", "N", "Sending", f"Senders like this one in one process, with {CONCURRENCY_MAX:,} lanes at most"),
+]
 Sender = Annotated[
     list[str] | None,
     typer.Option(
@@ -115,7 +112,6 @@ Sender = Annotated[
         metavar="SPEC",
         rich_help_panel="Senders",
         show_default="four that differ",
-        autocompletion=_sender_keys,
     ),
 ]
 
@@ -179,14 +175,7 @@ SummaryJson = Annotated[
 ]
 Thresholds = Annotated[
     list[str] | None,
-    _flag(
-        "--threshold",
-        "EXPR",
-        "Ending",
-        "What the run has to achieve, or exit with 5; any number of times",
-        "none",
-        autocompletion=lambda: list(FIGURES),
-    ),
+    _flag("--threshold", "EXPR", "Ending", "What the run has to achieve, or exit with 5; any number of times", "none"),
 ]
 Name = Annotated[str, _flag("--name", "NAME", "Output", "Name in logs and tables", "host and process number")]
 Verbose = Annotated[bool, _switch("--verbose", "Output", "Log each message as it is sent.", "-v")]

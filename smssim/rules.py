@@ -67,13 +67,13 @@ def real(low: float, high: float, takes: str, units: Mapping[str, Decimal] | Non
 
 def seconds(low: float, high: float) -> Rule:
     """A time from low to high, in seconds or with its unit."""
-    takes = f"{low:g} to {high:,.0f} seconds, or a time with its unit: ms, s, m or h"
+    takes = f"{low:g} to {high:,.0f} seconds, or with a unit (ms, s, m, h)"
     return real(low, high, takes, TIME_UNITS)
 
 
 def share() -> Rule:
     """A share of a whole, as a number or in percent."""
-    return real(0, 1, "a share from 0 to 1, or in percent, as in 5%", SHARE_UNITS)
+    return real(0, 1, "a share from 0 to 1, or a percentage like 5%", SHARE_UNITS)
 
 
 def text(takes: str, holds: Callable[[str], bool]) -> Rule:
