@@ -27,16 +27,22 @@ if [[ -z $python ]]; then
     exit 1
 fi
 
+exec 3>&2 # for people: what is made writes to a log
+say() { echo "$1" >&3; }
+
 make() {
     local pip=(.venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --constraint constraints.txt)
+    say "setting up .venv with $("$python" --version), once: about a minute ..."
     rm -rf .venv &&
         "$python" -m venv .venv &&
+        say "installing the build backend ..." &&
         "${pip[@]}" hatchling && # here, so that the build backend is pinned too
+        say "installing smssim and $(grep -c == constraints.txt) packages, the longest step ..." &&
         "${pip[@]}" --no-build-isolation --editable '.[dev]' &&
-        echo "$made_from" >$stamp
+        echo "$made_from" >$stamp &&
+        say "ready"
 }
 
-echo "setting up .venv with $("$python" --version), once ..." >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! make </dev/null >"$log" 2>&1; then

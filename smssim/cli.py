@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 import typer
 from typer.exceptions import TyperException
 
-from smssim import __version__
+from smssim import __version__, streams
 from smssim import options as opt
 from smssim.errors import ExitCode, SmssimError
 from smssim.rules import SWITCH
@@ -303,7 +303,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except TyperException as error:
         code = ExitCode.USAGE
         print(f"{program}: {_in_one_line(error, program)}", file=sys.stderr)
-    sys.exit(code)
+    sys.stdout.flush()
+    reason = streams.news_of_loss()
+    if reason is not None:
+        print(f"{program}: stdout can't be written: {reason}", file=sys.stderr)
+    sys.exit(ExitCode.INCOMPLETE if code == ExitCode.OK and streams.has_lost() else code)
 
 
 def _answer(words: list[str]) -> int:
@@ -314,9 +318,7 @@ def _answer(words: list[str]) -> int:
     command = _command()
     if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
         _warn_of_variables(words[0], command)
-    code = int(command(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
-    # A node that is interrupted twice never returns. This is what typer makes of Ctrl-C before a node took over.
-    return ExitCode.INCOMPLETE if code == ExitCode.INTERRUPTED else code
+    return int(command(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
 
 
 def _command() -> Any:

@@ -10,18 +10,20 @@ import asyncio
 import contextlib
 import ctypes
 import importlib
+import json
+import logging
 import os
 import re
 import signal
 import sys
-from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from smssim import process, threshold
+from smssim import process, signals
 from smssim.errors import ExitCode, JournalError, SmssimError, worst
-from smssim.logs import Log, message_of, node_log
+from smssim.logs import Log, node_log
 from smssim.settings import (
     TOKEN_VARIABLE,
     MonitorSettings,
@@ -35,12 +37,12 @@ from smssim.settings import (
 from smssim.view.files import check_writable
 from smssim.view.words import several
 
-LEFT_OVER_S: Final = 5.0  # how long a node may outlive what it was there for
+LEFT_OVER_S: Final = 5.0  # how long a node may outlive what it was there for ...
+OVER_S: Final = 2.0  # ... and the others, their monitor
 LAST_WORD_S: Final = 3.0  # how long the last figures may take to be shown
 LAST_REPORT_S: Final = 1.0  # how long senders may take to report when the run can't be completed any more
 FILES_S: Final = 600.0  # how long a monitor may take to write what is wanted of it
 DRAIN_S: Final = 20.0  # how long senders may take to finish what they have
-TAIL_LINES: Final = 5  # of the log of a node that failed
 
 _TOLD: Final = re.compile(r"(listening on|seed) (\S+)$")
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -72,20 +74,22 @@ def end_with_parent() -> None:
 class _Node:
     """A process that was started."""
 
-    def __init__(self, name: str, child: asyncio.subprocess.Process, is_heard: bool) -> None:
+    def __init__(self, name: str, child: asyncio.subprocess.Process, log_level: int) -> None:
         self.name = name
         self._child = child
-        self._is_heard = is_heard  # whether its log is passed on as it comes
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._log_level = log_level  # from which on its log is passed on
         loop = asyncio.get_running_loop()
         self._facts: dict[str, asyncio.Future[str]] = {what: loop.create_future() for what in ("listening on", "seed")}
         self.ended = asyncio.create_task(self._follow())
 
     @classmethod
     async def start(cls, kind: str, name: str, settings: NodeSettings, silent: bool = False) -> _Node:
-        # A session of its own: Ctrl-C in the terminal reaches this process alone, which then ends them in order.
-        # No less than info, for it says where it listens.
-        settings = replace(settings, log_level="debug" if settings.log_level == "debug" else "info")
+        """Starts a node in a session of its own: Ctrl-C in the terminal reaches this process alone, which then ends it.
+
+        Its log comes as JSON, which tells what is a warning; from info on, for that says where it listens.
+        """
+        all_of_it = settings.log_level == "debug"
+        settings = replace(settings, log_level="debug" if all_of_it else "info", log_format="json")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SMSSIM_")}
         if settings.token:
             environment[TOKEN_VARIABLE] = settings.token
@@ -98,7 +102,7 @@ class _Node:
             start_new_session=True,
             preexec_fn=end_with_parent,
         )
-        return cls(name, child, is_heard=settings.log_level == "debug")
+        return cls(name, child, logging.DEBUG if all_of_it else logging.WARNING)
 
     @property
     def code(self) -> int | None:
@@ -108,8 +112,7 @@ class _Node:
     @property
     def failed(self) -> bool:
         """Whether something ended it that is no way for a run to end."""
-        code = self.code
-        return code is not None and (code < 0 or code in (ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.INTERRUPTED))
+        return self.code not in (None, ExitCode.OK, ExitCode.INCOMPLETE, ExitCode.DISAGREE, ExitCode.THRESHOLD)
 
     async def address(self) -> str | None:
         """Where it listens, once it does; None if it ended before."""
@@ -134,32 +137,42 @@ class _Node:
             await self.ended
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal, if it still runs."""
+        """Sends a signal, if it still runs.
+
+        Not by asyncio's `send_signal`: that may take the exit code away from the thread that waits for it, which then
+        reports 255 instead.
+        """
         if self.code is None:
             with contextlib.suppress(ProcessLookupError):
-                self._child.send_signal(number)
+                os.kill(self._child.pid, number)
 
     def tell_end(self, log: Log) -> None:
-        """Says how it ended, with the end of its log if that was bad."""
+        """Says how it ended; what went wrong, its own log has said."""
         code = self.code or 0
         if code < 0:
             log.error("%s was ended by %s", self.name, signal.Signals(-code).name)
-            return
-        log.error("%s ended with exit code %d", self.name, code)
-        if code and not self._is_heard:
-            process.complain(*(f"    {line}" if line[:1] != "{" else line for line in self._tail))
+        else:
+            log.error("%s ended with exit code %d", self.name, code)
 
     async def _follow(self) -> None:
         assert self._child.stderr is not None
         async for raw in self._child.stderr:
-            line = raw.decode(errors="replace").rstrip()
-            self._tail.append(line)
-            if self._is_heard:
-                process.complain(line)
-            found = None if all(fact.done() for fact in self._facts.values()) else _TOLD.search(message_of(line))
-            if found and not self._facts[found[1]].done():
-                self._facts[found[1]].set_result(found[2])
+            self._hear(raw.decode(errors="replace").rstrip())
         await self._child.wait()
+
+    def _hear(self, line: str) -> None:
+        """Takes what a line of its log tells, and passes it on if it is for people."""
+        try:
+            said = json.loads(line)
+            level, node, message = logging.getLevelNamesMapping()[said["level"].upper()], said["node"], said["message"]
+        except (ValueError, LookupError, TypeError, AttributeError):  # not of its log: a refused flag, a stack trace
+            process.complain(line)
+            return
+        if level >= self._log_level:
+            node_log(node).log(level, message)
+        found = _TOLD.search(message)
+        if found and not self._facts[found[1]].done():
+            self._facts[found[1]].set_result(found[2])
 
 
 class Cluster:
@@ -172,10 +185,13 @@ class Cluster:
         self._senders: list[_Node] = []
         self._told: set[_Node] = set()  # whose end was spoken of
         self._watches = process.is_screen() and not settings.monitor.json
+        self._say_stopping: Callable[[], None] = lambda: None
+        signals.around_suspension(lambda: self._signal_all(signal.SIGSTOP), lambda: self._signal_all(signal.SIGCONT))
 
     async def serve(self, stop: asyncio.Event) -> int:
         """The run, from start to end; its exit code. Leaves no process behind."""
-        self._warn()
+        fleet = several(len(self._settings.senders), "sender")
+        self._log.info("starting a monitor, a producer and %s", fleet)
         try:
             monitor_journal, producer_journal = self._journals()
             monitor_settings = replace(self._settings.monitor, journal=monitor_journal)
@@ -184,14 +200,14 @@ class Cluster:
                 importlib.import_module("smssim.nodes.watch")  # while the monitor starts, for gRPC takes its time
             monitor_address = await monitor.address()
             if monitor_address is None:
-                return self._failed(monitor)
+                return await self._failed(monitor)
             producer_settings = replace(self._settings.producer, monitor=monitor_address, journal=producer_journal)
             producer = await self._start("producer", "the producer", producer_settings)
             producer_address, seed = await producer.address(), await producer.seed()
             if producer_address is None or seed is None:
-                return self._failed(producer)
-            fleet = several(len(self._settings.senders), "sender")
+                return await self._failed(producer)
             self._log.info("%s, seed %s, %s", several(producer_settings.count, "message"), seed, fleet)
+            self._log.info("watch it from another terminal: smssim watch %s", monitor_address)
             for number, settings in enumerate(self._settings.senders, 1):
                 if stop.is_set():
                     break
@@ -209,12 +225,6 @@ class Cluster:
             self.kill()
             await asyncio.gather(*(node.ended for node in self._nodes))
 
-    def _warn(self) -> None:
-        """Says what the monitor says of thresholds, unless its log is passed on."""
-        if self._settings.monitor.log_level != "debug":
-            for warning in threshold.warnings(self._settings.monitor.threshold):
-                self._log.warning("%s", warning)
-
     async def _watch(self, monitor_address: str) -> None:
         """Shows what the monitor counts, if that is for this process to show."""
         if not self._watches:
@@ -227,8 +237,10 @@ class Cluster:
             token_file=self._settings.monitor.token_file,
             token=self._settings.monitor.token,
         )
+        watcher = Watcher(settings, self._log, met=True)
+        self._say_stopping = watcher.say_stopping
         try:
-            await Watcher(settings, self._log, met=True).serve(asyncio.Event())
+            await watcher.serve(asyncio.Event())
         except SmssimError as error:
             self._log.error("%s", error)
 
@@ -245,16 +257,21 @@ class Cluster:
 
     def kill(self) -> None:
         """Ends every process that is left, at once."""
+        self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: signal.Signals) -> None:
         for node in self._nodes:
-            node.signal(signal.SIGKILL)
+            node.signal(number)
 
     async def _start(self, kind: str, name: str, settings: NodeSettings) -> _Node:
         node = await _Node.start(kind, name, settings, silent=self._watches)
         self._nodes.append(node)
         return node
 
-    def _failed(self, node: _Node) -> int:
+    async def _failed(self, node: _Node) -> int:
+        """Ends what was started beside this node, which did not start; the exit code."""
         node.tell_end(self._log)
+        await asyncio.gather(*(other.end(LEFT_OVER_S, self._log) for other in self._nodes))
         return node.code if node.code and node.code > 0 else ExitCode.INTERNAL
 
     async def _supervise(self, monitor: _Node, producer: _Node, stop: asyncio.Event) -> int:
@@ -263,18 +280,21 @@ class Cluster:
         drain_s = DRAIN_S
         if stop.is_set():
             self._log.info("stopping; once more to stop at once")
+            self._say_stopping()
         elif monitor.failed or producer.failed:
             self._tell([node for node in (monitor, producer) if node.failed])
             drain_s = LAST_REPORT_S
         else:
             await self._wind_up(monitor)
+            if monitor.code in (ExitCode.INCOMPLETE, ExitCode.DISAGREE):  # nobody can report to it any more
+                drain_s = LAST_REPORT_S
             if producer.code is None and not any(sender.code is None for sender in self._senders):
                 self._log.error("no sender is left")
         await asyncio.gather(*(sender.end(drain_s, self._log) for sender in self._senders))
         await producer.end(drain_s, self._log)
         written = self._settings.monitor.record or self._settings.monitor.failed
         await monitor.end(FILES_S if written else LEFT_OVER_S, self._log)
-        told = [ExitCode.INCOMPLETE]  # above, or nobody asks why
+        told = [ExitCode.INCOMPLETE]  # in its log
         if not self._settings.monitor.json:
             told.append(ExitCode.THRESHOLD)  # by the summary
         self._tell([node for node in (producer, monitor) if node.code not in told])
@@ -285,10 +305,7 @@ class Cluster:
         if all(sender.code for sender in self._senders):
             return
         await asyncio.wait([monitor.ended], timeout=LEFT_OVER_S)
-        if monitor.code in (ExitCode.OK, ExitCode.THRESHOLD):  # complete: who is still up waits for nothing
-            for node in self._nodes:
-                node.signal(signal.SIGTERM)
-        await asyncio.wait([node.ended for node in self._nodes], timeout=LEFT_OVER_S)
+        await asyncio.wait([node.ended for node in self._nodes], timeout=OVER_S)
 
     async def _follow(self, monitor: _Node, producer: _Node, stop: asyncio.Event) -> None:
         """Waits until the run is stopped, or without a producer, a monitor or any sender."""
@@ -326,9 +343,9 @@ def serve(settings: RunSettings) -> int:
     check_writable("--summary-json", settings.monitor.summary_json)
     check_writable("--failed", settings.monitor.failed)
     if settings.monitor.record is not None:
-        from smssim.record import check_new  # late: it takes its time
+        from smssim.record import check_place  # late: it takes its time
 
-        check_new(settings.monitor.record)
+        check_place(settings.monitor.record, goes_on=settings.journal is not None)
 
     async def main(stop: asyncio.Event) -> int:
         clusters.append(Cluster(settings))

@@ -22,12 +22,14 @@ class ExitCode(IntEnum):
 
 
 def worst(codes: Iterable[int]) -> ExitCode:
-    """The one that says most of several parts of a run; OK if there is none."""
+    """Return the code that says most about several parts of a run; INTERNAL where one is not of ours, OK for none."""
     bad = set(codes)
+    if bad - set(ExitCode):
+        return ExitCode.INTERNAL
     for code in (ExitCode.INTERNAL, ExitCode.DISAGREE, ExitCode.USAGE, ExitCode.INCOMPLETE, ExitCode.THRESHOLD):
         if code in bad:
             return code
-    return ExitCode.OK
+    return ExitCode.INCOMPLETE if ExitCode.INTERRUPTED in bad else ExitCode.OK
 
 
 class SmssimError(Exception):

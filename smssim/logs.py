@@ -73,11 +73,3 @@ def set_up(settings: LogSettings) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger(ROOT).setLevel(level)
     logging.raiseExceptions = False  # a log that nobody can read is no reason for a stack trace
-
-
-def message_of(line: str) -> str:
-    """The message in a line of either format, as `set_up` writes them."""
-    try:
-        return str(json.loads(line)["message"])
-    except (ValueError, KeyError, TypeError):
-        return line

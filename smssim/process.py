@@ -18,11 +18,10 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from smssim import logs
+from smssim import logs, signals, streams
 from smssim.errors import ExitCode
 from smssim.settings import LogSettings
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 GC_OBJECTS: Final = 20_000  # made and not freed since the last garbage collection
@@ -37,12 +36,11 @@ def run(
     The first SIGINT, SIGTERM or SIGHUP sets the event, the second ends the process at once, but for its last act.
     SIGHUP is never the second, for a terminal that is closed sends several; where it was ignored (nohup), it still is.
     """
-    _mend_streams()
+    signals.take()
+    streams.mend()
     logs.set_up(log)
     _keep_memory()
-    code = asyncio.run(_run(main, last_act))
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # for Python's own end restores their default action: to kill
-    return code
+    return asyncio.run(_run(main, last_act))
 
 
 def _keep_memory() -> None:
@@ -59,16 +57,6 @@ def _keep_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)
 
 
-def _mend_streams() -> None:
-    """Makes stdout and stderr writable whatever they are: nowhere if they were closed before the start."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names are UTF-8, a terminal may not be
-
-
 def say(*texts: str) -> None:
     """Writes lines to stdout. Once nobody takes them any more, they go nowhere and the node goes on."""
     write("".join(f"{text}\n" for text in texts))
@@ -76,13 +64,11 @@ def say(*texts: str) -> None:
 
 def write(text: str) -> None:
     """Writes text to stdout as it is; otherwise like `say`."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            logging.getLogger(logs.ROOT).error("stdout: %s; nothing more is written there", error.strerror)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    reason = streams.news_of_loss()
+    if reason is not None:
+        logging.getLogger(logs.ROOT).error("stdout can't be written: %s; nothing more goes there", reason)
 
 
 def complain(*texts: str) -> None:
@@ -153,25 +139,23 @@ class _Written(io.TextIOBase):
 
 async def _run(main: Callable[[asyncio.Event], Awaitable[int]], last_act: Callable[[], None]) -> int:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    asked = False
 
-    def interrupted(number: signal.Signals) -> None:
-        if stop.is_set() and number != signal.SIGHUP:
+    def interrupted(number: signal.Signals) -> None:  # in the thread of the signals
+        nonlocal asked
+        if asked and number != signal.SIGHUP:
             last_act()
             os._exit(ExitCode.INTERRUPTED)  # nothing may delay it, a blocked peer least of all
-        stop.set()
+        asked = True
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended already
+            loop.call_soon_threadsafe(stop.set)
 
-    loop = asyncio.get_running_loop()
-    hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-    heeded = [number for number in _SIGNALS if number != signal.SIGHUP or hangs_up]
-    for number in heeded:
-        loop.add_signal_handler(number, interrupted, number)
-    code = int(await main(stop))
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # one that comes amid the end does not change what came of it
-    for number in heeded:
-        loop.remove_signal_handler(number)
-        signal.signal(number, lambda *_: os._exit(code))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    return code
+    signals.handle(interrupted)
+    try:
+        return int(await main(stop))
+    finally:
+        signals.ignore()
 
 
 async def first_of(*awaitables: Awaitable[object], timeout_s: float | None = None) -> None:

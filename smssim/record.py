@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -47,17 +49,35 @@ def pyarrow(flag: str) -> Any:
     return pyarrow
 
 
-def check_new(path: str | None) -> None:
-    """Raises UsageError unless a record can be written there; leaves nothing behind."""
-    if path is not None:
-        pyarrow("--record")
-        _new(path).close()
+def check_place(path: str, goes_on: bool) -> None:
+    """Raises UsageError unless a record can be written there; leaves nothing behind. `goes_on`: as `place` has it."""
+    pyarrow("--record")
+    path = place(path, goes_on)
+    was_there = Path(path).exists()
+    _new(path).close()
+    if not was_there:
         os.unlink(path)
 
 
+def place(path: str, goes_on: bool) -> str:
+    """Return the path of a record's next part.
+
+    A Parquet file can't be added to. So a run that goes on after a restart writes `record.2.parquet` beside
+    `record.parquet`, then `record.3.parquet`: the first that is not there, or empty.
+    """
+    root, extension = os.path.splitext(path)
+    parts = (path if number == 1 else f"{root}.{number}{extension}" for number in itertools.count(1))
+    return next(part for part in parts if not goes_on or _is_free(part))
+
+
+def _is_free(path: str) -> bool:
+    return not Path(path).exists() or Path(path).stat().st_size == 0
+
+
 def _new(path: str) -> BinaryIO:
+    """Opens a file that is not there, or empty; raises UsageError."""
     try:
-        return open(path, "xb")
+        return open(path, "wb" if _is_free(path) else "xb")
     except (OSError, ValueError) as error:
         raise complain_of_file("--record", path, "a file that is not there yet and can be written", error) from error
 
@@ -79,12 +99,14 @@ class _Rows:
 class Recorder:
     """Writes a record. What it writes: every outcome that counts, and duplicates, marked as such."""
 
-    def __init__(self, path: str, log: Log) -> None:
-        """Opens the file; raises UsageError if it is there already, or can't be written."""
+    def __init__(self, path: str, log: Log, goes_on: bool = False) -> None:
+        """Opens the file; raises UsageError if it is there already, or can't be written. `goes_on`: see `place`."""
         self._log = log
         self._pa = pyarrow("--record")
-        self._file = _new(path)
-        self.path = path
+        self.path = place(path, goes_on)
+        self._file = _new(self.path)
+        if self.path != path:
+            log.info("--record: %s is of before the restart; what comes now goes to %s", path, self.path)
         self.error: Exception | None = None  # what ended the writing before its time
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
         self._queued = 0

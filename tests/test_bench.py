@@ -387,9 +387,9 @@ def test_a_second_interruption_ends_everything_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "_exit", codes.append)
     with bench._fleet() as some:
         process = some.start("it", python("while True: pass"))
-        bench._interrupt(signal.SIGINT, None)
+        bench._interrupt(signal.SIGINT)
         assert codes == []
-        bench._interrupt(signal.SIGINT, None)
+        bench._interrupt(signal.SIGINT)
         process.reap(wait=True)
     assert codes == [ExitCode.INTERRUPTED]
     assert process.usage is not None

@@ -343,14 +343,6 @@ def test_an_error_of_a_node_is_one_line_and_its_exit_code(
     assert capsys.readouterr() == ("", f"smssim sender: {error}\n")
 
 
-def test_ctrl_c_before_a_node_takes_over_is_an_interruption_like_any_other(
-    nodes: Nodes, capsys: pytest.CaptureFixture[str]
-) -> None:
-    nodes.ends_with = KeyboardInterrupt()
-    assert run_main("monitor") == ExitCode.INCOMPLETE
-    assert capsys.readouterr() == ("", "")
-
-
 def test_a_bug_is_not_hidden(nodes: Nodes) -> None:
     nodes.ends_with = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):

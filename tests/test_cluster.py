@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM, SIGTSTP, Signals
 
 import pytest
 from processes_support import Figures, Node, Nodes, assert_conserved, assert_exact, assert_quiet, eventually
 
-from smssim.errors import ExitCode
+from smssim.errors import ExitCode, worst
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
 
@@ -106,7 +110,7 @@ def test_a_run_of_nothing_ends_in_order_whoever_comes_too_late(nodes: Nodes) -> 
     assert run.code() == ExitCode.OK
     assert nodes.left() == []
     assert assert_exact(run, 0)["attempts"] == 0
-    assert len(run.err) == 1  # nobody had to be killed
+    assert not any("killed" in line or "exit code" in line for line in run.err)
     assert_quiet(run)
 
 
@@ -115,6 +119,26 @@ def test_variables_for_nodes_are_not_for_those_of_a_run(nodes: Nodes) -> None:
     run = nodes.start("run", "--json", "--sender=mean=0.01", SMSSIM_RUN_COUNT="5", **others)
     assert run.code() == ExitCode.OK
     assert_exact(run, 5)
+
+
+def test_a_run_tells_where_it_can_be_watched(nodes: Nodes) -> None:
+    run = a_run(nodes, "--count=100", "--json", f"--sender={BUSY}")
+    watcher = nodes.start("watch", run.says(r"watch it from another terminal: smssim watch (\S+)$")[1], "--json")
+    assert (run.code(), watcher.code()) == (ExitCode.OK, ExitCode.OK)
+    assert watcher.figures()[-1] == run.figures()[-1]
+
+
+def test_short_runs_beside_a_busy_core_all_end_with_0_and_in_silence() -> None:
+    script = Path(__file__).parent.parent / "scripts" / "repeat_runs.py"
+    words = [sys.executable, str(script), "--runs=3", "--busy=1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "3 of 3 runs ended with 0" in done.stdout
+
+
+def test_an_exit_code_that_no_node_has_makes_a_run_fail() -> None:
+    assert worst([ExitCode.OK, 255]) == ExitCode.INTERNAL
+    assert worst([ExitCode.INTERRUPTED, ExitCode.OK]) == ExitCode.INCOMPLETE
 
 
 # -- interrupted
@@ -151,6 +175,30 @@ def test_a_run_that_is_interrupted_twice_ends_at_once_with_130(nodes: Nodes) -> 
     run.signal(SIGINT)
     assert run.code() == ExitCode.INTERRUPTED
     assert_nothing_left(nodes)
+
+
+def state_of(pid: int) -> str:
+    """As in ps: T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_ctrl_z_stops_the_nodes_of_a_run_too_and_nothing_is_lost_by_it() -> None:
+    """In a process group of its own but in our session, as a shell starts a job: else nobody could continue it."""
+    words = [sys.executable, "-m", "smssim", "run", "--count=300", "--json", "--interval=0.1", f"--sender={BUSY}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as run:
+        assert run.stdout is not None
+        while json.loads(run.stdout.readline())["sent"] < 10:
+            pass
+        nodes = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        everybody = [run.pid, *map(int, nodes)]
+        assert len(everybody) == 4
+        run.send_signal(SIGTSTP)
+        eventually(lambda: {state_of(pid) for pid in everybody} == {"T"}, "a stop of all")
+        run.send_signal(SIGCONT)
+        out, err = run.communicate(timeout=60)
+    assert run.returncode == ExitCode.OK, err
+    last = json.loads(out.splitlines()[-1])
+    assert (last["complete"], last["sent"] + last["failed"], last["duplicates"]) == (True, 300, 0)
 
 
 def test_a_run_that_is_killed_takes_its_nodes_along(nodes: Nodes) -> None:
@@ -193,3 +241,64 @@ def test_one_sender_of_two_may_die(nodes: Nodes) -> None:
     assert nodes.left() == []
     assert_exact(run, 200)
     run.says(r"sender-[12] was ended by SIGKILL")
+
+
+# -- disks that take no more
+
+
+def test_a_run_whose_journals_can_not_be_written_says_why_and_ends_with_3(nodes: Nodes, tmp_path: Path) -> None:
+    run = a_run(nodes, FOREVER, "--json", f"--sender={BUSY}", f"--journal={tmp_path}")
+    at_work(run)
+    monitor = node_of(nodes, "monitor")
+    assert monitor is not None
+    resource.prlimit(monitor, resource.RLIMIT_FSIZE, (4096, 4096))
+    assert run.code() == ExitCode.INCOMPLETE
+    run.says(r"monitor.journal: .*nothing more is accepted")
+    assert nodes.left() == []
+
+
+@pytest.mark.parametrize("flag", ["--csv", "--summary-json", "--failed", "--record"])
+def test_a_file_that_is_lost_in_the_end_is_told_and_ends_a_complete_run_with_3(nodes: Nodes, flag: str) -> None:
+    run = a_run(nodes, "--json", "--count=20", "--sender=mean=0.01", f"{flag}=/dev/full")
+    assert run.code() == ExitCode.INCOMPLETE
+    assert_exact(run, 20)
+    run.says(rf"monitor: {flag}: /dev/full.*[Nn]o space left on device")
+    assert_quiet(run)
+
+
+def test_a_run_that_is_refused_leaves_no_record_that_would_be_in_the_way(nodes: Nodes, tmp_path: Path) -> None:
+    journal, record = tmp_path / "journal", tmp_path / "outcomes.parquet"
+    journal.mkdir()
+    (journal / "producer.journal").write_text("something else")
+    run = a_run(nodes, "--count=20", f"--journal={journal}", f"--record={record}")
+    assert run.code() == ExitCode.USAGE
+    assert not record.exists()
+    run.says("producer.journal: the file is something else")
+
+
+def test_a_run_that_goes_on_keeps_what_its_files_have(nodes: Nodes, tmp_path: Path) -> None:
+    """After SIGKILL: rows are added to the CSV, the record goes on in another file, the list is this run's."""
+    csv, record, failed = tmp_path / "figures.csv", tmp_path / "outcomes.parquet", tmp_path / "failed.csv"
+    failed.write_text("of an earlier run")
+    words = ("--count=400", "--json", f"--sender={BUSY}", f"--journal={tmp_path / 'journal'}")
+    files = (f"--csv={csv}", f"--record={record}", f"--failed={failed}")
+    first = a_run(nodes, *words, *files)
+    at_work(first)
+    assert failed.read_text() == ""
+    first.signal(SIGKILL)
+    first.code()
+    assert_nothing_left(nodes)
+    record.write_bytes(b"PAR1 and no more")
+    with csv.open("a") as torn:
+        torn.write("half a r")
+    before = csv.read_text().rpartition("\n")[0]
+    second = a_run(nodes, *words, *files)
+    assert second.code() == ExitCode.OK
+    assert_exact(second, 400)
+    rows = csv.read_text()
+    assert rows.startswith(before + "\n")
+    assert {line.count(",") for line in rows.splitlines()} == {before.splitlines()[0].count(",")}
+    assert rows.count("run_id") == 1
+    assert record.read_bytes() == b"PAR1 and no more"
+    assert (tmp_path / "outcomes.2.parquet").stat().st_size > 100
+    assert failed.read_text().startswith("message_id,")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("smssim.__version__", "smssim.errors", "smssim.rules", "smssim.spread", "smssim.v1"),
     ("smssim.threshold",),
-    ("smssim.settings",),
+    ("smssim.settings", "smssim.signals", "smssim.streams"),
     ("smssim.senders", "smssim.tasks"),
     ("smssim.core", "smssim.logs"),
     ("smssim.process",),

@@ -109,14 +109,6 @@ def test_the_level_is_the_least_that_is_logged(stderr: Stderr, level: str) -> No
     assert any("library: error" in line for line in stderr.lines())
 
 
-def test_a_message_is_found_in_a_line_of_either_format(stderr: Stderr) -> None:
-    for log_format in ("text", "json"):
-        logs.set_up(LogSettings(log_format=log_format))
-        logs.node_log("one").info("listening on %s", "host:1")
-        assert logs.message_of(stderr.lines()[-1]).endswith("listening on host:1")
-    assert [logs.message_of(odd) for odd in ("", "7", "[]", '{"a": 1}')] == ["", "7", "[]", '{"a": 1}']
-
-
 # -- nodes
 
 

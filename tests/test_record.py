@@ -26,7 +26,7 @@ from smssim.core.ledger import Ledger
 from smssim.core.message import Phones, Writer
 from smssim.core.tally import RunFacts
 from smssim.errors import UsageError
-from smssim.record import COLUMNS, Recorder
+from smssim.record import COLUMNS, Recorder, check_place, place
 from smssim.tasks import TraceSettings
 
 RUN = RunFacts("7d3f1a52-94a3-4b8e-9c53-8a3f1e0a6d11", 7, 1_000_000, 3)
@@ -154,6 +154,30 @@ def test_several_runs_fit_in_one_file(tmp_path: Path) -> None:
 def test_a_record_of_nothing_leaves_no_file(tmp_path: Path) -> None:
     written(tmp_path / "out.parquet")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_goes_on_records_in_the_next_file_that_is_free(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("r.parquet", "r.2.parquet", "r.3.parquet"))
+    assert place(str(first), goes_on=True) == str(first)
+    first.write_bytes(b"PAR1")
+    second.touch()  # empty: nothing is lost if it is used
+    assert place(str(first), goes_on=True) == str(second)
+    second.write_bytes(b"PAR1")
+    assert place(str(first), goes_on=True) == str(third)
+    assert place(str(first), goes_on=False) == str(first)
+    check_place(str(first), goes_on=True)
+    assert not third.exists()
+    with pytest.raises(UsageError, match="a file that is not there yet"):
+        check_place(str(first), goes_on=False)
+
+
+def test_an_empty_file_may_become_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "r.parquet"
+    path.touch()
+    check_place(str(path), goes_on=False)
+    assert path.exists()
+    written(path, (finished([1, 2]), True))
+    assert len(rows(path)) == 2
 
 
 def test_a_disk_that_is_full_is_said_and_ends_the_record_alone(

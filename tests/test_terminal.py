@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from processes_support import Nodes
+from pyarrow import parquet
 from view_support import Terminal
 
 SHORT = ("--count=800", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be looked at
+LONG = ("--count=1e6", *SHORT[1:])
 SHORTEST = ("--count=100", *SHORT[1:])  # where the end says it all
 
 
@@ -30,7 +32,7 @@ def test_a_run_is_painted_in_place_and_leaves_its_summary(columns: int) -> None:
         assert max(map(len, lines)) <= columns
         assert sum(line.startswith("run ") for line in lines) == 1
         assert any(re.match(r"brisk +4 +20 ms +10% +sending", line) for line in lines)
-        assert re.match(r"\d\d:\d\d:\d\d run: 800 messages", lines[0])
+        assert re.match(r"\d\d:\d\d:\d\d run: starting a monitor, a producer and 1 sender", lines[0])
         assert terminal.code() == 0
         text = "\n".join(terminal.all_lines())
         assert "━" not in text
@@ -85,6 +87,75 @@ def test_a_view_that_is_resized_stays_one_view() -> None:
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.code() == 3
         assert terminal.shows("NOT COMPLETE")
+
+
+def assert_whole(directory: Path) -> None:
+    """The files of a run that was ended by its terminal: readable, and of all that was counted.
+
+    A monitor takes reports until it is gone, so that its record may have some more, and its list some less.
+    """
+    last = json.loads((directory / "summary.json").read_text())
+    done = last["sent"] + last["failed"]
+    assert 0 < done < last["total"]
+    assert done <= parquet.read_table(directory / "outcomes.parquet").num_rows < last["total"]
+    listed = len((directory / "failed.csv").read_text().splitlines()) - 1
+    assert 0 < listed <= last["total"] - last["sent"]
+
+
+def files_in(directory: Path) -> list[str]:
+    names = ("--summary-json=summary.json", "--record=outcomes.parquet", "--failed=failed.csv")
+    return [name.replace("=", f"={directory}/") for name in names]
+
+
+def test_closing_the_terminal_of_a_run_ends_it_in_order_with_all_its_files(tmp_path: Path) -> None:
+    with Terminal("run", *LONG, *files_in(tmp_path)) as terminal:
+        terminal.until(lambda: terminal.shows("sending"), "the view")
+        terminal.hang_up()
+        assert terminal.code() == 3
+        assert_whole(tmp_path)
+
+
+def test_closing_the_terminal_of_a_monitor_ends_it_in_order_with_all_its_files(tmp_path: Path) -> None:
+    with Nodes() as nodes:
+        files = files_in(tmp_path)
+        with Terminal("monitor", "--listen=127.0.0.1:0", "--interval=0.1", *files, columns=100) as terminal:
+            terminal.until(lambda: terminal.shows("listening on"), "an address")
+            address = next(m[1] for line in terminal.lines() if (m := re.search(r"listening on (\S+)", line)))
+            producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=100_000")
+            nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
+            terminal.until(lambda: terminal.shows("sending"), "the view")
+            terminal.hang_up()
+            assert terminal.code() == 3
+        assert_whole(tmp_path)
+
+
+def test_a_monitor_under_nohup_counts_on_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.json"
+    with Nodes() as nodes:
+        ignoring = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from nohup
+        words = ("--listen=127.0.0.1:0", "--interval=0.1", f"--summary-json={summary}")
+        try:
+            terminal = Terminal("monitor", *words)
+        finally:
+            signal.signal(signal.SIGHUP, ignoring)
+        with terminal:
+            terminal.until(lambda: terminal.shows("listening on"), "an address")
+            address = next(m[1] for line in terminal.lines() if (m := re.search(r"listening on (\S+)", line)))
+            producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=300")
+            sender = nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
+            terminal.until(lambda: terminal.shows("sending"), "the view")
+            terminal.hang_up()
+            assert (terminal.code(), producer.code(), sender.code()) == (0, 0, 0)
+    assert json.loads(summary.read_text())["complete"]
+
+
+def test_a_run_that_is_stopped_promises_no_time_in_which_the_rest_is_sent() -> None:
+    with Terminal("run", *LONG[:-1], "--sender=mean=2,distribution=fixed,concurrency=4", columns=100) as terminal:
+        terminal.until(lambda: terminal.shows("sending"), "the view")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.until(lambda: any(re.search(r"%\s+stopping$", line) for line in terminal.lines()), "that it stops")
+        assert not any(re.search(r"about .* left$", line) for line in terminal.lines())
+        assert terminal.code() == 3
 
 
 def test_the_log_appears_above_the_view() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -271,6 +272,30 @@ def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
         for name, value in expected.items():
             text = got[name]
             assert (value if isinstance(value, str) else json.loads(text or "null")) == (value), name
+
+
+@pytest.mark.parametrize("torn", ["", "half a row", "x" * 3000])
+def test_a_csv_file_that_goes_on_keeps_its_whole_rows(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "figures.csv"
+    for _ in range(2):
+        file = CsvFile(str(path), pytest.fail, goes_on=True)
+        file.show(snapshot())
+        file.close()
+        with path.open("a", encoding="utf-8") as crash:
+            crash.write(torn)
+    whole = path.read_text(encoding="utf-8").removesuffix(torn).splitlines()
+    assert [line.partition(",")[0] for line in whole] == ["run_id", figures().run_id, figures().run_id]
+
+
+def test_a_csv_file_may_be_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = CsvFile(str(path), pytest.fail)
+    file.show(snapshot())
+    file.close()
+    assert os.read(reading, 10_000).startswith(b"run_id,")
+    os.close(reading)
 
 
 def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:

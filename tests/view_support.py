@@ -111,6 +111,7 @@ class Terminal(Screen):
     def __init__(self, *words: object, columns: int = 80, lines: int = 24, **variables: str) -> None:
         super().__init__(columns, lines)
         self.raw = b""
+        self._hung_up = False
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         plain = {k: v for k, v in os.environ.items() if not k.startswith(("SMSSIM_", "NO_COLOR", "COLUMNS", "LINES"))}
@@ -121,6 +122,7 @@ class Terminal(Screen):
             stderr=slave,
             env={**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables},
             start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one call, so that a hang-up reaches the command
         )
         os.close(slave)
 
@@ -131,6 +133,12 @@ class Terminal(Screen):
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         self.code_or_kill()
+        if not self._hung_up:
+            os.close(self._master)
+
+    def hang_up(self) -> None:
+        """Closes the terminal, as somebody who closes its window."""
+        self._hung_up = True
         os.close(self._master)
 
     def resize(self, columns: int, lines: int) -> None:
@@ -163,7 +171,9 @@ class Terminal(Screen):
             raise
 
     def _read(self, within_s: float) -> bool:
-        """Takes in what was written; False once the command has closed the terminal."""
+        """Takes in what was written; False once the command has closed the terminal, or it was hung up."""
+        if self._hung_up:
+            return False
         if not select.select([self._master], [], [], within_s)[0]:
             return True
         try:

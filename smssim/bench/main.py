@@ -12,9 +12,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Final
 
+from smssim import process, signals
 from smssim.bench import scaling, table
 from smssim.bench.cases import CASES, Case
 from smssim.bench.fleet import BenchError, Fleet, InterruptedBenchError
@@ -46,16 +47,13 @@ class Bench:
     def serve(self) -> int:
         """Everything; the exit code. Raises InterruptedBenchError, UsageError, or BenchError from the study."""
         pictures = None if self._settings.figures is None else _pictures(self._settings.figures)
-        asking_to_end = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(number, self._interrupt) for number in asking_to_end]
+        signals.handle(self._interrupt)
         try:
             code = self._run_cases(self._cases())
             if pictures is not None:
                 self._study(pictures)
         finally:
             self._clear()
-            for number, handler in zip(asking_to_end, before, strict=True):
-                signal.signal(number, handler)
         return code
 
     # -- the work
@@ -159,15 +157,12 @@ class Bench:
 
     def _print(self, *lines: str) -> None:
         self._clear()
-        try:
-            for line in lines:
-                sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise InterruptedBenchError("nobody reads the results any more") from error
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+        sys.stdout.flush()
+        if not process.has_reader():
+            raise InterruptedBenchError("nobody reads the results any more")
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def _interrupt(self, number: signal.Signals) -> None:
         """Notes the first SIGINT, SIGTERM or SIGHUP, to end in order; the second ends everything at once."""
         if not self._stopping:
             self._stopping = True

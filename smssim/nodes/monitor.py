@@ -6,7 +6,7 @@ Moves reports and figures between gRPC, the `Tally` of each run, which decides, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from smssim.record import Recorder
 from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 from smssim.view.display import display
-from smssim.view.files import CsvFile, SummaryFile, check_writable
+from smssim.view.files import CsvFile, SummaryFile, check_writable, empty
 from smssim.view.summary import value
 from smssim.view.words import count, several
 
@@ -76,11 +76,12 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._watcher_left = process.Alarm()
         self._closing = False
         self._display = display(settings.json, settings.interval_s, settings.linger)
-        self._files = _files(settings, self._log.error)
+        self._files: list[CsvFile | SummaryFile] = []
         self._recorder: Recorder | None = None
         self._access = access.load(settings)
         self._journal = Journal(settings.journal, "monitor") if settings.journal else None
-        if self._journal is not None and self._journal.pieces:
+        self._resumed = self._journal is not None and bool(self._journal.pieces)
+        if self._journal is not None and self._resumed:
             self._resume(self._journal)
         self._saving = GroupCommit(self._journal, self._changes)
         self._server = rpc.server(self._access)
@@ -91,9 +92,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         services = ["smssim.v1.MonitorService"]
         try:
             self.address = await rpc.start(self._server, self._access, self._settings.listen, services)
-            check_writable("--failed", self._settings.failed)
-            if self._settings.record is not None:
-                self._recorder = Recorder(self._settings.record, self._log)
+            self._open_files()
         except BaseException:
             await self._server.stop(None)
             await self._saving.close()
@@ -103,6 +102,19 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self._log.warning("%s", warning)
         for watch in self._watches.values():
             self._start_following(watch)
+
+    def _open_files(self) -> None:
+        """Opens what is to be written, or nothing where one of them can't be; raises UsageError."""
+        wanted = self._settings
+        for flag, path in (("--csv", wanted.csv), ("--summary-json", wanted.summary_json), ("--failed", wanted.failed)):
+            check_writable(flag, path)
+        if wanted.record is not None:
+            self._recorder = Recorder(wanted.record, self._log, goes_on=self._resumed)
+        if wanted.csv is not None:
+            self._files.append(CsvFile(wanted.csv, self._log.error, goes_on=self._resumed))
+        if wanted.summary_json is not None:
+            self._files.append(SummaryFile(wanted.summary_json, self._log.error))
+        empty("--failed", wanted.failed)
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Follows the runs to their end, after `start`; the worst of their exit codes."""
@@ -123,8 +135,9 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 place.close()
             await self._server.stop(grace=0.5)
             await self._saving.close()
-            if self._recorder is not None and not await self._recorder.close():
-                self._codes.add(ExitCode.USAGE)
+            is_recorded = self._recorder is None or await self._recorder.close()
+            if not (is_recorded and all(file.is_whole for file in self._files)):
+                self._codes.add(ExitCode.INCOMPLETE)
         if not self._codes:
             self._log.info("stopped before a sender came")
             return ExitCode.OK if self._settings.linger else ExitCode.INCOMPLETE
@@ -272,8 +285,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                     file.write(piece)
                     await asyncio.sleep(0)  # others are still to be answered
         except OSError as error:
-            self._log.error("--failed: %s: %s", path, error.strerror)
-            self._codes.add(ExitCode.USAGE)
+            self._log.error("--failed: %s: %s; the list is not whole", path, error.strerror)
+            self._codes.add(ExitCode.INCOMPLETE)
 
     # -- what survives a crash
 
@@ -346,16 +359,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         finally:
             self._watchers.discard(alarm)
             self._watcher_left.ring()
-
-
-def _files(settings: MonitorSettings, complain: Callable[[str], None]) -> list[CsvFile | SummaryFile]:
-    """The files that are asked for, open; raises UsageError."""
-    files: list[CsvFile | SummaryFile] = []
-    if settings.csv is not None:
-        files.append(CsvFile(settings.csv, complain))
-    if settings.summary_json is not None:
-        files.append(SummaryFile(settings.summary_json, complain))
-    return files
 
 
 def serve(settings: MonitorSettings) -> int:

@@ -31,6 +31,7 @@ class Watcher:
         self._access = access.load(settings)
         self._patience = rpc.Patience("monitor", settings.monitor, self._access, settings.give_up_s, log)
         self._patience.met = met
+        self._display = display(settings.json, settings.interval_s, several_runs=False)
         self._codes: list[int] = []  # of the runs that are over
         self._open: set[str] = set()  # ids of those that go on
         self._said: set[str] = set()  # ids of those whose end was shown
@@ -40,7 +41,6 @@ class Watcher:
 
         Raises GoneError, RefusedError or PeerError.
         """
-        self._display = display(self._settings.json, self._settings.interval_s, several_runs=False)
         channel = rpc.channel(self._settings.monitor, self._access)
         try:
             await process.first_of(self._follow(channel), stop.wait())
@@ -51,6 +51,10 @@ class Watcher:
             self._log.info("stopped before the run was complete" if self._open else "no run was seen")
             return ExitCode.INCOMPLETE
         return worst(self._codes)
+
+    def say_stopping(self) -> None:
+        """Shows that the run is being stopped."""
+        self._display.say_stopping()
 
     async def _follow(self, channel: aio.Channel) -> None:
         stub = monitor_pb2_grpc.MonitorServiceStub(channel)

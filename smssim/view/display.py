@@ -22,6 +22,9 @@ class Display(Protocol):
     def show(self, snapshot: Snapshot) -> None:
         """A moment of a run; the last one, with its summary, ends it."""
 
+    def say_stopping(self) -> None:
+        """The run is being stopped: what is left is not going to be sent."""
+
     def close(self) -> None:
         """Nothing more will come."""
 
@@ -43,6 +46,9 @@ class JsonLines:
     def show(self, snapshot: Snapshot) -> None:
         """See Display."""
         process.say(json.dumps(snapshot.figures.as_dict()))
+
+    def say_stopping(self) -> None:
+        """See Display."""
 
     def close(self) -> None:
         """See Display."""
@@ -72,6 +78,9 @@ class Rows:
         self._rows += 1
         process.say(table.row(figures))
         self._explain(snapshot)
+
+    def say_stopping(self) -> None:
+        """See Display."""
 
     def close(self) -> None:
         """See Display."""

@@ -58,6 +58,12 @@ class Live:
         if is_new or time.monotonic() >= self._painted_at + self._early_s:
             self._paint()
 
+    def say_stopping(self) -> None:
+        """See Display."""
+        for view in self._views.values():
+            view.is_stopping = True
+        self._paint()
+
     def close(self) -> None:
         """See Display."""
         self._log.close()

@@ -36,6 +36,7 @@ class RunView:
         self._pace = Pace()
         self._table = SenderTable()
         self.snapshot: Snapshot | None = None
+        self.is_stopping = False  # then nobody takes what is left
 
     def take(self, snapshot: Snapshot) -> None:
         """A moment later."""
@@ -73,19 +74,22 @@ class RunView:
     def _bar(self, width: int) -> Text:
         assert self.snapshot is not None
         figures = self.snapshot.figures
-        missing = figures.total - figures.done
-        left_s = self._pace.left_s(missing)
-        if not missing or left_s is None:
-            told = ""
-        else:
-            told = "no end in sight" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
-        says = f"  {part(figures.done, figures.total):>6}  {told:>16}"
+        says = f"  {part(figures.done, figures.total):>6}  {self._time_left(figures):>16}"
         cells = max(0, width - len(says))
         done = cells * figures.done // figures.total if figures.total else cells
         failed = min(done, -(-cells * figures.failed // figures.total)) if figures.failed else 0
         return Text.assemble(
             (DONE * (done - failed), "green"), (DONE * failed, "red"), (OPEN * (cells - done), "dim"), says
         )
+
+    def _time_left(self, figures: Figures) -> str:
+        missing = figures.total - figures.done
+        if missing and self.is_stopping:
+            return "stopping"
+        left_s = self._pace.left_s(missing)
+        if not missing or left_s is None:
+            return ""
+        return "no end in sight" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
 
     def _numbers(self, width: int) -> list[Text]:
         assert self.snapshot is not None

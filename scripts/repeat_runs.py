@@ -1,0 +1,69 @@
+"""Runs a short alert again and again and expects each run to end with 0 and without a complaint.
+
+scripts/repeat_runs.py [--runs 500] [--busy 1]: so many runs, beside so many processes that keep a core busy. Exits
+with 1 after the first run that ends otherwise, and shows what that run wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+RUN: Final = (sys.executable, "-m", "smssim", "run", "--count=200", "--seed=7")
+SENDERS: Final = ("mean=0.02,concurrency=2", "mean=0.05,concurrency=4", "mean=0.1,concurrency=4")
+SAID: Final = re.compile(r"\d\d:\d\d:\d\d run: (starting a monitor|200 messages|watch it from)")
+RUN_S_MAX: Final = 120.0
+
+
+def one_run() -> str:
+    """What is wrong with how one run ended; empty if nothing is."""
+    words = [*RUN, *(f"--sender={sender}" for sender in SENDERS)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=RUN_S_MAX, check=False)
+    strange = [line for line in done.stderr.splitlines() if not SAID.match(line)]
+    if done.returncode == 0 and not strange and ": complete after " in done.stdout:
+        return ""
+    return f"exit code {done.returncode}\n{done.stderr}{done.stdout}"
+
+
+@contextlib.contextmanager
+def busy_cores(number: int) -> Iterator[None]:
+    """Keeps as many cores busy meanwhile."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--busy", type=int, default=1)
+    wanted = parser.parse_args()
+    began_at = time.monotonic()
+    with busy_cores(wanted.busy):
+        for number in range(1, wanted.runs + 1):
+            fault = one_run()
+            if fault:
+                print(f"run {number} of {wanted.runs}: {fault}")
+                return 1
+            print(
+                f"\r{number} of {wanted.runs} runs ended with 0, {time.monotonic() - began_at:.0f} s",
+                end="",
+                flush=True,
+            )
+    print()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Signals and streams of a process: what asks it to end, at any moment, and output that nothing can be written to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
+
+import pytest
+
+from smssim.errors import ExitCode
+
+ENDING = (SIGINT, SIGTERM, SIGHUP)
+
+
+def outcome_of(program: str, *words: object, stdout: int = subprocess.PIPE) -> tuple[int, str]:
+    """The exit code of a Python program, and what it wrote to stderr."""
+    words = (sys.executable, "-c", program, *words)
+    done = subprocess.run(
+        list(map(str, words)), stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("moment", ["atexit.register(strike)", "sys.late = Late()"])
+def test_a_signal_while_a_node_ends_does_not_change_its_exit_code(number: Signals, moment: str) -> None:
+    """Not even while Python shuts down, when default actions are restored, and with a thread that blocks nothing."""
+    program = (
+        "import asyncio, atexit, os, sys, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "from smssim import process, settings\n"
+        "def strike(kill=os.kill, pid=os.getpid(), number=int(sys.argv[1])): kill(pid, number)\n"
+        "class Late:\n"
+        "    def __del__(self, strike=strike): strike()\n"
+        f"{moment}\n"
+        "async def node(stop): return 5\n"
+        "sys.exit(process.run(node, settings.LogSettings()))\n"
+    )
+    assert outcome_of(program, int(number)) == (5, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(SIGINT, ExitCode.INCOMPLETE, "smssim: interrupted\n"), (SIGTERM, -SIGTERM, ""), (SIGHUP, -SIGHUP, "")],
+)
+def test_a_signal_before_a_command_has_begun_ends_it_in_a_word(number: Signals, code: int, said: str) -> None:
+    program = (
+        "import os, sys, time\n"
+        "from smssim import __main__, cli\n"
+        "cli.main = lambda: (os.kill(os.getpid(), int(sys.argv[1])), time.sleep(60))\n"
+        "__main__.main()\n"
+    )
+    assert outcome_of(program, int(number)) == (code, said)
+
+
+def test_ctrl_c_while_the_first_modules_load_is_no_stack_trace() -> None:
+    program = (
+        "import sys\n"
+        "from smssim import __main__\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, *_): raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "__main__.main()\n"
+    )
+    assert outcome_of(program) == (ExitCode.INCOMPLETE, "smssim: interrupted\n")
+
+
+def test_a_second_signal_ends_a_node_whose_loop_is_stuck() -> None:
+    program = (
+        "import os, signal, sys, time\n"
+        "from smssim import process, settings\n"
+        "async def node(stop):\n"
+        "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM); time.sleep(1)\n"
+        "    time.sleep(60)\n"
+        "sys.exit(process.run(node, settings.LogSettings()))\n"
+    )
+    assert outcome_of(program) == (ExitCode.INTERRUPTED, "")
+
+
+# -- streams
+
+
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("run", "--help")])
+def test_help_that_can_not_be_written_is_told_in_one_line(words: tuple[str, ...]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        code, said = outcome_of("from smssim.__main__ import main; main()", *words, stdout=full)
+    finally:
+        os.close(full)
+    name = " ".join(["smssim", *words[:-1]])
+    assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: stdout can't be written: no space left on device\n")
+
+
+@pytest.mark.parametrize("words", [("--version",), ("run", "--help")])
+def test_help_that_nobody_reads_on_is_no_error(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert outcome_of("from smssim.__main__ import main; main()", *words, stdout=writing) == (ExitCode.OK, "")
+    finally:
+        os.close(writing)
+
+
+def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from smssim import cli, process, settings, streams\n"
+        "async def node(stop):\n"
+        "    for _ in range(3): process.say('a line')\n"
+        "    return 0\n"
+        "cli._answer = lambda words: process.run(node, settings.LogSettings(log_format='json'))\n"
+        "cli.main(['monitor'])\n"
+    )
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        code, said = outcome_of(program, stdout=full)
+    finally:
+        os.close(full)
+    assert code == ExitCode.INCOMPLETE
+    assert said.count("stdout can't be written: no space left on device; nothing more goes there") == 1
+    assert len(said.splitlines()) == 1
