@@ -41,6 +41,8 @@ from smssim.threshold import Threshold
 
 COMMANDS: Final = ("producer", "sender", "monitor", "run", "watch", "trace", "bench", "certs")
 
+_PREFIX: Final = "SMSSIM_"  # of every variable
+
 NodeSettings = TypeVar("NodeSettings", bound=AccessSettings)
 
 app = typer.Typer(
@@ -151,9 +153,9 @@ def monitor(
     summary_json: opt.SummaryJson = MonitorSettings.summary_json,
     threshold: opt.Thresholds = None,
     record: opt.Record = MonitorSettings.record,
-    failed: opt.Failed = MonitorSettings.failed,
+    failed: opt.MonitorFailed = MonitorSettings.failed,
     listen: opt.Listen = MonitorSettings.listen,
-    journal: opt.Journal = MonitorSettings.journal,
+    journal: opt.MonitorJournal = MonitorSettings.journal,
     linger: opt.MonitorLinger = MonitorSettings.linger,
     metrics_port: opt.MetricsPort = MonitorSettings.metrics_port,
     give_up: opt.GiveUp = MonitorSettings.give_up_s,
@@ -313,7 +315,10 @@ def _answer(words: list[str]) -> int:
         near = get_close_matches(words[0], COMMANDS, n=1)
         listed = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
         raise complain("command", words[0], listed + (f"; did you mean {near[0]}?" if near else ""))
-    return int(_command()(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
+    command = _command()
+    if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
+        _warn_of_variables(words[0], command)
+    return int(command(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
 
 
 def _command() -> Any:
@@ -325,6 +330,22 @@ def _command() -> Any:
     for param in program.params:
         param.metavar, param.allow_from_autoenv = "", False
     return program
+
+
+def _warn_of_variables(name: str, program: Any) -> None:
+    """Says which variables look like ours and are none, on a line each."""
+    given = [variable for variable in os.environ if variable.startswith(_PREFIX)]
+    if not given:
+        return
+    known = {TOKEN_VARIABLE}
+    for command in program.commands.values():
+        ours = {param.name: param.envvar for param in command.params if param.envvar or param.opts[0][:1] == "-"}
+        known |= {envvar or f"{_PREFIX}{command.name}_{word}".upper() for word, envvar in ours.items()}
+    ends = [variable.removeprefix(_PREFIX) for variable in known]  # or else all would be alike
+    for variable in sorted({*given} - known):
+        near = get_close_matches(variable.removeprefix(_PREFIX), ends, n=1, cutoff=0.75)
+        hint = f"did you mean {_PREFIX}{near[0]}?" if near else f"see smssim {name} --help"
+        print(f"smssim {name}: {shown(variable)}: no such variable; {hint}", file=sys.stderr)
 
 
 def _in_one_line(error: TyperException, program: str) -> str:

@@ -5,12 +5,13 @@ Knows typer. What a flag takes is in `settings`; which command has it is in `cli
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from smssim.senders import RUN_COUNT, SENDER_TAKES
 from smssim.settings import (
+    CONCURRENCY_MAX,
     DISTRIBUTIONS,
     LOG_FORMATS,
     LOG_LEVELS,
@@ -18,6 +19,7 @@ from smssim.settings import (
     TOKEN_VARIABLE,
     parse,
 )
+from smssim.spread import STD_TAKES
 
 
 def _read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> object:
@@ -65,6 +67,9 @@ def _switch(flag: str, panel: str, says: str, *short: str) -> Any:
     )
 
 
+_ONE_RUN: Final = "not with --linger"
+_FAILED: Final = "At the end, list the messages nobody received, as CSV"
+
 Count = Annotated[int, _flag("--count", "N", "Messages", "How many messages")]
 RunCount = Annotated[
     int | None, _flag("--count", "N", "Messages", "How many messages", f"{RUN_COUNT}, or 1000 with --sender")
@@ -85,7 +90,8 @@ LeaseTimeout = Annotated[
 
 Mean = Annotated[float, _flag("--mean", "SECONDS", "Sending", "Mean time of an attempt")]
 Std = Annotated[
-    float | None, _flag("--std", "SECONDS", "Sending", "Standard deviation of that time", "0.3 of the mean")
+    float | None,
+    _flag("--std", "SECONDS", "Sending", f"Standard deviation of that time, at most {STD_TAKES}", "0.3 of the mean"),
 ]
 Distribution = Annotated[
     str,
@@ -94,7 +100,10 @@ Distribution = Annotated[
 MaxTime = Annotated[float | None, _flag("--max-time", "SECONDS", "Sending", "Longest time of an attempt", "no limit")]
 Fail = Annotated[float, _flag("--fail", "SHARE", "Sending", "Chance that an attempt fails")]
 Concurrency = Annotated[int, _flag("--concurrency", "N", "Sending", "Messages sent at the same time")]
-Copies = Annotated[int, _flag("--copies", "N", "Sending", "Senders like this one in one process")]
+Copies = Annotated[
+    int,
+    _flag("--copies", "N", "Sending", f"Senders like this one in one process, with {CONCURRENCY_MAX:,} lanes at most"),
+]
 Sender = Annotated[
     list[str] | None,
     typer.Option(
@@ -108,6 +117,12 @@ Sender = Annotated[
 
 Journal = Annotated[
     str | None, _flag("--journal", "FILE", "Crashes", "Go on after a crash with what this file has", "nothing is kept")
+]
+MonitorJournal = Annotated[
+    str | None,
+    _flag(
+        "--journal", "FILE", "Crashes", f"Go on after a crash with what this file has, {_ONE_RUN}", "nothing is kept"
+    ),
 ]
 RunJournal = Annotated[
     str | None, _flag("--journal", "DIR", "Crashes", "Go on after a crash with what is in here", "nothing is kept")
@@ -193,7 +208,11 @@ Record = Annotated[
 ]
 Failed = Annotated[
     str | None,
-    _flag("--failed", "FILE", "Output", "At the end, list the messages nobody received, as CSV", "not written"),
+    _flag("--failed", "FILE", "Output", _FAILED, "not written"),
+]
+MonitorFailed = Annotated[
+    str | None,
+    _flag("--failed", "FILE", "Output", f"{_FAILED}, {_ONE_RUN}", "not written"),
 ]
 TraceFile = Annotated[
     str, typer.Argument(help="What --record has written.", metavar="FILE", show_default=False, parser=str)
@@ -210,7 +229,14 @@ MessageId = Annotated[
 
 ProducerLinger = Annotated[bool, _switch("--linger", "Ending", "Stay up when the run is complete, until stopped.")]
 SenderLinger = Annotated[bool, _switch("--linger", "Ending", "Stay up when the run is complete, for the next one.")]
-MonitorLinger = Annotated[bool, _switch("--linger", "Ending", "Stay up when the run is complete, for further runs.")]
+MonitorLinger = Annotated[
+    bool,
+    _switch(
+        "--linger",
+        "Ending",
+        "Stay up when the run is complete, for further runs; not with --journal or --failed, which are for one run.",
+    ),
+]
 GiveUp = Annotated[
     float, _flag("--give-up", "SECONDS", "Ending", "How long to wait for a node that was met and is gone")
 ]

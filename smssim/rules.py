@@ -5,9 +5,14 @@ Knows kinds of values. Must not know any flag: those are in `settings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
 from typing import Any, Final
+
+TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}  # in seconds
+SHARE_UNITS: Final = {"%": Decimal("0.01")}
 
 
 @dataclass(frozen=True)
@@ -17,10 +22,18 @@ class Rule:
     takes: str  # in words, as in "got 7; takes ..."
     read: Callable[[str], Any]  # from text; raises ValueError
     holds: Callable[[Any], bool]  # whether a value read, or set in code, may stand
+    near: Callable[[str], str | None] = lambda text: None  # what a wrong text may have been meant to be
 
 
-def _read_real(text: str) -> float:
-    return float(text) + 0.0  # + 0.0 makes -0 a plain 0
+def _read_real(text: str, units: Mapping[str, Decimal]) -> float:
+    """`0.05` or, with units, `50ms`: both the same number, to the last bit."""
+    unit = next((unit for unit in units if text.endswith(unit)), None)
+    if unit is None:
+        return float(text) + 0.0  # + 0.0 makes -0 a plain 0
+    try:
+        return float(Decimal(text.removesuffix(unit)) * units[unit]) + 0.0
+    except ArithmeticError as error:  # no number, or beyond all
+        raise ValueError(text) from error
 
 
 def _read_whole(text: str) -> int:
@@ -47,14 +60,36 @@ def whole(low: int, high: int, high_in_words: str = "") -> Rule:
     return Rule(takes, _read_whole, lambda got: isinstance(got, int) and low <= got <= high)
 
 
-def real(low: float, high: float, takes: str) -> Rule:
-    """A number from low to high."""
-    return Rule(takes, _read_real, lambda got: low <= got <= high)  # false for NaN too
+def real(low: float, high: float, takes: str, units: Mapping[str, Decimal] | None = None) -> Rule:
+    """A number from low to high, which may be given with one of these units."""
+    return Rule(takes, partial(_read_real, units=units or {}), lambda got: low <= got <= high)  # false for NaN too
+
+
+def seconds(low: float, high: float) -> Rule:
+    """A time from low to high, in seconds or with its unit."""
+    takes = f"{low:g} to {high:,.0f} seconds, or with a unit (ms, s, m, h)"
+    return real(low, high, takes, TIME_UNITS)
+
+
+def share() -> Rule:
+    """A share of a whole, as a number or in percent."""
+    return real(0, 1, "a share from 0 to 1, or a percentage like 5%", SHARE_UNITS)
 
 
 def text(takes: str, holds: Callable[[str], bool]) -> Rule:
     """Any text that holds."""
     return Rule(takes, str, holds)
+
+
+def one_of(words: tuple[str, ...], any_case: bool = False) -> Rule:
+    """One of these words, which are lowercase; with `any_case`, `Word` is `word` too."""
+    read = str.lower if any_case else str
+    return Rule("one of " + ", ".join(words), read, lambda got: got in words)
+
+
+def file(takes: str) -> Rule:
+    """The path of a file. `-` is not taken to be the name of one."""
+    return text(takes, lambda got: got not in ("", "-"))
 
 
 SWITCH: Final = Rule("true or false", _read_switch, lambda got: isinstance(got, bool))

@@ -6,6 +6,7 @@ Knows the settings of a sender. Must stay cheap to import, as they are.
 from __future__ import annotations
 
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, Final
 
 from smssim.errors import UsageError
@@ -30,7 +31,8 @@ def parse_sender(spec: str) -> SenderSettings:
         key, equals, text = part.strip().partition("=")
         key = key.strip().replace("_", "-")
         if key not in SENDER_KEYS or not equals:
-            raise complain("--sender", part, SENDER_TAKES)
+            near = [] if key in SENDER_KEYS else get_close_matches(key.lower(), SENDER_KEYS, n=1)
+            raise complain("--sender", part, SENDER_TAKES, *near)
         setting = _SENDER_SETTINGS["--" + key]
         if setting in given:
             raise complain("--sender", f"{key} twice in {spec}", "each key once")

@@ -7,13 +7,15 @@ text and the check of a value alike. Must stay cheap to import: `smssim --help` 
 from __future__ import annotations
 
 import ipaddress
-import math
+import os
 from dataclasses import Field, dataclass, field, fields
+from itertools import combinations
 from typing import Any, Final
 
 from smssim.errors import UsageError
-from smssim.rules import SWITCH, Rule, real, text, whole
-from smssim.threshold import TAKES, Threshold
+from smssim.rules import SWITCH, Rule, file, one_of, real, seconds, share, text, whole
+from smssim.spread import takes_instead, usual_std
+from smssim.threshold import TAKES, Threshold, near_figure
 
 PRODUCER_ADDRESS: Final = "127.0.0.1:50051"
 MONITOR_ADDRESS: Final = "127.0.0.1:50052"
@@ -25,7 +27,8 @@ SEED_MAX: Final = 2**63 - 1
 ATTEMPTS_MAX: Final = 255
 RATE_MAX_PER_S: Final = 1e12
 TEXT_LENGTH_MAX: Final = 100
-CONCURRENCY_MAX: Final = 10_000_000
+CONCURRENCY_MAX: Final = 10_000_000  # lanes of one process: 40 bytes each, and some 70 more at the other nodes
+RUN_LANES_MAX: Final = 20_000_000  # of all senders of `smssim run`: about 2.2 GB with the messages that are in them
 COPIES_MAX: Final = 2_000  # more would not get to say each second that they are there
 TIME_MAX_S: Final = 1e7  # four months; float32 still resolves a second of it
 LEASE_TIMEOUT_MIN_S: Final = 1.5  # a sender's heartbeat comes every second
@@ -36,7 +39,6 @@ NAME_GIVEN_BYTES_MAX: Final = NAME_BYTES_MAX - 6  # a copy adds "-9999" or so
 DISTRIBUTIONS: Final = ("gamma", "exponential", "lognormal", "normal", "uniform", "fixed")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
-STD_SHARE: Final = 0.3  # of the mean, where a distribution takes a std and none is given
 
 BENCH_CASES: Final = (
     *("saturation", "lanes-50k", "lanes-1m", "lanes-2m", "one-lane", "unequal", "thousand", "us", "idle"),
@@ -52,9 +54,9 @@ TOKEN_TAKES: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} characte
 # ---- How a value is shown and refused
 
 
-def complain(flag: str, got: object, takes: str) -> UsageError:
-    """The one form of a usage error: the flag, what it got and what it takes."""
-    return UsageError(f"{flag}: got {shown(got)}; takes {takes}")
+def complain(flag: str, got: object, takes: str, near: str | None = None) -> UsageError:
+    """The one form of a usage error: the flag, what it got, what it takes, and what may have been meant."""
+    return UsageError(f"{flag}: got {shown(got)}; takes {takes}" + (f"; did you mean {near}?" if near else ""))
 
 
 def complain_of_file(flag: str, path: str, takes: str, error: OSError | ValueError) -> UsageError:
@@ -81,10 +83,6 @@ def plain(text: str, width: int | None = 300) -> str:
 
 
 # ---- What each flag takes
-
-
-def _seconds(low: float = 0.0) -> Rule:
-    return real(low, TIME_MAX_S, f"{low:g} to {TIME_MAX_S:,.0f} seconds")
 
 
 def _address(port_min: int) -> Rule:
@@ -120,19 +118,19 @@ RULES: Final = {
     "--copies": whole(1, COPIES_MAX),
     "--repeat": whole(1, REPEAT_MAX),
     "--rate": real(1e-6, RATE_MAX_PER_S, "0.000001 to 10^12 messages a second"),
-    "--fail": real(0, 1, "a share from 0 to 1"),
-    "--mean": _seconds(),
-    "--std": _seconds(),
-    "--max-time": _seconds(),
-    "--retry-delay": _seconds(),
-    "--lease-timeout": _seconds(LEASE_TIMEOUT_MIN_S),
-    "--give-up": _seconds(),
-    "--interval": _seconds(INTERVAL_MIN_S),
-    "--distribution": text("one of " + ", ".join(DISTRIBUTIONS), lambda got: got in DISTRIBUTIONS),
-    "--case": text("one of " + ", ".join(BENCH_CASES), lambda got: got in BENCH_CASES),
+    "--fail": share(),
+    "--mean": seconds(0, TIME_MAX_S),
+    "--std": seconds(0, TIME_MAX_S),
+    "--max-time": seconds(0, TIME_MAX_S),
+    "--retry-delay": seconds(0, TIME_MAX_S),
+    "--lease-timeout": seconds(LEASE_TIMEOUT_MIN_S, TIME_MAX_S),
+    "--give-up": seconds(0, TIME_MAX_S),
+    "--interval": seconds(INTERVAL_MIN_S, TIME_MAX_S),
+    "--distribution": one_of(DISTRIBUTIONS, any_case=True),
+    "--case": one_of(BENCH_CASES),
     "--journal": text("a path, made if nothing is there", bool),
-    "--record": text("a file that is not there yet", bool),
-    "--failed": text("a file, which is overwritten", bool),
+    "--record": file("a file that is not there yet, not stdout"),
+    "--failed": file("a file, which is overwritten, not stdout"),
     "--metrics-port": whole(0, 65535),
     "FILE": text("a file that --record has written", bool),
     "MESSAGE_ID": whole(0, COUNT_MAX, "10^10"),
@@ -147,14 +145,14 @@ RULES: Final = {
     "--listen": _address(port_min=0),
     "--monitor": _address(port_min=1),
     "--producer": _address(port_min=1),
-    "--csv": text("a file that can be written", bool),
-    "--summary-json": text("a file that can be written", bool),
-    "--threshold": Rule(TAKES, Threshold.parse, lambda got: isinstance(got, Threshold)),
+    "--csv": file("a file that can be written; the figures go to stdout with --json"),
+    "--summary-json": file("a file that can be written, not stdout"),
+    "--threshold": Rule(TAKES, Threshold.parse, lambda got: isinstance(got, Threshold), near_figure),
     "--insecure": SWITCH,
     "--json": SWITCH,
     "--linger": SWITCH,
-    "--log-format": text("one of " + ", ".join(LOG_FORMATS), lambda got: got in LOG_FORMATS),
-    "--log-level": text("one of " + ", ".join(LOG_LEVELS), lambda got: got in LOG_LEVELS),
+    "--log-format": one_of(LOG_FORMATS),
+    "--log-level": one_of(LOG_LEVELS),
     "--quick": SWITCH,
     "--verbose": SWITCH,
 }
@@ -168,7 +166,7 @@ def parse(flag: str, given: str, label: str | None = None) -> Any:
     except ValueError:
         value = None
     if value is None or not rule.holds(value):
-        raise complain(label or flag, given, rule.takes)
+        raise complain(label or flag, given, rule.takes, rule.near(given))
     return value
 
 
@@ -303,29 +301,19 @@ class SenderSettings(AccessSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_client()
-        object.__setattr__(self, "std_s", self._resolved_std())
-
-    def _resolved_std(self) -> float:
-        """The standard deviation, in seconds; raises UsageError where the one given has no meaning.
-
-        Settings that were filled in resolve to themselves, so that `dataclasses.replace` works on them.
-        """
-        mean, given = self.mean_s, self.std_s
-        if self.distribution in ("exponential", "fixed"):
-            own = mean if self.distribution == "exponential" else 0.0
-            if given not in (None, own):
-                takes = f"nothing, or {own:.10g}, with --distribution {self.distribution} and --mean {mean:.10g}"
-                raise complain("--std", given, takes)
-            return own
+        given = self.std_s
         if given is None:
-            return STD_SHARE * mean
-        if mean == 0 and given > 0:
-            raise complain("--std", given, "0 when --mean is 0")
-        most = mean / math.sqrt(3)
-        if self.distribution == "uniform" and given > most:
-            takes = f"at most {most * (1 - 5e-6):.6g} (--mean / sqrt 3) with --distribution uniform"  # rounded down
+            object.__setattr__(self, "std_s", usual_std(self.distribution, self.mean_s))
+        elif (takes := takes_instead(self.distribution, self.mean_s, given)) is not None:
             raise complain("--std", given, takes)
-        return given
+        if self.lanes > CONCURRENCY_MAX:
+            most = f"at most {CONCURRENCY_MAX // self.concurrency:,} with --concurrency {self.concurrency:,}"
+            raise complain("--copies", self.copies, f"{most}: {CONCURRENCY_MAX:,} lanes in one process")
+
+    @property
+    def lanes(self) -> int:
+        """Of all copies together."""
+        return self.concurrency * self.copies
 
 
 @dataclass(frozen=True)
@@ -352,6 +340,16 @@ class MonitorSettings(AccessSettings):
             raise complain("--journal", self.journal, "nothing with --linger: a journal holds one run")
         if self.failed is not None and self.linger:
             raise complain("--failed", self.failed, "a file for one run: not with --linger")
+        files = {name: getattr(self, name) for name in ("csv", "summary_json", "record", "failed", "journal")}
+        for (one, path), (other, its) in combinations([pair for pair in files.items() if pair[1] is not None], 2):
+            if _is_same_file(path, its):
+                raise complain(flag_of(other), its, f"another file than {flag_of(one)}")
+
+
+def _is_same_file(path: str, other: str) -> bool:
+    """Whether both name one file, or one that could be made. A device or a pipe may be written to by several."""
+    there = os.path.realpath(path)
+    return there == os.path.realpath(other) and (os.path.isfile(there) or not os.path.exists(there))
 
 
 @dataclass(frozen=True)
@@ -379,3 +377,8 @@ class RunSettings:
     monitor: MonitorSettings
     senders: tuple[SenderSettings, ...] = ()
     journal: str | None = None  # the directory of the journals of both
+
+    def __post_init__(self) -> None:
+        lanes = sum(sender.lanes for sender in self.senders)
+        if lanes > RUN_LANES_MAX:
+            raise complain("--sender", f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in all")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fractions import Fraction
 from typing import Any, Final
+
+from smssim.rules import TIME_UNITS
 
 COUNTS: Final = (  # of messages; these may be compared with a share of the total
     *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting"),
@@ -21,6 +24,7 @@ TIMES: Final = (
     *("t50", "t80", "t95", "t99"),  # until so many percent of all messages were sent
 )
 OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
+FIGURES: Final = COUNTS + TIMES + OTHERS
 TAKES: Final = (
     "a comparison (< <= > >= == !=) of a number of the JSON output, redelivered, t50, t80, t95 or t99 with a number, "
     "a share like 5% or a time in ms, s, m or h"
@@ -34,7 +38,6 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_UNITS: Final = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
 _EXPRESSION: Final = re.compile(
     r"(?P<name>\w+)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<number>\d+(\.\d*)?([eE][+-]?\d{1,2})?|\.\d+)\s*(?P<unit>%|ms|s|m|h)?",
     re.ASCII,
@@ -70,10 +73,9 @@ class Threshold:
         if match is None:
             raise ValueError(f"no threshold: {text}")
         name, unit = match["name"], match["unit"] or ""
-        units = {"%": COUNTS, "": COUNTS + TIMES + OTHERS}.get(unit, TIMES)
-        if name not in units:
+        if name not in {"%": COUNTS, "": FIGURES}.get(unit, TIMES):
             raise ValueError(f"no threshold: {text}")
-        bound = Fraction(match["number"]) * _UNITS.get(unit, 1)
+        bound = Fraction(match["number"]) * Fraction(TIME_UNITS.get(unit, 1))
         return cls(text.strip(), name, match["sign"], bound, unit == "%")
 
     def judge(self, figures: Mapping[str, float | None]) -> Judged:
@@ -83,6 +85,25 @@ class Threshold:
             return Judged(self.text, None, False)
         compared = share(value, figures["total"] or 0) if self.is_share else value
         return Judged(self.text, value, _OPERATORS[self.sign](compared, self.bound))
+
+    def warning(self) -> str | None:
+        """What to say where a number of messages is compared as if it were a share, as in k6: failed<0.05."""
+        if self.name not in COUNTS or self.is_share or not 0 < self.bound < 1:
+            return None
+        share = f"{self.name}{self.sign}{float(100 * self.bound):.10g}%"
+        return f"--threshold {self.text}: {self.name} is a number of messages; for a share of all, write {share}"
+
+
+def warnings(thresholds: Iterable[Threshold]) -> list[str]:
+    """What to say of these thresholds before a run."""
+    return [said for said in (threshold.warning() for threshold in thresholds) if said is not None]
+
+
+def near_figure(text: str) -> str | None:
+    """The figure that was meant where an expression names none."""
+    name = re.split(r"\W", text.strip(), maxsplit=1)[0]
+    near = [] if name in FIGURES else get_close_matches(name.lower(), FIGURES, n=1)
+    return near[0] if near else None
 
 
 def share(number: float, total: float) -> Fraction:

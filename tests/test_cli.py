@@ -385,6 +385,7 @@ def test_a_flag_without_its_value_says_what_it_takes(
 
 
 LISTED = ", ".join(COMMANDS[:-1]) + f" or {COMMANDS[-1]}"
+SHARE = RULES["--fail"].takes
 REFUSED = {
     "foo": f"smssim: command: got foo; takes {LISTED}",
     "sendr --fail 1": f"smssim: command: got sendr; takes {LISTED}; did you mean sender?",
@@ -393,10 +394,10 @@ REFUSED = {
     "trace out.parquet x": "smssim trace: MESSAGE_ID: got x; takes a whole number from 0 to 10^10",
     "monitor --failed x.csv --linger": "smssim monitor: --failed: got x.csv; takes a file for one run: not with "
     "--linger",
-    "sender --fail 7": "smssim sender: --fail: got 7; takes a share from 0 to 1",
-    "sender --fail nan": "smssim sender: --fail: got nan; takes a share from 0 to 1",
-    "sender --fail 1e999": "smssim sender: --fail: got 1e999; takes a share from 0 to 1",
-    "sender --fail --std 3": "smssim sender: --fail: got --std; takes a share from 0 to 1",
+    "sender --fail 7": f"smssim sender: --fail: got 7; takes {SHARE}",
+    "sender --fail nan": f"smssim sender: --fail: got nan; takes {SHARE}",
+    "sender --fail 1e999": f"smssim sender: --fail: got 1e999; takes {SHARE}",
+    "sender --fail --std 3": f"smssim sender: --fail: got --std; takes {SHARE}",
     "sender --fial 3": "smssim sender: --fial: no such flag; did you mean --fail?",
     "sender --colour red": "smssim sender: --colour: no such flag; see smssim sender --help",
     "sender -x": "smssim sender: -x: no such flag; see smssim sender --help",
@@ -413,7 +414,20 @@ REFUSED = {
     "sender --tls-cert x --tls-key y": "smssim sender: --tls-ca: got nothing; takes a PEM file when --tls-cert is "
     "given",
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
-    "run --sender mean=1 --sender fail=7": "smssim run: --sender: fail: got 7; takes a share from 0 to 1",
+    "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; takes {SHARE}",
+    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; takes key=value,... with the keys mean, std, "
+    "distribution, max-time, fail, concurrency, copies, name; did you mean fail?",
+    "sender --std 5 --distribution lognormal": "smssim sender: --std: got 5; takes at most 1.25 with --distribution "
+    "lognormal and --mean 0.5",
+    "sender --concurrency 1e7 --copies 2000": "smssim sender: --copies: got 2000; takes at most 1 with --concurrency "
+    "10,000,000: 10,000,000 lanes in one process",
+    "run --sender concurrency=1e7,copies=2000": "smssim run: --sender: copies: got 2000; takes at most 1 with "
+    "--concurrency 10,000,000: 10,000,000 lanes in one process",
+    "run --sender concurrency=1e7 --sender concurrency=1e7 --sender mean=1": "smssim run: --sender: got 20,000,001; "
+    "takes at most 20,000,000 lanes (concurrency x copies) in all",
+    "run --csv -": "smssim run: --csv: got -; takes a file that can be written; the figures go to stdout with --json",
+    "run --csv x --summary-json ./x": "smssim run: --summary-json: got ./x; takes another file than --csv",
+    "monitor --journal x --failed x": "smssim monitor: --journal: got x; takes another file than --failed",
     "run --listen 127.0.0.1:1": "smssim run: --listen: no such flag; see smssim run --help",
     "--": "smssim: missing command; see smssim --help",
     "--verson": "smssim: --verson: no such flag; did you mean --version?",
@@ -459,6 +473,22 @@ def test_the_examples_of_the_help_work(capsys: pytest.CaptureFixture[str], nodes
         assert settings_of(nodes, *args)
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sender", "at most 40 means with gamma, 2.5 means with lognormal, 0.99 means with normal"),
+        ("monitor", "not with --journal or --failed, which are for one run"),
+        ("monitor", "messages nobody received, as CSV, not with --linger"),
+        ("monitor", "with what this file has, not with --linger"),
+    ],
+)
+def test_the_help_says_what_can_not_be_had_together(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, says: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert says in " ".join(help_of(capsys, command, "--help").split())
+
+
 @pytest.mark.parametrize("args", [[], ["-h"], ["--help"]])
 def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str], args: list[str]) -> None:
     shown = help_of(capsys, *args)
@@ -491,6 +521,49 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_variable_named_version_is_not_ours(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSSIM_VERSION", "1")
     assert settings_of(nodes, "monitor") == MonitorSettings()
+
+
+# ---- Variables that are none
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("SMSSIM_SENDER_MEEN", "did you mean SMSSIM_SENDER_MEAN?"),
+        ("SMSSIM_MONITOR_SUMARY_JSON", "did you mean SMSSIM_MONITOR_SUMMARY_JSON?"),
+        ("SMSSIM_WATCH_MONITORS", "did you mean SMSSIM_WATCH_MONITOR?"),
+        ("SMSSIM_TOKENS", "did you mean SMSSIM_TOKEN?"),
+        ("SMSSIM_SENDER_XYZ", "see smssim monitor --help"),
+        ("SMSSIM_TRACE_FILE", "see smssim monitor --help"),
+        ("SMSSIM_VERSION", "see smssim monitor --help"),
+    ],
+)
+def test_an_unknown_variable_is_told_in_one_line_with_the_nearest_known_one(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert settings_of(nodes, "monitor") == MonitorSettings()
+    assert capsys.readouterr() == ("", f"smssim monitor: {name}: no such variable; {hint}\n")
+
+
+def test_no_known_variable_of_any_command_is_told(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command, flag in ALL:
+        if command != "monitor":
+            monkeypatch.setenv(variable(command, flag), "wrong as can be")
+    for name in ("SMSSIM_TOKEN", "SMSSIM_WATCH_MONITOR", "_SMSSIM_COMPLETES", "SMSSIMPLE"):
+        monkeypatch.setenv(name, "wrong as can be")
+    assert settings_of(nodes, "monitor").token
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("args", [["-h"], ["--version"], ["monitor", "--help"]])
+def test_the_help_tells_of_no_variable(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    monkeypatch.setenv("SMSSIM_SENDER_MEEN", "1")
+    assert help_of(capsys, *args)  # which asserts that there is nothing on stderr
 
 
 # ---- In a process of its own

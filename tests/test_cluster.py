@@ -78,11 +78,21 @@ def test_equal_runs_end_with_0_and_equal_counts_and_leave_nothing(nodes: Nodes) 
     assert one_run() == one_run()
 
 
-def test_with_json_a_missed_threshold_is_said_on_stderr(nodes: Nodes) -> None:
+def test_with_json_a_missed_threshold_is_said_on_stderr_with_its_value(nodes: Nodes) -> None:
     run = a_run(nodes, "--json", "--count=20", "--sender=mean=0.01,fail=1", "--threshold=failed<5%")
     assert run.code() == ExitCode.THRESHOLD
     run.says(r"run: the monitor ended with exit code 5$")
-    run.says(r"monitor: threshold missed: failed<5%$")
+    run.says(r"monitor: threshold missed: failed<5% was 100%$")
+
+
+@pytest.mark.parametrize("log_level", ["info", "debug"])
+def test_a_threshold_that_takes_a_count_for_a_share_is_warned_of_once(nodes: Nodes, log_level: str) -> None:
+    run = a_run(
+        nodes, "--json", "--count=5", "--sender=mean=0.01,fail=0", "--threshold=failed<0.05", f"--log-level={log_level}"
+    )
+    assert run.code() == ExitCode.OK
+    run.says(r"--threshold failed<0.05: failed is a number of messages; for a share of all, write failed<5%$")
+    assert sum("is a number of messages" in line for line in run.err) == 1
 
 
 def test_a_run_ends_with_a_summary_that_adds_up(nodes: Nodes) -> None:

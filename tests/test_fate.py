@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from smssim.core.fate import STRATA, Fates, Outcome, _split_mix, _stream, time_table
+from smssim.errors import UsageError
 from smssim.settings import SenderSettings
+from smssim.spread import STD_MEANS_MAX
 
 SEED = 7
 MANY = np.arange(10**6, dtype=np.uint64)
@@ -135,6 +137,35 @@ def test_the_mean_of_a_table_is_the_mean_asked_for(distribution: str, mean_s: fl
     assert times.min() >= 0
 
 
+def spread_of(times: NDArray[np.float32]) -> float:
+    """Standard deviation over mean."""
+    return float(times.std(dtype=np.float64) / times.mean(dtype=np.float64))
+
+
+@pytest.mark.parametrize("spread", [1e-5, 1e-3, 0.1, 0.3, 0.6, 0.9, 0.94, 0.98, STD_MEANS_MAX["normal"]])
+def test_the_std_of_a_normal_is_the_one_asked_for_after_the_cut_at_zero(spread: float) -> None:
+    times = time_table("normal", 0.02, 0.02 * spread)
+    assert spread_of(times) == pytest.approx(spread, rel=1e-4)
+    assert times.min() >= 0
+
+
+@given(st.sampled_from(sorted(STD_MEANS_MAX)), st.floats(1e-3, 1.0), st.floats(1e-3, 1e4))
+def test_any_std_that_a_sender_may_have_is_had_within_1_percent(distribution: str, share: float, mean_s: float) -> None:
+    settings = SenderSettings(mean_s, share * STD_MEANS_MAX[distribution] * mean_s, distribution)
+    assert settings.std_s is not None
+    times = time_table(distribution, mean_s, settings.std_s)
+    assert spread_of(times) == pytest.approx(settings.std_s / mean_s, rel=0.01)
+
+
+@pytest.mark.parametrize("distribution", STD_MEANS_MAX)
+def test_a_std_clearly_above_the_limit_could_not_be_had(distribution: str) -> None:
+    spread = 1.2 * STD_MEANS_MAX[distribution]
+    times = time_table(distribution, 1.0, spread)
+    assert times.min() < 0 or spread_of(times) < 0.99 * spread
+    with pytest.raises(UsageError, match=r"^--std: got .*; takes at most "):
+        SenderSettings(1.0, spread, distribution)
+
+
 def normal_cdf(x: float) -> float:
     return math.erfc(-x / math.sqrt(2)) / 2
 
@@ -183,8 +214,9 @@ def test_lognormal_has_its_quantiles(spread: float) -> None:
 def test_the_cut_normal_has_its_quantiles(location: float) -> None:
     """Standard normal around `location`, cut at zero."""
     above = normal_cdf(location)
-    mean = location + math.exp(-(location**2) / 2) / math.sqrt(2 * math.pi) / above
-    times = time_table("normal", mean, 1.0)
+    hazard = math.exp(-(location**2) / 2) / math.sqrt(2 * math.pi) / above
+    mean = location + hazard
+    times = time_table("normal", mean, math.sqrt(1 - hazard * mean))
     assert_each_time_lies_in_its_part(times, lambda x: 1 - normal_cdf(location - x) / above)
 
 

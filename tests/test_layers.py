@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent.parent
 
 # From the bottom up: a module may import what is in a lower layer, or within its own package or module.
 LAYERS = (
-    ("smssim.__version__", "smssim.errors", "smssim.rules", "smssim.threshold", "smssim.v1"),
+    ("smssim.__version__", "smssim.errors", "smssim.rules", "smssim.spread", "smssim.v1"),
+    ("smssim.threshold",),
     ("smssim.settings", "smssim.signals", "smssim.streams"),
     ("smssim.senders", "smssim.tasks"),
     ("smssim.core", "smssim.logs"),

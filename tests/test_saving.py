@@ -13,7 +13,7 @@ from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
 from smssim.core.saving import DAMAGE, Changes, Columns, pack, unpack
-from smssim.core.session import SenderFacts
+from smssim.core.session import SenderFacts, Session
 from smssim.core.stretches import STRETCH_SIZE, Ids
 from smssim.core.tally import RunFacts, Tally
 from smssim.errors import ExitCode, PeerError
@@ -256,6 +256,46 @@ def test_a_restored_tally_waits_for_its_senders_and_takes_the_time_from_them() -
     assert ending is not None
     assert ending.exit_code == ExitCode.OK
     assert restored.elapsed_s(506.0) == tally.elapsed_s(1.0) == 1.0
+
+
+def test_a_restored_tally_has_its_senders_with_their_rates_and_no_late_ones() -> None:
+    """The command of a finished journal shows again what came of the run, however often it is given."""
+    disk, tally = Disk(), Tally(RUN, 0.0)
+    tally.report(RUN, SenderFacts("a", "a"), report(1, []), 1.0)
+    tally.report(RUN, SenderFacts("b", "b"), report(1, []), 1.0)
+    tally.report(RUN, SenderFacts("b", "b"), report(2, [(n, SENT) for n in range(40)]), 3.0)  # and it is killed
+    rest = [(n, FAILED) for n in range(40, 100)]
+    tally.report(RUN, SenderFacts("a", "a"), report(2, rest, end=RunEnd(True, 40, 60)), 6.0)
+    for now in (100.0, 200.0):
+        disk.write(tally.changes(now))
+        tally = Tally.restored(disk.pieces, now)
+        late = SenderFacts(f"late {now}", "late")
+        tally.report(RUN, late, report(1, []), now + 1.0)
+        tally.report(RUN, late, report(2, [], end=RunEnd(True, 40, 60)), now + 2.0)
+        figures = tally.figures(now + 2.0)
+        rows = tally.snapshot(figures, now + 2.0).fleet.rows
+        assert [(row.name, row.sent, row.failed, row.rate_per_s) for row in rows] == [
+            ("a", 0, 60, 12.0),
+            ("b", 40, 0, 20.0),
+        ]
+        assert figures.senders_seen == 2
+
+
+def test_a_sender_that_comes_while_messages_are_missing_is_in_no_way_late() -> None:
+    disk, tally = Disk(), Tally(RUN, 0.0)
+    tally.report(RUN, SenderFacts("a", "a"), report(1, [(n, SENT) for n in range(99)]), 1.0)
+    disk.write(tally.changes(1.0))
+    restored = Tally.restored(disk.pieces, 100.0)
+    restored.report(RUN, SenderFacts("b", "b"), report(1, []), 101.0)
+    figures = restored.figures(101.0)
+    assert [row.name for row in restored.snapshot(figures, 101.0).fleet.rows] == ["a", "b"]
+    assert figures.senders_seen == 2
+
+
+def test_a_journal_without_the_time_that_a_sender_was_heard_is_taken() -> None:
+    facts, columns = unpack(Session(SenderFacts("a", "a"), joined_at=1.0, heard_at=5.0).packed())
+    del facts["heard_s"], facts["late"]
+    assert Session.unpacked(pack(facts, **columns), 9.0).rate_per_s == 0.0
 
 
 def test_time_goes_on_while_a_monitor_is_away_if_the_senders_say_so() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +15,19 @@ from hypothesis import strategies as st
 from smssim.errors import UsageError
 from smssim.senders import RUN_COUNT, RUN_SENDERS, SENDER_KEYS, parse_sender
 from smssim.settings import (
+    CONCURRENCY_MAX,
     RULES,
+    RUN_LANES_MAX,
     MonitorSettings,
     ProducerSettings,
+    RunSettings,
     SenderSettings,
     flag_of,
     flagged,
     parse,
     split_address,
 )
+from smssim.spread import STD_MEANS_MAX, STD_TAKES
 from smssim.tasks import BenchSettings, CertsSettings
 
 NOT_A_NUMBER = ("", " ", "abc", "nan", "inf", "-inf", "1e999", "-1", "-1e-9", "1,000", "0x10", "1 2", "1__0", "--std")
@@ -42,15 +48,15 @@ BAD = {
     "--copies": (*NOT_WHOLE, "0", "2001"),
     "--repeat": (*NOT_WHOLE, "0", "1001"),
     "--rate": (*NOT_A_NUMBER, "0", "1e-7", "1.1e12"),
-    "--fail": (*NOT_A_NUMBER, "7", "1.0000001", "10%"),
-    "--mean": (*NOT_A_NUMBER, "10000001", "1s"),
+    "--fail": (*NOT_A_NUMBER, "7", "1.0000001", "101%", "-1%", "%", "5 %%", "nan%", "snan%", "1e9999999%", "5s"),
+    "--mean": (*NOT_A_NUMBER, "10000001", "s", "ms", "1 d", "1S", "2778h", "nans", "-1ms", "1e9999999h", "5%", "1m30s"),
     "--std": (*NOT_A_NUMBER, "10000001"),
     "--max-time": (*NOT_A_NUMBER, "10000001"),
     "--retry-delay": (*NOT_A_NUMBER, "10000001"),
     "--lease-timeout": (*NOT_A_NUMBER, "1.4", "10000001"),
     "--give-up": (*NOT_A_NUMBER, "10000001"),
     "--interval": (*NOT_A_NUMBER, "0", "0.009"),
-    "--distribution": ("", "poisson", "Gamma", "gamma,fixed"),
+    "--distribution": ("", "poisson", "gamma,fixed", "gam ma"),
     "--case": ("", "lanes", "US", "us,idle"),
     "--figures": ("",),
     "--journal": ("",),
@@ -60,8 +66,8 @@ BAD = {
     "--tls-ca": ("",),
     "--token-file": ("",),
     "--host": ("", "a b", "a\nb", "[::1]", "alpha/beta", "user@alpha"),
-    "--record": ("",),
-    "--failed": ("",),
+    "--record": ("", "-"),
+    "--failed": ("", "-"),
     "--metrics-port": (*NOT_WHOLE, "65536"),
     "FILE": ("",),
     "MESSAGE_ID": (*NOT_WHOLE, "10000000001"),
@@ -69,8 +75,8 @@ BAD = {
     "--listen": NO_ADDRESS,
     "--monitor": NO_PEER,
     "--producer": NO_PEER,
-    "--csv": ("",),
-    "--summary-json": ("",),
+    "--csv": ("", "-"),
+    "--summary-json": ("", "-"),
     "--threshold": (
         "",
         "failed",
@@ -129,9 +135,21 @@ def test_every_flag_has_bad_values_here() -> None:
         ("--mean", "-0", 0.0),
         ("--mean", "3600", 3600.0),
         ("--mean", "1e-3", 0.001),
+        ("--mean", "50ms", 0.05),
+        ("--mean", "0.7 ms", 0.0007),
+        ("--mean", "2s", 2.0),
+        ("--mean", "5m", 300.0),
+        ("--mean", "1e3h", 3.6e6),
+        ("--give-up", "1.5m", 90.0),
+        ("--interval", "10ms", 0.01),
+        ("--fail", "5%", 0.05),
+        ("--fail", "0.7%", 0.007),
+        ("--fail", "100%", 1.0),
         ("--interval", "0.5", 0.5),
         ("--rate", "1e6", 1e6),
         ("--distribution", "uniform", "uniform"),
+        ("--distribution", "Gamma", "gamma"),
+        ("--distribution", "LOGNORMAL", "lognormal"),
         ("--name", "", ""),
         ("--name", "\u00e9" * 29, "\u00e9" * 29),
         ("--listen", "127.0.0.1:0", "127.0.0.1:0"),
@@ -148,8 +166,31 @@ def test_a_good_value_is_read(flag: str, text: str, value: object) -> None:
     assert type(read) is type(value)
 
 
-def test_a_zero_is_never_negative() -> None:
-    assert math.copysign(1, parse("--mean", "-0.0")) == 1
+@pytest.mark.parametrize("text", ["-0.0", "-0s"])
+def test_a_zero_is_never_negative(text: str) -> None:
+    assert math.copysign(1, parse("--mean", text)) == 1
+
+
+@given(st.decimals(0, 1, places=7).map("{:f}".format))
+def test_a_unit_makes_the_very_number_that_would_be_typed_without(number: str) -> None:
+    """Else equal senders would not have equal fates."""
+    assert parse("--mean", f"{number}ms") == float(f"{number}e-3")
+    assert parse("--fail", f"{number}%") == float(f"{number}e-2")
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "near"),
+    [
+        ("--threshold", "faild<5%", "failed"),
+        ("--threshold", "T95<10s", "t95"),
+        ("--threshold", "latency_p95<1s", "latency_p95_s"),
+        ("--threshold", "lost<5", None),
+        ("--threshold", "failed<five", None),
+    ],
+)
+def test_a_figure_that_is_nearly_right_is_told_apart(flag: str, text: str, near: str | None) -> None:
+    meant = f"; did you mean {near}?" if near else ""
+    assert refusal(flag, text) == f"{flag}: got {text}; takes {RULES[flag].takes}{meant}"
 
 
 def test_a_whole_number_is_exact_or_refused() -> None:
@@ -173,7 +214,7 @@ def test_any_text_is_either_a_value_that_holds_or_one_line(flag: str, text: str)
     [("7", "7"), ("", "''"), ("a b", "'a b'"), ("a\nb", r"'a\nb'"), ("9" * 99, "9" * 57 + "...")],
 )
 def test_what_was_given_is_shown_as_typed_or_quoted(text: str, shown: str) -> None:
-    assert refusal("--fail", text) == f"--fail: got {shown}; takes a share from 0 to 1"
+    assert refusal("--fail", text) == f"--fail: got {shown}; takes {RULES['--fail'].takes}"
 
 
 def test_every_setting_has_a_flag_with_a_rule() -> None:
@@ -260,7 +301,10 @@ def test_std_is_filled_in(distribution: str, mean: float, std: float | None, res
         ("exponential", 0.5, 0.4, "nothing, or 0.5, with --distribution exponential and --mean 0.5"),
         ("fixed", 0.5, 0.4, "nothing, or 0, with --distribution fixed and --mean 0.5"),
         ("gamma", 0.0, 0.4, "0 when --mean is 0"),
-        ("uniform", 0.6, 0.4, "at most 0.346408 (--mean / sqrt 3) with --distribution uniform"),
+        ("uniform", 0.6, 0.4, "at most 0.34641 with --distribution uniform and --mean 0.6"),
+        ("lognormal", 0.5, 5, "at most 1.25 with --distribution lognormal and --mean 0.5"),
+        ("gamma", 0.5, 20.1, "at most 20 with --distribution gamma and --mean 0.5"),
+        ("normal", 0.07, 0.07, "at most 0.0693 with --distribution normal and --mean 0.07"),
     ],
 )
 def test_a_std_without_meaning_is_refused(distribution: str, mean: float, std: float, takes: str) -> None:
@@ -269,14 +313,58 @@ def test_a_std_without_meaning_is_refused(distribution: str, mean: float, std: f
     assert str(caught.value) == f"--std: got {std}; takes {takes}"
 
 
-@given(st.floats(1e-6, 1e7))
-def test_the_largest_uniform_std_that_the_refusal_names_is_taken(mean: float) -> None:
+@given(st.sampled_from(sorted(STD_MEANS_MAX)), st.floats(1e-6, 1e5))
+def test_the_largest_std_that_a_refusal_names_is_taken(distribution: str, mean: float) -> None:
     with pytest.raises(UsageError) as caught:
-        SenderSettings(mean_s=mean, std_s=mean, distribution="uniform")
-    most = str(caught.value).split("at most ")[1].split()[0]
-    assert SenderSettings(mean_s=mean, std_s=float(most), distribution="uniform").std_s == pytest.approx(
-        mean / math.sqrt(3), rel=2e-5
+        SenderSettings(mean_s=mean, std_s=mean * 41, distribution=distribution)
+    most = float(str(caught.value).split("at most ")[1].split()[0])
+    assert SenderSettings(mean_s=mean, std_s=most, distribution=distribution).std_s == most
+    assert most == pytest.approx(mean * STD_MEANS_MAX[distribution], rel=2e-5)
+
+
+def test_the_help_of_std_names_the_limit_of_each_distribution() -> None:
+    assert (
+        STD_TAKES == "40 means with gamma, 2.5 means with lognormal, 0.99 means with normal, 0.577 means with uniform"
     )
+
+
+@pytest.mark.parametrize(("concurrency", "copies", "most"), [(10**7, 2, "1"), (6000, 2000, "1,666")])
+def test_the_lanes_of_one_process_are_bounded(concurrency: int, copies: int, most: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        SenderSettings(concurrency=concurrency, copies=copies)
+    takes = f"at most {most} with --concurrency {concurrency:,}: 10,000,000 lanes in one process"
+    assert str(caught.value) == f"--copies: got {copies}; takes {takes}"
+    assert SenderSettings(concurrency=5000, copies=2000).lanes == CONCURRENCY_MAX
+
+
+def test_the_lanes_of_one_run_are_bounded() -> None:
+    full = SenderSettings(concurrency=CONCURRENCY_MAX)
+    most = (full,) * (RUN_LANES_MAX // CONCURRENCY_MAX)
+    assert RunSettings(ProducerSettings(), MonitorSettings(), most).senders == most
+    with pytest.raises(UsageError) as caught:
+        RunSettings(ProducerSettings(), MonitorSettings(), (*most, SenderSettings()))
+    assert str(caught.value) == "--sender: got 20,000,001; takes at most 20,000,000 lanes (concurrency x copies) in all"
+
+
+OUTPUTS = {"csv": "--csv", "summary_json": "--summary-json", "record": "--record", "failed": "--failed"}
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations([*OUTPUTS, "journal"], 2)])
+def test_no_file_is_written_twice_under_any_name(tmp_path: Path, one: str, other: str) -> None:
+    path, link = tmp_path / "there", tmp_path / "link"
+    link.symlink_to(path)
+    for same in (path, tmp_path / "." / ".." / tmp_path.name / "there", link):
+        with pytest.raises(UsageError) as caught:
+            MonitorSettings(**{one: str(path), other: str(same)})  # type: ignore[arg-type]
+        assert str(caught.value).startswith(f"{flag_of(other)}: got ")
+        assert str(caught.value).endswith(f"; takes another file than {flag_of(one)}")
+        path.touch()  # whether or not it is there
+
+
+def test_different_files_and_one_device_may_be_written(tmp_path: Path) -> None:
+    different = {name: str(tmp_path / name) for name in OUTPUTS}
+    assert MonitorSettings(**different).csv == different["csv"]  # type: ignore[arg-type]
+    assert MonitorSettings(csv="/dev/null", summary_json="/dev/null").csv == "/dev/null"
 
 
 @pytest.mark.parametrize(
@@ -284,6 +372,7 @@ def test_the_largest_uniform_std_that_the_refusal_names_is_taken(mean: float) ->
     [
         ("mean=0.05,fail=0.1,concurrency=4", SenderSettings(mean_s=0.05, fail=0.1, concurrency=4)),
         ("max-time=3", SenderSettings(max_time_s=3.0)),
+        ("mean=50ms,fail=10%,distribution=Normal", SenderSettings(0.05, fail=0.1, distribution="normal")),
         ("max_time=3", SenderSettings(max_time_s=3.0)),
         (" mean = 1 , copies = 1e3 ", SenderSettings(mean_s=1.0, copies=1000)),
         ("distribution=uniform,mean=3,std=1,name=a=b", SenderSettings(3.0, 1.0, "uniform", name="a=b")),
@@ -298,10 +387,13 @@ BAD_SPECS = {
     "mean": "--sender: got mean; takes key=value,...",
     "mean=1,": "--sender: got ''; takes key=value,...",
     "meen=1": "--sender: got meen=1; takes key=value,...",
+    "mean=1,copies=3e3": "--sender: copies: got 3e3; takes a whole number from 1 to 2,000",
+    "copies=2000,concurrency=1e7": "--sender: copies: got 2000; takes at most 1 with --concurrency 10,000,000",
+    "fail=120%": f"--sender: fail: got 120%; takes {RULES['--fail'].takes}",
     "producer=localhost:1": "--sender: got producer=localhost:1; takes key=value,...",
     "mean=1;fail=0": "--sender: mean: got 1;fail=0; takes 0 to 10,000,000 seconds",
     "fail=0,mean=abc": "--sender: mean: got abc; takes 0 to 10,000,000 seconds",
-    "fail=nan": "--sender: fail: got nan; takes a share from 0 to 1",
+    "fail=nan": f"--sender: fail: got nan; takes {RULES['--fail'].takes}",
     "concurrency=": "--sender: concurrency: got ''; takes a whole number from 1 to 10,000,000",
     "max_time=-1": "--sender: max-time: got -1; takes 0 to 10,000,000 seconds",
     "mean=1,mean=2": "--sender: got 'mean twice in mean=1,mean=2'; takes each key once",
@@ -317,10 +409,15 @@ def test_a_bad_spec_names_the_part_and_what_it_takes(spec: str) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_a_refused_key_is_told_which_keys_there_are() -> None:
+@pytest.mark.parametrize(
+    ("part", "near"),
+    [("meen=1", "mean"), ("MEAN=1", "mean"), ("max_tme=1", "max-time"), ("producer=x", None), ("fail", None)],
+)
+def test_a_refused_key_is_told_which_keys_there_are_and_which_is_near(part: str, near: str | None) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_sender("meen=1")
-    assert str(caught.value).endswith("with the keys " + ", ".join(SENDER_KEYS))
+        parse_sender(part)
+    keys = "with the keys " + ", ".join(SENDER_KEYS)
+    assert str(caught.value).endswith(f"{keys}; did you mean {near}?" if near else keys)
 
 
 def test_the_senders_of_a_plain_run_differ_and_send_its_messages_in_ten_seconds() -> None:

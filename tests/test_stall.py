@@ -42,6 +42,7 @@ SILENT = SILENT_S + 0.1
         ([sender(3, 0, SILENT), sender()], Cause.SILENT, "no word from 1 sender with 3 messages"),
         ([sender(3), sender(2, 0, SILENT)], Cause.LANES_BUSY, "5 messages being sent, about 9.00 s each"),
         ([sender(1, mean_s=0.1), sender()], Cause.LANES_BUSY, "1 message being sent, about 100 ms each"),
+        ([sender(1, 9, mean_s=1e7)], Cause.LANES_BUSY, "1 message being sent, about 10,000,000 s each"),
         ([sender(cut_off=True), sender(cut_off=True)], Cause.NO_PRODUCER, "no producer: 2 senders can't reach it"),
         ([sender(cut_off=True), sender()], Cause.NOTHING_OUT, "2 senders wait: the producer releases nothing"),
         ([sender(), sender(3, 1, LOST)], Cause.LEASES_LOST, "4 messages are leased to 1 lost sender"),

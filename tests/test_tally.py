@@ -400,3 +400,12 @@ def test_a_pause_of_the_monitor_is_no_senders_silence() -> None:
     assert tally.figures(101.0).senders == 1
     assert tally.ending(101.0, GIVE_UP_S) is None
     assert tally.ending(101.0 + LOST_AFTER_S, GIVE_UP_S) is not None
+
+
+def test_a_pause_of_the_monitor_changes_no_rate_of_a_sender_that_has_left() -> None:
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, sender="a")
+    tell(tally, 2, ALL, sender="a", end=RunEnd(True, 3, 1), now=2.0)
+    rate = tally.sessions["a"].rate_per_s
+    tally.excuse(100.0, 102.0)
+    assert tally.sessions["a"].rate_per_s == rate > 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smssim.core.progress import Figures
-from smssim.threshold import COUNTS, OTHERS, TIMES, Threshold
+from smssim.threshold import FIGURES as NAMES
+from smssim.threshold import Threshold, warnings
 
 FIGURES: dict[str, float | None] = {
     "total": 1000,
@@ -97,6 +98,26 @@ def test_what_makes_no_sense_is_none(text: str) -> None:
         Threshold.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("failed<0.05", "failed<5%"),
+        ("failed < .001", "failed<0.1%"),
+        ("sent>=0.999", "sent>=99.9%"),
+        ("failed<0", None),
+        ("failed<1", None),
+        ("failed<0.5%", None),
+        ("avg_time_s<0.5", None),
+        ("rate_per_s>0.5", None),
+        ("total>0.5", None),
+    ],
+)
+def test_a_count_that_is_compared_like_a_share_is_warned_of(text: str, meant: str | None) -> None:
+    name = text.split("<")[0].split(">")[0].strip()
+    warned = f"--threshold {text}: {name} is a number of messages; for a share of all, write {meant}"
+    assert warnings([Threshold.parse("t95<1s"), Threshold.parse(text)]) == ([warned] if meant else [])
+
+
 def test_every_number_of_the_json_output_can_be_compared() -> None:
     numbers = {name for name, kind in Figures.__annotations__.items() if "int" in kind or "float" in kind}
-    assert numbers == {*COUNTS, *TIMES, *OTHERS} - {"redelivered", "t50", "t80", "t95", "t99"}
+    assert numbers == {*NAMES} - {"redelivered", "t50", "t80", "t95", "t99"}

@@ -95,12 +95,11 @@ def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float
     Each entry is the conditional mean of one of the STRATA parts of equal chance of the distribution, so that the mean
     over the table is the mean asked for. What that can't show: the spread inside a part, above all in the last one. No
     attempt takes longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of the one
-    asked for: by less than 0.1 % where that is at most the mean, more where the tail is heavier (lognormal with a
-    standard deviation of ten means: 13 %), and it never exceeds 256 means.
+    asked for: by less than 0.1% where that is at most the mean, and by less than 1% up to as many means as
+    `spread.STD_MEANS_MAX` says, which is as far as settings go. It never exceeds 256 means.
 
-    gamma, lognormal and uniform have this mean and standard deviation; exponential has its own. normal is cut at zero:
-    `std_s` is that before the cut, and the mean is that after it. fixed, or a standard deviation of 0, is always the
-    mean. `max_time_s` caps each time, which lowers the mean.
+    gamma, lognormal, uniform and normal, which is cut at zero, have this mean and standard deviation; exponential has
+    its own. fixed, or a standard deviation of 0, is always the mean. `max_time_s` caps each time, which lowers both.
     """
     spread = std_s / mean_s if mean_s > 0 else 0.0
     if distribution == "fixed" or spread < _SPREAD_MIN:
@@ -122,6 +121,7 @@ def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float
 _DEPTH = 45.0
 _NODES = 2**15
 _SPREAD_MIN, _SPREAD_MAX = 1e-7, 1e9
+_CUT_MAX = 100.0  # a normal that is cut there has a spread of 0.9999
 
 
 def _gamma(spread: float) -> Floats:
@@ -146,8 +146,8 @@ def _lognormal(spread: float) -> Floats:
 
 
 def _normal(spread: float) -> Floats:
-    """A normal cut at zero, its location -cut (in standard deviations) such that the mean after the cut is right."""
-    cut = _solve_cut(1 / spread)
+    """A normal cut at zero, its location -cut (in standard deviations) such that the spread after the cut is right."""
+    cut = _solve_cut(spread)
     reach = math.sqrt(2 * _DEPTH)
     if cut > 0:  # only the upper tail is left: exp(-cut t - t^2 / 2)
         t = np.linspace(0, 2 * _DEPTH / (math.sqrt(cut**2 + 2 * _DEPTH) + cut), _NODES)
@@ -178,24 +178,31 @@ def _stratify(x: Floats, density: Floats, below: float = 0.0) -> Floats:
     return (at_edges[1:] - at_edges[:-1]) * STRATA
 
 
-def _solve_cut(mean: float) -> float:
-    """Where to cut a standard normal so that the rest exceeds the cut by `mean` on average; bisection."""
-    low, high = -mean, 1 / mean  # the excess lies above -cut, and below 1 / cut
+def _solve_cut(spread: float) -> float:
+    """Where to cut a standard normal so that the excess of the rest over the cut has this spread; bisection.
+
+    The spread grows with the cut, from 1 / -cut for one far below 0 towards 1, the spread of an exponential.
+    """
+    low, high = -1 / spread, _CUT_MAX
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _excess(middle) > mean else (low, middle)
+        low, high = (middle, high) if _excess_spread(middle) < spread else (low, middle)
     return (low + high) / 2
 
 
-def _excess(cut: float) -> float:
-    """Mean excess of a standard normal over `cut`, where it exceeds it: density / tail - cut.
+def _excess_spread(cut: float) -> float:
+    """Standard deviation over mean of the excess of a standard normal over `cut`, where it exceeds it.
 
-    Above 3 by Laplace's continued fraction 1/(c + 2/(c + 3/(c + ...))), since the difference would cancel out.
+    With h = density / tail the mean is h - cut and the variance 1 - h mean. Above 3 these differences would cancel out.
+    There the repeated integrals of the tail, n I(n) = I(n - 2) - cut I(n - 1), have the ratios I(n) / I(n - 1) = r(n) =
+    1 / (cut + (n + 1) r(n + 1)), Laplace's continued fraction; the mean is r(1), and the mean square 2 r(1) r(2).
     """
     if cut < 3:
-        tail = math.erfc(cut / math.sqrt(2)) / 2
-        return math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / tail - cut
-    rest = cut
-    for n in range(80, 1, -1):
-        rest = cut + n / rest
-    return 1 / rest
+        h = math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / (math.erfc(cut / math.sqrt(2)) / 2)
+        return math.sqrt(1 - h * (h - cut)) / (h - cut)
+    second = cut
+    for n in range(80, 2, -1):
+        second = cut + n / second
+    second = 1 / second
+    first = 1 / (cut + 2 * second)
+    return math.sqrt(2 * second / first - 1)

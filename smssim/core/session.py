@@ -52,6 +52,7 @@ class Session:
     held: int = 0
     cut_off: bool = False  # from the producer
     left: bool = False
+    late: bool = False  # it came to a run that was resumed when every message had its final outcome
     sums: Sums = field(default_factory=Sums)  # of its attempts that count
     _rate_per_s: float | None = None  # in the last full stretch
     _stretch_at: float = -math.inf  # when the present one began ...
@@ -60,7 +61,7 @@ class Session:
     def packed(self) -> bytes:
         """As a piece."""
         facts = {"facts": asdict(self.facts), "sequence": self.sequence, "in_flight": self.in_flight, "left": self.left}
-        facts |= {"sums": asdict(self.sums)}
+        facts |= {"late": self.late, "heard_s": self.heard_at - self.joined_at, "sums": asdict(self.sums)}
         if self.answer is None:
             return pack(facts)
         counts = {name: getattr(self.answer, name) for name in ("accepted", "duplicates", "wait_s")}
@@ -69,13 +70,13 @@ class Session:
 
     @classmethod
     def unpacked(cls, piece: bytes, now: float) -> Session:
-        """From a piece; raises DAMAGE. A sender that has not left is taken to be heard now, and to have joined now."""
+        """From a piece; raises DAMAGE. It is taken to be heard now, and to have joined as long before as it had."""
         facts, columns = unpack(piece)
         told: dict[str, Any] | None = facts.pop("answer", None)
         answer = None if told is None else Answer(**told | columns)
         sender, sums = SenderFacts(**facts.pop("facts")), Sums(**facts.pop("sums"))
-        heard_at = -math.inf if facts["left"] else now
-        return cls(sender, **facts, answer=answer, joined_at=heard_at, heard_at=heard_at, sums=sums)
+        joined_at = now - facts.pop("heard_s", 0.0)  # that of a journal of an earlier version is not known
+        return cls(sender, **facts, answer=answer, joined_at=joined_at, heard_at=now, sums=sums)
 
     def state(self, now: float) -> State:
         """What it is doing."""

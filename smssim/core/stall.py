@@ -33,7 +33,7 @@ class Stall:
     cause: Cause
     quiet_s: float
     senders: int  # that the cause is about
-    messages: int  # that are with them
+    messages: int  # that are with them; with LANES_BUSY those that are in their lanes
     time_s: float = 0.0  # with LANES_BUSY: the longest mean time of theirs
 
 
@@ -46,15 +46,16 @@ def stall(sessions: Iterable[Session], missing: int, quiet_s: float, now: float)
     present = [s for s in staying if s.state(now) != State.LOST]
     busy = [s for s in present if s.in_flight]
 
-    def of(cause: Cause, some: list[Session], time_s: float = 0.0) -> Stall:
-        return Stall(cause, quiet_s, len(some), min(missing, sum(s.in_flight + s.held for s in some)), time_s)
+    def of(cause: Cause, some: list[Session]) -> Stall:
+        return Stall(cause, quiet_s, len(some), min(missing, sum(s.in_flight + s.held for s in some)))
 
     if not present:
         return of(Cause.NO_SENDER, lost)
     if busy and all(now - s.heard_at > SILENT_S for s in busy):
         return of(Cause.SILENT, busy)
     if busy:
-        return of(Cause.LANES_BUSY, busy, max(s.facts.mean_s for s in busy))
+        sending = min(missing, sum(s.in_flight for s in busy))
+        return Stall(Cause.LANES_BUSY, quiet_s, len(busy), sending, max(s.facts.mean_s for s in busy))
     if all(s.cut_off for s in present):
         return of(Cause.NO_PRODUCER, present)
     return of(Cause.LEASES_LOST, lost) if lost else of(Cause.NOTHING_OUT, present)

@@ -73,6 +73,7 @@ class Tally:
         self._heard_at = now
         self._moved_at = now  # when an attempt last counted
         self._restored = False  # from a time that is not on this clock
+        self._was_full = False  # when it was restored
         self._changed: dict[str, Session] = {}  # since `changes`
         self.witness: Witness | None = None
 
@@ -85,7 +86,7 @@ class Tally:
         if session is None:
             if len(self.sessions) >= SESSIONS_MAX:
                 raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
-            session = Session(sender, sequence=report.sequence - 1, joined_at=now)
+            session = Session(sender, sequence=report.sequence - 1, joined_at=now, late=self._was_full)
             if report.sequence > 1:
                 self.missed.append(sender.name)
             self.sessions[sender.session_id] = session
@@ -153,7 +154,8 @@ class Tally:
         """So long nobody took in reports, for the monitor itself was paused: that is no sender's silence."""
         self._heard_at = min(now, self._heard_at + late_s)
         for session in self.sessions.values():
-            session.heard_at = min(now, session.heard_at + late_s)
+            if not session.left:
+                session.heard_at = min(now, session.heard_at + late_s)
 
     def idle(self, now: float) -> bool:
         """Whether nothing was counted so far and no sender is heard from: it may never have been a run."""
@@ -169,6 +171,10 @@ class Tally:
     def present(self, now: float) -> list[Session]:
         """The senders that are heard from."""
         return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= LOST_AFTER_S]
+
+    def _took_part(self) -> list[Session]:
+        """The senders of the run: not those that come when the command of a finished run is given again."""
+        return [session for session in self.sessions.values() if not session.late]
 
     def elapsed_s(self, now: float) -> float:
         """Seconds from the start of the run to now, or to its completion."""
@@ -204,7 +210,7 @@ class Tally:
             latency_p95_s=progress.latencies.percentile(95),
             latency_p99_s=progress.latencies.percentile(99),
             senders=len(present),
-            senders_seen=len(self.sessions),
+            senders_seen=len(self._took_part()),
             complete=not missing,
             final=final,
         )
@@ -213,7 +219,7 @@ class Tally:
         """These figures of this moment, the senders, at most so many in rows, and why nothing moves."""
         missing = self.run.total - figures.done
         why = stall(self.sessions.values(), missing, now - self._moved_at, now)
-        return Snapshot(figures, fleet(self.sessions.values(), now, rows_max), why)
+        return Snapshot(figures, fleet(self._took_part(), now, rows_max), why)
 
     # -- the end
 
@@ -320,6 +326,7 @@ class Tally:
         if figures["elapsed_s"] is not None:
             tally._started_at = now - figures["elapsed_s"]
         tally._full_at = now if figures["full"] else None
+        tally._was_full = figures["full"]
         tally._restored = not figures["full"]
         for session_id, piece in within("session", pieces).items():
             tally.sessions[session_id] = Session.unpacked(piece, now)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from grpc import aio
 
-from smssim import metrics, process, unsent
+from smssim import metrics, process, threshold, unsent
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.saving import Changes
 from smssim.core.snapshot import Snapshot
@@ -27,6 +27,7 @@ from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 from smssim.view.display import display
 from smssim.view.files import CsvFile, SummaryFile, check_writable, empty
+from smssim.view.summary import value
 from smssim.view.words import count, several
 
 CHECK_S: Final = 0.1  # how often the end of a run is looked for
@@ -97,6 +98,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await self._saving.close()
             raise
         self._log.info("listening on %s", self.address)
+        for warning in threshold.warnings(self._settings.threshold):
+            self._log.warning("%s", warning)
         for watch in self._watches.values():
             self._start_following(watch)
 
@@ -253,8 +256,9 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         watch.final = replace(tally.snapshot(figures, now), summary=summary)
         self._show(watch.final)
         if self._settings.json:  # otherwise it is in the summary
-            missed = [f"threshold missed: {one.text}" for one in summary.thresholds if not one.passed]
-            for line in [ending.reason] * bool(ending.exit_code) + missed:
+            missed = [one for one in summary.thresholds if not one.passed]
+            told = [f"threshold missed: {one.text} {value(one, figures.total)}" for one in missed]
+            for line in [ending.reason] * bool(ending.exit_code) + told:
                 self._log.error("%s", line)
         self._wake_watchers()
         self._codes.add(summary.exit_code)

@@ -112,15 +112,15 @@ def _thresholds(figures: Figures, summary: Summary) -> list[str]:
     lines = [
         _line(
             "" if i else "thresholds",
-            f"{'passed' if one.passed else 'MISSED'}  {one.text:<{width}}  {_value(one, figures.total)}",
+            f"{'passed' if one.passed else 'MISSED'}  {one.text:<{width}}  {value(one, figures.total)}",
         )
         for i, one in enumerate(summary.thresholds)
     ]
     return [*lines, ""] if lines else []
 
 
-def _value(judged: Judged, total: int) -> str:
-    """What a threshold was compared with, in its own unit."""
+def value(judged: Judged, total: int) -> str:
+    """What a threshold was compared with, in its own unit: was 12.3 s."""
     name = re.split(r"\W", judged.text, maxsplit=1)[0]
     if judged.value is None:
         return "was never reached" if name.startswith("t") else "is not known"
