@@ -350,7 +350,7 @@ def test_messages_of_a_sender_that_hangs_go_to_others() -> None:
             to_producer.stall()
             to_monitor.stall()
             other = stage.sender(producer.address, "other", mean_s=0.01)
-            await until(lambda: producer.backlog.settled > 0 and len(producer.backlog._holders) == 1)
+            await until(lambda: producer.backlog.settled > 0 and len(producer.backlog.holders) == 1)
             to_monitor.flow()
             to_producer.flow()
             assert await codes(producer, monitor, hanging, other) == [0] * 4
@@ -393,7 +393,7 @@ async def _settlements_dry_up(producer: RunningProducer) -> None:
     settled = -1
     while settled != producer.backlog.settled:
         settled = producer.backlog.settled
-        for holder in producer.backlog._holders.values():
+        for holder in producer.backlog.holders:
             await until(lambda holder, before: holder.heard_at > before, holder, holder.heard_at)
     assert settled < producer.run.total
 
