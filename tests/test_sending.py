@@ -51,6 +51,8 @@ def request(some: Sending, now: float) -> Request:
 
 
 def deliver(some: Sending, ids: Sequence[int], now: float, attempt: int = 1) -> None:
+    """As if it had asked for them, if it has not."""
+    some._open_credit = max(some._open_credit, len(ids))
     some.advance(now)
     some.receive(Delivery(np.array(ids, np.int64), attempt, np.zeros(len(ids), np.float32), elapsed_s=now), now)
 
