@@ -286,6 +286,22 @@ def test_messages_of_an_hour_are_handed_back_by_a_drained_sender() -> None:
     play(scene())
 
 
+def test_more_messages_are_handed_back_than_fit_into_one_request() -> None:
+    total = 600_000  # 4.8 MB of ids, where gRPC takes 4 MiB
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(total, monitor=monitor.address)
+            large = stage.sender(producer.address, "large", mean_s=100.0, distribution="fixed", concurrency=total)
+            await until(lambda: producer.book() == (0, 0, total, 0))
+            large.stop.set()
+            assert await large.code() == 0
+            assert producer.book() == (0, 0, 0, total)
+
+    play(scene())
+
+
 @pytest.mark.parametrize("first", ["producer", "sender"])
 def test_a_sender_that_is_stopped_before_it_has_met_its_peers_ends_at_once(first: str) -> None:
     async def scene() -> None:
