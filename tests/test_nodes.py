@@ -295,6 +295,7 @@ def test_more_messages_are_handed_back_than_fit_into_one_request() -> None:
             producer = await stage.producer(total, monitor=monitor.address)
             large = stage.sender(producer.address, "large", mean_s=100.0, distribution="fixed", concurrency=total)
             await until(lambda: producer.book() == (0, 0, total, 0))
+            await until(lambda: monitor.figures(producer.run.run_id).in_flight == total)
             large.stop.set()
             assert await large.code() == 0
             assert producer.book() == (0, 0, 0, total)

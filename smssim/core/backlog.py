@@ -290,9 +290,9 @@ class Backlog:
         state, holders = self._open.column["state"], self._open.column["holder"]
         found = []
         for rows in self._open.open_rows(where).values():
-            leased = np.flatnonzero(state[rows] == _LEASED)
-            leased += rows.start
-            found.append(leased[np.isin(holders[leased], lost)])
+            theirs = np.flatnonzero(np.isin(holders[rows], lost))
+            theirs += rows.start
+            found.append(theirs[state[theirs] == _LEASED])
         self._requeue(np.concatenate(found), lost=True)
 
     def _requeue(self, rows: Rows, lost: bool) -> None:
