@@ -161,9 +161,14 @@ class Backlog:
 
     @property
     def readied(self) -> int:
-        """Changes when messages that were out before have become ready to go out again."""
+        """Grows whenever messages that were out before become ready to go out again."""
         self._reclaim()
         return self._queue.readied
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether messages that were out before are ready to go out again."""
+        return bool(self._queue)
 
     def _ready_count(self, now: float) -> int:
         """Messages that could go out now."""

@@ -71,7 +71,9 @@ class Serving:
         Either it has made messages ready, or it leaves this sender waiting for some that become ready by themselves.
         """
         became_ready = self._backlog.readied > self._readied_before
-        return became_ready or (self.holder.credit > 0 and self._backlog.wake_at(now) < math.inf)
+        return (became_ready and self._backlog.has_ready) or (
+            self.holder.credit > 0 and self._backlog.wake_at(now) < math.inf
+        )
 
     @property
     def has_news(self) -> bool:
