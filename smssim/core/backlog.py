@@ -284,8 +284,8 @@ class Backlog:
     def _reclaim(self) -> None:
         """Puts what lost streams held back to the front of the queue, in order of id.
 
-        One scan for all of them, of those stretches alone in which they were given messages: beside a sender that
-        holds millions, a small one is lost at little cost.
+        One scan for all of them, and only of the stretches in which they were given messages: what a large sender
+        holds adds nothing to the cost of losing a small one.
         """
         if not self._lost:
             return
@@ -293,12 +293,10 @@ class Backlog:
         where = set().union(*(holder.stretches for holder in self._lost))
         self._lost.clear()
         state, holders = self._open.column["state"], self._open.column["holder"]
-        found = []
-        for rows in self._open.open_rows(where).values():
+        for rows in reversed(self._open.open_rows(where).values()):  # the last of them comes first
             theirs = np.flatnonzero(np.isin(holders[rows], lost))
             theirs += rows.start
-            found.append(theirs[state[theirs] == _LEASED])
-        self._requeue(np.concatenate(found), lost=True)
+            self._requeue(theirs[state[theirs] == _LEASED], lost=True)
 
     def _requeue(self, rows: Rows, lost: bool) -> None:
         """Ends the lease of these messages; they go to the front of the queue, in order of id."""

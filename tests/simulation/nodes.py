@@ -33,6 +33,7 @@ CHECK_S = 0.5
 DOOR_OPEN_S = 1.0
 RETURN_S = 2 * BACKOFF_MAX_S
 FAREWELL_S = 10.0
+MONITOR_AWAY_MAX_S = 25.0  # while faults strike and somewhat longer
 
 
 class Saver:
@@ -102,7 +103,9 @@ class Producer(Process):
         self._disk = disk
         self._saver = Saver(self, disk, world, self._changes)
         self._unwritten: Changes = {}
-        self.backlog = Backlog(plan.total, plan.max_attempts, plan.retry_delay_s, plan.lease_timeout_s, plan.rate_per_s)
+        self.backlog = Backlog(
+            plan.total, plan.max_attempts, plan.retry_delay_s, plan.lease_timeout_s, plan.rate_per_s, MONITOR_AWAY_MAX_S
+        )
         pieces = disk.pieces() if disk is not None else {}
         self._resumed, self._told = bool(pieces), "told" in pieces
         if disk is not None and pieces:
@@ -250,6 +253,7 @@ class Producer(Process):
         self._looked_at = self.clock.now
         for holder in self.backlog.expire(self.clock.now):
             self.clock.strike("lease expired", self.name)
+            check(not holder.expired.startswith("has "), "an honest sender's leases end: it %s", holder.expired)
             self._part(next(s.stream for s in self.served.values() if s.holder is holder))
         alone_s = 0.0 if self.served else self.clock.now - self._alone_since
         gone = self._joined_at is not None and alone_s >= GIVE_UP_S
