@@ -47,7 +47,7 @@ def test_heartbeats_alone_keep_messages_no_longer_than_lanes_can_explain() -> No
     assert expired(backlog, MOST_S + 0.1) == [holder]
     assert (backlog.leased, backlog.waiting) == (0, 5)
     assert holder.expired == (
-        "has 3 messages and has settled none of them and handed none back for 80 s: an attempt of its takes at most 2 s"
+        "none of 3 leased messages was settled or handed back for 80 s, and an attempt takes at most 2 s"
     )
 
 
@@ -136,7 +136,7 @@ def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(monkeypatch: p
                 await stream.say(hello(stranger, credit=20, idle_lanes=20))
                 beating = asyncio.create_task(heartbeats(stream))
                 assert await stream.status() == StatusCode.ABORTED
-                assert "has 20 messages and has settled none" in await stream.call.details()
+                assert "none of 20 leased messages was settled or handed back" in await stream.call.details()
                 beating.cancel()
             sender = stage.sender(producer.address)
             assert await codes(producer, monitor, sender) == [0] * 3

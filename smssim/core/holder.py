@@ -111,8 +111,8 @@ class Holder:
         most_s = SLOWER_MAX * self.longest_s + stuck_s
         if self.leased and now - self.moved_at > most_s:
             return (
-                f"has {self.leased:,} messages and has settled none of them and handed none back for {most_s:,.0f} s: "
-                f"an attempt of its takes at most {self.longest_s:,.3g} s"
+                f"none of {self.leased:,} leased messages was settled or handed back for {most_s:,.0f} s, "
+                f"and an attempt takes at most {self.longest_s:,.3g} s"
             )
         return ""
 

@@ -253,7 +253,7 @@ class Producer(Process):
         self._looked_at = self.clock.now
         for holder in self.backlog.expire(self.clock.now):
             self.clock.strike("lease expired", self.name)
-            check(not holder.expired.startswith("has "), "an honest sender's leases end: it %s", holder.expired)
+            check(holder.expired.startswith("no request"), "an honest sender's leases end: %s", holder.expired)
             self._part(next(s.stream for s in self.served.values() if s.holder is holder))
         alone_s = 0.0 if self.served else self.clock.now - self._alone_since
         gone = self._joined_at is not None and alone_s >= GIVE_UP_S
