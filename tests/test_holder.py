@@ -6,7 +6,6 @@ import asyncio
 
 import numpy as np
 import pytest
-from grpc import StatusCode
 from nodes_support import LOOK_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play
 
 from smssim.core import holder as holder_module
@@ -123,7 +122,9 @@ async def heartbeats(stream: Fetching) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(holder_module, "STUCK_AFTER_S", 0.0)
 
     async def scene() -> None:
@@ -135,11 +136,12 @@ def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(monkeypatch: p
             async with Fetching(stage.channel(producer.address)) as stream:
                 await stream.say(hello(stranger, credit=20, idle_lanes=20))
                 beating = asyncio.create_task(heartbeats(stream))
-                assert await stream.status() == StatusCode.ABORTED
-                assert "none of 20 leased messages was settled or handed back" in await stream.call.details()
+                await stream.status()  # which one, gRPC does not tell if a write meets the end of the call
                 beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
             sender = stage.sender(producer.address)
             assert await codes(producer, monitor, sender) == [0] * 3
             assert assert_exact(producer, monitor).senders_seen == 1
 
     play(scene())
+    assert "stranger: none of 20 leased messages was settled or handed back for 2 s, and an attempt" in caplog.text
