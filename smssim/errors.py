@@ -55,7 +55,9 @@ class NotSavedError(SmssimError):
 
 
 class PeerError(SmssimError):
-    """The peer's fault: a request that breaks the protocol. Nothing of it was applied."""
+    """The peer's fault: what it sent breaks the protocol. Nothing of it was applied."""
+
+    exit_code = ExitCode.USAGE  # where a node can't go on without that peer
 
 
 class TooLargeError(PeerError):

@@ -82,7 +82,7 @@ def of_producer(backlog: Backlog, senders: int) -> list[Metric]:
         _gauge(
             "smssim_producer_credit_messages",
             "Messages senders are ready to take",
-            sum(h.credit for h in backlog.hungry()),
+            sum(h.credit for h in backlog.holders),
         ),
     ]
 

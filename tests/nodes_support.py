@@ -98,7 +98,7 @@ class RunningProducer(Running):
 
     def open_streams(self) -> int:
         """Streams that have said hello and are not yet over."""
-        assert len(self.node._streams) >= len(self.backlog._holders)
+        assert len(self.node._streams) >= len(self.backlog.holders)
         return len(self.node._streams)
 
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from smssim.core import backlog as backlog_module
 from smssim.core.backlog import Backlog
 from smssim.core.fate import Outcome
-from smssim.core.holder import CREDIT_AHEAD_MAX, Holder
+from smssim.core.holder import CREDIT_AHEAD_MAX, STUCK_AFTER_S, Holder
 from smssim.core.queue import Lot
 from smssim.core.stretches import STRETCH_SIZE, Ids
 from smssim.errors import PeerError, TooLargeError
@@ -80,6 +80,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.retry_delay_s, self.rate_per_s = retry_delay_s, None if wide else rate_per_s
         self.holders: list[Holder] = []  # ever
         self.open: list[Holder] = []
+        self.moved_at: dict[int, float] = {}  # by number of a holder: when what it has last became less, or something
         self.sent = 0  # beside the messages
         if wide:
             total = 2 * STRETCH_SIZE + 20
@@ -131,8 +132,11 @@ class AnyOrder(RuleBasedStateMachine):
             holder.ask(credit, idle, max(0, holder.delivered - behind))
         most, least = self.allowed(holder)
         before = holder.credit
+        had_none = not any(m.holder is holder for m in self.messages.values())
         lots = self.backlog.grant(holder, self.now)
         granted = ids_of(lots)
+        if granted and had_none:
+            self.moved_at[holder.number] = self.now
         assert least <= len(granted) <= most
         assert holder.credit == before - len(granted)
         for lot in lots:
@@ -168,6 +172,8 @@ class AnyOrder(RuleBasedStateMachine):
             message = self.messages[i]
             if message.outcome is not None:
                 continue
+            if (outcome is not RETRY or attempt == current[i]) and message.holder is not None:
+                self.moved_at[message.holder.number] = self.now
             if outcome is not RETRY:
                 message.outcome, message.holder = outcome, None
             elif attempt == current[i]:
@@ -178,7 +184,9 @@ class AnyOrder(RuleBasedStateMachine):
         """Also what is not the sender's to hand back."""
         holder = self.holders[-1 - which % len(self.holders)]
         ids = [i for position, i in enumerate(sorted(self.messages)) if position in positions]
-        self.backlog.hand_back(holder, column(ids * 2 if twice else ids))
+        self.backlog.hand_back(holder, column(ids * 2 if twice else ids), self.now)
+        if any(self.messages[i].holder is holder for i in ids):
+            self.moved_at[holder.number] = self.now
         self.end_leases(holder, set(ids))
 
     @rule(which=numbers, how=st.sampled_from(["leave", "lose", "lose"]))
@@ -188,17 +196,22 @@ class AnyOrder(RuleBasedStateMachine):
             self.backlog.lose(holder)
             self.end_leases(holder)
         elif holder in self.open:
-            self.backlog.leave(holder)
+            self.backlog.holders.leave(holder)
 
-    @rule(seconds=st.sampled_from([1.0, 4.0]))
+    @rule(seconds=st.sampled_from([1.0, 4.0, 9.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
         late = self.backlog.expire(self.now)
-        assert late == [h for h in self.open if self.now - h.heard_at > 10.0]
+        assert late == [h for h in self.open if self.now - h.heard_at > 10.0 or self.is_stuck(h)]
         for holder in late:
             self.end_leases(holder)
 
     # -- what must hold
+
+    def is_stuck(self, holder: Holder) -> bool:
+        """Whether a sender has had messages and settled none and handed none back for too long."""
+        has_some = any(m.holder is holder for m in self.messages.values())
+        return has_some and self.now - self.moved_at[holder.number] > STUCK_AFTER_S
 
     def end_leases(self, holder: Holder, ids: set[int] | None = None) -> None:
         for i, message in self.messages.items():
@@ -295,7 +308,7 @@ def test_returned_messages_go_out_before_fresh_ones_and_in_order_of_id() -> None
     take(backlog, a, 2)
     take(backlog, b, 2)
     take(backlog, a, 2)
-    backlog.hand_back(a, column([5, 1, 4, 0]))
+    backlog.hand_back(a, column([5, 1, 4, 0]), 0.0)
     assert ids_of(take(backlog, b, 6)) == [0, 1, 4, 5, 6, 7]
 
 
@@ -334,7 +347,7 @@ def test_a_pause_of_the_producer_is_no_senders_silence() -> None:
     silent, talking = joined(backlog, "silent"), joined(backlog, "talking")
     take(backlog, silent, 2)
     talking.heard_at = 29.0
-    backlog.excuse(20.0, 30.0)
+    backlog.holders.excuse(20.0, 30.0)
     assert talking.heard_at == 30.0  # not later than now
     assert backlog.expire(30.0) == []
     assert backlog.expire(30.1) == [silent]
@@ -410,7 +423,7 @@ def test_what_was_settled_while_it_waited_keeps_nothing_else_from_going_out() ->
     lost = joined(backlog, "lost")
     take(backlog, lost, 2)
     backlog.lose(lost)
-    assert backlog.has_ready
+    assert backlog.readied == 1
     settle(backlog, [(0, SENT, 1), (1, SENT, 1)])
     assert ids_of(take(backlog, joined(backlog, "other"), 3)) == [2, 3, 4]
 
@@ -467,8 +480,8 @@ def test_speeds_add_up_exactly_whoever_comes_and_goes() -> None:
     slow = backlog.join("slow", 1e7, 1, 0.0)
     for mean_s in (1e-9, 3.7, 0.1, 1e-6, 12345.6):
         backlog.lose(backlog.join("other", mean_s, 10_000_000, 0.0))
-        backlog.leave(backlog.join("other", mean_s, 3, 0.0))
-    assert backlog._weight == slow.weight > 0
+        backlog.holders.leave(backlog.join("other", mean_s, 3, 0.0))
+    assert backlog.holders._weight == slow.weight > 0
 
 
 def test_a_sender_can_not_have_received_more_than_was_delivered() -> None:
@@ -484,20 +497,21 @@ def test_a_leaving_sender_gets_nothing_more() -> None:
     backlog = Backlog(10)
     holder = joined(backlog)
     holder.ask(3, 1, 0)
-    backlog.leave(holder)
+    backlog.holders.leave(holder)
     holder.ask(3, 1, 0)
     assert backlog.grant(holder, 0.0) == []
-    assert backlog.hungry() == []
+    assert backlog.holders.hungry() == []
 
 
 def test_the_hungriest_are_those_with_the_fewest_of_their_lanes_at_work() -> None:
-    backlog = Backlog(100)
+    backlog = Backlog(7)
     busy, half, idle, sated = (joined(backlog, name, concurrency=4) for name in ("busy", "half", "idle", "sated"))
     for holder, count in ((busy, 4), (half, 2), (idle, 0), (sated, 1)):
         take(backlog, holder, count)
     for holder in (busy, half, idle):
         holder.ask(10, None, 0)
-    assert backlog.hungry() == [idle, half, busy]
+        assert backlog.grant(holder, 0.0) == []
+    assert backlog.holders.hungry() == [idle, half, busy]
 
 
 # -- the share
@@ -563,7 +577,7 @@ def test_credit_is_the_limit() -> None:
 def test_senders_that_left_have_no_share() -> None:
     backlog = Backlog(1000)
     first, second, third = (joined(backlog, name) for name in "abc")
-    backlog.leave(second)
+    backlog.holders.leave(second)
     backlog.lose(third)
     assert ask_for(backlog, first, 10_000, idle=1) == 500
 

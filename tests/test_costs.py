@@ -12,6 +12,7 @@ import contextlib
 import heapq
 import math
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,17 +20,22 @@ from functools import partial
 from itertools import count as counting
 from types import FrameType
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 from nodes_support import Stage, assert_exact, codes, play
 
 from smssim.core.backlog import Backlog
-from smssim.core.exchange import RunEnd
+from smssim.core.exchange import Request, RunEnd
 from smssim.core.fate import Fates
+from smssim.core.holder import Holder
 from smssim.core.message import Writer
+from smssim.core.queue import LOT_ROWS_MAX
 from smssim.core.sending import Sending
 from smssim.core.serving import Serving
 from smssim.core.session import SenderFacts
+from smssim.core.stretches import STRETCH_SIZE, Stretches
 from smssim.core.tally import RunFacts, Tally
 from smssim.net import wire
 from smssim.settings import SenderSettings
@@ -218,6 +224,104 @@ def test_a_message_of_many_small_senders_costs_no_more_than(
     scattered: dict[str, float], what: str, bound: float
 ) -> None:
     assert 0 < scattered[what] <= bound
+
+
+# -- what waits costs nothing
+
+LOST: dict[str, int] = {"few": 5_000, "millions": 3_000_000}  # messages that a sender held which is lost
+HOW = ["in a row", "every other one", "half of them settled since", "handed back"]
+
+
+def with_returned(count: int, how: str) -> Backlog:
+    """A backlog in which so many messages wait to go out again, and where others have been given messages."""
+    backlog = Backlog(2 * count + 1_000_000)
+    spread = 2 * count if how in ("every other one", "half of them settled since") else count
+    large = holder_of(backlog, "large", spread)
+    other = np.arange(1, spread, 2)
+    final = np.ones(len(other), np.uint8)
+    if how == "every other one":
+        backlog.settle(other, final, final, 0.0)
+    if how == "handed back":
+        backlog.hand_back(large, np.arange(count), 0.0)
+    backlog.lose(large)
+    assert backlog.waiting == backlog.total - backlog.settled
+    if how == "half of them settled since":
+        backlog.settle(other, final, final, 0.0)
+    return backlog
+
+
+def holder_of(backlog: Backlog, name: str, count: int) -> Holder:
+    """A sender that has just been given so many messages."""
+    holder = backlog.join(name, 1.0, count, 0.0)
+    holder.ask(count, count, 0)
+    backlog.grant(holder, 0.0)
+    assert holder.leased == count
+    return holder
+
+
+@contextlib.contextmanager
+def counted_work(counts: Counter[str]) -> Iterator[None]:
+    """Counts the messages whose state is looked up, calls of Python functions of ours, and the most memory in use."""
+    look_up = Stretches.open
+
+    def noted(self: Stretches, ids: Any) -> Any:
+        counts["looked up"] += len(ids)
+        return look_up(self, ids)
+
+    tracemalloc.start()
+    try:
+        with mock.patch.object(Stretches, "open", noted), counted_calls(counts, "/smssim/"):
+            yield
+        counts["bytes"] = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", LOST)
+@pytest.mark.parametrize("how", HOW)
+def test_a_grant_costs_what_it_grants_however_many_messages_wait_to_go_out_again(how: str, size: str) -> None:
+    backlog = with_returned(LOST[size], how)
+    small = [backlog.join(f"small-{i}", 0.1, 10, 0.0) for i in range(100)]
+    costs, granted = Counter[str](), 0
+    with counted_work(costs):
+        for holder in small:
+            holder.ask(20, 10, 0)
+            granted += sum(len(lot.ids) for lot in backlog.grant(holder, 0.0))
+    assert granted == 20 * len(small)
+    assert costs["looked up"] <= 5 * granted
+    assert costs["calls"] <= 45 * len(small)
+    assert costs["bytes"] <= 10 * LOT_ROWS_MAX
+
+
+@pytest.mark.parametrize("size", LOST)
+def test_a_request_costs_the_same_however_many_messages_wait_to_go_out_again(size: str) -> None:
+    backlog = with_returned(LOST[size], "in a row")
+    holder = backlog.join("small", 0.1, 10, 0.0)
+    serving = Serving(backlog, holder)
+    costs = Counter[str]()
+    with counted_work(costs):
+        serving.take_in(Request(), 0.0)
+        assert serving.give(0.0) == []
+        assert not serving.concerns_others(0.0)
+        assert serving.response(None) is None
+    assert costs["looked up"] == 0
+    assert costs["calls"] <= 30
+    assert costs["bytes"] <= 5_000
+
+
+@pytest.mark.parametrize("size", LOST)
+def test_the_loss_of_a_small_sender_costs_the_same_whatever_a_large_one_holds(size: str) -> None:
+    backlog = Backlog(10_000_000)
+    holder_of(backlog, "large", LOST[size])
+    small = [holder_of(backlog, f"small-{i}", 20) for i in range(100)]
+    costs = Counter[str]()
+    with counted_work(costs):
+        for holder in small:
+            backlog.lose(holder)
+            backlog.readied  # noqa: B018 - takes back what it held
+    assert backlog.leased == LOST[size]
+    assert costs["calls"] <= 50 * len(small)
+    assert costs["bytes"] <= 8 * STRETCH_SIZE
 
 
 def test_the_live_nodes_and_grpc_call_far_fewer_python_functions_than_there_are_messages() -> None:

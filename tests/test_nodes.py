@@ -286,6 +286,23 @@ def test_messages_of_an_hour_are_handed_back_by_a_drained_sender() -> None:
     play(scene())
 
 
+def test_more_messages_are_handed_back_than_fit_into_one_request() -> None:
+    total = 600_000  # 4.8 MB of ids, where gRPC takes 4 MiB
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(total, monitor=monitor.address)
+            large = stage.sender(producer.address, "large", mean_s=100.0, distribution="fixed", concurrency=total)
+            await until(lambda: producer.book() == (0, 0, total, 0))
+            await until(lambda: monitor.figures(producer.run.run_id).in_flight == total)
+            large.stop.set()
+            assert await large.code() == 0
+            assert producer.book() == (0, 0, 0, total)
+
+    play(scene())
+
+
 @pytest.mark.parametrize("first", ["producer", "sender"])
 def test_a_sender_that_is_stopped_before_it_has_met_its_peers_ends_at_once(first: str) -> None:
     async def scene() -> None:
@@ -350,7 +367,7 @@ def test_messages_of_a_sender_that_hangs_go_to_others() -> None:
             to_producer.stall()
             to_monitor.stall()
             other = stage.sender(producer.address, "other", mean_s=0.01)
-            await until(lambda: producer.backlog.settled > 0 and len(producer.backlog._holders) == 1)
+            await until(lambda: producer.backlog.settled > 0 and len(producer.backlog.holders) == 1)
             to_monitor.flow()
             to_producer.flow()
             assert await codes(producer, monitor, hanging, other) == [0] * 4
@@ -393,7 +410,7 @@ async def _settlements_dry_up(producer: RunningProducer) -> None:
     settled = -1
     while settled != producer.backlog.settled:
         settled = producer.backlog.settled
-        for holder in producer.backlog._holders.values():
+        for holder in producer.backlog.holders:
             await until(lambda holder, before: holder.heard_at > before, holder, holder.heard_at)
     assert settled < producer.run.total
 

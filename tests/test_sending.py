@@ -10,8 +10,20 @@ import pytest
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.fate import Fates, Outcome
-from smssim.core.sending import AHEAD_S, DRAIN_MAX_S, HEARTBEAT_S, REPORT_ROWS_MAX, WAIT_MAX_S, Sending
-from smssim.settings import SenderSettings
+from smssim.core.lanes import Finished
+from smssim.core.sending import (
+    AHEAD_S,
+    DRAIN_MAX_S,
+    HANDED_BACK_MAX,
+    HEARTBEAT_S,
+    REPORT_ROWS_MAX,
+    WAIT_MAX_S,
+    Sending,
+)
+from smssim.errors import PeerError
+from smssim.net import wire
+from smssim.settings import NAME_BYTES_MAX, SenderSettings
+from smssim.v1 import run_pb2
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 END = RunEnd(complete=True, sent=3, failed=1)
@@ -51,6 +63,8 @@ def request(some: Sending, now: float) -> Request:
 
 
 def deliver(some: Sending, ids: Sequence[int], now: float, attempt: int = 1) -> None:
+    """As if it had asked for them, if it has not."""
+    some._open_credit = max(some._open_credit, len(ids))
     some.advance(now)
     some.receive(Delivery(np.array(ids, np.int64), attempt, np.zeros(len(ids), np.float32), elapsed_s=now), now)
 
@@ -258,6 +272,28 @@ def test_what_was_asked_for_counts_before_it_comes() -> None:
     assert sum(request(some, float(second)).credit for second in range(10)) == 2 + some._ahead
 
 
+def test_a_batch_beyond_the_credit_is_refused_and_nothing_of_it_taken() -> None:
+    some = introduced(mean_s=1.0, concurrency=2)
+    asked = request(some, 0.0).credit
+    few, many = (Delivery(np.arange(n), 1, np.zeros(n, np.float32), 0.0) for n in (asked - 1, 2))
+    some.receive(few, 0.0)
+    before = (some.lanes.busy, some.lanes.held, some._received, some._open_credit)
+    with pytest.raises(PeerError, match="a batch of 2 messages, when credit for 1 is left"):
+        some.receive(many, 0.0)
+    assert (
+        before == (some.lanes.busy, some.lanes.held, some._received, some._open_credit) == (2, asked - 3, asked - 1, 1)
+    )
+
+
+def test_credit_ends_with_its_stream() -> None:
+    some = introduced(mean_s=1.0, concurrency=2)
+    assert request(some, 0.0).credit > 0
+    some.stream_lost()
+    some.stream_up(1.0)
+    with pytest.raises(PeerError, match="credit for 0 is left"):
+        some.receive(Delivery(np.arange(1), 1, np.zeros(1, np.float32), 0.0), 1.0)
+
+
 def test_everything_confirmed_frees_the_window() -> None:
     some = introduced(mean_s=0.5, concurrency=1)
     for turn in range(100):
@@ -389,6 +425,42 @@ def test_what_would_take_too_long_is_handed_back(now: float, handed_back: list[i
     got = request(some, now).handed_back
     assert got is not None
     assert got.tolist() == handed_back
+
+
+def test_what_is_handed_back_goes_in_requests_of_bounded_size_and_the_sender_leaves_when_all_are_taken_in() -> None:
+    count = 2 * HANDED_BACK_MAX + 5
+    some = introduced(mean_s=10 * DRAIN_MAX_S, concurrency=HANDED_BACK_MAX + 7)
+    deliver(some, range(count), 0.0)
+    drained(some, 0.5)
+    parts = []
+    while (got := some.request(0.5)) is not None:
+        assert got.handed_back is not None
+        assert some.report(0.5) is None
+        parts.append(got.handed_back.tolist())
+    assert [len(part) for part in parts] == [HANDED_BACK_MAX, HANDED_BACK_MAX, 5]
+    assert sorted(parts[0] + parts[1] + parts[2]) == list(range(count))
+    some.confirm(count - 5)
+    assert some.report(0.5) is None
+    some.confirm(count)
+    assert report(some, 0.5).goodbye
+
+
+def test_the_largest_request_and_report_and_answer_are_within_what_grpc_takes() -> None:
+    rows, back = np.arange(REPORT_ROWS_MAX), np.arange(HANDED_BACK_MAX)
+    bytes_, floats = np.ones(len(rows), np.uint8), np.ones(len(rows), np.float32)
+    largest = 2**63
+    sender = wire.sender_to_proto("session", "n" * NAME_BYTES_MAX, SenderSettings())
+    run = run_pb2.Run(run_id="r" * 36, seed=largest, total=largest, max_attempts=255)
+    asked = Request(largest, largest, largest, Settlements(rows, bytes_, bytes_), back, True, largest)
+    told = Report(largest, Finished(rows, bytes_, bytes_, floats, floats), largest, largest, 1e9, True, END)
+    answered = Answer(largest, largest, rows, bytes_, 1.0)
+    sizes = [
+        wire.request_to_proto(asked).ByteSize(),
+        wire.report_to_proto(told, run, sender).ByteSize(),
+        wire.answer_to_proto(answered).ByteSize(),
+    ]
+    assert len(rows) < min(sizes)
+    assert max(sizes) < 4 * 2**20
 
 
 @pytest.mark.parametrize("drained_before", [True, False])

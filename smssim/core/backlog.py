@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.fate import Outcome
-from smssim.core.holder import LEASED_MAX, MEAN_MIN_S, Holder
+from smssim.core.holder import LEASED_MAX, STUCK_AFTER_S, Holder, Holders
 from smssim.core.ledger import Outcomes
 from smssim.core.queue import Attempts, Lot, Queue
 from smssim.core.saving import Changes, Columns, Pieces, numbered, pack, unpack
@@ -27,6 +27,7 @@ _LEASED: Final = 2  # with a sender
 _SETTLED: Final = 3  # has its final outcome
 
 _NOBODY: Final = -1
+STRETCHES_SPARE: Final = 16  # stretches that a holder may name besides twice those that are open
 UNSAVED_MAX: Final = 1 << 25  # fresh messages handed out beyond what is known to be written, where it is written at all
 
 
@@ -40,14 +41,16 @@ class Backlog:
         retry_delay_s: float = 0.0,
         lease_timeout_s: float = 10.0,
         rate_per_s: float | None = None,
+        give_up_s: float = STUCK_AFTER_S,
     ) -> None:
+        """`give_up_s`: how long senders wait for a monitor that is away, during which they settle nothing."""
         self.total = total
         self.max_attempts = max_attempts
         self.sent = 0
         self.failed = 0
         self.redelivered = 0  # messages handed out again because a lease was lost
         self.started_at: float | None = None
-        self._lease_timeout_s = lease_timeout_s
+        self.holders = Holders(lease_timeout_s, give_up_s)
         self._rate_per_s = rate_per_s
         # `tries`: attempts of the message that are over. `holder`: number of the stream that has it.
         self._open = Stretches(total, state=np.uint8, tries=np.uint8, holder=np.int32)
@@ -59,11 +62,7 @@ class Backlog:
         self._queue = Queue(retry_delay_s)  # handed out before and to go out again; may name messages that are not
         self._queued = 0  # messages in state _QUEUED
         self._leased = 0
-        self._holders: dict[int, Holder] = {}
-        self._holder_of: dict[str, Holder] = {}  # by session
         self._lost: list[Holder] = []  # streams whose leases are still to be taken back
-        self._next_number = 0
-        self._weight = 0  # of all open streams that are not leaving; whole numbers add up exactly
 
     # -- figures
 
@@ -100,76 +99,52 @@ class Backlog:
 
     # -- streams
 
-    def join(self, session_id: str, mean_s: float, concurrency: int, now: float) -> Holder:
-        """A sender has opened a stream. A stream that its session still had open is thereby lost."""
-        if session_id in self._holder_of:
-            self.lose(self._holder_of[session_id])
-        speed = concurrency / max(mean_s, MEAN_MIN_S)
-        holder = Holder(self._next_number, session_id, speed, concurrency, heard_at=now)
-        self._next_number += 1
-        self._holders[holder.number] = self._holder_of[session_id] = holder
-        self._weight += holder.weight
-        return holder
+    def join(self, session_id: str, mean_s: float, concurrency: int, now: float, longest_s: float = 0.0) -> Holder:
+        """A sender has opened a stream. A stream that its session still had open is thereby lost.
 
-    def holder_of(self, session_id: str) -> Holder | None:
-        """The stream that a session has open."""
-        return self._holder_of.get(session_id)
-
-    def leave(self, holder: Holder) -> None:
-        """The sender drains: it is given nothing more."""
-        if not (holder.leaving or holder.lost):
-            self._weight -= holder.weight
-        holder.leave()
+        `longest_s`: how long one of its attempts takes at most, as it declares.
+        """
+        before = self.holders.of(session_id)
+        if before is not None:
+            self.lose(before)
+        return self.holders.add(session_id, mean_s, concurrency, longest_s, now)
 
     def lose(self, holder: Holder) -> None:
         """The stream has ended: what it held goes back to the front of the queue."""
-        if self._holders.pop(holder.number, None) is not None:
-            del self._holder_of[holder.session_id]
-            if not holder.leaving:
-                self._weight -= holder.weight
-            holder.lost = True
-            if holder.leased:
-                self._lost.append(holder)
+        if self.holders.remove(holder) and holder.leased:
+            self._lost.append(holder)
 
     def expire(self, now: float) -> list[Holder]:
-        """Loses the streams on which no request came for the lease timeout, and names them."""
-        late = [h for h in self._holders.values() if now - h.heard_at > self._lease_timeout_s]
+        """Loses the streams on which nothing has come for too long, and names them; `expired` says why."""
+        late = self.holders.late(now)
         for holder in late:
             self.lose(holder)
         return late
-
-    def excuse(self, late_s: float, now: float) -> None:
-        """So long nobody took in requests, for the producer itself was paused: that is no sender's silence."""
-        for holder in self._holders.values():
-            holder.heard_at = min(now, holder.heard_at + late_s)
-
-    def hungry(self) -> list[Holder]:
-        """The open streams with credit, those with the smallest share of their lanes at work first."""
-        return sorted((h for h in self._holders.values() if h.credit), key=lambda h: h.leased / h.concurrency)
 
     # -- handing out
 
     def grant(self, holder: Holder, now: float) -> list[Lot]:
         """Leases to a sender what it may have now: lots in the order in which they are to be sent."""
-        if not holder.credit or holder.lost:
-            return []
+        lots = self._grant(holder, now) if holder.credit and not holder.lost else []
+        self.holders.note_hunger(holder)
+        return lots
+
+    def _grant(self, holder: Holder, now: float) -> list[Lot]:
         self._reclaim()
         self._queue.promote(now)
         if self.started_at is None and self.total:
             self.started_at = now
         lots = []
-        share = 0.0 if holder.leaving else holder.weight / self._weight
+        share = self.holders.share(holder)
         wanted = min(holder.allowance(share * self._ready_count(now)), LEASED_MAX - self._leased)
         while wanted > 0:
-            again = bool(self._queue)
-            lot = self._take_ready(wanted) if again else self._take_fresh(wanted, now)
+            lot = self._take_ready(wanted) if self._queue else self._take_fresh(wanted, now)
             if lot is None:
-                if again:
-                    continue  # the entry was out of date
                 break
-            self._lease(lot, holder)
-            lots.append(lot)
-            wanted -= len(lot.ids)
+            if len(lot.ids):  # or all that was looked at was out of date
+                self._lease(lot, holder, now)
+                lots.append(lot)
+                wanted -= len(lot.ids)
         return lots
 
     @property
@@ -185,9 +160,14 @@ class Backlog:
         return max(now, due)
 
     @property
+    def readied(self) -> int:
+        """Grows whenever messages that were out before become ready to go out again."""
+        self._reclaim()
+        return self._queue.readied
+
+    @property
     def has_ready(self) -> bool:
         """Whether messages that were out before are ready to go out again."""
-        self._reclaim()
         return bool(self._queue)
 
     def _ready_count(self, now: float) -> int:
@@ -200,17 +180,18 @@ class Backlog:
             return self.total
         return min(self.total, math.floor(self.elapsed_s(now) * self._rate_per_s + 1e-9) + 1)
 
-    def _take_ready(self, wanted: int) -> Lot | None:
-        lot = self._queue.pop()
-        rows = self._open.open(lot.ids)
-        still = (rows >= 0) & (self._open.column["state"][rows] == _QUEUED)
-        still &= self._open.column["tries"][rows] == lot.attempt - 1
-        ids = lot.ids[still]
-        if len(ids) > wanted:
-            self._queue.put_back(Lot(ids[wanted:], lot.attempt, lot.lost))
-        self._queued -= min(wanted, len(ids))
-        self.redelivered += min(wanted, len(ids)) * lot.lost
-        return Lot(ids[:wanted], lot.attempt) if len(ids) else None
+    def _take_ready(self, wanted: int) -> Lot:
+        taken = self._queue.take(wanted, self._waits)
+        self._queued -= len(taken.lot.ids)
+        self.redelivered += taken.lost
+        return taken.lot
+
+    def _waits(self, ids: Ids, attempt: int) -> NDArray[np.bool_]:
+        """Which of these messages, queued for this attempt, still wait for it; shape (n,)."""
+        rows = self._open.open(ids)
+        waits: NDArray[np.bool_] = (rows >= 0) & (self._open.column["state"][rows] == _QUEUED)
+        waits &= self._open.column["tries"][rows] == attempt - 1
+        return waits
 
     def _take_fresh(self, wanted: int, now: float) -> Lot | None:
         first = self._next_fresh
@@ -218,11 +199,13 @@ class Backlog:
         ids = np.arange(first, self._next_fresh, dtype=np.int64)
         return Lot(ids, attempt=1) if len(ids) else None
 
-    def _lease(self, lot: Lot, holder: Holder) -> None:
+    def _lease(self, lot: Lot, holder: Holder, now: float) -> None:
         rows = self._open.open(lot.ids)
         self._open.column["state"][rows] = _LEASED
         self._open.column["holder"][rows] = holder.number
-        holder.take(len(rows))
+        holder.take(lot.ids, now)
+        if len(holder.stretches) > 2 * self._open.opened + STRETCHES_SPARE:
+            holder.stretches = set(self._open.open_rows(holder.stretches))
         self._leased += len(rows)
 
     # -- taking back
@@ -244,12 +227,12 @@ class Backlog:
         if ids.max() >= self._next_fresh:
             self._queue_unsure(int(ids.max()) + 1)
         if not retry.any():
-            self._settle_final(ids, outcomes)
+            self._settle_final(ids, outcomes, now)
             return
-        self._settle_final(ids[~retry], outcomes[~retry])
+        self._settle_final(ids[~retry], outcomes[~retry], now)
         self._settle_retry(ids[retry], attempts[retry], now)
 
-    def hand_back(self, holder: Holder, ids: Ids) -> None:
+    def hand_back(self, holder: Holder, ids: Ids, now: float) -> None:
         """The sender won't send these: those of them that it holds go back to the front of the queue."""
         if not len(ids):
             return
@@ -257,14 +240,15 @@ class Backlog:
         held = (rows >= 0) & (self._open.column["state"][rows] == _LEASED)
         held &= self._open.column["holder"][rows] == holder.number
         rows = rows[self._open.first_of_each(rows, held)]
-        holder.leased -= len(rows)
-        self._requeue(rows, lost=False)
+        if len(rows):
+            holder.release(len(rows), now)
+            self._requeue(rows, lost=False)
 
-    def _settle_final(self, ids: Ids, outcomes: Outcomes) -> None:
+    def _settle_final(self, ids: Ids, outcomes: Outcomes, now: float) -> None:
         rows = self._open.open(ids)
         first = self._open.first_of_each(rows, (rows >= 0) & (self._open.column["state"][rows] != _SETTLED))
         rows = rows[first]
-        self._release(rows)
+        self._release(rows, now)
         self._open.column["state"][rows] = _SETTLED
         sent = int(np.count_nonzero(outcomes[first] == Outcome.SENT))
         self.sent += sent
@@ -278,14 +262,14 @@ class Backlog:
         current = (rows >= 0) & (self._open.column["state"][rows] != _SETTLED) & (tries[rows] == attempts - 1)
         first = self._open.first_of_each(rows, current)
         rows = rows[first]
-        self._release(rows)
+        self._release(rows, now)
         self._open.column["state"][rows] = _QUEUED
         tries[rows] += 1
         self._open.touch(rows)
         self._queued += len(rows)
         self._queue.put_later(ids[first], tries[rows] + 1, now)
 
-    def _release(self, rows: Rows) -> None:
+    def _release(self, rows: Rows, now: float) -> None:
         """Ends what these distinct, unsettled messages were in: a lease or the queue."""
         is_leased = self._open.column["state"][rows] == _LEASED
         leased = rows if is_leased.all() else rows[is_leased]
@@ -294,17 +278,25 @@ class Backlog:
         numbers = self._open.column["holder"][leased]
         while len(numbers):
             of_one = numbers == numbers[0]
-            self._holders[int(numbers[0])].leased -= int(np.count_nonzero(of_one))
+            self.holders[int(numbers[0])].release(int(np.count_nonzero(of_one)), now)
             numbers = numbers[~of_one]
 
     def _reclaim(self) -> None:
-        """Puts what lost streams held back to the front of the queue, in order of id; one scan for all of them."""
+        """Puts what lost streams held back to the front of the queue, in order of id.
+
+        One scan for all of them, and only of the stretches in which they were given messages: what a large sender
+        holds adds nothing to the cost of losing a small one.
+        """
         if not self._lost:
             return
         lost = [holder.number for holder in self._lost]
+        where = set().union(*(holder.stretches for holder in self._lost))
         self._lost.clear()
-        leased = np.flatnonzero(self._open.column["state"] == _LEASED)
-        self._requeue(leased[np.isin(self._open.column["holder"][leased], lost)], lost=True)
+        state, holders = self._open.column["state"], self._open.column["holder"]
+        for rows in reversed(self._open.open_rows(where).values()):  # the last of them comes first
+            theirs = np.flatnonzero(np.isin(holders[rows], lost))
+            theirs += rows.start
+            self._requeue(theirs[state[theirs] == _LEASED], lost=True)
 
     def _requeue(self, rows: Rows, lost: bool) -> None:
         """Ends the lease of these messages; they go to the front of the queue, in order of id."""
@@ -388,9 +380,10 @@ class Backlog:
 
     def _queue_unsure(self, end: int) -> None:
         """Queues the ids up to here: they were handed out before a restart, and that was not yet written."""
-        ids = np.arange(self._next_fresh, end, dtype=np.int64)
-        self._next_fresh = end
-        rows = self._open.open(ids)
-        self._open.column["state"][rows] = _QUEUED
-        self._queued += len(ids)
-        self._queue.put_last(ids, np.ones(len(ids), np.uint8), lost=True)
+        while self._next_fresh < end:
+            first, self._next_fresh = self._next_fresh, min(end, self._next_fresh + STRETCH_SIZE)
+            ids = np.arange(first, self._next_fresh, dtype=np.int64)
+            rows = self._open.open(ids)
+            self._open.column["state"][rows] = _QUEUED
+            self._queued += len(ids)
+            self._queue.put_last(ids, np.ones(len(ids), np.uint8), lost=True)

@@ -1,19 +1,34 @@
-"""A sender as the producer sees it: what it may have, what it has.
+"""Senders as the producer sees them: what each may have, what it has, and which of them are late.
 
-Knows counts. Must not know which messages they are, nor the other senders.
+Knows counts, and in which stretches a sender's messages may be. Must not know which messages they are.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
+from smssim.core.stretches import Ids, stretches_of
 from smssim.errors import PeerError, TooLargeError
 
 MEAN_MIN_S: Final = 1e-6  # a sender that declares less is taken to be this fast
 CREDIT_AHEAD_MAX: Final = 1_600_000  # messages that a sender may hold or have asked for beyond its lanes
 LEASED_MAX: Final = 100_000_000  # messages that all senders may hold together: some 1.5 GB
+TAIL: Final = 256  # standard deviations above the mean that an attempt takes at most: see `longest_attempt_s`
+SLOWER_MAX: Final = 10  # an attempt may take that many times what the sender declares, whatever slows it
+STUCK_AFTER_S: Final = 60.0  # and so much longer at least: a monitor may be away for that long
+
+
+def longest_attempt_s(distribution: str, mean_s: float, std_s: float) -> float:
+    """Return a bound on the time that an attempt of such a sender takes, in seconds; of any name of a distribution.
+
+    The longest time is the mean of the longest 1 in 65,536 (`fate.time_table`). Whatever the distribution, the mean of
+    the largest 1 in n lies at most sqrt(n - 1) standard deviations above the mean (Cauchy-Schwarz).
+    """
+    has_std = distribution in ("gamma", "lognormal", "normal", "uniform", "fixed")
+    return mean_s + TAIL * (std_s if has_std else max(std_s, mean_s))
 
 
 @dataclass(slots=True)
@@ -25,6 +40,8 @@ class Holder:
     speed: float  # messages a second that it says it can send
     concurrency: int
     heard_at: float
+    longest_s: float = 0.0  # that one of its attempts takes, as it declares
+    moved_at: float = -math.inf  # when it was last given messages while it had none, settled some or handed some back
     credit: int = 0  # how many more messages it is ready to take
     idle_lanes: int = 0  # as last said
     received: int = 0  # as of then
@@ -33,6 +50,8 @@ class Holder:
     leased: int = 0
     leaving: bool = False
     lost: bool = False
+    expired: str = ""  # why, if it is lost because it was late
+    stretches: set[int] = field(default_factory=set)  # that its messages are in, among others
 
     @property
     def weight(self) -> int:
@@ -67,13 +86,117 @@ class Holder:
             ahead = min(ahead, max(0, self.held + on_the_way - self.idle_lanes))
         return min(self.credit, max(idle, int(fair_share / 2) - ahead))
 
-    def take(self, count: int) -> None:
-        """So many messages are leased to it."""
-        self.leased += count
-        self.delivered += count
-        self.credit -= count
+    def take(self, ids: Ids, now: float) -> None:
+        """These messages, which ascend, are leased to it."""
+        if not self.leased:
+            self.moved_at = now
+        self.leased += len(ids)
+        self.delivered += len(ids)
+        self.credit -= len(ids)
+        self.stretches.update(stretches_of(ids))
+
+    def release(self, count: int, now: float) -> None:
+        """That many of its leases have ended, because messages were settled or handed back."""
+        self.leased -= count
+        self.moved_at = now
+
+    def late(self, now: float, silent_s: float, stuck_s: float) -> str:
+        """Return why its leases end now; empty if they go on.
+
+        Either no request has arrived for `silent_s`, or requests arrive and none of its messages is settled for longer
+        than its lanes can explain: of those that it has, one is done within two attempts.
+        """
+        if now - self.heard_at > silent_s:
+            return f"no request for {silent_s:g} s"
+        most_s = SLOWER_MAX * self.longest_s + stuck_s
+        if self.leased and now - self.moved_at > most_s:
+            return (
+                f"none of {self.leased:,} leased messages was settled or handed back for {most_s:,.0f} s, "
+                f"and an attempt takes at most {self.longest_s:,.3g} s"
+            )
+        return ""
 
     def leave(self) -> None:
         """It drains: it is given nothing more."""
         self.leaving = True
         self.credit = 0
+
+
+class Holders:
+    """All open streams."""
+
+    def __init__(self, lease_timeout_s: float, give_up_s: float) -> None:
+        self._silent_s = lease_timeout_s
+        self._stuck_s = max(lease_timeout_s, give_up_s, STUCK_AFTER_S)
+        self._open: dict[int, Holder] = {}  # by number
+        self._of: dict[str, Holder] = {}  # by session
+        self._hungry: dict[int, Holder] = {}  # those with credit
+        self._next_number = 0
+        self._weight = 0  # of all that are not leaving; whole numbers add up exactly
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Holder]:
+        return iter(self._open.values())
+
+    def __getitem__(self, number: int) -> Holder:
+        return self._open[number]
+
+    def of(self, session_id: str) -> Holder | None:
+        """The stream that a session has open."""
+        return self._of.get(session_id)
+
+    def add(self, session_id: str, mean_s: float, concurrency: int, longest_s: float, now: float) -> Holder:
+        """A sender has opened a stream. Assumes that its session has no other."""
+        speed = concurrency / max(mean_s, MEAN_MIN_S)
+        holder = Holder(self._next_number, session_id, speed, concurrency, heard_at=now, longest_s=longest_s)
+        self._next_number += 1
+        self._open[holder.number] = self._of[session_id] = holder
+        self._weight += holder.weight
+        return holder
+
+    def remove(self, holder: Holder) -> bool:
+        """The stream has ended. False if that was known."""
+        if self._open.pop(holder.number, None) is None:
+            return False
+        del self._of[holder.session_id]
+        self._hungry.pop(holder.number, None)
+        if not holder.leaving:
+            self._weight -= holder.weight
+        holder.lost = True
+        return True
+
+    def leave(self, holder: Holder) -> None:
+        """The sender drains: it is given nothing more."""
+        if not (holder.leaving or holder.lost):
+            self._weight -= holder.weight
+        holder.leave()
+        self._hungry.pop(holder.number, None)
+
+    def share(self, holder: Holder) -> float:
+        """A stream's part of what is handed out, by its speed."""
+        return 0.0 if holder.leaving else holder.weight / self._weight
+
+    def late(self, now: float) -> list[Holder]:
+        """The streams whose leases are to end now, each with the reason in `expired`."""
+        for holder in self._open.values():
+            holder.expired = holder.late(now, self._silent_s, self._stuck_s)
+        return [holder for holder in self._open.values() if holder.expired]
+
+    def excuse(self, late_s: float, now: float) -> None:
+        """Extends all deadlines by the time that the producer itself was paused."""
+        for holder in self._open.values():
+            holder.heard_at = min(now, holder.heard_at + late_s)
+            holder.moved_at = min(now, holder.moved_at + late_s)
+
+    def note_hunger(self, holder: Holder) -> None:
+        """Whether a stream has credit may have changed."""
+        if holder.credit and not holder.lost:
+            self._hungry[holder.number] = holder
+        else:
+            self._hungry.pop(holder.number, None)
+
+    def hungry(self) -> list[Holder]:
+        """The streams with credit, those with the smallest share of their lanes at work first."""
+        return sorted(self._hungry.values(), key=lambda holder: holder.leased / holder.concurrency)

@@ -1,22 +1,27 @@
 """Messages that were handed out before and are to go out again: some now, some after the delay of a retry.
 
-Knows ids, attempts and the clock that it is given. Must not know the state of a message: what it holds may be out of
-date, and whoever takes it out has to look.
+What one event costs follows the messages that it puts in or takes out, whatever else waits. Knows ids, attempts and
+the clock that it is given. Must not know the state of a message: what it holds may be out of date, and whoever takes
+messages out says which of them still wait.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.stretches import Ids
 
+LOT_ROWS_MAX: Final = 65_536  # messages of a lot in the queue: what is left of one keeps no more memory than that
+
 Attempts = NDArray[np.uint8]
+Waits = Callable[[Ids, int], NDArray[np.bool_]]  # which of these messages, at this attempt, still wait; shape (n,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,20 @@ class Lot:
     lost: bool = False  # by the sender that had them before
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Messages that were taken out of the queue."""
+
+    lot: Lot
+    lost: int  # how many of them were lost by the sender that had them before
+
+
 class Queue:
     """Lots in the order in which they are to go out."""
 
     def __init__(self, retry_delay_s: float) -> None:
         self.delayed = 0  # ids whose delay is not over
+        self.readied = 0  # lots that have ever become ready
         self._retry_delay_s = retry_delay_s
         self._ready: deque[Lot] = deque()
         self._later: deque[tuple[float, Lot]] = deque()  # from a time on; in order of that time
@@ -43,11 +57,15 @@ class Queue:
 
     def put_first(self, ids: Ids, attempts: Attempts, lost: bool) -> None:
         """To go out before all else, in order of id; the next attempt of each, columns of shape (n,)."""
-        self._ready.extendleft(reversed(list(_by_attempt(ids, attempts, lost))))
+        lots = list(_by_attempt(ids, attempts, lost))
+        self._ready.extendleft(reversed(lots))
+        self.readied += len(lots)
 
     def put_last(self, ids: Ids, attempts: Attempts, lost: bool) -> None:
         """To go out after all that is ready."""
-        self._ready.extend(_by_attempt(ids, attempts, lost))
+        lots = list(_by_attempt(ids, attempts, lost))
+        self._ready.extend(lots)
+        self.readied += len(lots)
 
     def put_later(self, ids: Ids, attempts: Attempts, now: float) -> None:
         """To go out after the delay of a retry."""
@@ -62,22 +80,61 @@ class Queue:
             self.delayed -= len(lot.ids)
             due.setdefault(lot.attempt, []).append(lot.ids)
         for attempt, parts in due.items():
-            self._ready.append(Lot(np.sort(np.concatenate(parts)), attempt))
+            lots = list(_pieces(_merged(parts), attempt, lost=False))
+            self._ready.extend(lots)
+            self.readied += len(lots)
 
     def next_due(self) -> float:
         """When the first delay is over; infinity if there is none."""
         return self._later[0][0] if self._later else math.inf
 
-    def pop(self) -> Lot:
-        """Takes out what is to go out next."""
-        return self._ready.popleft()
+    def take(self, wanted: int, waits: Waits) -> Taken:
+        """Takes out up to `wanted` of the messages that are to go out next, all of them at one attempt.
 
-    def put_back(self, lot: Lot) -> None:
-        """What was left of a lot that was taken out."""
-        self._ready.appendleft(lot)
+        Throws away what does not wait any more, so that there may be none. Looks at no more messages than are wanted
+        and twice those that it throws away. Assumes that something is ready, and `wanted` above 0.
+        """
+        attempt = self._ready[0].attempt
+        parts: list[Ids] = []
+        lost = stale = 0
+        while wanted and self._ready and self._ready[0].attempt == attempt:
+            lot = self._ready.popleft()
+            look = max(wanted, stale)
+            seen = lot.ids[:look]
+            good = seen[waits(seen, attempt)]  # a copy: what goes out keeps nothing else in memory
+            self._put_back(lot, lot.ids[look:])
+            self._put_back(lot, good[wanted:])
+            stale += len(seen) - len(good)
+            good = good[:wanted]
+            wanted -= len(good)
+            lost += len(good) * lot.lost
+            parts.append(good)
+        return Taken(Lot(_merged(parts), attempt), lost)
+
+    def _put_back(self, lot: Lot, rest: Ids) -> None:
+        """Puts back, at the front, what is left of a lot."""
+        if not len(rest):
+            return
+        if rest.base is not None and 2 * len(rest) <= len(rest.base):
+            rest = rest.copy()  # or a few of them would keep all in memory
+        self._ready.appendleft(Lot(rest, lot.attempt, lot.lost))
 
 
 def _by_attempt(ids: Ids, attempts: Attempts, lost: bool = False) -> Iterator[Lot]:
-    """The ids, apart by attempt and ascending."""
-    for attempt in np.unique(attempts):
-        yield Lot(np.sort(ids[attempts == attempt]), int(attempt), lost)
+    """The ids, apart by attempt and ascending, in lots of bounded size."""
+    counts = np.bincount(attempts)
+    for attempt in np.flatnonzero(counts).tolist():
+        of_it = ids if counts[attempt] == len(ids) else ids[attempts == attempt]
+        yield from _pieces(np.sort(of_it, kind="stable"), attempt, lost)
+
+
+def _pieces(ids: Ids, attempt: int, lost: bool) -> Iterator[Lot]:
+    """Ascending ids as lots of bounded size, none of which keeps another in memory."""
+    for first in range(0, len(ids), LOT_ROWS_MAX):
+        piece = ids[first : first + LOT_ROWS_MAX]
+        yield Lot(piece if len(piece) == len(ids) else piece.copy(), attempt, lost)
+
+
+def _merged(parts: list[Ids]) -> Ids:
+    """The ids of all parts, ascending; at least one part, each of them ascending."""
+    return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts), kind="stable")

@@ -18,6 +18,7 @@ from smssim.core.fate import Fates
 from smssim.core.holder import MEAN_MIN_S
 from smssim.core.lanes import Finished, Lanes, Work, join, pick
 from smssim.core.stretches import Ids
+from smssim.errors import PeerError
 
 HEARTBEAT_S: Final = 1.0  # a request and a report are due this often, even if empty
 WAIT_MAX_S: Final = 2.0  # between two reports, whatever the monitor asks: it would take the sender for lost
@@ -25,6 +26,7 @@ AHEAD_S: Final = 1.0  # how much of its own work a sender asks for ahead ...
 AHEAD_MAX: Final = 300_000  # ... in messages at most: some 23 MiB
 REPORT_ROWS_FULL: Final = 32_768  # so many outcomes are reported without waiting for more ...
 REPORT_ROWS_MAX: Final = 98_304  # ... and so many at most, where answers take long, as those of a disk do: 1.7 MiB
+HANDED_BACK_MAX: Final = 262_144  # messages handed back in one request: 2 MiB; with settlements 3 of gRPC's 4 MiB
 TICK_MIN_S: Final = 0.002  # lanes are looked at no oftener
 LOOKS_MAX: Final = 8  # at the lanes, between two reports
 DRY_HURRY: Final = 4  # reports of a sender that has nothing left come so many times sooner
@@ -64,7 +66,7 @@ class Sending:
         self._to_settle: deque[Settlements] = deque()
         self._unconfirmed: deque[tuple[int, Settlements | None]] = deque()  # with the rows written up to there
         self._unsettled = 0  # messages in the report under way, in `_to_settle` and in `_unconfirmed`
-        self._to_hand_back: list[Ids] = []
+        self._to_hand_back: deque[Ids] = deque()
         self._rows_written = 0
         self._requested_at = now
         self._open_credit = 0
@@ -133,8 +135,13 @@ class Sending:
         self._said_leaving = False
 
     def receive(self, delivery: Delivery, now: float) -> None:
-        """A batch has arrived. Assumes `advance(now)` before, whether or not that looked at the lanes."""
+        """A batch has arrived; raises PeerError and takes nothing of it if the sender has not asked for that many.
+
+        Assumes `advance(now)` before, whether or not that looked at the lanes.
+        """
         count = len(delivery.ids)
+        if count > self._open_credit:
+            raise PeerError(f"a batch of {count:,} messages, when credit for {self._open_credit:,} is left")
         self._received += count
         self._open_credit -= count
         if self._started_at is None:
@@ -189,8 +196,7 @@ class Sending:
             return None
         credit = self._wanted()
         settlements = self._to_settle.popleft() if self._to_settle else None
-        handed_back = np.concatenate(self._to_hand_back) if self._to_hand_back else np.empty(0, np.int64)
-        self._to_hand_back.clear()
+        handed_back = self._next_handed_back()
         leaving = self.draining and not self._said_leaving
         if settlements or len(handed_back):
             self._rows_written += (len(settlements.ids) if settlements else 0) + len(handed_back)
@@ -208,6 +214,17 @@ class Sending:
             leaving=leaving,
             held=self.lanes.held,
         )
+
+    def _next_handed_back(self) -> Ids:
+        """The messages that the next request hands back."""
+        parts, room = [np.empty(0, np.int64)], HANDED_BACK_MAX
+        while self._to_hand_back and room:
+            some = self._to_hand_back.popleft()
+            if len(some) > room:
+                self._to_hand_back.appendleft(some[room:])
+            parts.append(some[:room])
+            room -= len(parts[-1])
+        return np.concatenate(parts)
 
     def _settle_at(self) -> float:
         """When settlements are due that go with a request for messages, if one comes before.

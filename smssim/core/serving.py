@@ -6,6 +6,7 @@ what a message contains.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -39,10 +40,12 @@ class Serving:
         self._settled = 0
         self._settled_said = 0
         self._end_said = False
+        self._readied_before = 0  # of the backlog, as of the last request
 
     def take_in(self, request: Request, now: float) -> None:
         """Applies a request; raises PeerError and applies nothing of it."""
         backlog, holder = self._backlog, self.holder
+        self._readied_before = backlog.readied
         holder.heard_at = now
         holder.check_ask(request.credit, request.received)
         if request.settlements is not None:
@@ -50,10 +53,10 @@ class Serving:
             backlog.settle(done.ids, done.outcomes, done.attempts, now)
             self._settled += len(done.ids)
         if request.handed_back is not None:
-            backlog.hand_back(holder, request.handed_back)
+            backlog.hand_back(holder, request.handed_back, now)
             self._settled += len(request.handed_back)
         if request.leaving:
-            backlog.leave(holder)
+            backlog.holders.leave(holder)
         holder.ask(request.credit, request.idle_lanes, request.received, request.held)
 
     def give(self, now: float) -> list[Lot]:
@@ -61,6 +64,16 @@ class Serving:
         lots = self._backlog.grant(self.holder, now)
         self._lots += lots
         return lots
+
+    def concerns_others(self, now: float) -> bool:
+        """Whether others may be given messages because of the last request, now that this sender was given its own.
+
+        Either it has made messages ready, or it leaves this sender waiting for some that become ready by themselves.
+        """
+        became_ready = self._backlog.readied > self._readied_before
+        return (became_ready and self._backlog.has_ready) or (
+            self.holder.credit > 0 and self._backlog.wake_at(now) < math.inf
+        )
 
     @property
     def has_news(self) -> bool:

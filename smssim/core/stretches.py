@@ -9,6 +9,7 @@ Knows ids and rows. Must not know what the state means.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,12 @@ _CLOSED: Final = -(2**61)
 Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
 Where = slice | NDArray[np.int64]
+
+
+def stretches_of(ids: Ids) -> Iterable[int]:
+    """The stretches that ascending ids are in, and perhaps others between them, but no more than there are ids."""
+    first, last = int(ids[0]) >> STRETCH_BITS, int(ids[-1]) >> STRETCH_BITS
+    return range(first, last + 1) if last - first < len(ids) else set((ids >> STRETCH_BITS).tolist())
 
 
 class Stretches:
@@ -77,6 +84,11 @@ class Stretches:
         stretch = ids >> STRETCH_BITS
         news = stretch[self._shift_of.take(stretch) == _UNOPENED]
         return len(np.unique(news)) if news.size else 0
+
+    def open_rows(self, numbers: Iterable[int]) -> dict[int, slice]:
+        """Of these stretches, which are or were open, those that are: their rows, by number and ascending."""
+        known = np.array(sorted(numbers), np.int64)
+        return {number: self._rows(self._slot(number)) for number in known[self._shift_of[known] > _CLOSED].tolist()}
 
     @property
     def opened(self) -> int:

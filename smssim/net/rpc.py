@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -77,7 +77,7 @@ _REFUSALS: Final = frozenset(
     }
 )
 
-Request = TypeVar("Request")
+Message = TypeVar("Message")
 
 
 class _Codec(aio.ServerInterceptor):
@@ -142,6 +142,12 @@ def _is_news(record: logging.LogRecord) -> bool:
     return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
+def _is_readable(record: logging.LogRecord) -> bool:
+    """Whether a record of gRPC's tells more than that a response is not protobuf: the node itself says that."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is not DecodeError
+
+
 def server(access: Access) -> aio.Server:
     """A server, not yet bound, whose methods get None for a request that is not protobuf."""
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
@@ -149,11 +155,20 @@ def server(access: Access) -> aio.Server:
     return aio.server(options=_SERVER_OPTIONS, interceptors=[*doors, _Codec()])
 
 
-def readable(request: Request | None) -> Request:
-    """The request; raises PeerError if its bytes were no message of the method."""
-    if request is None:
-        raise PeerError("the bytes of the request are not the message that this method takes")
-    return request
+def readable(message: Message | None, what: str = "request") -> Message:
+    """The message; raises PeerError if its bytes were none of the method's."""
+    if message is None:
+        raise PeerError(f"the bytes of the {what} are not the message that this method takes")
+    return message
+
+
+@contextlib.contextmanager
+def naming(peer: str) -> Iterator[None]:
+    """Names the peer in a PeerError that is raised: what it sent can't be used."""
+    try:
+        yield
+    except PeerError as error:
+        raise PeerError(f"{peer} breaks the protocol: {error}") from error
 
 
 async def start(serving: aio.Server, access: Access, listen: str, services: Sequence[str]) -> str:
@@ -178,7 +193,11 @@ async def start(serving: aio.Server, access: Access, listen: str, services: Sequ
 
 
 def channel(address: str, access: Access) -> aio.Channel:
-    """A channel to a peer; connects when it is used, and again when that is lost. Raises UsageError."""
+    """A channel to a peer; connects when it is used, and again when that is lost. Raises UsageError.
+
+    A response that is not protobuf arrives as None, to be refused by `readable`.
+    """
+    logging.getLogger("grpc._common").addFilter(_is_readable)
     credentials = access.of_client(address)
     if credentials is None:
         return aio.insecure_channel(address, options=_CHANNEL_OPTIONS)

@@ -18,7 +18,7 @@ from grpc import StatusCode, aio
 from smssim import metrics, process
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Request, RunEnd
-from smssim.core.holder import Holder
+from smssim.core.holder import Holder, longest_attempt_s
 from smssim.core.message import Writer
 from smssim.core.queue import Lot
 from smssim.core.saving import Changes, put_under, within
@@ -76,7 +76,12 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._log = node_log("producer")
         self._clock = asyncio.get_running_loop().time
         self._backlog = Backlog(
-            settings.count, settings.max_attempts, settings.retry_delay_s, settings.lease_timeout_s, settings.rate_per_s
+            settings.count,
+            settings.max_attempts,
+            settings.retry_delay_s,
+            settings.lease_timeout_s,
+            settings.rate_per_s,
+            settings.give_up_s,
         )
         with restoring(self._journal):
             self._restore()
@@ -143,9 +148,9 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         """Gives to those who want more whenever messages become ready."""
         while True:
             now = self._clock()
-            due = self._backlog.wake_at(now) if self._backlog.hungry() else math.inf
+            due = self._backlog.wake_at(now) if self._backlog.holders.hungry() else math.inf
             await self._more.wait(max(due, now + RELEASE_S))
-            for holder in self._backlog.hungry():
+            for holder in self._backlog.holders.hungry():
                 self._give(self._streams[holder.number])
 
     async def _watch(self) -> None:
@@ -153,11 +158,11 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         said_at = looked_at = self._clock()
         while True:
             now = self._clock()
-            self._backlog.excuse(max(0.0, now - looked_at - CHECK_S), now)
+            self._backlog.holders.excuse(max(0.0, now - looked_at - CHECK_S), now)
             looked_at = now
             for holder in self._backlog.expire(now):
                 stream = self._streams[holder.number]
-                stream.fault = PeerError(f"no request for {self._settings.lease_timeout_s:g} s")
+                stream.fault = PeerError(holder.expired)
                 stream.wake.set()
                 self._more.ring()
             alone_s = 0.0 if self._streams else now - self._alone_since
@@ -281,8 +286,9 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         sender = hello.hello.sender
         request = wire.request_from_proto(hello, self.run)
         now = self._clock()
-        before = self._backlog.holder_of(sender.session_id)
-        holder = self._backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now)
+        before = self._backlog.holders.of(sender.session_id)
+        longest_s = longest_attempt_s(sender.distribution, sender.mean_s, sender.std_s)
+        holder = self._backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now, longest_s)
         stream = _Stream(self._backlog, holder)
         if before is not None:
             other = self._streams[before.number]
@@ -321,10 +327,8 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         if not self._streams:
             self._alone_since = self._clock()
         if self._end is None:
-            if leased:
-                self._log.info("%s left, with %s to hand out again", name, several(leased, "message"))
-            else:
-                self._log.info("%s left", name)
+            again = f", with {several(leased, 'message')} to hand out again" if leased else ""
+            self._log.info("%s left%s", name, again)
             if not self._streams:
                 self._log.info("waiting for a sender")
         if leased:
@@ -352,7 +356,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._give(stream)
         if backlog.complete:
             self._over()
-        elif backlog.has_ready or (stream.holder.credit and backlog.wake_at(now) < math.inf):
+        elif stream.concerns_others(now):
             self._more.ring()
         if stream.has_news:
             stream.wake.set()

@@ -17,7 +17,7 @@ import grpc
 from grpc import aio
 
 from smssim import metrics, process
-from smssim.core.exchange import Report
+from smssim.core.exchange import Answer, Report
 from smssim.core.fate import Fates
 from smssim.core.sending import DRAIN_MAX_S, Sending
 from smssim.core.tally import RunFacts
@@ -26,7 +26,7 @@ from smssim.logs import Log, node_log
 from smssim.net import access, rpc, wire
 from smssim.net.access import Access
 from smssim.settings import FREE_ADDRESS, SenderSettings
-from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, producer_pb2_grpc
+from smssim.v1 import monitor_pb2_grpc, producer_pb2, producer_pb2_grpc
 from smssim.view.each import EachMessage
 from smssim.view.words import count, several
 
@@ -139,9 +139,10 @@ async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[St
         async with asyncio.timeout(OFFER_TIMEOUT_S):
             await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
             response = await stream.read()
-        if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
-            raise PeerError("the producer did not name its run")
-        run, monitor = wire.offer_from_proto(response.offer)
+        with rpc.naming(f"the producer at {address}"):
+            if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
+                raise PeerError("its first response does not name its run")
+            run, monitor = wire.offer_from_proto(response.offer)
     except asyncio.InvalidStateError:  # the call was over before the write: reading says why
         stream.cancel()
         raise aio.AioRpcError(
@@ -288,7 +289,8 @@ class Participation:
         sending.stream_up(self._clock())
         self._tick.ring()
         try:
-            await process.first_of(self._write(stream), self._read(stream))
+            with rpc.naming(self._producer.peer):
+                await process.first_of(self._write(stream), self._read(stream))
             if sending.ended:
                 await stream.done_writing()
         finally:
@@ -310,7 +312,8 @@ class Participation:
     async def _read(self, stream: Stream) -> None:
         """Takes in what the producer says until it has nothing more to say; raises AioRpcError or PeerError."""
         sending = self._sending
-        while isinstance(response := await stream.read(), producer_pb2.FetchMessageResponse):
+        while isinstance(read := await stream.read(), producer_pb2.FetchMessageResponse | None):
+            response = rpc.readable(read, "response")
             event = response.WhichOneof("event")
             now = self._clock()  # one for both, or a lane could start a message before it has arrived
             self._advance(now, at_once=event == "end")
@@ -318,9 +321,9 @@ class Participation:
             if event == "batch":
                 delivery = wire.batch_from_proto(response.batch, self.run)
                 self._log.debug("received messages: %d, attempt %d", len(delivery.ids), delivery.attempt)
+                sending.receive(delivery, now)
                 if self._each is not None:
                     self._each.arrived(self._name, delivery.ids, partial(wire.readable, response.batch), now)
-                sending.receive(delivery, now)
             self._tick.ring()
             if event == "end":
                 sending.end(wire.end_from_proto(response.end))
@@ -344,12 +347,12 @@ class Participation:
             answer = await self._deliver(report)
             if answer is None:
                 return
-            sending.acknowledge(wire.answer_from_proto(answer, self.run))
+            sending.acknowledge(answer)
             self._log.debug("report %d is on record, outcomes: %d", report.sequence, len(report.finished))
             self._tick.ring()
 
-    async def _deliver(self, report: Report) -> monitor_pb2.ReportResultResponse | None:
-        """The monitor's answer to a report, repeated until there is one; raises GoneError or RefusedError.
+    async def _deliver(self, report: Report) -> Answer | None:
+        """The monitor's answer to a report, repeated until there is one; raises GoneError, RefusedError or PeerError.
 
         None if this sender has nothing to tell it: it may never come, or be gone.
         """
@@ -364,7 +367,8 @@ class Participation:
                 await self._monitor.lost(error)
             else:
                 self._monitor.found()
-                return answer
+                with rpc.naming(self._monitor.peer):
+                    return wire.answer_from_proto(rpc.readable(answer, "response"), self.run)
 
 
 def serve(settings: SenderSettings) -> int:

@@ -68,7 +68,9 @@ class Watcher:
                 async for response in call:
                     if not process.has_reader():  # as behind `| head`: whom else should it serve?
                         return
-                    self._show(watching.snapshot_from_proto(response))
+                    with rpc.naming(self._patience.peer):
+                        snapshot = watching.snapshot_from_proto(rpc.readable(response, "response"))
+                    self._show(snapshot)
                 return
             except aio.AioRpcError as error:
                 if self._codes and not self._open:

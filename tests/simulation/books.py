@@ -109,9 +109,9 @@ class ProducerBook:
         figures = (backlog.settled, backlog.leased, backlog.waiting)
         counted = (len(self.settled), leased, len(self.waiting))
         check(figures == counted, "settled, leased, waiting: %s, counted %s", figures, counted)
-        for number, holder in backlog._holders.items():
-            had = len(self.leased.get(number, ()))
-            check(holder.leased == had, "holder %s has %s, counted %s", number, holder.leased, had)
+        for holder in backlog.holders:
+            had = len(self.leased.get(holder.number, ()))
+            check(holder.leased == had, "holder %s has %s, counted %s", holder.number, holder.leased, had)
         if not deep:
             return
         outcomes = Counter(self.settled.values())

@@ -15,6 +15,7 @@ from simulation.network import Stream
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd
 from smssim.core.fate import Fates
+from smssim.core.holder import longest_attempt_s
 from smssim.core.saving import Changes, pack, put_under, unpack, within
 from smssim.core.sending import Sending
 from smssim.core.serving import Response, Serving
@@ -32,6 +33,7 @@ CHECK_S = 0.5
 DOOR_OPEN_S = 1.0
 RETURN_S = 2 * BACKOFF_MAX_S
 FAREWELL_S = 10.0
+MONITOR_AWAY_MAX_S = 25.0  # while faults strike and somewhat longer
 
 
 class Saver:
@@ -101,7 +103,9 @@ class Producer(Process):
         self._disk = disk
         self._saver = Saver(self, disk, world, self._changes)
         self._unwritten: Changes = {}
-        self.backlog = Backlog(plan.total, plan.max_attempts, plan.retry_delay_s, plan.lease_timeout_s, plan.rate_per_s)
+        self.backlog = Backlog(
+            plan.total, plan.max_attempts, plan.retry_delay_s, plan.lease_timeout_s, plan.rate_per_s, MONITOR_AWAY_MAX_S
+        )
         pieces = disk.pieces() if disk is not None else {}
         self._resumed, self._told = bool(pieces), "told" in pieces
         if disk is not None and pieces:
@@ -156,7 +160,8 @@ class Producer(Process):
     def _join(self, stream: Stream, sender: Sender) -> None:
         settings = sender.settings
         known = {served.holder.number for served in self.served.values()}
-        holder = self.backlog.join(sender.session_id, settings.mean_s, settings.concurrency, self.clock.now)
+        longest_s = longest_attempt_s(settings.distribution, settings.mean_s, settings.std_s or 0.0)
+        holder = self.backlog.join(sender.session_id, settings.mean_s, settings.concurrency, self.clock.now, longest_s)
         served = Served(self.backlog, stream, holder, self.world.plan.frame_rows_max)
         for other in [s for s in self.served.values() if s.holder.lost]:
             self._part(other.stream)
@@ -180,7 +185,7 @@ class Producer(Process):
         self._give(served)
         if backlog.complete:
             self.over()
-        elif backlog.has_ready or (served.holder.credit and backlog.wake_at(now) < math.inf):
+        elif served.concerns_others(now):
             self.distribute()
         self.write(served)
 
@@ -193,11 +198,11 @@ class Producer(Process):
         """Gives to those who want more."""
         if not self.listening:
             return
-        for holder in self.backlog.hungry():
+        for holder in self.backlog.holders.hungry():
             served = next(s for s in self.served.values() if s.holder is holder)
             self._give(served)
             self.write(served)
-        due = self.backlog.wake_at(self.clock.now) if self.backlog.hungry() else math.inf
+        due = self.backlog.wake_at(self.clock.now) if self.backlog.holders.hungry() else math.inf
         due = max(due, self.clock.now + self.world.plan.tick_s)
         if due < self._awake_at:
             self._awake_at = due
@@ -244,10 +249,11 @@ class Producer(Process):
     # -- the run
 
     def _watch(self) -> None:
-        self.backlog.excuse(max(0.0, self.clock.now - self._looked_at - CHECK_S), self.clock.now)
+        self.backlog.holders.excuse(max(0.0, self.clock.now - self._looked_at - CHECK_S), self.clock.now)
         self._looked_at = self.clock.now
         for holder in self.backlog.expire(self.clock.now):
             self.clock.strike("lease expired", self.name)
+            check(holder.expired.startswith("no request"), "an honest sender's leases end: %s", holder.expired)
             self._part(next(s.stream for s in self.served.values() if s.holder is holder))
         alone_s = 0.0 if self.served else self.clock.now - self._alone_since
         gone = self._joined_at is not None and alone_s >= GIVE_UP_S

@@ -285,7 +285,10 @@ class World:
 def simulate(seed: int) -> Shown:
     """Plays one seed; raises SimulationError that tells the seed, the plan and what happened last."""
     plan = draw_plan(seed)
-    with mock.patch("smssim.core.backlog.UNSAVED_MAX", plan.unsaved_max):
+    with (
+        mock.patch("smssim.core.backlog.UNSAVED_MAX", plan.unsaved_max),
+        mock.patch.multiple("smssim.core.holder", STUCK_AFTER_S=0.0, SLOWER_MAX=2, TAIL=12),  # as tight as they can be
+    ):
         world = World(plan)
         try:
             return world.play()

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Kills a sender that holds millions of messages and shows what that does to the others: `scripts/lose_a_sender.py`.
+
+Runs real nodes: a monitor, a producer, 500 senders of 10 lanes of 0.1 s, and one more that holds so many messages and
+is killed. Prints how many messages a second the others finish before and after; exits with 1 if that falls below 90%.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv/bin/python"
+sys.path.insert(0, str(ROOT))
+if TYPE_CHECKING:
+    from smssim.bench.fleet import Fleet, Process
+
+LANES, MEAN_S = 10, 0.1  # of each of the others
+HOLDS_S = 1e6  # how long each message takes that the one sender holds
+RAMP_S = 5.0  # to work off what hundreds of streams cost that open at once
+WITHIN_S = 120.0  # all senders have joined and have their messages
+RATIO_MIN = 0.9
+
+
+class Watched:
+    """A monitor and what it has last said."""
+
+    def __init__(self, fleet: Fleet, monitor: Process) -> None:
+        self._fleet, self._monitor = fleet, monitor
+
+    def figures(self) -> Iterator[dict[str, Any]]:
+        """Each JSON object that the monitor writes from now on."""
+        while True:
+            for line in self._fleet.lines():
+                if line.process is self._monitor and not line.is_log:
+                    yield json.loads(line.text)
+
+    def until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
+        """Waits until this holds of the figures; raises TimeoutError."""
+        within = time.monotonic() + WITHIN_S
+        for figures in self.figures():
+            if holds(figures):
+                return
+            if time.monotonic() > within:
+                raise TimeoutError(f"not within {WITHIN_S:g} s: {figures}")
+
+    def rate(self, time_s: float) -> float:
+        """Messages finished a second, over about this time from now on."""
+        seen = self.figures()
+        first = last = next(seen)
+        while last["elapsed_s"] - first["elapsed_s"] < time_s:
+            last = next(seen)
+        return (done(last) - done(first)) / float(last["elapsed_s"] - first["elapsed_s"])
+
+
+def done(figures: dict[str, Any]) -> int:
+    """Messages with a final outcome."""
+    return int(figures["sent"] + figures["failed"])
+
+
+def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
+    """Messages a second before and after a sender is lost that holds so many. No process is left."""
+    from smssim.bench.fleet import Fleet
+    from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
+
+    enough = round(copies * LANES / MEAN_S * 4 * time_s)
+    with Fleet(lambda: None) as fleet:
+        monitor = fleet.node("monitor", MonitorSettings(0.25, FREE_ADDRESS, json=True))
+        producer = fleet.node("producer", ProducerSettings(1, held + enough, FREE_ADDRESS, fleet.address(monitor)))
+        watched, address = Watched(fleet, monitor), fleet.address(producer)
+        with Fleet(lambda: None) as doomed:  # its end is SIGKILL
+            large = SenderSettings(HOLDS_S, distribution="fixed", concurrency=held, name="large", producer=address)
+            doomed.node("sender", large)
+            watched.until(lambda figures: figures["in_flight"] >= held)
+            small = SenderSettings(MEAN_S, concurrency=LANES, copies=copies, name="small", producer=address)
+            fleet.node("sender", small)
+            watched.until(lambda figures: figures["senders"] == 1 + copies)
+            watched.rate(RAMP_S)
+            before = watched.rate(time_s)
+        return before, watched.rate(time_s)
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sizes = [1_000_000, 2_000_000, 9_000_000]
+    parser.add_argument(
+        "--held", type=int, nargs="+", default=sizes, metavar="N", help="messages that are lost (1, 2 and 9 million)"
+    )
+    parser.add_argument("--copies", type=int, default=500, metavar="N", help="the other senders (500)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each measurement (10)")
+    given = parser.parse_args()
+    ratios = []
+    print(f"{'held':>10}  {'before':>8}  {'after':>8}  ratio")
+    for held in given.held:
+        before, after = lose(held, given.copies, given.seconds)
+        ratios.append(after / before)
+        print(f"{held:10,}  {before:6,.0f}/s  {after:6,.0f}/s  {ratios[-1]:5.2f}", flush=True)
+    return 0 if min(ratios) >= RATIO_MIN else 1
+
+
+if __name__ == "__main__":
+    if VENV.exists() and Path(sys.prefix) != VENV.parent.parent:
+        os.execv(VENV, [str(VENV), *sys.argv])
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""How long a lease lasts: as long as requests arrive and the sender's lanes can explain that nothing comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from nodes_support import LOOK_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play
+
+from smssim.core import holder as holder_module
+from smssim.core.backlog import Backlog
+from smssim.core.fate import Outcome, time_table
+from smssim.core.holder import SLOWER_MAX, STUCK_AFTER_S, Holder, longest_attempt_s
+from smssim.v1 import producer_pb2
+
+pytestmark = pytest.mark.usefixtures("quiet")
+
+LONGEST_S = 2.0
+MOST_S = SLOWER_MAX * LONGEST_S + STUCK_AFTER_S
+
+
+def holding(backlog: Backlog, count: int, now: float = 0.0) -> Holder:
+    """A sender that has so many messages."""
+    holder = backlog.join("a", 1.0, 1, now, LONGEST_S)
+    holder.ask(count, count, 0)
+    assert sum(len(lot.ids) for lot in backlog.grant(holder, now)) == count
+    return holder
+
+
+def expired(backlog: Backlog, now: float) -> list[Holder]:
+    """Which streams are lost now, of senders that have all just sent a heartbeat."""
+    for holder in backlog.holders:
+        holder.heard_at = now
+    return backlog.expire(now)
+
+
+def settle(backlog: Backlog, number: int, outcome: Outcome, now: float) -> None:
+    backlog.settle(np.array([number]), np.array([outcome], np.uint8), np.ones(1, np.uint8), now)
+
+
+def test_heartbeats_alone_keep_messages_no_longer_than_lanes_can_explain() -> None:
+    backlog = Backlog(5)
+    holder = holding(backlog, 3)
+    assert expired(backlog, MOST_S) == []
+    assert expired(backlog, MOST_S + 0.1) == [holder]
+    assert (backlog.leased, backlog.waiting) == (0, 5)
+    assert holder.expired == (
+        "none of 3 leased messages was settled or handed back for 80 s, and an attempt takes at most 2 s"
+    )
+
+
+@pytest.mark.parametrize("how", [Outcome.SENT, Outcome.FAILED, Outcome.RETRY, "handed back"])
+def test_any_message_that_is_settled_or_handed_back_gives_the_others_the_whole_time_again(how: Outcome | str) -> None:
+    backlog = Backlog(5, max_attempts=2)
+    holder = holding(backlog, 3)
+    if isinstance(how, Outcome):
+        settle(backlog, 1, how, MOST_S)
+    else:
+        backlog.hand_back(holder, np.array([1]), MOST_S)
+    assert expired(backlog, 2 * MOST_S) == []
+    assert expired(backlog, 2 * MOST_S + 0.1) == [holder]
+
+
+def test_settling_what_it_does_not_have_gives_it_no_more_time() -> None:
+    backlog = Backlog(5)
+    other = backlog.join("b", 1.0, 1, 0.0)
+    other.ask(1, 1, 0)
+    backlog.grant(other, 0.0)
+    holder = holding(backlog, 3)
+    settle(backlog, 0, Outcome.SENT, 50.0)
+    settle(backlog, 0, Outcome.SENT, MOST_S)
+    backlog.hand_back(holder, np.array([0]), MOST_S)
+    assert expired(backlog, MOST_S + 0.1) == [holder]
+
+
+def test_the_time_runs_from_the_first_message_of_a_sender_that_had_none() -> None:
+    backlog = Backlog(5)
+    holder = backlog.join("a", 1.0, 1, 0.0, LONGEST_S)
+    assert expired(backlog, 1000.0) == []
+    holder.ask(1, 1, 0)
+    backlog.grant(holder, 1000.0)
+    assert expired(backlog, 1000.0 + MOST_S) == []
+    settle(backlog, 0, Outcome.SENT, 1000.0 + MOST_S)
+    assert expired(backlog, 9000.0) == []
+
+
+def test_the_producers_own_pause_does_not_count() -> None:
+    backlog = Backlog(5)
+    holder = holding(backlog, 3)
+    backlog.holders.excuse(500.0, 500.0)
+    assert expired(backlog, 500.0 + MOST_S) == []
+    assert expired(backlog, 500.1 + MOST_S) == [holder]
+
+
+@pytest.mark.parametrize(("lease_timeout_s", "give_up_s"), [(300.0, 1.0), (10.0, 300.0)])
+def test_a_monitor_may_be_away_for_as_long_as_anybody_waits(lease_timeout_s: float, give_up_s: float) -> None:
+    backlog = Backlog(5, lease_timeout_s=lease_timeout_s, give_up_s=give_up_s)
+    holder = holding(backlog, 3)
+    assert expired(backlog, SLOWER_MAX * LONGEST_S + 300.0) == []
+    assert expired(backlog, SLOWER_MAX * LONGEST_S + 300.1) == [holder]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.57, 1.0, 10.0, 1000.0])
+@pytest.mark.parametrize("name", ["gamma", "exponential", "lognormal", "normal", "uniform", "fixed"])
+def test_no_attempt_takes_longer_than_the_bound(name: str, share: float) -> None:
+    if name == "uniform":
+        share = min(share, 0.57)
+    declared_s = {"exponential": 2.0, "fixed": 0.0}.get(name, 2.0 * share)
+    longest_s = float(time_table(name, 2.0, declared_s)[-1])
+    assert 2.0 <= longest_s <= longest_attempt_s(name, 2.0, declared_s) * (1 + 1e-6)
+
+
+def test_a_distribution_of_another_name_is_taken_to_be_as_wide_as_its_mean() -> None:
+    assert longest_attempt_s("zipf", 2.0, 0.0) == longest_attempt_s("exponential", 2.0, 2.0)
+    assert longest_attempt_s("zipf", 2.0, 5.0) == longest_attempt_s("gamma", 2.0, 5.0)
+
+
+async def heartbeats(stream: Fetching) -> None:
+    while True:
+        await stream.say(producer_pb2.FetchMessageRequest())
+        await asyncio.sleep(LOOK_S)
+
+
+def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(holder_module, "STUCK_AFTER_S", 0.0)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            limits = {"lease_timeout_s": 1.5, "give_up_s": 1.5}
+            producer = await stage.producer(20, monitor=monitor.address, **limits)
+            stranger = a_sender(mean_s=0.0, std_s=0.0, distribution="of my own")
+            async with Fetching(stage.channel(producer.address)) as stream:
+                await stream.say(hello(stranger, credit=20, idle_lanes=20))
+                beating = asyncio.create_task(heartbeats(stream))
+                await stream.status()  # which one, gRPC does not tell if a write meets the end of the call
+                beating.cancel()
+                await asyncio.gather(beating, return_exceptions=True)
+            sender = stage.sender(producer.address)
+            assert await codes(producer, monitor, sender) == [0] * 3
+            assert assert_exact(producer, monitor).senders_seen == 1
+
+    play(scene())
+    assert "stranger: none of 20 leased messages was settled or handed back for 2 s, and an attempt" in caplog.text

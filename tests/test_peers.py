@@ -1,0 +1,118 @@
+"""Producers and monitors that are not ours: a sender ends with one line that names whoever breaks the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+import numpy as np
+import pytest
+from grpc import aio
+from nodes_support import SCENE_MAX_S, Stage, encoded
+
+from smssim.errors import ExitCode
+from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
+
+Response = producer_pb2.FetchMessageResponse
+Answer = monitor_pb2.ReportResultResponse
+
+GARBAGE: Final = b"\xff\xff\xff\xff"
+RUN: Final = run_pb2.Run(run_id=str(uuid.uuid4()), seed=7, total=1000, max_attempts=1)
+SOUND: Final = Answer(wait_s=0.02)
+
+
+class ForeignProducer(grpc.GenericRpcHandler):
+    """Offers a run, and makes one response to the first request that gives credit."""
+
+    def __init__(self, offer: Any, response: Any) -> None:
+        self._offer, self._response = offer, response
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        if not handler_call_details.method.endswith("/FetchMessage"):
+            return None
+        return grpc.stream_stream_rpc_method_handler(self._fetch, producer_pb2.FetchMessageRequest.FromString)
+
+    async def _fetch(self, requests: Any, context: Any) -> AsyncIterator[bytes]:
+        await anext(aiter(requests))
+        yield encoded(self._offer)
+        async for request in requests:
+            if request.credit:
+                yield encoded(self._response)
+
+
+class ForeignMonitor(grpc.GenericRpcHandler):
+    """Answers every report alike."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        if not handler_call_details.method.endswith("/ReportResult"):
+            return None
+        return grpc.unary_unary_rpc_method_handler(self._report, monitor_pb2.ReportResultRequest.FromString)
+
+    async def _report(self, request: Any, context: Any) -> bytes:
+        return encoded(self._answer)
+
+
+@contextlib.asynccontextmanager
+async def served(handler: grpc.GenericRpcHandler) -> AsyncIterator[str]:
+    """The address where a server answers like this."""
+    server = aio.server()
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+def batch(count: int, **wrong: Any) -> Response:
+    """A batch of so many messages that is sound but for these fields."""
+    sound = {
+        "message_ids": np.arange(count, dtype="<i8").tobytes(),
+        "phone_numbers": bytes(12 * count),
+        "text_lengths": bytes(count),
+        "queued_s": bytes(4 * count),
+        "attempt": 1,
+    }
+    return Response(batch=producer_pb2.Batch(**{**sound, **wrong}))
+
+
+OFFER: Final = "offer"  # instead of which nothing of use is offered
+CASES: dict[str, tuple[str, Any, str]] = {
+    "no run is offered": ("producer", OFFER, "does not name its run"),
+    "bytes that are no response": ("producer", GARBAGE, "the bytes of the response are not the message"),
+    "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: 0 bytes"),
+    "an id beyond the total": ("producer", batch(1001), "message_ids: an id is not below the total"),
+    "more messages than were asked for": ("producer", batch(900), "a batch of 900 messages, when credit for 501"),
+    "bytes that are no answer": ("monitor", GARBAGE, "the bytes of the response are not the message"),
+    "an answer out of range": ("monitor", Answer(wait_s=-1), "wait_s: got -1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_peer_that_breaks_the_protocol_ends_a_sender_with_one_line_that_names_it(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_fault, said, reason = CASES[case]
+    addresses: dict[str, str] = {}
+
+    async def scene() -> int:
+        async with Stage() as stage, served(ForeignMonitor(said if at_fault == "monitor" else SOUND)) as monitor:
+            offer = Response() if said is OFFER else Response(offer=producer_pb2.RunOffer(run=RUN, monitor=monitor))
+            async with served(ForeignProducer(offer, said)) as producer:
+                addresses.update(producer=producer, monitor=monitor)
+                return await stage.sender(producer).code()
+
+    # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
+    assert asyncio.run(asyncio.wait_for(scene(), SCENE_MAX_S)) == ExitCode.USAGE
+    (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert f"the {at_fault} at {addresses[at_fault]} breaks the protocol: " in line
+    assert reason in line
