@@ -229,7 +229,7 @@ def report(sequence: int, rows: list[tuple[int, Outcome]], elapsed_s: float = 1.
 
 
 def test_a_restored_tally_answers_a_report_sent_again_as_it_was_answered() -> None:
-    disk, tally = Disk(), Tally(RUN, 0.0)
+    disk, tally = Disk(), Tally(RUN, 0.0, b"a secret")
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT), (2, FAILED), (3, RETRY)]), 1.0)
     answer = tally.report(RUN, SenderFacts("b", "b"), report(1, [(1, FAILED), (2, SENT), (4, SENT)]), 1.0)
     disk.write(tally.changes(1.0))
@@ -238,9 +238,19 @@ def test_a_restored_tally_answers_a_report_sent_again_as_it_was_answered() -> No
     assert (again.accepted, again.duplicates, again.wait_s) == (answer.accepted, answer.duplicates, answer.wait_s)
     assert dict(zip(again.overruled_ids, again.overruled_outcomes, strict=True)) == {1: SENT, 2: FAILED}
     assert restored.figures(500.0) == tally.figures(1.0)
-    with pytest.raises(PeerError, match="report 3 after report 1"):
+    with pytest.raises(PeerError, match="neither the next one"):
         restored.report(RUN, SenderFacts("a", "a"), report(3, []), 500.0)
     assert restored.missed == []
+
+
+def test_a_restored_tally_tells_a_repeated_report_from_another_one() -> None:
+    disk, tally = Disk(), Tally(RUN, 0.0, b"a secret")
+    tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 1.0)
+    disk.write(tally.changes(1.0))
+    restored = Tally.restored(disk.pieces, 500.0)
+    with pytest.raises(PeerError, match="neither the next one"):
+        restored.report(RUN, SenderFacts("a", "a"), report(1, [(2, SENT)]), 500.0)
+    assert restored.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 500.0).accepted == 1
 
 
 def test_a_restored_tally_waits_for_its_senders_and_takes_the_time_from_them() -> None:

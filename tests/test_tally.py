@@ -23,6 +23,8 @@ from smssim.errors import ExitCode, PeerError, TooLargeError
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
+KEY = b"a secret"
+OUT_OF_TURN = "^sequence: this report is neither the next one of its session nor the last one repeated$"  # no number
 
 Rows = Sequence[tuple[int, Outcome]]
 
@@ -100,13 +102,24 @@ def test_a_retransmitted_report_is_answered_as_before_and_changes_nothing() -> N
     assert counts(tally) == before == (1, 1, 1, 1)
 
 
-def test_a_report_older_than_the_last_changes_nothing() -> None:
+def test_another_report_with_the_sequence_of_the_last_is_refused_and_nothing_of_it_applied() -> None:
+    """Whoever reports in another's name takes its sequence: what that one reports then must not pass for recorded."""
+    tally = Tally(RUN, 0.0, KEY)
+    forged = tell(tally, 1, in_flight=1)
+    with pytest.raises(PeerError, match=OUT_OF_TURN):
+        tell(tally, 1, [(0, SENT)], in_flight=2)
+    assert counts(tally) == (0, 0, 0, 0)
+    assert tally.figures(0.0).in_flight == 1
+    assert tell(tally, 1, in_flight=1) == forged
+
+
+def test_a_report_older_than_the_last_is_refused_and_changes_nothing() -> None:
     """Its sender has had the answer, or it would not have sent the next one."""
-    tally = Tally(RUN, 0.0)
+    tally = Tally(RUN, 0.0, KEY)
     tell(tally, 1, [(0, SENT)])
     tell(tally, 2, [(1, RETRY)])
-    answer = tell(tally, 1, [(0, SENT)])
-    assert (answer.accepted, answer.duplicates, overruled(answer)) == (0, 0, [])
+    with pytest.raises(PeerError, match=OUT_OF_TURN):
+        tell(tally, 1, [(0, SENT)])
     assert counts(tally) == (1, 0, 1, 0)
     tell(tally, 3, [(1, SENT)])
     assert counts(tally) == (2, 0, 1, 0)
@@ -122,7 +135,7 @@ def test_each_session_has_its_own_sequence() -> None:
 def test_a_gap_in_the_sequence_is_refused_and_nothing_of_it_applied() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1)
-    with pytest.raises(PeerError, match="report 3 after report 1"):
+    with pytest.raises(PeerError, match=OUT_OF_TURN):
         tell(tally, 3, [(0, SENT)], in_flight=2)
     assert counts(tally) == (0, 0, 0, 0)
     assert tally.figures(0.0).in_flight == 0

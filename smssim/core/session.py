@@ -45,6 +45,7 @@ class Session:
 
     facts: SenderFacts
     sequence: int = 0  # of its last report
+    digest: str = ""  # of that report
     answer: Answer | None = None  # to that report
     joined_at: float = -math.inf
     heard_at: float = -math.inf
@@ -59,8 +60,8 @@ class Session:
 
     def packed(self) -> bytes:
         """As a piece."""
-        facts = {"facts": asdict(self.facts), "sequence": self.sequence, "in_flight": self.in_flight, "left": self.left}
-        facts |= {"sums": asdict(self.sums)}
+        facts = {"facts": asdict(self.facts), "sequence": self.sequence, "digest": self.digest}
+        facts |= {"in_flight": self.in_flight, "left": self.left, "sums": asdict(self.sums)}
         if self.answer is None:
             return pack(facts)
         counts = {name: getattr(self.answer, name) for name in ("accepted", "duplicates", "wait_s")}

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, fleet
 from smssim.core.lanes import Finished, pick
@@ -58,7 +59,8 @@ class Ending:
 class Tally:
     """Sessions, ledger and progress of one run."""
 
-    def __init__(self, run: RunFacts, now: float) -> None:
+    def __init__(self, run: RunFacts, now: float, key: bytes = b"") -> None:
+        """`key`: random bytes that no peer knows, so that nobody can make up a report with a given digest."""
         self.run = run
         self.ledger = Ledger(run.total)
         self.progress = Progress()
@@ -74,6 +76,7 @@ class Tally:
         self._moved_at = now  # when an attempt last counted
         self._restored = False  # from a time that is not on this clock
         self._changed: dict[str, Session] = {}  # since `changes`
+        self._digester = Digester(key)
         self.witness: Witness | None = None
 
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float) -> Answer:
@@ -90,13 +93,15 @@ class Tally:
                 self.missed.append(sender.name)
             self.sessions[sender.session_id] = session
             self._joined += 1
+        digest = self._digester.of(report)
+        is_repeat = (report.sequence, digest) == (session.sequence, session.digest)
+        if not is_repeat and report.sequence != session.sequence + 1:
+            raise PeerError("sequence: this report is neither the next one of its session nor the last one repeated")
         self._heard_at = session.heard_at = now
         self._changed[sender.session_id] = session
-        if report.sequence <= session.sequence:
+        if is_repeat:
             return self._repeated(session, report)
-        if report.sequence > session.sequence + 1:
-            raise PeerError(f"report {report.sequence} after report {session.sequence} of the same session")
-        session.sequence = report.sequence
+        session.sequence, session.digest = report.sequence, digest
         session.heard(report)
         if report.goodbye and not session.left:
             session.left = True
@@ -106,9 +111,7 @@ class Tally:
         return answer
 
     def _repeated(self, session: Session, report: Report) -> Answer:
-        """The answer to a report that is already recorded: a sender waits only for that to its last one."""
-        if report.sequence < session.sequence:
-            return Answer(0, 0, np.empty(0, np.int64), np.empty(0, np.uint8), self._wait_s())
+        """The answer to the last report of a session, which is already recorded."""
         if session.answer is None:  # not kept
             overruled = self.ledger.overruled(report.finished.ids, report.finished.outcomes)
             return Answer(0, 0, *overruled, self._wait_s())
@@ -288,6 +291,7 @@ class Tally:
     def changes(self, now: float) -> Changes:
         """What is to be written since the last call."""
         figures = {
+            "key": self._digester.key.hex(),
             "elapsed_s": None if self._started_at is None else self.elapsed_s(now),
             "full": self._full_at is not None,
             "over": self.over and asdict(self.over),
@@ -309,10 +313,10 @@ class Tally:
 
         If the producer had ended the run early, it may have come back since: that is forgotten.
         """
-        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now)
+        figures, _ = unpack(pieces["figures"])
+        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]))
         tally.ledger.restore(within("ledger", pieces))
         tally.progress.restore(within("progress", pieces))
-        figures, _ = unpack(pieces["figures"])
         tally.missed = figures["missed"]
         tally.milestones.restore(figures["reached_s"])
         if figures["over"] is not None and figures["over"]["complete"]:

@@ -6,6 +6,7 @@ Moves reports and figures between gRPC, the `Tally` of each run, which decides, 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from grpc import aio
 
 from smssim import metrics, process, unsent
+from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.saving import Changes
 from smssim.core.snapshot import Snapshot
@@ -165,7 +167,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self._make_room(next(iter(self._watches.values())))
         if len(self._runs) >= RUNS_MAX:
             raise LaterError(f"this monitor follows {RUNS_MAX:,} runs already")
-        watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock()))
+        watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock(), os.urandom(KEY_BYTES)))
         self._start_following(watch)
         return watch
 

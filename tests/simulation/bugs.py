@@ -10,6 +10,7 @@ from unittest import mock
 
 from simulation.nodes import Monitor
 from smssim.core.backlog import Backlog
+from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Outcomes, Verdict
@@ -137,6 +138,11 @@ def records_a_repeated_report_again() -> AbstractContextManager[Any]:
     return mock.patch.object(Tally, "_repeated", repeated)
 
 
+def takes_another_report_for_a_repeat() -> AbstractContextManager[Any]:
+    """What it holds is settled then, and recorded nowhere."""
+    return mock.patch.object(Digester, "of", return_value="")
+
+
 def counts_a_duplicate_as_sent() -> AbstractContextManager[Any]:
     """Twice, then."""
 
@@ -178,6 +184,15 @@ def restores_without_the_last_answers() -> AbstractContextManager[Any]:
     return mock.patch.object(Session, "unpacked", unpacked)
 
 
+def restores_without_the_digests() -> AbstractContextManager[Any]:
+    """A report that is repeated after a restart is taken for another one."""
+
+    def unpacked(piece: bytes, now: float) -> Session:
+        return replace(_unpacked(piece, now), digest="")
+
+    return mock.patch.object(Session, "unpacked", unpacked)
+
+
 def restores_without_the_sequences() -> AbstractContextManager[Any]:
     """It has recorded them, and does not know."""
 
@@ -212,10 +227,12 @@ BUGS: dict[Bug, str] = {
     does_not_write_down_retries: "producer killed",
     acknowledges_before_it_commits: "monitor killed",
     records_a_repeated_report_again: "",
+    takes_another_report_for_a_repeat: "sender forged",
     counts_a_duplicate_as_sent: "",
     counts_a_duplicate_twice: "",
     lets_the_last_outcome_stand: "",
     restores_without_the_last_answers: "monitor killed",
+    restores_without_the_digests: "monitor killed",
     restores_without_the_sequences: "monitor killed",
     restores_a_failure_as_sent: "monitor killed",
 }

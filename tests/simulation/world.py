@@ -171,10 +171,13 @@ class World:
         self.clock.after(away_s, None, partial(self.network.away.discard, kind))
 
     def _afflict(self, node: Process, how: str) -> None:
-        """Pauses, drains or kills a node that is alive."""
+        """Pauses, drains, kills or impersonates a node that is alive."""
         clock = self.clock
         if how == "paused" and not node.paused:
             clock.pause(node, clock.random.choice([0.3, 2.0, 6.0, 12.0]))
+        elif how == "forged" and isinstance(node, Sender):
+            if self.monitor is not None and self.monitor.alive and self.monitor.ending is None:
+                self.monitor.take_forged(node)
         elif how == "drains" and isinstance(node, Sender) and not node.paused:
             clock.strike("sender drains", node.name)
             node.drain()
