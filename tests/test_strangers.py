@@ -549,9 +549,10 @@ def test_what_a_sender_reports_is_never_settled_unrecorded_because_another_took_
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             victim = stage.sender(producer.address, mean_s=0.1, concurrency=4)
             await until(lambda: producer.backlog.settled)
-            channel, (session,) = stage.channel(monitor.address), monitor.node._watches[
-                producer.run.run_id
-            ].tally.sessions.values()
+            channel, (session,) = (
+                stage.channel(monitor.address),
+                monitor.node._watches[producer.run.run_id].tally.sessions.values(),
+            )
             proto = run_pb2.Run(run_id=producer.run.run_id, seed=7, total=TOTAL, max_attempts=1)
             me = a_sender(session_id=session.facts.session_id)
             while not victim.ended.done():

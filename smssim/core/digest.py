@@ -36,7 +36,9 @@ class Digester:
         """The digest of a report, in hexadecimal digits."""
         finished = report.finished
         said = (report.sequence, len(finished), report.in_flight, report.held, report.elapsed_s)
-        digest = blake2b(repr((*said, report.cut_off, report.goodbye, report.end)).encode(), key=self.key, digest_size=16)
+        digest = blake2b(
+            repr((*said, report.cut_off, report.goodbye, report.end)).encode(), key=self.key, digest_size=16
+        )
         if len(finished) < _FEW:
             digest.update(b"".join(column.tobytes() for column in (finished.ids, finished.outcomes, finished.attempts)))
         else:
