@@ -187,8 +187,8 @@ def _check_header(path: str, kind: str, header: bytes) -> None:
         raise JournalError(f"journal {path}: it has format {version}, of a newer smssim; this one reads {FORMAT}")
     if version < FORMAT:
         raise JournalError(
-            f"journal {path}: it has format {version}, of an older smssim; this one reads {FORMAT}: finish the run with "
-            "that version, or delete the journal to begin a new one"
+            f"journal {path}: it has format {version}, of an older smssim; this one reads {FORMAT}: finish the run "
+            "with that version, or delete the journal to begin a new one"
         )
     if has_log and not Path(path + "-wal").exists():
         raise JournalError(

@@ -283,6 +283,31 @@ def test_outcomes_that_lie_too_far_apart_are_refused_and_nothing_of_them_is_kept
     assert tally.report(run, someone, far_apart(100, run.total), 0.0).accepted == 100  # its number is still free
 
 
+def test_all_runs_of_a_lingering_monitor_share_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.core.ledger.MEMORY_MAX", 250 * STRETCH_SIZE)
+
+    def apart(run: run_pb2.Run, first: int) -> Any:
+        ids = (np.arange(first, first + 100, dtype="<i8") * STRETCH_SIZE).tobytes()
+        columns = {
+            "outcomes": b"\1" * 100,
+            "attempts": b"\1" * 100,
+            "durations_s": bytes(400),
+            "latencies_s": bytes(400),
+        }
+        return a_report(a_sender(), run, message_ids=ids, **columns)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(linger=True)
+            channel, runs = stage.channel(monitor.address), [a_run(10**7) for _ in range(3)]
+            statuses = [await report_status(channel, apart(run, 0)) for run in runs]
+            assert statuses == [StatusCode.OK, StatusCode.OK, StatusCode.UNAVAILABLE]
+            assert await report_status(channel, apart(runs[0], 100)) == StatusCode.UNAVAILABLE
+            assert await report_status(channel, apart(runs[0], 0)) == StatusCode.OK
+
+    play(scene())
+
+
 def test_a_senders_texts_are_bounded() -> None:
     for field in ("name", "distribution"):
         with pytest.raises(PeerError, match=f"^{field}: takes at most 64 bytes$"):

@@ -53,8 +53,10 @@ def test_rows_that_change_places_change_the_digest() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"sequence": 4}, {"in_flight": 0}, {"held": 0}, {"elapsed_s": None}, {"cut_off": True}, {"goodbye": True}]
-    + [{"goodbye": True, "end": RunEnd(True, 1, 2)}],
+    [
+        *({"sequence": 4}, {"in_flight": 0}, {"held": 0}, {"elapsed_s": None}, {"cut_off": True}, {"goodbye": True}),
+        {"goodbye": True, "end": RunEnd(True, 1, 2)},
+    ],
 )
 def test_what_goes_with_the_rows_changes_the_digest(other: dict[str, Any]) -> None:
     assert Digester(KEY).of(replace(EMPTY, **other)) != Digester(KEY).of(EMPTY)

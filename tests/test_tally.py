@@ -24,7 +24,7 @@ SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
 KEY = b"a secret"
-OUT_OF_TURN = "^sequence: this report is neither the next one of its session nor the last one repeated$"  # no number
+OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"  # no number
 
 Rows = Sequence[tuple[int, Outcome]]
 

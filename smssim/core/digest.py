@@ -47,11 +47,11 @@ class Digester:
             digest.update(self._sums(_words(finished.attempts)))
         return digest.hexdigest()
 
-    def _sums(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def _sums(self, words: NDArray[np.uint64]) -> bytes:
         """One sum a block, modulo 2^64. Words below 2^34 differ in a bit low enough to reach most bits of a sum."""
         whole = len(words) // _BLOCK * _BLOCK
         sums = words[:whole].reshape(-1, _BLOCK) @ self._factors
-        return np.append(sums, words[whole:] @ self._factors[: len(words) - whole])
+        return np.append(sums, words[whole:] @ self._factors[: len(words) - whole]).tobytes()
 
 
 def _words(column: NDArray[Any]) -> NDArray[np.uint64]:

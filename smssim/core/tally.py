@@ -79,11 +79,14 @@ class Tally:
         self._digester = Digester(key)
         self.witness: Witness | None = None
 
-    def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float) -> Answer:
-        """Records a report, once; raises PeerError or TooLargeError and applies nothing of it."""
+    def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
+        """Records a report, once; raises PeerError and applies nothing of it.
+
+        `others`: bytes that the ledgers of other runs take beyond what they have counted.
+        """
         if run != self.run:
             raise PeerError(f"run {run.run_id} is known here with other settings")
-        self.ledger.check_room(report.finished.ids)
+        self.ledger.check_room(report.finished.ids, others)
         session = self.sessions.get(sender.session_id)
         if session is None:
             if len(self.sessions) >= SESSIONS_MAX:

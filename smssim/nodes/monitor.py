@@ -305,7 +305,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             tally = self._watch(run).tally
             if self._recorder is not None:
                 tally.witness = self._recorder.take
-            answer = tally.report(run, sender, report, self._clock())
+            others = sum(watch.tally.ledger.memory for watch in self._watches.values() if watch.tally is not tally)
+            answer = tally.report(run, sender, report, self._clock(), others)
             self._log.debug(
                 "report %d of %s, outcomes: %d, of which count: %d",
                 *(report.sequence, sender.name, len(report.finished), answer.accepted),

@@ -15,11 +15,12 @@ from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Outcomes, Verdict
 from smssim.core.queue import Attempts
-from smssim.core.saving import Columns, Pieces
+from smssim.core.saving import Pieces
 from smssim.core.sending import Sending
 from smssim.core.session import Session
 from smssim.core.stretches import Ids, Rows, Stretches
 from smssim.core.tally import Tally
+from smssim.core.unsettled import Flags, Tries
 
 Bug = Callable[[], AbstractContextManager[Any]]
 
@@ -105,8 +106,8 @@ def ends_one_message_early() -> AbstractContextManager[Any]:
 def restores_without_the_attempts() -> AbstractContextManager[Any]:
     """What was tried twice has its first attempt again."""
 
-    def restore_open(self: Backlog, number: int, columns: Columns) -> int:
-        return _restore_open(self, number, {**columns, "tries": columns["tries"] * 0})
+    def restore_open(self: Backlog, numbers: Ids, settled: Flags, tries: Tries) -> int:
+        return _restore_open(self, numbers, settled, tries * 0)
 
     return mock.patch.object(Backlog, "_restore_open", restore_open)
 
