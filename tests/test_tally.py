@@ -371,6 +371,25 @@ def test_a_run_ends_without_the_goodbye_of_a_lost_sender() -> None:
     assert exit_code(tally, LOST_AFTER_S + 0.1) == ExitCode.OK
 
 
+@pytest.mark.parametrize(
+    ("rows", "end", "told"),
+    [
+        pytest.param(ALL, RunEnd(True, 3, 1), True, id="all is counted"),
+        pytest.param(ALL[:3], RunEnd(True, 3, 1), False, id="one is missing"),
+        pytest.param(ALL, RunEnd(False, 3, 1), False, id="the producer ended early"),
+        pytest.param(ALL, None, False, id="nobody has said it"),
+    ],
+)
+def test_the_producers_last_word_is_passed_on_once_every_message_has_its_outcome(
+    rows: Rows, end: RunEnd | None, told: bool
+) -> None:
+    """To those who have lost the producer."""
+    tally = Tally(RUN, 0.0)
+    assert tell(tally, 1, rows).end is None
+    tell(tally, 2, goodbye=True, end=end)
+    assert tell(tally, 1, sender="astray").end == (end if told else None)
+
+
 def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
     """Others may come."""
     tally = Tally(RUN, 0.0)
@@ -381,7 +400,9 @@ def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
     assert exit_code(tally, 51.0) == ExitCode.OK
 
 
-@pytest.mark.parametrize(("rows", "words"), [(ALL[:1], "3 of 4 messages"), (ALL, "no sender brought")])
+@pytest.mark.parametrize(
+    ("rows", "words"), [(ALL[:1], "3 of 4 messages"), (ALL, "the producer's totals never arrived")]
+)
 def test_when_nobody_is_heard_any_more_the_monitor_gives_up(rows: Rows, words: str) -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, rows, now=10.0)

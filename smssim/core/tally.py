@@ -139,7 +139,7 @@ class Tally:
         if len(counted):
             self._moved_at = now
             self.milestones.note(self.ledger.sent, self.elapsed_s(now))
-        if self._full_at is None and self.ledger.final == self.run.total:
+        if self._full_at is None and self.complete:
             self._full_at = now
         if self.witness is not None and len(finished):
             self.witness(self.run, session.facts.name, finished, counts, self.elapsed_s(now))
@@ -150,6 +150,7 @@ class Tally:
             overruled_ids=verdict.overruled_ids,
             overruled_outcomes=verdict.overruled_outcomes,
             wait_s=self._wait_s(),
+            end=self.over if self.complete and self.over is not None and self.over.complete else None,
         )
 
     def _wait_s(self) -> float:
@@ -169,6 +170,11 @@ class Tally:
     def counted(self) -> bool:
         """Whether any outcome was."""
         return self.ledger.final + self.ledger.retried > 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every message has a final outcome."""
+        return self.ledger.final == self.run.total
 
     # -- what people read
 
@@ -252,8 +258,8 @@ class Tally:
         silent_s = now - self._heard_at
         if silent_s < give_up_s:
             return None
-        if self.ledger.final == self.run.total:
-            return Ending(ExitCode.INCOMPLETE, "every message is counted, but no sender brought the producer's book")
+        if self.complete:
+            return Ending(ExitCode.INCOMPLETE, "every message is counted, but the producer's totals never arrived")
         return self._short(f"no sender was heard for {silent_s:.0f} s")
 
     def interrupted(self) -> Ending:
@@ -271,7 +277,7 @@ class Tally:
     def _compared(self, book: RunEnd) -> Ending:
         """The producer's book against the ledger."""
         ledger = self.ledger
-        if (book.sent, book.failed) == (ledger.sent, ledger.failed) and ledger.final == self.run.total:
+        if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
             return Ending(ExitCode.OK, "the producer's book and the monitor's ledger agree")
         difference = f"sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
         if self.missed:

@@ -260,6 +260,8 @@ class Participation:
                 except aio.AioRpcError as error:
                     stream = await self._reopen(error)
         except GoneError as error:  # what is finished is still reported
+            if self._sending.ended:  # the monitor has told the end
+                return
             self._gone = error
             self._advance(self._clock(), at_once=True)
             self._sending.end(None)
@@ -361,7 +363,13 @@ class Participation:
             except aio.AioRpcError as error:
                 if self._sending.is_needless:
                     return None
-                await self._monitor.lost(error)
+                try:
+                    await self._monitor.lost(error)
+                except GoneError as gone:
+                    if not self._sending.only_goodbye:
+                        raise
+                    self._log.warning("%s and did not answer the goodbye: all outcomes are on record", gone)
+                    return None
             else:
                 self._monitor.found()
                 return answer

@@ -470,6 +470,8 @@ class Sender(Process):
             self.stream.up.send(self)
 
     def _lost_producer(self) -> None:
+        if self._sending is not None and self.sending.ended:
+            return
         wait_s = self._producer.lost()
         if wait_s is not None:
             self.clock.after(wait_s, self, self._connect)
@@ -598,7 +600,10 @@ class Sender(Process):
             self.leave("refused by the monitor")
             return
         self._monitor.found()
+        ended = self.sending.ended
         self.sending.acknowledge(answer)
+        if self.sending.ended and not ended:
+            self.clock.strike("end learned from the monitor", self.name)
         self.clock.note(self.name, "report %s is acknowledged", self._under_way and self._under_way.sequence)
         self._under_way = None
         if self.sending.done:
