@@ -263,6 +263,27 @@ def test_a_restored_tally_tells_a_repeated_report_from_another_one() -> None:
     assert restored.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 500.0).accepted == 1
 
 
+def test_senders_that_were_forgotten_are_not_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
+    disk, tally = Disk(), Tally(RUN, 0.0)
+    tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 0.0)
+    tally.report(RUN, SenderFacts("b", "b"), report(1, []), 0.0)
+    disk.write(tally.changes(0.0))
+    tally.report(RUN, SenderFacts("c", "c"), report(1, []), 10.0)
+    disk.write(tally.changes(10.0))
+    assert {name for name in disk.pieces if name.startswith("session/")} == {"session/a", "session/c"}
+    assert Tally.restored(disk.pieces, 500.0).figures(500.0).senders_seen == 3
+
+
+def test_of_a_run_that_is_erased_nothing_is_left() -> None:
+    disk, tally = Disk(), Tally(RUN, 0.0)
+    tally.report(RUN, SenderFacts("a", "a"), report(1, []), 0.0)
+    disk.write(tally.changes(0.0))
+    tally.report(RUN, SenderFacts("b", "b"), report(1, []), 0.0)
+    disk.write(tally.erased(0.0))
+    assert disk.pieces == {}
+
+
 def test_a_restored_tally_waits_for_its_senders_and_takes_the_time_from_them() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(n, SENT) for n in range(100)], elapsed_s=1.0), 1.0)

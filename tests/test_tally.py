@@ -18,7 +18,7 @@ from smssim.core.progress import Figures
 from smssim.core.sending import WAIT_MAX_S
 from smssim.core.session import LOST_AFTER_S, SenderFacts
 from smssim.core.tally import WAIT_MIN_S, WAIT_PER_SENDER_S, RunFacts, Tally
-from smssim.errors import ExitCode, PeerError, TooLargeError
+from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
@@ -155,10 +155,32 @@ def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
     tally = Tally(RUN, 0.0)
     for sender in "ab":
-        tell(tally, 1, sender=sender)
+        tell(tally, 1, [(0, RETRY)], sender=sender)
     with pytest.raises(TooLargeError):
-        tell(tally, 1, sender="c")
+        tell(tally, 1, sender="c", now=100.0)
     tell(tally, 2, sender="a")
+
+
+def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 4)
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, [(0, SENT)], sender="counted")
+    tell(tally, 1, sender="left", goodbye=True)
+    tell(tally, 1, [(0, FAILED)], sender="lost")  # a duplicate is not counted
+    tell(tally, 1, sender="here")
+    tell(tally, 1, sender="first", now=1.0)
+    assert list(tally.sessions) == ["counted", "lost", "here", "first"]
+    with pytest.raises(LaterError, match="4 senders are in this run already"):
+        tell(tally, 1, sender="second", now=LOST_AFTER_S + 0.5)  # some may be lost by now: it was looked a moment ago
+    tell(tally, 2, sender="here", now=LOST_AFTER_S + 0.5)
+    tell(tally, 2, sender="first", now=LOST_AFTER_S + 0.5)
+    tell(tally, 1, sender="second", now=LOST_AFTER_S + 1.0)
+    assert list(tally.sessions) == ["counted", "here", "first", "second"]
+    assert tally.figures(LOST_AFTER_S + 1.0).senders_seen == 6
+    assert tell(tally, 2, sender="second", now=LOST_AFTER_S + 1.0).wait_s == WAIT_MIN_S
+    assert counts(tally) == (1, 0, 0, 1)
 
 
 def test_senders_report_less_often_as_they_become_more_and_more_often_as_they_leave() -> None:

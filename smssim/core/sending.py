@@ -312,9 +312,8 @@ class Sending:
     @property
     def only_goodbye(self) -> bool:
         """Whether it has nothing to tell a monitor that it met but that it leaves a complete run."""
-        told = self._report is None or not len(self._report.finished)
-        told = told and not self._unreported
-        return told and self.introduced and self.over is not None and self.over.complete
+        reported = not self._unreported and (self._report is None or not len(self._report.finished))
+        return reported and self.introduced and self.over is not None and self.over.complete
 
     def _report_at(self) -> float:
         """When outcomes are due: sooner from a sender that has run dry, for a run may end with what it has to tell."""

@@ -23,7 +23,7 @@ from smssim.core.saving import Changes, Pieces, pack, put_under, unpack, within
 from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import stall
-from smssim.errors import ExitCode, PeerError, TooLargeError
+from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 from smssim.threshold import Threshold
 
 SESSIONS_MAX: Final = 100_000  # senders ever in one run
@@ -77,6 +77,9 @@ class Tally:
         self._restored = False  # from a time that is not on this clock
         self._changed: dict[str, Session] = {}  # since `changes`
         self._digester = Digester(key)
+        self._forget_at = now  # not before then, idle senders
+        self._forgotten: Changes = {}  # their pieces, since `changes`
+        self._forgotten_count = 0
         self.witness: Witness | None = None
 
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
@@ -90,7 +93,7 @@ class Tally:
         session = self.sessions.get(sender.session_id)
         if session is None:
             if len(self.sessions) >= SESSIONS_MAX:
-                raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
+                self._forget_idle(now)
             session = Session(sender, sequence=report.sequence - 1, joined_at=now)
             if report.sequence > 1:
                 self.missed.append(sender.name)
@@ -112,6 +115,28 @@ class Tally:
         answer = self._record(session, report, now)
         self._keep(session, answer)
         return answer
+
+    def _forget_idle(self, now: float) -> None:
+        """Forgets the senders that have left or are lost and of whom nothing was ever counted: there may be many.
+
+        Raises TooLargeError or LaterError if that makes no room. Looks at all of them once in `LOST_AFTER_S`, because
+        in that time a sender becomes lost.
+        """
+        if now >= self._forget_at:
+            self._forget_at = now + LOST_AFTER_S
+            gone = (s for s in self.sessions.values() if s.left or now - s.heard_at > LOST_AFTER_S)
+            for session in [session for session in gone if not session.sums.attempts]:
+                del self.sessions[session.facts.session_id]
+                self._changed.pop(session.facts.session_id, None)
+                self._forgotten[session.facts.session_id] = None
+                self._forgotten_count += 1
+                self._joined -= not session.left
+                self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
+        if len(self.sessions) < SESSIONS_MAX:
+            return
+        if all(session.sums.attempts for session in self.sessions.values()):
+            raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
+        raise LaterError(f"{SESSIONS_MAX:,} senders are in this run already")
 
     def _repeated(self, session: Session, report: Report) -> Answer:
         """The answer to the last report of a session, which is already recorded."""
@@ -216,7 +241,7 @@ class Tally:
             latency_p95_s=progress.latencies.percentile(95),
             latency_p99_s=progress.latencies.percentile(99),
             senders=len(present),
-            senders_seen=len(self.sessions),
+            senders_seen=len(self.sessions) + self._forgotten_count,
             complete=not missing,
             final=final,
         )
@@ -305,16 +330,23 @@ class Tally:
             "full": self._full_at is not None,
             "over": self.over and asdict(self.over),
             "missed": self.missed,
+            "forgotten": self._forgotten_count,
             "reached_s": list(self.milestones.reached_s.values()),
         }
         changes: Changes = {"run": pack(asdict(self.run)), "figures": pack(figures)}
+        changes |= put_under("session", self._forgotten)
         changes |= {f"session/{session_id}": session.packed() for session_id, session in self._changed.items()}
+        self._forgotten.clear()
         self._changed.clear()
         return {
             **changes,
             **put_under("ledger", self.ledger.changes()),
             **put_under("progress", self.progress.changes()),
         }
+
+    def erased(self, now: float) -> Changes:
+        """What is to be written to forget a run of which nothing is counted."""
+        return dict.fromkeys([*self.changes(now), *(f"session/{session_id}" for session_id in self.sessions)])
 
     @classmethod
     def restored(cls, pieces: Pieces, now: float) -> Tally:
@@ -327,6 +359,7 @@ class Tally:
         tally.ledger.restore(within("ledger", pieces))
         tally.progress.restore(within("progress", pieces))
         tally.missed = figures["missed"]
+        tally._forgotten_count = figures["forgotten"]
         tally.milestones.restore(figures["reached_s"])
         if figures["over"] is not None and figures["over"]["complete"]:
             tally.over = RunEnd(**figures["over"])
