@@ -2,7 +2,9 @@
 
 An SQLite file with a table of named pieces. A commit is one transaction in write-ahead mode with an fsync (synchronous
 FULL): once `commit` has returned, what it wrote survives SIGKILL and power loss; of a commit that did not return, all
-or nothing is there. Knows SQLite. Must not know what a piece means.
+or nothing is there. The newest commits are in the log, the file with `-wal` at the end of its name. An orderly close
+moves them all into the main file and deletes the log; while a journal is open, its main file says so (`_IN_USE`), so
+that one that has lost its log is noticed. Knows SQLite. Must not know what a piece means.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from typing import Final
 from smssim.core.saving import Changes
 from smssim.errors import JournalError, NotSavedError
 
-FORMAT: Final = 1  # of what the pieces contain, too; in the file's user_version
+FORMAT: Final = 2  # of what the pieces contain, too; in the file's user_version
 KINDS: Final = {"producer": 0x736D_7370, "monitor": 0x736D_736D}  # "smsp", "smsm": the file's application_id
 IN_USE_WAIT_S: Final = 2.0  # a killed process takes a moment to let go of its file
 
+_IN_USE: Final = 1 << 16  # set in user_version from the first commit to an orderly close: there is a log
+_MODE: Final = 0o600  # session ids are in it; SQLite gives the log the mode of the main file
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100  # see sqlite.org/fileformat2.html
 _READ_ONLY: Final = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
@@ -34,7 +38,9 @@ class Journal:
         """Opens the journal of this kind of node, or makes it; raises JournalError and leaves the file as it was."""
         self.path = path
         self._using = threading.Lock()
+        self._is_marked = False
         _check_file(path, kind)
+        _make(path)
         try:
             self._db = sqlite3.connect(path, timeout=IN_USE_WAIT_S, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -43,6 +49,7 @@ class Journal:
             self._prepare(kind)
             self._inode = os.stat(path).st_ino
             self.pieces = self._read()
+            self._mark()
         except sqlite3.Error as error:
             self.close()
             raise _refusal(path, error) from error
@@ -70,9 +77,14 @@ class Journal:
             return False
 
     def close(self) -> None:
-        """Lets go of the file, after the commit that is under way."""
-        with self._using, contextlib.suppress(sqlite3.Error):  # a full disk may refuse to tidy up, and nothing is lost
-            self._db.close()
+        """Lets go of the file, after the commit that is under way; one file is left unless the disk is full."""
+        with self._using:
+            with contextlib.suppress(sqlite3.Error):  # then the log stays, and the mark with it: nothing is lost
+                if self._is_marked:
+                    self._db.execute(f"PRAGMA user_version = {FORMAT}")
+                    self._is_marked = False
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
 
     def _prepare(self, kind: str) -> None:
         execute = self._db.execute
@@ -88,6 +100,19 @@ class Journal:
         mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise JournalError(f"journal {self.path}: this file system can't hold it (SQLite's mode is {mode})")
+
+    def _mark(self) -> None:
+        """Writes into the main file that there is a log from now on.
+
+        The mark is committed to the log first, which is thereby on disk, and copied to the main file then: whenever
+        a crash comes, a main file with the mark has a log beside it. SQLite keeps the log until an orderly close.
+        """
+        for path in (self.path, self.path + "-wal"):  # one that an earlier smssim or another umask has made
+            with contextlib.suppress(OSError):
+                os.chmod(path, os.stat(path).st_mode & _MODE)
+        self._db.execute(f"PRAGMA user_version = {FORMAT | _IN_USE}")
+        self._is_marked = True
+        self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _read(self) -> dict[str, bytes]:
         """All pieces by name; raises JournalError if one of them is not as it was written."""
@@ -118,26 +143,41 @@ def _check_file(path: str, kind: str) -> None:
         raise JournalError(f"journal {path}: there is no directory {Path(path).parent}")
     if Path(path).exists() and not Path(path).is_file():
         raise JournalError(f"journal {path}: it is not a file")
+    header = b""
     try:
         with open(path, "rb") as file:
             header = file.read(_HEADER_BYTES)
     except FileNotFoundError:
-        return
+        pass
     except OSError as error:
         raise JournalError(f"journal {path}: {error.strerror}") from error
-    if not os.access(path, os.W_OK):
+    if Path(path).exists() and not os.access(path, os.W_OK):
         raise JournalError(f"journal {path}: it is read-only")
     if header:
         _check_header(path, kind, header)
+    elif Path(path + "-wal").exists():
+        raise JournalError(
+            f"journal {path}: the file is missing or empty, and its log {path}-wal is there; put it back beside it, or "
+            "delete the log to begin a new run"
+        )
+
+
+def _make(path: str) -> None:
+    """Makes the file if it is not there, readable for this user alone; raises JournalError."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, _MODE))
+    except OSError as error:
+        raise JournalError(f"journal {path}: it can't be written ({error.strerror})") from error
 
 
 def _check_header(path: str, kind: str, header: bytes) -> None:
-    """Raises JournalError. All that is looked at was written when the journal was made: no log beside it changes it."""
+    """Raises JournalError. Kind and format were written when the journal was made: no log beside it changes them."""
     if not header.startswith(_MAGIC):
         raise JournalError(f"journal {path}: the file is something else, not a journal of smssim")
     if len(header) < _HEADER_BYTES:
         raise _damaged(path, "its header is cut short")
     version, found = (int.from_bytes(header[at : at + 4], "big") for at in (60, 68))
+    has_log, version = bool(version & _IN_USE), version & ~_IN_USE
     whose = next((name for name, number in KINDS.items() if number == found), None)
     if whose is None:
         raise JournalError(f"journal {path}: the file is a database of another program, not a journal of smssim")
@@ -145,6 +185,16 @@ def _check_header(path: str, kind: str, header: bytes) -> None:
         raise JournalError(f"journal {path}: it is that of a {whose}; takes that of a {kind}, or a file to be made")
     if version > FORMAT:
         raise JournalError(f"journal {path}: it has format {version}, of a newer smssim; this one reads {FORMAT}")
+    if version < FORMAT:
+        raise JournalError(
+            f"journal {path}: it has format {version}, of an older smssim; this one reads {FORMAT}: finish the run "
+            "with that version, or delete the journal to begin a new one"
+        )
+    if has_log and not Path(path + "-wal").exists():
+        raise JournalError(
+            f"journal {path}: its log {path}-wal is missing; put it back beside it, or delete the journal to begin a "
+            "new run"
+        )
 
 
 def _damaged(path: str, what: str) -> JournalError:

@@ -661,3 +661,10 @@ def test_of_finished_stretches_nothing_is_kept() -> None:
             backlog.settle(lot.ids, np.full(count, SENT, np.uint8), np.ones(count, np.uint8), 0.0)
     assert backlog.sent == total
     assert backlog._open.rows_held <= 2 * STRETCH_SIZE
+
+
+def test_what_was_never_handed_out_can_be_handed_back_and_takes_no_memory() -> None:
+    """Whatever a stranger hands back, it holds none of it."""
+    backlog = Backlog(10**9)
+    backlog.hand_back(joined(backlog), np.arange(0, 10**9, 10**6), 0.0)
+    assert (backlog.waiting, backlog._open.rows_held) == (10**9, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +18,8 @@ from smssim.core.exchange import Report
 from smssim.core.session import SenderFacts
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import RunFacts, Tally
-from smssim.errors import PeerError, RefusedError, TooLargeError
+from smssim.errors import ExitCode, PeerError, RefusedError, TooLargeError
+from smssim.journal import Journal
 from smssim.logs import node_log
 from smssim.net import access, rpc, wire
 from smssim.nodes import monitor as monitor_node
@@ -224,6 +226,61 @@ def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted(monkeypatc
     play(scene())
 
 
+@pytest.mark.parametrize("journaled", [False, True])
+@pytest.mark.parametrize("other", ["another run", "the same run with another total"])
+def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str, journaled: bool
+) -> None:
+    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.3)
+    journal = str(tmp_path / "monitor.journal") if journaled else None
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(journal=journal)
+            producer = await stage.producer(TOTAL, monitor=monitor.address)
+            run = a_run(TOTAL + 1)
+            if "same" in other:
+                run.run_id = producer.run.run_id
+            assert await report_status(stage.channel(monitor.address), a_report(a_sender(), run)) == StatusCode.OK
+            sender = stage.sender(producer.address)
+            assert await codes(producer, monitor, sender) == [0] * 3
+            assert_exact(producer, monitor)
+            assert "(this monitor follows another run, of which nothing is counted yet)" in caplog.text
+        if journal is not None:
+            kept = Journal(journal, "monitor")
+            kept.close()
+            tally = Tally.restored(kept.pieces, 0.0)
+            assert (tally.run, tally.ledger.final, len(tally.sessions)) == (producer.run, TOTAL, 1)
+
+    play(scene())
+
+
+def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unless it was there at the start: then that is the run which is waited for."""
+    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.05)
+    journal = str(tmp_path / "monitor.journal")
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(journal=journal, give_up_s=0.1)
+            channel = stage.channel(monitor.address)
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            await until(lambda: not monitor.node._watches)
+            monitor.stop.set()
+            assert await monitor.code() == ExitCode.INCOMPLETE
+        kept = Journal(journal, "monitor")
+        assert kept.pieces == {}
+        kept.commit(Tally(RunFacts(str(uuid.uuid4()), 1, 5, 1), 0.0).changes(0.0))
+        kept.close()
+        async with Stage() as stage:
+            monitor = await stage.monitor(journal=journal, give_up_s=0.1)
+            assert await monitor.code() == ExitCode.INCOMPLETE
+
+    play(scene())
+
+
 def test_a_run_of_which_something_was_counted_keeps_its_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.0)
 
@@ -281,6 +338,31 @@ def test_outcomes_that_lie_too_far_apart_are_refused_and_nothing_of_them_is_kept
         tally.report(run, someone, far_apart(100_000, run.total), 0.0)
     assert (tally.ledger.final, tally.sessions) == (0, {})
     assert tally.report(run, someone, far_apart(100, run.total), 0.0).accepted == 100  # its number is still free
+
+
+def test_all_runs_of_a_lingering_monitor_share_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.core.ledger.MEMORY_MAX", 250 * STRETCH_SIZE)
+
+    def apart(run: run_pb2.Run, first: int) -> Any:
+        ids = (np.arange(first, first + 100, dtype="<i8") * STRETCH_SIZE).tobytes()
+        columns = {
+            "outcomes": b"\1" * 100,
+            "attempts": b"\1" * 100,
+            "durations_s": bytes(400),
+            "latencies_s": bytes(400),
+        }
+        return a_report(a_sender(), run, message_ids=ids, **columns)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(linger=True)
+            channel, runs = stage.channel(monitor.address), [a_run(10**7) for _ in range(3)]
+            statuses = [await report_status(channel, apart(run, 0)) for run in runs]
+            assert statuses == [StatusCode.OK, StatusCode.OK, StatusCode.UNAVAILABLE]
+            assert await report_status(channel, apart(runs[0], 100)) == StatusCode.UNAVAILABLE
+            assert await report_status(channel, apart(runs[0], 0)) == StatusCode.OK
+
+    play(scene())
 
 
 def test_a_senders_texts_are_bounded() -> None:

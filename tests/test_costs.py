@@ -35,7 +35,7 @@ from smssim.core.queue import LOT_ROWS_MAX
 from smssim.core.sending import Sending
 from smssim.core.serving import Serving
 from smssim.core.session import SenderFacts
-from smssim.core.stretches import STRETCH_SIZE, Stretches
+from smssim.core.stretches import Stretches
 from smssim.core.tally import RunFacts, Tally
 from smssim.net import wire
 from smssim.settings import SenderSettings
@@ -321,7 +321,7 @@ def test_the_loss_of_a_small_sender_costs_the_same_whatever_a_large_one_holds(si
             backlog.readied  # noqa: B018 - takes back what it held
     assert backlog.leased == LOST[size]
     assert costs["calls"] <= 50 * len(small)
-    assert costs["bytes"] <= 8 * STRETCH_SIZE
+    assert costs["bytes"] <= 2 * LOT_ROWS_MAX
 
 
 def test_the_live_nodes_and_grpc_call_far_fewer_python_functions_than_there_are_messages() -> None:

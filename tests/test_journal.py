@@ -6,16 +6,21 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from smssim.errors import ExitCode, JournalError, NotSavedError
 from smssim.journal import FORMAT, KINDS, Journal
+
+INSTRUCTIONS_MAX: Final = 2000  # far more than it takes to open a journal, commit and close it
 
 
 @pytest.fixture
@@ -94,6 +99,102 @@ def test_a_torn_last_write_takes_back_whole_commits_and_nothing_else(path: str, 
     assert int(left["a"]) in ([8] if lost <= 5000 else range(9))
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_a_process_that_is_killed_at_any_moment_leaves_a_journal_that_goes_on(path: str, first: bool) -> None:
+    """Its file is new, or has a run. Killed at one instruction of SQLite after another, from opening to closing."""
+    if not first:
+        written(path, n=b"0")
+    moment, killed = 0, True
+    while killed and moment < INSTRUCTIONS_MAX:
+        moment += 1
+        before = int(pieces(path).get("n", b"0"))
+        if not (child := os.fork()):
+            die_at(moment)
+            journal = Journal(path, "monitor")
+            journal.commit({"n": b"%d" % (before + 1)})
+            journal.close()
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        killed = os.WIFSIGNALED(status)
+        assert int(pieces(path).get("n", b"0")) in ((before, before + 1) if killed else (before + 1,))
+    assert 100 < moment < INSTRUCTIONS_MAX
+
+
+def die_at(moment: int) -> None:
+    """Has this process killed at this instruction of SQLite, counted from now on."""
+    connect, left = sqlite3.connect, iter(range(moment - 1))
+
+    def step() -> None:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def connected(*args: Any, **kwargs: Any) -> Any:
+        database = connect(*args, **kwargs)
+        database.set_progress_handler(step, 1)
+        return database
+
+    sqlite3.connect = connected
+
+
+# -- the files that it is in
+
+
+def crashed(path: str, copy: str, *ends: str, size: int = 100) -> None:
+    """Copies of files of an open journal with 20 commits of this size, as a crash leaves them."""
+    journal = Journal(path, "monitor")
+    for i in range(20):
+        journal.commit({"a": b"%d" % i, "b": bytes(size)})
+    for end in ends:
+        shutil.copy(path + end, copy + end)
+    journal.close()
+
+
+def test_only_its_user_may_read_it(path: str) -> None:
+    """Session ids are in it. One that was made with another mode is changed when it is opened."""
+    before = os.umask(0)
+    try:
+        journal = Journal(path, "monitor")
+        modes = [stat.S_IMODE(os.stat(path + end).st_mode) for end in ("", "-wal")]
+        journal.close()
+    finally:
+        os.umask(before)
+    assert modes == [0o600, 0o600]
+    copy = path + ".copy"
+    crashed(path, copy, "", "-wal")
+    for end in ("", "-wal"):
+        os.chmod(copy + end, 0o644)
+    journal = Journal(copy, "monitor")
+    assert [stat.S_IMODE(os.stat(copy + end).st_mode) for end in ("", "-wal")] == [0o600, 0o600]
+    journal.close()
+
+
+def test_an_orderly_end_leaves_one_file(path: str, tmp_path: Path) -> None:
+    crashed(path, path + ".copy", "", "-wal")
+    assert pieces(path + ".copy")["a"] == b"19"
+    assert sorted(os.listdir(tmp_path)) == ["a.journal", "a.journal.copy"]
+
+
+@pytest.mark.parametrize("size", [100, 1_000_000])
+def test_one_that_has_lost_its_log_is_refused_and_left_as_it_was(path: str, tmp_path: Path, size: int) -> None:
+    """Whether all commits were in the log, or some had been moved into the main file."""
+    copy = str(tmp_path / "moved.journal")
+    crashed(path, copy, "", size=size)
+    before = Path(copy).read_bytes()
+    assert refusal(copy).startswith(f"its log {copy}-wal is missing; put it back beside it, or delete the journal")
+    assert Path(copy).read_bytes() == before
+
+
+@pytest.mark.parametrize("instead", [None, b""])
+def test_a_log_that_has_lost_its_journal_is_refused_and_left_as_it_was(path: str, instead: bytes | None) -> None:
+    copy = path + ".copy"
+    crashed(path, copy, "-wal")
+    if instead is not None:
+        Path(copy).write_bytes(instead)
+    assert refusal(copy).startswith(f"the file is missing or empty, and its log {copy}-wal is there; put it back")
+    assert os.path.getsize(copy + "-wal") > 0
+    assert not os.path.exists(copy) or os.path.getsize(copy) == 0
+
+
 # -- what it refuses
 
 
@@ -133,7 +234,8 @@ def test_a_damaged_one_is_refused_and_left_as_it_was(path: str, how: str) -> Non
 @pytest.mark.parametrize(
     ("statement", "said"),
     [
-        (f"PRAGMA user_version = {FORMAT + 1}", "it has format 2, of a newer smssim; this one reads 1"),
+        (f"PRAGMA user_version = {FORMAT + 1}", "it has format 3, of a newer smssim; this one reads 2"),
+        ("PRAGMA user_version = 1", "it has format 1, of an older smssim; this one reads 2: finish the run with that"),
         (f"PRAGMA application_id = {KINDS['producer']}", "it is that of a producer; takes that of a monitor"),
         ("PRAGMA application_id = 77", "the file is a database of another program, not a journal of smssim"),
     ],

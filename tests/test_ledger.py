@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from smssim.core.backlog import Backlog
 from smssim.core.fate import Outcome
-from smssim.core.ledger import Ledger, Verdict
+from smssim.core.ledger import MEMORY_MAX, Ledger, Verdict
 from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE
+from smssim.errors import LaterError, TooLargeError
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 
@@ -132,9 +135,95 @@ def test_an_empty_report_changes_nothing() -> None:
 
 
 def test_of_a_finished_stretch_one_bit_a_message_is_kept() -> None:
-    ledger = Ledger(20 * STRETCH_SIZE)
-    for first in range(0, 20 * STRETCH_SIZE, STRETCH_SIZE):
-        ledger.record(np.arange(first, first + STRETCH_SIZE), np.full(STRETCH_SIZE, FAILED, np.uint8))
-    kept = sum(bits.nbytes for bits in ledger._failed_bits.values() if bits is not None)
-    assert kept == 20 * STRETCH_SIZE // 8
+    """With all that Python and numpy need to keep it."""
+    ledger = Ledger(1600 * STRETCH_SIZE)
+    outcomes = np.full(STRETCH_SIZE, FAILED, np.uint8)
+    tracemalloc.start()
+    try:
+        for first in range(0, ledger.total, STRETCH_SIZE):
+            ledger.record(np.arange(first, first + STRETCH_SIZE), outcomes)
+        ledger.changes()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ledger.failed == ledger.total
+    assert ledger.total // 8 <= kept < 1.1 * ledger.total // 8
     assert ledger._open.rows_held == STRETCH_SIZE
+
+
+def test_those_that_were_not_sent_are_listed() -> None:
+    """Those of finished stretches, of stretches under way, and of those that nobody has touched."""
+    ledger = Ledger(40 * STRETCH_SIZE + 3)
+    ids = np.arange(20 * STRETCH_SIZE + 5)
+    outcomes = outcomes_of(ids)
+    ledger.record(ids, outcomes)
+    listed = list(ledger.not_sent())
+    missing = np.arange(len(ids), ledger.total)
+    failed = ids[outcomes == FAILED]
+    assert np.array_equal(np.concatenate([some for some, _ in listed]), np.append(failed, missing))
+    assert np.array_equal(
+        np.concatenate([which for _, which in listed]), np.arange(len(failed) + len(missing)) < len(failed)
+    )
+
+
+# -- the bound on what is open
+
+TOGETHER = 40 * STRETCH_SIZE  # messages that senders may have at once, here
+
+
+@pytest.fixture
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.core.backlog.LEASED_MAX", TOGETHER)
+    monkeypatch.setattr("smssim.core.ledger.PENDING_MAX", 2 * TOGETHER)
+
+
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize("seed", range(3))
+def test_no_order_in_which_outcomes_of_messages_that_were_handed_out_come_reaches_the_bound(seed: int) -> None:
+    """As many as may be are with senders; of each stretch, one message comes back at once, the others late."""
+    random = np.random.default_rng(seed)
+    ledger, backlog = Ledger(200 * STRETCH_SIZE), Backlog(200 * STRETCH_SIZE, max_attempts=2)
+    holder = backlog.join("a", 1.0, 10**7, 0.0)
+    out: dict[int, int] = {}  # with a sender, at this attempt
+    while not backlog.complete:
+        holder.ask(TOGETHER - holder.leased - holder.credit, TOGETHER, holder.delivered)
+        for lot in backlog.grant(holder, 0.0):
+            out |= dict.fromkeys(lot.ids.tolist(), lot.attempt)
+        ids = np.fromiter(out, np.int64)
+        eager = ids[(ids & (STRETCH_SIZE - 1) == 7 * seed) | (random.random(len(ids)) < 0.1)]
+        ids = random.permutation(eager if len(eager) else ids)
+        attempts = np.array([out.pop(i) for i in ids.tolist()], np.uint8)
+        outcomes = np.where((attempts == 1) & (random.random(len(ids)) < 0.5), RETRY, SENT).astype(np.uint8)
+        ledger.check_room(ids)
+        ledger.record(ids, outcomes)
+        backlog.settle(ids, outcomes, attempts, 0.0)
+    assert ledger.final == ledger.total
+
+
+@pytest.mark.usefixtures("_few")
+def test_messages_that_no_producer_hands_out_together_are_refused_and_nothing_is_opened() -> None:
+    ledger = Ledger(10**9)
+    apart = np.arange(0, 80 * STRETCH_SIZE, STRETCH_SIZE)
+    ledger.check_room(apart)
+    ledger.record(apart, np.full(80, SENT, np.uint8))
+    assert ledger._open.pending == 80 * (STRETCH_SIZE - 1)
+    with pytest.raises(TooLargeError, match=r"^message_ids: they lie too far apart$"):
+        ledger.check_room(apart + 500 * STRETCH_SIZE)
+    assert ledger.memory == 80 * (STRETCH_SIZE - 1) + 8 * -(-(10**9) // STRETCH_SIZE)
+    ledger.check_room(apart + 1)
+    one_more = np.array([10**8])
+    with pytest.raises(TooLargeError):
+        ledger.check_room(one_more)
+    ledger.record(np.arange(1, STRETCH_SIZE), np.full(STRETCH_SIZE - 1, RETRY, np.uint8))
+    ledger.check_room(one_more)  # each of those may be waiting for its next attempt
+
+
+def test_all_runs_of_a_monitor_are_bounded_together() -> None:
+    """Later there may be room; a report that opens nothing new needs none."""
+    ledger = Ledger(10**9)
+    ledger.record(np.arange(5), np.full(5, SENT, np.uint8))
+    with pytest.raises(LaterError, match="while this monitor follows other runs"):
+        ledger.check_room(np.array([10**8]), others=MEMORY_MAX - ledger.memory)
+    ledger.check_room(np.array([7]), others=MEMORY_MAX)
+    ledger.check_room(np.array([10**8]), others=MEMORY_MAX - ledger.memory - STRETCH_SIZE)
+    assert Ledger(10**10).memory == 0

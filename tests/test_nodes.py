@@ -30,8 +30,10 @@ from nodes_support import (
 )
 
 from smssim import process
+from smssim.core.exchange import RunEnd
 from smssim.core.fate import Fates, Outcome
 from smssim.core.progress import Figures
+from smssim.core.sending import Sending
 from smssim.errors import ExitCode, UsageError, VersionError
 from smssim.net import watching, wire
 from smssim.nodes import producer as producer_node
@@ -661,6 +663,51 @@ def test_nodes_give_up_a_monitor_that_is_gone(monkeypatch: pytest.MonkeyPatch) -
             await until(done(monitor, producer, 5))
             proxy.close_door()
             assert await codes(sender, producer, monitor) == [ExitCode.INCOMPLETE] * 3
+
+    play(scene())
+
+
+def test_who_misses_the_last_answer_of_a_complete_run_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The monitor has all that was reported; without a goodbye it has no totals to compare its count with."""
+    monkeypatch.setattr("smssim.core.tally.LOST_AFTER_S", 0.3)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(give_up_s=0.3)
+            proxy = await stage.proxy(monitor.address)
+            producer = await stage.producer(20, monitor=proxy.address)
+
+            def ended(sending: Sending, end: RunEnd | None) -> None:
+                end_of(sending, end)
+                proxy.close_door()
+
+            end_of = Sending.end
+            monkeypatch.setattr(Sending, "end", ended)
+            sender = stage.sender(producer.address, give_up_s=0.3)
+            assert await codes(sender, producer, monitor) == [0, 0, ExitCode.INCOMPLETE]
+            assert monitor.final(producer.run.run_id).complete
+            assert "did not answer the goodbye: all outcomes are on record" in caplog.text
+            summary = monitor.last(producer.run.run_id).summary
+            assert summary is not None
+            assert summary.reason == "every message is counted, but the producer's totals never arrived"
+
+    play(scene())
+
+
+def test_a_sender_that_does_not_find_the_producer_again_learns_the_end_from_the_monitor() -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(2000, monitor=monitor.address)
+            proxy = await stage.proxy(producer.address)
+            astray = stage.sender(proxy.address, mean_s=0.01)
+            await until(done(monitor, producer, 5))
+            proxy.close_door()
+            other = stage.sender(producer.address, concurrency=50)
+            assert await codes(other, producer, astray, monitor) == [0] * 4
+            assert_exact(producer, monitor)
 
     play(scene())
 

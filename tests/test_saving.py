@@ -13,7 +13,7 @@ from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
 from smssim.core.saving import DAMAGE, Changes, Columns, pack, unpack
-from smssim.core.session import SenderFacts, Session
+from smssim.core.session import SenderFacts
 from smssim.core.stretches import STRETCH_SIZE, Ids
 from smssim.core.tally import RunFacts, Tally
 from smssim.errors import ExitCode, PeerError
@@ -99,14 +99,24 @@ def test_a_restored_ledger_gives_the_verdicts_of_the_one_that_was_written(seed: 
 
 
 def test_what_is_finished_is_written_once() -> None:
-    ledger, disk = Ledger(100 * STRETCH_SIZE), Disk()
-    ids = np.arange(99 * STRETCH_SIZE, dtype=np.int64)
-    ledger.record(ids, np.where(ids % 7, SENT, FAILED).astype(np.uint8))
+    """A bit for each message of 16 stretches together, if one failed there, and two for each of one under way."""
+    ledger, disk = Ledger(1600 * STRETCH_SIZE), Disk()
+    ids = np.arange(1599 * STRETCH_SIZE, dtype=np.int64)
+    for some in np.split(ids, 1599):
+        ledger.record(some, np.where(some % 7, SENT, FAILED).astype(np.uint8))
     disk.write(ledger.changes())
-    assert disk.bytes < 99 * STRETCH_SIZE // 8 + 500
+    assert disk.bytes < 1600 * STRETCH_SIZE // 8 + 1000
     ledger.record(ids[-1:] + 1, np.array([SENT], np.uint8))
     disk.write(ledger.changes())
     assert disk.bytes < STRETCH_SIZE // 4 + 500
+
+
+def test_messages_that_lie_far_apart_cost_a_piece_of_1_kib_each() -> None:
+    ledger, disk = Ledger(10**9), Disk()
+    ledger.record(np.arange(4096) << 16, np.full(4096, SENT, np.uint8))
+    disk.write(ledger.changes())
+    assert len(disk.pieces) == 4096 + 1
+    assert disk.bytes < 4096 * 1024 + 500
 
 
 def test_a_ledger_whose_pieces_do_not_add_up_is_damage() -> None:
@@ -207,7 +217,7 @@ def test_a_backlog_whose_pieces_do_not_add_up_is_damage() -> None:
     ids = np.arange(STRETCH_SIZE + 5, dtype=np.int64)
     backlog.settle(ids, np.full(len(ids), FAILED, np.uint8), np.ones(len(ids), np.uint8), 0.0)
     disk.write(backlog.changes(0.0))
-    assert set(disk.pieces) == {"figures", "closed", "open/1"}
+    assert set(disk.pieces) == {"figures", "closed/0", "open/1"}
     for name in disk.pieces:
         pieces = {other: piece for other, piece in disk.pieces.items() if other != name}
         with pytest.raises(DAMAGE):
@@ -229,7 +239,7 @@ def report(sequence: int, rows: list[tuple[int, Outcome]], elapsed_s: float = 1.
 
 
 def test_a_restored_tally_answers_a_report_sent_again_as_it_was_answered() -> None:
-    disk, tally = Disk(), Tally(RUN, 0.0)
+    disk, tally = Disk(), Tally(RUN, 0.0, b"a secret")
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT), (2, FAILED), (3, RETRY)]), 1.0)
     answer = tally.report(RUN, SenderFacts("b", "b"), report(1, [(1, FAILED), (2, SENT), (4, SENT)]), 1.0)
     disk.write(tally.changes(1.0))
@@ -238,9 +248,40 @@ def test_a_restored_tally_answers_a_report_sent_again_as_it_was_answered() -> No
     assert (again.accepted, again.duplicates, again.wait_s) == (answer.accepted, answer.duplicates, answer.wait_s)
     assert dict(zip(again.overruled_ids, again.overruled_outcomes, strict=True)) == {1: SENT, 2: FAILED}
     assert restored.figures(500.0) == tally.figures(1.0)
-    with pytest.raises(PeerError, match="report 3 after report 1"):
+    with pytest.raises(PeerError, match="neither the next one"):
         restored.report(RUN, SenderFacts("a", "a"), report(3, []), 500.0)
     assert restored.missed == []
+
+
+def test_a_restored_tally_tells_a_repeated_report_from_another_one() -> None:
+    disk, tally = Disk(), Tally(RUN, 0.0, b"a secret")
+    tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 1.0)
+    disk.write(tally.changes(1.0))
+    restored = Tally.restored(disk.pieces, 500.0)
+    with pytest.raises(PeerError, match="neither the next one"):
+        restored.report(RUN, SenderFacts("a", "a"), report(1, [(2, SENT)]), 500.0)
+    assert restored.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 500.0).accepted == 1
+
+
+def test_senders_that_were_forgotten_are_not_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
+    disk, tally = Disk(), Tally(RUN, 0.0)
+    tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 0.0)
+    tally.report(RUN, SenderFacts("b", "b"), report(1, []), 0.0)
+    disk.write(tally.changes(0.0))
+    tally.report(RUN, SenderFacts("c", "c"), report(1, []), 10.0)
+    disk.write(tally.changes(10.0))
+    assert {name for name in disk.pieces if name.startswith("session/")} == {"session/a", "session/c"}
+    assert Tally.restored(disk.pieces, 500.0).figures(500.0).senders_seen == 3
+
+
+def test_of_a_run_that_is_erased_nothing_is_left() -> None:
+    disk, tally = Disk(), Tally(RUN, 0.0)
+    tally.report(RUN, SenderFacts("a", "a"), report(1, []), 0.0)
+    disk.write(tally.changes(0.0))
+    tally.report(RUN, SenderFacts("b", "b"), report(1, []), 0.0)
+    disk.write(tally.erased(0.0))
+    assert disk.pieces == {}
 
 
 def test_a_restored_tally_waits_for_its_senders_and_takes_the_time_from_them() -> None:
@@ -290,12 +331,6 @@ def test_a_sender_that_comes_while_messages_are_missing_is_in_no_way_late() -> N
     figures = restored.figures(101.0)
     assert [row.name for row in restored.snapshot(figures, 101.0).fleet.rows] == ["a", "b"]
     assert figures.senders_seen == 2
-
-
-def test_a_journal_without_the_time_that_a_sender_was_heard_is_taken() -> None:
-    facts, columns = unpack(Session(SenderFacts("a", "a"), joined_at=1.0, heard_at=5.0).packed())
-    del facts["heard_s"], facts["late"]
-    assert Session.unpacked(pack(facts, **columns), 9.0).rate_per_s == 0.0
 
 
 def test_time_goes_on_while_a_monitor_is_away_if_the_senders_say_so() -> None:

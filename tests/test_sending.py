@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -391,6 +392,49 @@ def test_a_draining_sender_hands_back_finishes_settles_and_leaves() -> None:
     some.acknowledge(answer())
     assert some.done
     assert some.report(99.0) is None
+
+
+def test_a_sender_without_a_stream_takes_the_end_from_the_monitor() -> None:
+    some = introduced()
+    deliver(some, [1, 2], 0.0)
+    some.stream_lost()
+    some.advance(1.0)
+    report(some, 1.0)
+    some.acknowledge(replace(answer(), end=END))
+    assert some.ended
+    goodbye = report(some, 1.0)
+    assert (goodbye.goodbye, goodbye.end) == (True, END)
+    some.acknowledge(replace(answer(), end=END))
+    assert some.done
+
+
+def test_a_sender_with_a_stream_waits_for_the_producer_to_say_the_end() -> None:
+    """It still has settlements for it."""
+    some = introduced()
+    deliver(some, [1, 2], 0.0)
+    some.advance(1.0)
+    report(some, 1.0)
+    some.acknowledge(replace(answer(), end=END))
+    assert not some.ended
+    assert len(settled(some, 1.0)) == 2
+
+
+def test_a_sender_that_is_told_the_end_has_a_goodbye_left_once_all_is_reported() -> None:
+    some = introduced()
+    deliver(some, [1, 2], 0.0)
+    some.advance(1.0)
+    some.end(END)
+    assert not some.only_goodbye
+    assert report(some, 1.0).goodbye
+    assert not some.only_goodbye
+    for end, only in ((END, True), (replace(END, complete=False), False), (None, False)):
+        some = introduced()
+        some.end(end)
+        report(some, 1.0)
+        assert some.only_goodbye == only
+    stranger = sending()
+    stranger.end(END)
+    assert not stranger.only_goodbye
 
 
 def test_leaving_is_said_once_on_each_stream() -> None:

@@ -24,7 +24,7 @@ OFTEN = 5  # over all seeds
 HAPPENINGS = (
     *("node paused", "delayed", "request lost", "answer lost", "request repeated", "frames lost in a stream"),
     *("commit slow", "commit lost", "commit torn", "commit unacknowledged", "producer restored", "monitor restored"),
-    *("lease expired", "report known already", "duplicate", "overruled"),
+    *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
 )
 
 shown = cache(simulate)

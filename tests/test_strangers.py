@@ -29,6 +29,7 @@ from nodes_support import (
 )
 
 from smssim.core.progress import Figures
+from smssim.errors import ExitCode
 from smssim.nodes import producer as producer_node
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, run_pb2
 
@@ -367,6 +368,7 @@ REPORTS: dict[str, tuple[StatusCode, Any]] = {
     "sequence 0": (INVALID, report(a_sender(), 0)),
     "the largest sequence": (INVALID, report(a_sender(), 2**64 - 1)),
     "a gap in the sequence": (INVALID, report(REAL, 3)),
+    "another report with the last sequence": (INVALID, report(REAL, 1)),
     "too few outcomes": (INVALID, report(a_sender(), outcomes=u8(SENT))),
     "too many outcomes": (INVALID, report(a_sender(), outcomes=u8(SENT, SENT, SENT))),
     "too few attempts": (INVALID, report(a_sender(), attempts=u8(1))),
@@ -436,7 +438,7 @@ def test_a_repeated_report_is_answered_as_it_was_and_counted_once() -> None:
             assert (figures.sent, figures.failed, figures.duplicates) == (1, 1, 2)
 
             assert await told(channel, report(other, 2, message_ids=u64(20, 21))) == (2, 0, [], [])
-            assert await told(channel, overruled) == (0, 0, [], [])  # long answered: nobody waits for it
+            assert await report_status(channel, overruled) == INVALID  # long answered: nobody waits for it
             figures = monitor.figures(RUN.run_id)
             assert (figures.sent, figures.failed, figures.duplicates, figures.senders_seen) == (2, 2, 2, 2)
 
@@ -536,6 +538,30 @@ def test_a_run_ends_exact_whatever_strangers_say_meanwhile() -> None:
             assert await codes(producer, monitor, sender) == [0] * 3
             figures = assert_exact(producer, monitor)
             assert (figures.duplicates, figures.senders_seen) == (0, 1)
+
+    play(scene())
+
+
+def test_what_a_sender_reports_is_never_settled_unrecorded_because_another_took_its_sequence() -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(TOTAL, monitor=monitor.address)
+            victim = stage.sender(producer.address, mean_s=0.1, concurrency=4)
+            await until(lambda: producer.backlog.settled)
+            channel, (session,) = (
+                stage.channel(monitor.address),
+                monitor.node._watches[producer.run.run_id].tally.sessions.values(),
+            )
+            proto = run_pb2.Run(run_id=producer.run.run_id, seed=7, total=TOTAL, max_attempts=1)
+            me = a_sender(session_id=session.facts.session_id)
+            while not victim.ended.done():
+                forged = monitor_pb2.ReportResultRequest(run=proto, sender=me, sequence=session.sequence + 1)
+                await report_status(channel, forged)
+            assert await victim.code() == ExitCode.USAGE
+            assert 0 < producer.backlog.settled < TOTAL
+            assert await codes(stage.sender(producer.address), producer, monitor) == [0] * 3
+            assert_exact(producer, monitor)
 
     play(scene())
 

@@ -18,11 +18,13 @@ from smssim.core.progress import Figures
 from smssim.core.sending import WAIT_MAX_S
 from smssim.core.session import LOST_AFTER_S, SenderFacts
 from smssim.core.tally import WAIT_MIN_S, WAIT_PER_SENDER_S, RunFacts, Tally
-from smssim.errors import ExitCode, PeerError, TooLargeError
+from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
+KEY = b"a secret"
+OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"  # no number
 
 Rows = Sequence[tuple[int, Outcome]]
 
@@ -100,13 +102,24 @@ def test_a_retransmitted_report_is_answered_as_before_and_changes_nothing() -> N
     assert counts(tally) == before == (1, 1, 1, 1)
 
 
-def test_a_report_older_than_the_last_changes_nothing() -> None:
+def test_another_report_with_the_sequence_of_the_last_is_refused_and_nothing_of_it_applied() -> None:
+    """Whoever reports in another's name takes its sequence: what that one reports then must not pass for recorded."""
+    tally = Tally(RUN, 0.0, KEY)
+    forged = tell(tally, 1, in_flight=1)
+    with pytest.raises(PeerError, match=OUT_OF_TURN):
+        tell(tally, 1, [(0, SENT)], in_flight=2)
+    assert counts(tally) == (0, 0, 0, 0)
+    assert tally.figures(0.0).in_flight == 1
+    assert tell(tally, 1, in_flight=1) == forged
+
+
+def test_a_report_older_than_the_last_is_refused_and_changes_nothing() -> None:
     """Its sender has had the answer, or it would not have sent the next one."""
-    tally = Tally(RUN, 0.0)
+    tally = Tally(RUN, 0.0, KEY)
     tell(tally, 1, [(0, SENT)])
     tell(tally, 2, [(1, RETRY)])
-    answer = tell(tally, 1, [(0, SENT)])
-    assert (answer.accepted, answer.duplicates, overruled(answer)) == (0, 0, [])
+    with pytest.raises(PeerError, match=OUT_OF_TURN):
+        tell(tally, 1, [(0, SENT)])
     assert counts(tally) == (1, 0, 1, 0)
     tell(tally, 3, [(1, SENT)])
     assert counts(tally) == (2, 0, 1, 0)
@@ -122,7 +135,7 @@ def test_each_session_has_its_own_sequence() -> None:
 def test_a_gap_in_the_sequence_is_refused_and_nothing_of_it_applied() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1)
-    with pytest.raises(PeerError, match="report 3 after report 1"):
+    with pytest.raises(PeerError, match=OUT_OF_TURN):
         tell(tally, 3, [(0, SENT)], in_flight=2)
     assert counts(tally) == (0, 0, 0, 0)
     assert tally.figures(0.0).in_flight == 0
@@ -142,10 +155,32 @@ def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
     tally = Tally(RUN, 0.0)
     for sender in "ab":
-        tell(tally, 1, sender=sender)
+        tell(tally, 1, [(0, RETRY)], sender=sender)
     with pytest.raises(TooLargeError):
-        tell(tally, 1, sender="c")
+        tell(tally, 1, sender="c", now=100.0)
     tell(tally, 2, sender="a")
+
+
+def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 4)
+    tally = Tally(RUN, 0.0)
+    tell(tally, 1, [(0, SENT)], sender="counted")
+    tell(tally, 1, sender="left", goodbye=True)
+    tell(tally, 1, [(0, FAILED)], sender="lost")  # a duplicate is not counted
+    tell(tally, 1, sender="here")
+    tell(tally, 1, sender="first", now=1.0)
+    assert list(tally.sessions) == ["counted", "lost", "here", "first"]
+    with pytest.raises(LaterError, match="4 senders are in this run already"):
+        tell(tally, 1, sender="second", now=LOST_AFTER_S + 0.5)  # some may be lost by now: it was looked a moment ago
+    tell(tally, 2, sender="here", now=LOST_AFTER_S + 0.5)
+    tell(tally, 2, sender="first", now=LOST_AFTER_S + 0.5)
+    tell(tally, 1, sender="second", now=LOST_AFTER_S + 1.0)
+    assert list(tally.sessions) == ["counted", "here", "first", "second"]
+    assert tally.figures(LOST_AFTER_S + 1.0).senders_seen == 6
+    assert tell(tally, 2, sender="second", now=LOST_AFTER_S + 1.0).wait_s == WAIT_MIN_S
+    assert counts(tally) == (1, 0, 0, 1)
 
 
 def test_senders_report_less_often_as_they_become_more_and_more_often_as_they_leave() -> None:
@@ -358,6 +393,25 @@ def test_a_run_ends_without_the_goodbye_of_a_lost_sender() -> None:
     assert exit_code(tally, LOST_AFTER_S + 0.1) == ExitCode.OK
 
 
+@pytest.mark.parametrize(
+    ("rows", "end", "told"),
+    [
+        pytest.param(ALL, RunEnd(True, 3, 1), True, id="all is counted"),
+        pytest.param(ALL[:3], RunEnd(True, 3, 1), False, id="one is missing"),
+        pytest.param(ALL, RunEnd(False, 3, 1), False, id="the producer ended early"),
+        pytest.param(ALL, None, False, id="nobody has said it"),
+    ],
+)
+def test_the_producers_last_word_is_passed_on_once_every_message_has_its_outcome(
+    rows: Rows, end: RunEnd | None, told: bool
+) -> None:
+    """To those who have lost the producer."""
+    tally = Tally(RUN, 0.0)
+    assert tell(tally, 1, rows).end is None
+    tell(tally, 2, goodbye=True, end=end)
+    assert tell(tally, 1, sender="astray").end == (end if told else None)
+
+
 def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
     """Others may come."""
     tally = Tally(RUN, 0.0)
@@ -368,7 +422,9 @@ def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
     assert exit_code(tally, 51.0) == ExitCode.OK
 
 
-@pytest.mark.parametrize(("rows", "words"), [(ALL[:1], "3 of 4 messages"), (ALL, "no sender brought")])
+@pytest.mark.parametrize(
+    ("rows", "words"), [(ALL[:1], "3 of 4 messages"), (ALL, "the producer's totals never arrived")]
+)
 def test_when_nobody_is_heard_any_more_the_monitor_gives_up(rows: Rows, words: str) -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, rows, now=10.0)

@@ -99,7 +99,8 @@ def reports(draw: st.DrawFn) -> tuple[RunFacts, Report]:
 def answers(draw: st.DrawFn) -> tuple[RunFacts, Answer]:
     run, count = draw(runs), draw(lengths)
     overruled = outcomes(draw, count, Outcome.SENT, Outcome.FAILED)
-    return run, Answer(draw(u64), draw(u64), ids(draw, run, count), overruled, draw(st.floats(0, 1e6)))
+    overruled_ids = ids(draw, run, count)
+    return run, Answer(draw(u64), draw(u64), overruled_ids, overruled, draw(st.floats(0, 1e6)), draw(st.none() | ends))
 
 
 @st.composite

@@ -16,8 +16,9 @@ from smssim.core.fate import Outcome
 from smssim.core.holder import LEASED_MAX, STUCK_AFTER_S, Holder, Holders
 from smssim.core.ledger import Outcomes
 from smssim.core.queue import Attempts, Lot, Queue
-from smssim.core.saving import Changes, Columns, Pieces, numbered, pack, unpack
-from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches
+from smssim.core.saving import Changes, Pieces, numbered, pack, unpack
+from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches, in_parts
+from smssim.core.unsettled import Flags, Tries, pack_stretches, unpack_stretches
 from smssim.errors import PeerError
 
 # State of a message of an open stretch.
@@ -28,6 +29,7 @@ _SETTLED: Final = 3  # has its final outcome
 
 _NOBODY: Final = -1
 STRETCHES_SPARE: Final = 16  # stretches that a holder may name besides twice those that are open
+_TOGETHER: Final = 16  # stretches whose messages are queued together after a restart
 UNSAVED_MAX: Final = 1 << 25  # fresh messages handed out beyond what is known to be written, where it is written at all
 
 
@@ -236,7 +238,7 @@ class Backlog:
         """The sender won't send these: those of them that it holds go back to the front of the queue."""
         if not len(ids):
             return
-        rows = self._open.open(ids)
+        rows = self._open.find(ids)  # opens nothing: they may be any
         held = (rows >= 0) & (self._open.column["state"][rows] == _LEASED)
         held &= self._open.column["holder"][rows] == holder.number
         rows = rows[self._open.first_of_each(rows, held)]
@@ -253,8 +255,7 @@ class Backlog:
         sent = int(np.count_nonzero(outcomes[first] == Outcome.SENT))
         self.sent += sent
         self.failed += len(rows) - sent
-        for number, _ in self._open.done(rows):
-            self._open.close(number)
+        self._open.close(self._open.done(rows))
 
     def _settle_retry(self, ids: Ids, attempts: Attempts, now: float) -> None:
         rows = self._open.open(ids)
@@ -315,24 +316,20 @@ class Backlog:
         """
         self._fresh_limit = min(self.total, self._fresh_written + UNSAVED_MAX)
         self._fresh_written = self._next_fresh
-        changes: Changes = {f"open/{n}": self._pack_open(rows) for n, rows in self._open.take_touched()}
-        closed = self._open.take_closed()
-        if closed:
-            changes["closed"] = pack(bits=np.packbits(self._open.closed()))
-            changes |= dict.fromkeys((f"open/{number}" for number in closed), None)
+        changes: Changes = {}
+        for numbers in in_parts(self._open.take_touched()):
+            settled = self._open.blocks("state", numbers) == _SETTLED
+            pieces = pack_stretches(settled, self._open.blocks("tries", numbers))
+            changes |= zip([f"open/{number}" for number in numbers.tolist()], pieces, strict=True)
+        closed, closed_pieces = self._open.take_closed()
+        changes |= closed_pieces
+        changes |= dict.fromkeys([f"open/{number}" for number in closed.tolist()])
         figures = (self._next_fresh, self.sent, self.failed, self.redelivered)
         if changes or figures != self._figures:
             self._figures = figures
             elapsed_s = None if self.started_at is None else self.elapsed_s(now)
             changes["figures"] = pack({"figures": figures, "elapsed_s": elapsed_s})
         return changes
-
-    def _pack_open(self, rows: slice) -> bytes:
-        """A stretch: which of its messages are settled, and of the others those that were tried, and how often."""
-        settled = self._open.column["state"][rows] == _SETTLED
-        tries = self._open.column["tries"][rows]
-        tried = np.flatnonzero((tries > 0) & ~settled)
-        return pack(settled=np.packbits(settled), tried=tried.astype(np.uint16), tries=tries[tried])
 
     def restore(self, pieces: Pieces, now: float) -> None:
         """Takes in what was written, into a backlog that is new; raises DAMAGE, also where it does not add up.
@@ -344,33 +341,28 @@ class Backlog:
         self._fresh_written = self._next_fresh
         self._unsure_below = self._fresh_limit = min(self.total, self._next_fresh + UNSAVED_MAX)
         self.started_at = None if facts["elapsed_s"] is None else now - facts["elapsed_s"]
-        settled = 0
-        if "closed" in pieces:
-            _, columns = unpack(pieces["closed"])
-            settled = self._open.restore_closed(np.unpackbits(columns["bits"]).astype(bool))
-        for number, piece in numbered("open", pieces).items():
-            settled += self._restore_open(number, unpack(piece)[1])
+        settled = self._open.restore_closed(pieces)
+        written = numbered("open", pieces)
+        for numbers in in_parts(np.fromiter(written, np.int64, len(written))):
+            settled += self._restore_open(numbers, *unpack_stretches([written[number] for number in numbers.tolist()]))
         if settled != self.settled:
             raise ValueError(f"{settled} messages settled, where {self.settled} should be")
         self._queue_all(now)
 
-    def _restore_open(self, number: int, columns: Columns) -> int:
-        """How many messages of this stretch are settled."""
-        settled = int(np.bitwise_count(columns["settled"]).sum(dtype=np.int64))
-        rows = self._open.restore(number, settled)
-        flags = np.unpackbits(columns["settled"], count=rows.stop - rows.start)
-        self._open.column["state"][rows][flags == 1] = _SETTLED
-        self._open.column["tries"][rows][columns["tried"]] = columns["tries"]
-        return settled
+    def _restore_open(self, numbers: Ids, settled: Flags, tries: Tries) -> int:
+        """How many messages of these stretches are settled; `settled`, `tries`: of shape (n, STRETCH_SIZE)."""
+        done = np.count_nonzero(settled, axis=1)
+        self._open.restore("state", numbers, settled * np.uint8(_SETTLED), done)
+        self._open.fill("tries", numbers, tries)
+        return int(done.sum())
 
     def _queue_all(self, now: float) -> None:
         """Queues all that is neither settled nor fresh; what was tried before, after the delay of a retry."""
-        stretches = np.flatnonzero(~self._open.closed()[: -(-self._next_fresh >> STRETCH_BITS)]).tolist()
-        for number in stretches:
-            first = number << STRETCH_BITS
-            ids = np.arange(first, min(first + STRETCH_SIZE, self._next_fresh), dtype=np.int64)
+        unfinished = ~self._open.closed()[: -(-self._next_fresh >> STRETCH_BITS)]
+        for first in np.unique(np.flatnonzero(unfinished) // _TOGETHER * _TOGETHER << STRETCH_BITS).tolist():
+            ids = np.arange(first, min(first + _TOGETHER * STRETCH_SIZE, self._next_fresh), dtype=np.int64)
             rows = self._open.open(ids)
-            ids = ids[self._open.column["state"][rows] != _SETTLED]
+            ids = ids[(rows >= 0) & (self._open.column["state"][rows] != _SETTLED)]
             rows = self._open.open(ids)
             self._open.column["state"][rows] = _QUEUED
             self._queued += len(rows)
@@ -381,7 +373,7 @@ class Backlog:
     def _queue_unsure(self, end: int) -> None:
         """Queues the ids up to here: they were handed out before a restart, and that was not yet written."""
         while self._next_fresh < end:
-            first, self._next_fresh = self._next_fresh, min(end, self._next_fresh + STRETCH_SIZE)
+            first, self._next_fresh = self._next_fresh, min(end, self._next_fresh + _TOGETHER * STRETCH_SIZE)
             ids = np.arange(first, self._next_fresh, dtype=np.int64)
             rows = self._open.open(ids)
             self._open.column["state"][rows] = _QUEUED

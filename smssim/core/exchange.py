@@ -81,3 +81,4 @@ class Answer:
     overruled_ids: Ids
     overruled_outcomes: Outcomes
     wait_s: float
+    end: RunEnd | None = None  # the producer's last word, for those who have lost it

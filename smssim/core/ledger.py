@@ -13,16 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.fate import Outcome
+from smssim.core.holder import LEASED_MAX
 from smssim.core.saving import Changes, Pieces, numbered, pack, unpack
-from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches
-from smssim.errors import TooLargeError
+from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches, in_parts
+from smssim.errors import LaterError, TooLargeError
 
 Outcomes = NDArray[np.uint8]
 
-STRETCHES_MIN: Final = 4096  # that may always be open: 268 million messages
-DENSITY_MIN: Final = 1024  # outcomes counted for each further one
+# Messages of open stretches that have no outcome and are not to be retried: more than any true run has. Messages go out
+# in order, so that all those of an open stretch were handed out, and no more than LEASED_MAX are with senders at once,
+# twice as many if those are counted that a producer has forgotten in a crash.
+PENDING_MAX: Final = 2 * LEASED_MAX
+MEMORY_MAX: Final = 4 * LEASED_MAX  # bytes for such messages, and to find them, in all runs of a monitor
 
-_OFFSET = STRETCH_SIZE - 1
+_GROUP_BITS: Final = STRETCH_BITS + 4  # of messages whose failures are kept together, 8 KiB
+_GROUP_SIZE: Final = 1 << _GROUP_BITS
+_STRETCHES: Final = _GROUP_SIZE // STRETCH_SIZE  # in a group
+_BYTES: Final = STRETCH_SIZE // 8  # of one bit for each message of a stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +57,38 @@ class Ledger:
         self.retried = 0
         self.duplicates = 0
         self._open = Stretches(total, outcome=np.uint8)
-        self._failed_bits: dict[int, NDArray[np.uint8] | None] = {}  # of finished stretches; None if none failed
+        self._failed_bits: dict[int, NDArray[np.uint8]] = {}  # of finished stretches, by group, if any failed there
+        self._failed_changed: set[int] = set()  # groups, since `changes`
 
     @property
     def final(self) -> int:
         """Messages that have a final outcome."""
         return self.sent + self.failed
 
-    def check_room(self, ids: Ids) -> None:
-        """Raises TooLargeError if these ids would take memory out of proportion to what is counted.
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes beyond what is counted."""
+        pending = self._open.pending
+        return pending and pending + 8 * self._open.stretches
 
-        Messages go out in order, so that those of a true run lie close together.
+    def check_room(self, ids: Ids, others: int = 0) -> None:
+        """Raises TooLargeError or LaterError if these ids would take memory out of proportion to what is counted.
+
+        `others`: what `memory` says of the ledgers of other runs, added up.
         """
-        news = self._open.unopened(ids)
-        if news and self._open.opened + news > STRETCHES_MIN + (self.final + self.retried) // DENSITY_MIN:
+        if not len(ids):
+            return
+        pending, stretches = self._open.pending, self._open.stretches
+        room = min(PENDING_MAX + self.retried - pending, MEMORY_MAX - others - pending - 8 * stretches)
+        if min(len(ids), stretches) << STRETCH_BITS <= room:
+            return
+        wanted = self._open.unopened(ids) << STRETCH_BITS
+        if not wanted:
+            return
+        if wanted > PENDING_MAX + self.retried - pending:
             raise TooLargeError("message_ids: they lie too far apart")
+        if wanted > room:
+            raise LaterError("message_ids: they lie too far apart while this monitor follows other runs")
 
     def record(self, ids: Ids, outcomes: Outcomes) -> Verdict:
         """Takes in what became of some attempts; columns of shape (n,), ids below the total.
@@ -102,10 +126,18 @@ class Ledger:
         sent = int(np.count_nonzero(outcomes == Outcome.SENT))
         self.sent += sent
         self.failed += len(outcomes) - sent
-        for number, stretch in self._open.done(rows):
-            failed = column[stretch] == Outcome.FAILED
-            self._failed_bits[number] = np.packbits(failed) if failed.any() else None
-            self._open.close(number)
+        closing = self._open.done(rows)
+        if not closing.size:
+            return
+        failed = self._open.blocks("outcome", closing) == Outcome.FAILED
+        some = failed.any(axis=1)
+        for number, bits in zip(closing[some].tolist(), np.packbits(failed[some], axis=1), strict=True):
+            group, at = divmod(number, _STRETCHES)
+            if group not in self._failed_bits:
+                self._failed_bits[group] = np.zeros((_STRETCHES, _BYTES), np.uint8)
+            self._failed_bits[group][at] = bits
+            self._failed_changed.add(group)
+        self._open.close(closing)
 
     def _on_record(self, ids: Ids, rows: Rows) -> Outcomes:
         """The final outcome of each message, 0 where there is none; shape (n,)."""
@@ -119,45 +151,40 @@ class Ledger:
     def _recall(self, ids: Ids) -> Outcomes:
         """The final outcomes of messages of finished stretches; shape (n,)."""
         recalled = np.full(len(ids), Outcome.SENT, np.uint8)
-        stretch = ids >> STRETCH_BITS
-        for number in np.unique(stretch):
-            bits = self._failed_bits[int(number)]
+        groups = ids >> _GROUP_BITS
+        for group in np.unique(groups):
+            bits = self._failed_bits.get(int(group))
             if bits is not None:
-                where = np.flatnonzero(stretch == number)
-                offset = ids[where] & _OFFSET
-                failed = (bits[offset >> 3] >> (7 - (offset & 7)).astype(np.uint8)) & 1
+                where = np.flatnonzero(groups == group)
+                offset = ids[where] & (_GROUP_SIZE - 1)
+                failed = (bits.reshape(-1)[offset >> 3] >> (7 - (offset & 7)).astype(np.uint8)) & 1
                 recalled[where[failed == 1]] = Outcome.FAILED
         return recalled
 
     def not_sent(self) -> Iterator[tuple[Ids, NDArray[np.bool_]]]:
-        """Messages that were not sent, ascending, a stretch at a time: their ids, and which have failed for good."""
-        for number in range(-(-self.total >> STRETCH_BITS)):
-            first = number << STRETCH_BITS
-            ids = np.arange(first, min(first + STRETCH_SIZE, self.total), dtype=np.int64)
-            if number in self._failed_bits:
-                bits = self._failed_bits[number]
-                failed = np.zeros(0, bool) if bits is None else np.unpackbits(bits, count=len(ids)) == 1
-                ids = ids[np.flatnonzero(failed)]
-                yield ids, np.ones(len(ids), bool)
-            else:
-                outcomes = self._open.peek(number, "outcome")
-                missing = outcomes != Outcome.SENT
-                yield ids[missing], outcomes[missing] == Outcome.FAILED
+        """Messages that were not sent, ascending, some at a time: their ids, and which have failed for good."""
+        for first in range(0, self.total, _GROUP_SIZE):
+            ids = np.arange(first, min(first + _GROUP_SIZE, self.total), dtype=np.int64)
+            outcomes = self._on_record(ids, self._open.find(ids))
+            missing = outcomes != Outcome.SENT
+            yield ids[missing], outcomes[missing] == Outcome.FAILED
 
     # -- saved and restored
 
     def changes(self) -> Changes:
         """What is to be written since the last call: two bits a message of a stretch touched, one when it is done."""
-        column = self._open.column["outcome"]
         changes: Changes = {}
-        for number, rows in self._open.take_touched():
-            outcome = column[rows]
-            sent, failed = np.packbits(outcome == Outcome.SENT), np.packbits(outcome == Outcome.FAILED)
-            changes[f"open/{number}"] = pack(sent=sent, failed=failed)
-        for number in self._open.take_closed():
-            bits = self._failed_bits[number]
-            changes[f"open/{number}"] = None
-            changes[f"done/{number}"] = b"" if bits is None else bits.tobytes()
+        for numbers in in_parts(self._open.take_touched()):
+            outcomes = self._open.blocks("outcome", numbers)
+            bits = [np.packbits(outcomes == outcome, axis=1) for outcome in (Outcome.SENT, Outcome.FAILED)]
+            pieces = np.concatenate(bits, axis=1).tobytes()
+            for at, number in enumerate(numbers.tolist()):
+                changes[f"open/{number}"] = pieces[2 * _BYTES * at : 2 * _BYTES * (at + 1)]
+        closed, closed_pieces = self._open.take_closed()
+        changes |= closed_pieces
+        changes |= dict.fromkeys([f"open/{number}" for number in closed.tolist()])
+        changes |= {f"failed/{group}": self._failed_bits[group].tobytes() for group in self._failed_changed}
+        self._failed_changed.clear()
         figures = {"sent": self.sent, "failed": self.failed, "retried": self.retried, "duplicates": self.duplicates}
         return changes | {"figures": pack(figures)}
 
@@ -166,32 +193,28 @@ class Ledger:
         figures, _ = unpack(pieces["figures"])
         self.sent, self.failed = figures["sent"], figures["failed"]
         self.retried, self.duplicates = figures["retried"], figures["duplicates"]
-        done = np.zeros(-(-self.total >> STRETCH_BITS), bool)
-        failed = 0
-        for number, piece in numbered("done", pieces).items():
-            bits = np.frombuffer(piece, np.uint8) if piece else None
-            if bits is not None and len(bits) != STRETCH_SIZE // 8:
-                raise ValueError(f"{len(bits)} bytes of bits for stretch {number}")
-            done[number] = True
-            failed += 0 if bits is None else _ones(bits)
-            self._failed_bits[number] = bits
-        final = self._open.restore_closed(done)
-        for number, piece in numbered("open", pieces).items():
-            final_here, failed_here = self._restore_open(number, piece)
+        final, failed = self._open.restore_closed(pieces), 0
+        for group, piece in numbered("failed", pieces).items():
+            bits = np.frombuffer(piece, np.uint8).reshape(_STRETCHES, _BYTES).copy()
+            failed += _ones(bits)
+            self._failed_bits[group] = bits
+        written = numbered("open", pieces)
+        for numbers in in_parts(np.fromiter(written, np.int64, len(written))):
+            bits = np.frombuffer(b"".join(written[number] for number in numbers.tolist()), np.uint8)
+            final_here, failed_here = self._restore_open(numbers, bits.reshape(len(numbers), 2, _BYTES))
             final += final_here
             failed += failed_here
         if (final, failed) != (self.final, self.failed):
             raise ValueError(f"{final} final, {failed} of them failed, where {self.final} and {self.failed} should be")
 
-    def _restore_open(self, number: int, piece: bytes) -> tuple[int, int]:
-        """How many messages of this stretch have an outcome, and how many of those failed."""
-        _, bits = unpack(piece)
-        done = _ones(bits["sent"] | bits["failed"])
-        rows = self._open.restore(number, done)
-        column, size = self._open.column["outcome"], rows.stop - rows.start
-        column[rows][np.unpackbits(bits["sent"], count=size) == 1] = Outcome.SENT
-        column[rows][np.unpackbits(bits["failed"], count=size) == 1] = Outcome.FAILED
-        return done, _ones(bits["failed"])
+    def _restore_open(self, numbers: Ids, bits: NDArray[np.uint8]) -> tuple[int, int]:
+        """How many messages of these stretches have an outcome, and how many of those failed."""
+        if (bits[:, 0] & bits[:, 1]).any():
+            raise ValueError("a message was sent and has failed")
+        sent, failed = np.unpackbits(bits[:, 0], axis=1), np.unpackbits(bits[:, 1], axis=1)
+        outcomes = sent * np.uint8(Outcome.SENT) + failed * np.uint8(Outcome.FAILED)
+        self._open.restore("outcome", numbers, outcomes, np.bitwise_count(bits).sum(axis=(1, 2), dtype=np.int64))
+        return _ones(bits), _ones(bits[:, 1])
 
 
 def _ones(bits: NDArray[np.generic]) -> int:

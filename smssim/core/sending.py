@@ -295,6 +295,8 @@ class Sending:
         self._pace(min(answer.wait_s, WAIT_MAX_S))
         self.introduced = True
         self.done = report.goodbye
+        if answer.end is not None and answer.end.complete and not (self.connected or self.ended):
+            self.end(answer.end)  # the producer may have left, or be where this sender does not find it
         finished = report.finished
         if not len(finished):
             return
@@ -323,6 +325,12 @@ class Sending:
         if self.over is not None:
             return not self.over.complete or self.over.sent + self.over.failed > 0
         return self.ended or self.draining
+
+    @property
+    def only_goodbye(self) -> bool:
+        """Whether it has nothing to tell a monitor that it met but that it leaves a complete run."""
+        reported = not self._unreported and (self._report is None or not len(self._report.finished))
+        return reported and self.introduced and self.over is not None and self.over.complete
 
     def _report_at(self) -> float:
         """When outcomes are due: sooner from a sender that has run dry, for a run may end with what it has to tell."""

@@ -45,6 +45,7 @@ class Session:
 
     facts: SenderFacts
     sequence: int = 0  # of its last report
+    digest: str = ""  # of that report
     answer: Answer | None = None  # to that report
     joined_at: float = -math.inf
     heard_at: float = -math.inf
@@ -60,8 +61,9 @@ class Session:
 
     def packed(self) -> bytes:
         """As a piece."""
-        facts = {"facts": asdict(self.facts), "sequence": self.sequence, "in_flight": self.in_flight, "left": self.left}
-        facts |= {"late": self.late, "heard_s": self.heard_at - self.joined_at, "sums": asdict(self.sums)}
+        facts = {"facts": asdict(self.facts), "sequence": self.sequence, "digest": self.digest}
+        facts |= {"in_flight": self.in_flight, "left": self.left, "late": self.late}
+        facts |= {"heard_s": self.heard_at - self.joined_at, "sums": asdict(self.sums)}
         if self.answer is None:
             return pack(facts)
         counts = {name: getattr(self.answer, name) for name in ("accepted", "duplicates", "wait_s")}
@@ -75,7 +77,7 @@ class Session:
         told: dict[str, Any] | None = facts.pop("answer", None)
         answer = None if told is None else Answer(**told | columns)
         sender, sums = SenderFacts(**facts.pop("facts")), Sums(**facts.pop("sums"))
-        joined_at = now - facts.pop("heard_s", 0.0)  # that of a journal of an earlier version is not known
+        joined_at = now - facts.pop("heard_s")
         return cls(sender, **facts, answer=answer, joined_at=joined_at, heard_at=now, sums=sums)
 
     def state(self, now: float) -> State:

@@ -2,29 +2,35 @@
 
 A run may have hundreds of millions of messages of which some thousands are under way. A stretch is opened when the
 first of its messages is touched and closed when the last of them is done; what it held is then given up. So memory
-follows what is open, while looking up the state of a column of ids stays one array index.
+follows what is open, while looking up the state of a column of ids stays one array index. Stretches are short, because
+a peer may report messages that lie far apart: each of them then costs a stretch.
 
 Knows ids and rows. Must not know what the state means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-STRETCH_BITS: Final = 16
+from smssim.core.saving import Changes, Pieces, numbered
+
+STRETCH_BITS: Final = 12
 STRETCH_SIZE: Final = 1 << STRETCH_BITS
 _OFFSET: Final = STRETCH_SIZE - 1
 
-_UNOPENED: Final = -(2**62)  # so that an id plus this is below 0
-_CLOSED: Final = -(2**61)
+_CLOSED: Final = -STRETCH_SIZE  # so that this plus an offset is below 0
+_AT_ONCE: Final = 256  # stretches whose state is packed or unpacked together
+_PART: Final = 1 << 15  # stretches in a piece that says which are closed: 4 KiB
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
 Where = slice | NDArray[np.int64]
+
+_marks: Final = np.empty(1 << 20, np.int32)  # scratch of `first_of_each`, for all tables: nothing in it outlives a call
 
 
 def stretches_of(ids: Ids) -> Iterable[int]:
@@ -37,181 +43,246 @@ class Stretches:
     """A table with one row per message of the open stretches; its columns start out as zeros.
 
     Rows move to no other place while their stretch is open, but `column` arrays are replaced when the table grows:
-    fetch them anew after `open`.
+    fetch them anew after `open`. The table is made up of slots, each of them as long as a stretch. Slot 0 holds none:
+    its rows stand for the messages of all stretches that were never opened, and stay zero.
     """
 
     def __init__(self, total: int, **columns: DTypeLike) -> None:
         self.total = total
-        self._shift_of = np.full((total + _OFFSET) >> STRETCH_BITS, _UNOPENED, np.int64)  # row less id, of a stretch
+        self.pending = 0  # messages of open stretches that are not done
+        self._base_of = np.zeros((total + _OFFSET) >> STRETCH_BITS, np.int64)  # first row of a stretch, or _CLOSED
         self._stretch_at = np.zeros(1, np.int64)  # which stretch a slot holds
         self._remaining = np.zeros(1, np.int64)  # how many of its messages are not done
-        self._touched = np.zeros(1, bool)  # since `take_touched`
-        self._closed: list[int] = []  # since `take_closed`
-        self._free = [0]
+        self._touched = np.zeros(1, np.bool_)  # since `take_touched`
+        self._closed: list[Ids] = []  # since `take_closed`
+        self._used = 1  # slots that hold a stretch or have held one, and slot 0
+        self._free: list[int] = []  # those that hold none any more
         self.column = {name: np.zeros(STRETCH_SIZE, dtype) for name, dtype in columns.items()}
-        self._marks = np.empty(STRETCH_SIZE, np.int32)  # for `first_of_each`
 
-    def open(self, ids: Ids) -> Rows:
-        """The row of each id, shape (n,); -1 where its stretch is closed. Opens stretches that were not.
+    def find(self, ids: Ids) -> Rows:
+        """The row of each id, shape (n,): below STRETCH_SIZE if its stretch is not open, below 0 if it is closed.
 
         Assumes 0 <= ids < total.
         """
-        stretch = ids >> STRETCH_BITS
-        rows: Rows = self._shift_of.take(stretch)
-        rows += ids
-        if not rows.size or rows.min() >= 0:
-            return rows
-        self._open_all(stretch[self._shift_of[stretch] == _UNOPENED])
-        np.maximum(self._shift_of[stretch] + ids, -1, out=rows)
+        rows: Rows = self._base_of.take(ids >> STRETCH_BITS)
+        rows += ids & _OFFSET
         return rows
+
+    def open(self, ids: Ids) -> Rows:
+        """The row of each id, shape (n,); -1 where its stretch is closed. Opens stretches that were not."""
+        rows = self.find(ids)
+        if not rows.size or rows.min() >= STRETCH_SIZE:
+            return rows
+        numbers = self._unopened(ids)
+        if numbers.size:
+            self._open(numbers)
+            rows = self.find(ids)
+        return np.maximum(rows, -1, out=rows)
 
     def first_of_each(self, rows: Rows, among: NDArray[np.bool_]) -> Where:
         """Where each of the rows that are `among` these, shape (n,), occurs for the first time, in order.
 
-        Rows that are among them are open. slice(None) if that is everywhere, so that nothing need be copied.
+        Rows that are among them are open. slice(None) if that is everywhere, so that nothing need be copied. Each row
+        leaves its number in a place of the scratch and finds it again, unless another row had the same place: 4 ns a
+        row, where sorting takes 40. Only those that share a place are sorted.
         """
         where: Where = slice(None) if among.all() else np.flatnonzero(among)
         chosen = rows[where]
+        places = chosen & (len(_marks) - 1) if self._used << STRETCH_BITS > len(_marks) else chosen
         numbers = np.arange(len(chosen), dtype=np.int32)
-        self._marks[chosen] = numbers  # each finds its own number again unless another has the same row: 4 ns a row ...
-        if (self._marks.take(chosen) == numbers).all():
+        _marks[places] = numbers
+        found = _marks.take(places)
+        lost = found != numbers
+        if not lost.any():
             return where
-        firsts = np.sort(np.unique(chosen, return_index=True)[1])  # ... where sorting takes 40
+        lost = np.flatnonzero(lost)
+        sharing = np.unique(np.concatenate([lost, found[lost]]))
+        order = np.argsort(chosen[sharing], kind="stable")
+        by_row = chosen[sharing[order]]
+        again = sharing[order[1:][by_row[1:] == by_row[:-1]]]
+        if not again.size:
+            return where
+        firsts = np.delete(np.arange(len(chosen)), again)
         return firsts if isinstance(where, slice) else where[firsts]
 
     def unopened(self, ids: Ids) -> int:
         """How many stretches `open` would open."""
-        stretch = ids >> STRETCH_BITS
-        news = stretch[self._shift_of.take(stretch) == _UNOPENED]
-        return len(np.unique(news)) if news.size else 0
+        return len(self._unopened(ids))
 
     def open_rows(self, numbers: Iterable[int]) -> dict[int, slice]:
         """Of these stretches, which are or were open, those that are: their rows, by number and ascending."""
         known = np.array(sorted(numbers), np.int64)
-        return {number: self._rows(self._slot(number)) for number in known[self._shift_of[known] > _CLOSED].tolist()}
+        bases = self._base_of[known]
+        still = bases > 0
+        return {
+            number: slice(base, base + STRETCH_SIZE)
+            for number, base in zip(known[still].tolist(), bases[still].tolist(), strict=True)
+        }
 
     @property
     def opened(self) -> int:
         """How many stretches are open."""
-        return len(self._remaining) - len(self._free)
+        return self._used - 1 - len(self._free)
+
+    @property
+    def stretches(self) -> int:
+        """How many there are, open or not."""
+        return len(self._base_of)
 
     def ids(self, rows: Rows) -> Ids:
         """The ids of open rows, shape (n,)."""
         stretch: Ids = self._stretch_at[rows >> STRETCH_BITS]
         return (stretch << STRETCH_BITS) | (rows & _OFFSET)
 
-    def done(self, rows: Rows) -> list[tuple[int, slice]]:
-        """Counts these distinct rows as done. Each stretch that has none left, as its number and its rows.
+    def done(self, rows: Rows) -> Ids:
+        """Counts these distinct rows as done. The numbers of the stretches that have none left, for `close`."""
+        slots = rows >> STRETCH_BITS
+        self.pending -= len(rows)
+        if len(rows) < self._used >> 4:  # few in a large table
+            np.subtract.at(self._remaining, slots, 1)
+            self._touched[slots] = True
+            full = np.unique(slots[self._remaining[slots] == 0])
+        else:
+            count = np.bincount(slots, minlength=self._used)
+            remaining = self._remaining[: self._used]
+            remaining -= count
+            self._touched[: self._used] |= count > 0
+            full = np.flatnonzero((remaining == 0) & (count > 0))
+        numbers: Ids = self._stretch_at[full]
+        return numbers
 
-        The caller saves what it needs of those and then calls `close` for each.
-        """
-        if not rows.size:
-            return []
-        count = np.bincount(rows >> STRETCH_BITS, minlength=len(self._remaining))
-        self._remaining -= count
-        self._touched |= count > 0
-        full = np.flatnonzero((self._remaining == 0) & (count > 0))
-        return [(int(self._stretch_at[s]), slice(s << STRETCH_BITS, (s + 1) << STRETCH_BITS)) for s in full.tolist()]
+    def close(self, numbers: Ids) -> None:
+        """Gives up the state of stretches."""
+        if not numbers.size:
+            return
+        slots = self._slots(numbers)
+        self._touched[slots] = False
+        self._closed.append(numbers)
+        self._free += slots.tolist()
+        self._base_of[numbers] = _CLOSED
 
-    def close(self, number: int) -> None:
-        """Gives up the state of a stretch."""
-        slot = self._slot(number)
-        self._touched[slot] = False
-        self._closed.append(number)
-        self._free.append(slot)
-        self._shift_of[number] = _CLOSED
-
-    def peek(self, number: int, name: str) -> NDArray[Any]:
-        """A column of a stretch that is not closed, zeros if it was never opened; not to be written to."""
-        if self._shift_of[number] == _UNOPENED:
-            size = min(STRETCH_SIZE, self.total - (number << STRETCH_BITS))
-            return np.zeros(size, self.column[name].dtype)
-        return self.column[name][self._rows(self._slot(number))]
+    def blocks(self, name: str, numbers: Ids) -> NDArray[Any]:
+        """A copy of a column of open stretches, shape (n, STRETCH_SIZE); zeros beyond the end of the last stretch."""
+        blocks: NDArray[Any] = self.column[name].reshape(-1, STRETCH_SIZE)[self._slots(numbers)]
+        return blocks
 
     @property
     def rows_held(self) -> int:
         """Rows in memory, in use or not."""
-        return len(self._remaining) << STRETCH_BITS
+        return (self._used - 1) << STRETCH_BITS
 
     # -- saved and restored
 
     def touch(self, rows: Rows) -> None:
         """Notes that the state of these rows has changed; `done` does so by itself."""
-        self._touched |= np.bincount(rows >> STRETCH_BITS, minlength=len(self._touched)) > 0
+        self._touched[rows >> STRETCH_BITS] = True
 
-    def take_touched(self) -> list[tuple[int, slice]]:
-        """Open stretches whose state has changed since the last call: number and rows."""
-        slots = np.flatnonzero(self._touched).tolist()
-        self._touched[:] = False
-        return [(int(self._stretch_at[slot]), self._rows(slot)) for slot in slots]
+    def take_touched(self) -> Ids:
+        """The numbers of the open stretches whose state has changed since the last call."""
+        slots = np.flatnonzero(self._touched[: self._used])
+        self._touched[slots] = False
+        return self._stretch_at[slots]
 
-    def take_closed(self) -> list[int]:
-        """Stretches that were closed since the last call."""
-        closed, self._closed = self._closed, []
-        return closed
+    def take_closed(self) -> tuple[Ids, Changes]:
+        """The numbers of the stretches that were closed since the last call, and the pieces that say which are."""
+        if not self._closed:
+            return np.empty(0, np.int64), {}
+        numbers = np.concatenate(self._closed)
+        self._closed.clear()
+        changes: Changes = {}
+        for part in np.unique(numbers // _PART).tolist():
+            changes[f"closed/{part}"] = np.packbits(self._base_of[part * _PART : (part + 1) * _PART] < 0).tobytes()
+        return numbers, changes
 
     def closed(self) -> NDArray[np.bool_]:
         """Which stretches are closed, one element a stretch."""
-        closed: NDArray[np.bool_] = self._shift_of == _CLOSED
+        closed: NDArray[np.bool_] = self._base_of < 0
         return closed
 
-    def restore(self, number: int, done: int) -> slice:
-        """Opens a stretch of which so many messages are done; its rows, for the caller to fill.
+    def restore(self, name: str, numbers: Ids, blocks: NDArray[Any], done: NDArray[np.int64]) -> None:
+        """Opens stretches, of which so many messages are done each, and fills a column; raises ValueError.
 
-        Raises ValueError if there is no such stretch, or nothing of it open.
+        That is where there is no such stretch, or nothing of it open.
         """
-        if not 0 <= number < len(self._shift_of) or self._shift_of[number] != _UNOPENED:
-            raise ValueError(f"stretch {number} is not one that can be restored")
-        self._open(number)
-        slot = self._slot(number)
-        rows = self._rows(slot)
-        if done >= rows.stop - rows.start:
-            raise ValueError(f"stretch {number} has no message open")
-        self._remaining[slot] -= done
-        return rows
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= self.stretches or self._base_of[numbers].any()):
+            raise ValueError("a stretch is not one that can be restored")
+        self._open(numbers)
+        if (done >= self._sizes(numbers)).any():
+            raise ValueError("a stretch has no message open")
+        self._remaining[self._slots(numbers)] -= done
+        self.pending -= int(done.sum())
+        self.fill(name, numbers, blocks)
 
-    def restore_closed(self, closed: NDArray[np.bool_]) -> int:
-        """Closes these stretches, one element a stretch, none of them open; how many messages they have."""
-        self._shift_of[closed[: len(self._shift_of)]] = _CLOSED
-        count = int(np.count_nonzero(self._shift_of == _CLOSED)) << STRETCH_BITS
-        short = -self.total & _OFFSET  # what the last stretch lacks
-        return count - short if self.total and self._shift_of[-1] == _CLOSED else count
+    def fill(self, name: str, numbers: Ids, blocks: NDArray[Any]) -> None:
+        """Sets a column of open stretches; `blocks` has the shape (n, STRETCH_SIZE)."""
+        self.column[name].reshape(-1, STRETCH_SIZE)[self._slots(numbers)] = blocks
 
-    def _slot(self, number: int) -> int:
-        """Where an open stretch is."""
-        return (int(self._shift_of[number]) >> STRETCH_BITS) + number
+    def restore_closed(self, pieces: Pieces) -> int:
+        """Closes the stretches that the pieces name, none of them open; how many messages they have.
 
-    def _rows(self, slot: int) -> slice:
-        """The rows of a slot that stand for messages: the last stretch may be short."""
-        first = slot << STRETCH_BITS
-        size = min(STRETCH_SIZE, self.total - (int(self._stretch_at[slot]) << STRETCH_BITS))
-        return slice(first, first + size)
+        Raises ValueError.
+        """
+        for part, piece in numbered("closed", pieces).items():
+            part_of = self._base_of[part * _PART : (part + 1) * _PART]
+            if part < 0 or not part_of.size or len(piece) != -(-len(part_of) // 8):
+                raise ValueError(f"closed/{part} is not a piece of this run")
+            part_of[np.unpackbits(np.frombuffer(piece, np.uint8), count=len(part_of)) == 1] = _CLOSED
+        return int(self._sizes(np.flatnonzero(self._base_of)).sum())
 
-    def _open_all(self, numbers: NDArray[np.int64]) -> None:
-        """Opens these stretches, which may be named many times over, mostly in a row."""
-        if numbers.size:
-            changes = np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
-            for number in sorted({int(numbers[0]), *numbers[changes].tolist()}):
-                self._open(number)
+    # -- slots
 
-    def _open(self, number: int) -> None:
-        if not self._free:
-            self._grow()
-        slot = self._free.pop()
-        rows = slice(slot << STRETCH_BITS, (slot + 1) << STRETCH_BITS)
+    def _unopened(self, ids: Ids) -> Ids:
+        """The numbers of the stretches of some ids that were never opened, ascending."""
+        numbers = ids >> STRETCH_BITS
+        first, last = int(numbers.min()), int(numbers.max())
+        if last - first < 4 * len(numbers):  # as of messages that went out one after another
+            named = np.zeros(last - first + 1, np.bool_)
+            named[numbers - first] = True
+            return np.flatnonzero(named & (self._base_of[first : last + 1] == 0)) + first
+        return np.unique(numbers[self._base_of.take(numbers) == 0])
+
+    def _slots(self, numbers: Ids) -> Rows:
+        """Where open stretches are."""
+        slots: Rows = self._base_of[numbers] >> STRETCH_BITS
+        return slots
+
+    def _sizes(self, numbers: Ids) -> Ids:
+        """How many messages stretches have: the last one may be short."""
+        sizes: Ids = np.minimum(STRETCH_SIZE, self.total - (numbers << STRETCH_BITS))
+        return sizes
+
+    def _open(self, numbers: Ids) -> None:
+        """Opens distinct stretches that were not."""
+        again = self._free[-len(numbers) :] if len(numbers) else []
+        del self._free[len(self._free) - len(again) :]
+        first, self._used = self._used, self._used + len(numbers) - len(again)
+        if self._used > len(self._remaining):
+            self._grow(max(self._used, 2 * len(self._remaining)))
+        slots = np.array([*again, *range(first, self._used)], np.int64)
         for column in self.column.values():
-            column[rows] = 0
-        self._shift_of[number] = (slot - number) << STRETCH_BITS
-        self._stretch_at[slot] = number
-        self._remaining[slot] = min(STRETCH_SIZE, self.total - (number << STRETCH_BITS))
+            column.reshape(-1, STRETCH_SIZE)[slots] = 0
+        sizes = self._sizes(numbers)
+        self._base_of[numbers] = slots << STRETCH_BITS
+        self._stretch_at[slots] = numbers
+        self._remaining[slots] = sizes
+        self.pending += int(sizes.sum())
 
-    def _grow(self) -> None:
-        """Doubles the table."""
-        slots = len(self._remaining)
-        self._stretch_at = np.concatenate([self._stretch_at, np.zeros(slots, np.int64)])
-        self._remaining = np.concatenate([self._remaining, np.zeros(slots, np.int64)])
-        self._touched = np.concatenate([self._touched, np.zeros(slots, bool)])
+    def _grow(self, slots: int) -> None:
+        """Makes room for so many slots."""
+        self._stretch_at = _longer(self._stretch_at, slots)
+        self._remaining = _longer(self._remaining, slots)
+        self._touched = _longer(self._touched, slots)
         for name, column in self.column.items():
-            self.column[name] = np.concatenate([column, np.zeros_like(column)])
-        self._marks = np.empty(2 * len(self._marks), np.int32)
-        self._free = list(range(2 * slots - 1, slots - 1, -1))
+            self.column[name] = _longer(column, slots << STRETCH_BITS)
+
+
+def in_parts(numbers: Ids) -> Iterator[Ids]:
+    """The same numbers, in order, not too many at a time: what they stand for may take a hundred megabytes."""
+    return (numbers[first : first + _AT_ONCE] for first in range(0, len(numbers), _AT_ONCE))
+
+
+def _longer(array: NDArray[Any], length: int) -> NDArray[Any]:
+    """The array with zeros behind it, which take no memory before they are written to."""
+    longer = np.zeros(length, array.dtype)
+    longer[: len(array)] = array
+    return longer

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, fleet
 from smssim.core.lanes import Finished, pick
@@ -22,7 +23,7 @@ from smssim.core.saving import Changes, Pieces, pack, put_under, unpack, within
 from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import stall
-from smssim.errors import ExitCode, PeerError, TooLargeError
+from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 from smssim.threshold import Threshold
 
 SESSIONS_MAX: Final = 100_000  # senders ever in one run
@@ -58,7 +59,8 @@ class Ending:
 class Tally:
     """Sessions, ledger and progress of one run."""
 
-    def __init__(self, run: RunFacts, now: float) -> None:
+    def __init__(self, run: RunFacts, now: float, key: bytes = b"") -> None:
+        """`key`: random bytes that no peer knows, so that nobody can make up a report with a given digest."""
         self.run = run
         self.ledger = Ledger(run.total)
         self.progress = Progress()
@@ -75,29 +77,38 @@ class Tally:
         self._restored = False  # from a time that is not on this clock
         self._was_full = False  # when it was restored
         self._changed: dict[str, Session] = {}  # since `changes`
+        self._digester = Digester(key)
+        self._forget_at = now  # not before then, idle senders
+        self._forgotten: Changes = {}  # their pieces, since `changes`
+        self._forgotten_count = 0
         self.witness: Witness | None = None
 
-    def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float) -> Answer:
-        """Records a report, once; raises PeerError or TooLargeError and applies nothing of it."""
+    def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
+        """Records a report, once; raises PeerError and applies nothing of it.
+
+        `others`: bytes that the ledgers of other runs take beyond what they have counted.
+        """
         if run != self.run:
             raise PeerError(f"run {run.run_id} is known here with other settings")
-        self.ledger.check_room(report.finished.ids)
+        self.ledger.check_room(report.finished.ids, others)
         session = self.sessions.get(sender.session_id)
         if session is None:
             if len(self.sessions) >= SESSIONS_MAX:
-                raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
+                self._forget_idle(now)
             session = Session(sender, sequence=report.sequence - 1, joined_at=now, late=self._was_full)
             if report.sequence > 1:
                 self.missed.append(sender.name)
             self.sessions[sender.session_id] = session
             self._joined += 1
+        digest = self._digester.of(report)
+        is_repeat = (report.sequence, digest) == (session.sequence, session.digest)
+        if not is_repeat and report.sequence != session.sequence + 1:
+            raise PeerError("sequence: this report is neither the next one of its session nor the last one repeated")
         self._heard_at = session.heard_at = now
         self._changed[sender.session_id] = session
-        if report.sequence <= session.sequence:
+        if is_repeat:
             return self._repeated(session, report)
-        if report.sequence > session.sequence + 1:
-            raise PeerError(f"report {report.sequence} after report {session.sequence} of the same session")
-        session.sequence = report.sequence
+        session.sequence, session.digest = report.sequence, digest
         session.heard(report)
         if report.goodbye and not session.left:
             session.left = True
@@ -106,10 +117,30 @@ class Tally:
         self._keep(session, answer)
         return answer
 
+    def _forget_idle(self, now: float) -> None:
+        """Forgets the senders that have left or are lost and of whom nothing was ever counted: there may be many.
+
+        Raises TooLargeError or LaterError if that makes no room. Looks at all of them once in `LOST_AFTER_S`, because
+        in that time a sender becomes lost.
+        """
+        if now >= self._forget_at:
+            self._forget_at = now + LOST_AFTER_S
+            gone = (s for s in self.sessions.values() if s.left or now - s.heard_at > LOST_AFTER_S)
+            for session in [session for session in gone if not session.sums.attempts]:
+                del self.sessions[session.facts.session_id]
+                self._changed.pop(session.facts.session_id, None)
+                self._forgotten[session.facts.session_id] = None
+                self._forgotten_count += 1
+                self._joined -= not session.left
+                self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
+        if len(self.sessions) < SESSIONS_MAX:
+            return
+        if all(session.sums.attempts for session in self.sessions.values()):
+            raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
+        raise LaterError(f"{SESSIONS_MAX:,} senders are in this run already")
+
     def _repeated(self, session: Session, report: Report) -> Answer:
-        """The answer to a report that is already recorded: a sender waits only for that to its last one."""
-        if report.sequence < session.sequence:
-            return Answer(0, 0, np.empty(0, np.int64), np.empty(0, np.uint8), self._wait_s())
+        """The answer to the last report of a session, which is already recorded."""
         if session.answer is None:  # not kept
             overruled = self.ledger.overruled(report.finished.ids, report.finished.outcomes)
             return Answer(0, 0, *overruled, self._wait_s())
@@ -134,7 +165,7 @@ class Tally:
         if len(counted):
             self._moved_at = now
             self.milestones.note(self.ledger.sent, self.elapsed_s(now))
-        if self._full_at is None and self.ledger.final == self.run.total:
+        if self._full_at is None and self.complete:
             self._full_at = now
         if self.witness is not None and len(finished):
             self.witness(self.run, session.facts.name, finished, counts, self.elapsed_s(now))
@@ -145,6 +176,7 @@ class Tally:
             overruled_ids=verdict.overruled_ids,
             overruled_outcomes=verdict.overruled_outcomes,
             wait_s=self._wait_s(),
+            end=self.over if self.complete and self.over is not None and self.over.complete else None,
         )
 
     def _wait_s(self) -> float:
@@ -165,6 +197,11 @@ class Tally:
     def counted(self) -> bool:
         """Whether any outcome was."""
         return self.ledger.final + self.ledger.retried > 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every message has a final outcome."""
+        return self.ledger.final == self.run.total
 
     # -- what people read
 
@@ -210,7 +247,7 @@ class Tally:
             latency_p95_s=progress.latencies.percentile(95),
             latency_p99_s=progress.latencies.percentile(99),
             senders=len(present),
-            senders_seen=len(self._took_part()),
+            senders_seen=len(self._took_part()) + self._forgotten_count,
             complete=not missing,
             final=final,
         )
@@ -252,8 +289,8 @@ class Tally:
         silent_s = now - self._heard_at
         if silent_s < give_up_s:
             return None
-        if self.ledger.final == self.run.total:
-            return Ending(ExitCode.INCOMPLETE, "every message is counted, but no sender brought the producer's book")
+        if self.complete:
+            return Ending(ExitCode.INCOMPLETE, "every message is counted, but the producer's totals never arrived")
         return self._short(f"no sender was heard for {silent_s:.0f} s")
 
     def interrupted(self) -> Ending:
@@ -271,7 +308,7 @@ class Tally:
     def _compared(self, book: RunEnd) -> Ending:
         """The producer's book against the ledger."""
         ledger = self.ledger
-        if (book.sent, book.failed) == (ledger.sent, ledger.failed) and ledger.final == self.run.total:
+        if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
             return Ending(ExitCode.OK, "the producer's book and the monitor's ledger agree")
         difference = f"sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
         if self.missed:
@@ -294,14 +331,18 @@ class Tally:
     def changes(self, now: float) -> Changes:
         """What is to be written since the last call."""
         figures = {
+            "key": self._digester.key.hex(),
             "elapsed_s": None if self._started_at is None else self.elapsed_s(now),
             "full": self._full_at is not None,
             "over": self.over and asdict(self.over),
             "missed": self.missed,
+            "forgotten": self._forgotten_count,
             "reached_s": list(self.milestones.reached_s.values()),
         }
         changes: Changes = {"run": pack(asdict(self.run)), "figures": pack(figures)}
+        changes |= put_under("session", self._forgotten)
         changes |= {f"session/{session_id}": session.packed() for session_id, session in self._changed.items()}
+        self._forgotten.clear()
         self._changed.clear()
         return {
             **changes,
@@ -309,17 +350,22 @@ class Tally:
             **put_under("progress", self.progress.changes()),
         }
 
+    def erased(self, now: float) -> Changes:
+        """What is to be written to forget a run of which nothing is counted."""
+        return dict.fromkeys([*self.changes(now), *(f"session/{session_id}" for session_id in self.sessions)])
+
     @classmethod
     def restored(cls, pieces: Pieces, now: float) -> Tally:
         """The tally that was written; raises DAMAGE. It counts on senders that have not left to come back.
 
         If the producer had ended the run early, it may have come back since: that is forgotten.
         """
-        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now)
+        figures, _ = unpack(pieces["figures"])
+        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]))
         tally.ledger.restore(within("ledger", pieces))
         tally.progress.restore(within("progress", pieces))
-        figures, _ = unpack(pieces["figures"])
         tally.missed = figures["missed"]
+        tally._forgotten_count = figures["forgotten"]
         tally.milestones.restore(figures["reached_s"])
         if figures["over"] is not None and figures["over"]["complete"]:
             tally.over = RunEnd(**figures["over"])

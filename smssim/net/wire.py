@@ -315,6 +315,7 @@ def answer_to_proto(answer: Answer) -> monitor_pb2.ReportResultResponse:
         overruled_ids=answer.overruled_ids.tobytes(),
         overruled_outcomes=answer.overruled_outcomes.tobytes(),
         wait_s=answer.wait_s,
+        end=None if answer.end is None else end_to_proto(answer.end),
     )
 
 
@@ -324,4 +325,5 @@ def answer_from_proto(message: monitor_pb2.ReportResultResponse, run: RunFacts) 
     outcomes = _column("overruled_outcomes", message.overruled_outcomes, _U8, len(ids))
     _range("overruled_outcomes", outcomes, Outcome.SENT, Outcome.FAILED)
     number("wait_s", message.wait_s, 0, 1e6)
-    return Answer(message.accepted, message.duplicates, ids, outcomes, message.wait_s)
+    end = end_from_proto(message.end) if message.HasField("end") else None
+    return Answer(message.accepted, message.duplicates, ids, outcomes, message.wait_s, end)

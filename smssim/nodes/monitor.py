@@ -6,6 +6,7 @@ Moves reports and figures between gRPC, the `Tally` of each run, which decides, 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from grpc import aio
 
 from smssim import metrics, process, threshold, unsent
+from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.saving import Changes
 from smssim.core.snapshot import Snapshot
@@ -45,8 +47,9 @@ Context = aio.ServicerContext[Any, Any]
 class _Watch:
     """One run that is followed."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, resumed: bool = False) -> None:
         self.tally = tally
+        self.resumed = resumed  # from a journal
         self.final: Snapshot | None = None  # once the run is over
 
     def snapshot(self, now: float, before: Snapshot | None = None, rows_max: int = ROWS_MAX) -> Snapshot:
@@ -65,6 +68,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._log = node_log("monitor")
         self._clock = asyncio.get_running_loop().time
         self._watches: dict[str, _Watch] = {}
+        self._erased: Changes = {}  # of runs that were dropped, for the journal
         self._over: dict[str, None] = {}  # ids of runs that are no longer kept, oldest first
         self._found = asyncio.Event()
         self._codes: set[int] = set()  # of the runs that are over
@@ -171,17 +175,20 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     # -- one run
 
     def _watch(self, run: RunFacts) -> _Watch:
-        """The run's watch, a new one if it is heard of for the first time; raises PeerError or TooLargeError."""
+        """The run's watch, a new one if it is heard of for the first time; raises PeerError."""
         watch = self._watches.get(run.run_id)
-        if watch is not None:
+        if watch is not None and watch.tally.run == run:
             return watch
+        if watch is not None:  # one of them is wrong: that of which something is counted is right
+            self._make_room(watch, f"run {run.run_id} is known here with other settings")
         if run.run_id in self._over:
             raise PeerError(f"run {run.run_id} is over")
         if self._watches and not self._settings.linger:
-            self._make_room(next(iter(self._watches.values())))
+            watch = next(iter(self._watches.values()))
+            self._make_room(watch, f"this monitor follows one run, {watch.tally.run.run_id}, and no other")
         if len(self._runs) >= RUNS_MAX:
             raise LaterError(f"this monitor follows {RUNS_MAX:,} runs already")
-        watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock()))
+        watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock(), os.urandom(KEY_BYTES)))
         self._start_following(watch)
         return watch
 
@@ -191,22 +198,24 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._runs.add(task)
         task.add_done_callback(self._run_over)
 
-    def _make_room(self, watch: _Watch) -> None:
+    def _make_room(self, watch: _Watch, refusal: str) -> None:
         """Lets another run take the place of this one, if it may never have been one; raises PeerError if not."""
         if self._may_drop(watch):
             self._drop(watch)
         elif watch.final is None and not watch.tally.counted:
             raise LaterError("this monitor follows another run, of which nothing is counted yet")
         else:
-            raise PeerError(f"this monitor follows one run, {watch.tally.run.run_id}, and no other")
+            raise PeerError(refusal)
 
     def _may_drop(self, watch: _Watch) -> bool:
-        """A run in a journal is one that was waited for: it stays."""
-        return self._journal is None and watch.final is None and watch.tally.idle(self._clock())
+        """One that was in the journal at the start is one that was waited for: it stays."""
+        return not watch.resumed and watch.final is None and watch.tally.idle(self._clock())
 
     def _drop(self, watch: _Watch) -> None:
         self._log.info("run %s: nothing was counted and nobody is left, waiting for another", watch.tally.run.run_id)
         del self._watches[watch.tally.run.run_id]
+        if self._journal is not None:
+            self._erased |= watch.tally.erased(self._clock())
         self._wake_watchers()
 
     def _run_over(self, run: asyncio.Task[None]) -> None:
@@ -245,6 +254,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 self._show(before)
         if self._may_drop(watch) and not self._stop.is_set():
             self._drop(watch)
+            await self._saving.saved()
         else:
             self._end(watch, ending, before)
             await self._list_failed(tally)
@@ -295,14 +305,15 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         with restoring(journal):
             tally = Tally.restored(journal.pieces, self._clock())
         journal.pieces.clear()
-        self._watches[tally.run.run_id] = _Watch(tally)
+        self._watches[tally.run.run_id] = _Watch(tally, resumed=True)
         done, total = count(tally.ledger.final), several(tally.run.total, "message")
         self._log.info("resumed run %s: %s of %s counted", tally.run.run_id, done, total)
 
     def _changes(self) -> Changes:
-        """With a journal there is one run."""
+        """With a journal there is one run, and perhaps one that was dropped."""
+        erased, self._erased = self._erased, {}
         watch = next(iter(self._watches.values()), None)
-        return {} if watch is None else watch.tally.changes(self._clock())
+        return erased if watch is None else erased | watch.tally.changes(self._clock())
 
     # -- calls
 
@@ -320,7 +331,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             tally = self._watch(run).tally
             if self._recorder is not None:
                 tally.witness = self._recorder.take
-            answer = tally.report(run, sender, report, self._clock())
+            others = sum(watch.tally.ledger.memory for watch in self._watches.values() if watch.tally is not tally)
+            answer = tally.report(run, sender, report, self._clock(), others)
             self._log.debug(
                 "report %d of %s, outcomes: %d, of which count: %d",
                 *(report.sequence, sender.name, len(report.finished), answer.accepted),

@@ -21,38 +21,16 @@ from smssim.core.exchange import Answer, Report
 from smssim.core.fate import Fates
 from smssim.core.sending import DRAIN_MAX_S, Sending
 from smssim.core.tally import RunFacts
-from smssim.errors import ExitCode, GoneError, PeerError, SmssimError
+from smssim.errors import ExitCode, GoneError, SmssimError
 from smssim.logs import Log, node_log
 from smssim.net import access, rpc, wire
-from smssim.net.access import Access
+from smssim.net.connecting import Channels, Stream, open_stream
 from smssim.settings import FREE_ADDRESS, SenderSettings
-from smssim.v1 import monitor_pb2_grpc, producer_pb2, producer_pb2_grpc
+from smssim.v1 import monitor_pb2_grpc, producer_pb2
 from smssim.view.each import EachMessage
 from smssim.view.words import count, several
 
 REPORT_TIMEOUT_S: Final = 10.0
-OFFER_TIMEOUT_S: Final = 60.0  # far beyond what two thousand copies on a busy machine wait for theirs
-
-Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.FetchMessageResponse]
-
-
-class Channels:
-    """One connection to each address, whoever asks."""
-
-    def __init__(self, access: Access) -> None:
-        self.access = access
-        self._channels: dict[str, aio.Channel] = {}
-
-    def to(self, address: str) -> aio.Channel:
-        """The connection to this address; raises UsageError if the token may not go there."""
-        if address not in self._channels:
-            self._channels[address] = rpc.channel(address, self.access)
-        return self._channels[address]
-
-    async def close(self) -> None:
-        """Closes all."""
-        for channel in self._channels.values():
-            await channel.close()
 
 
 class Sender:
@@ -128,34 +106,6 @@ class Sender:
                     raise
             stream.cancel()
             await asyncio.sleep(rpc.BACKOFF_MAX_S)
-
-
-async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[Stream, RunFacts, str]:
-    """A stream to the producer, its run, and its monitor's address; raises AioRpcError, PeerError or UsageError."""
-    stub = producer_pb2_grpc.ProducerServiceStub(channels.to(address))
-    stream = stub.FetchMessage(metadata=channels.access.metadata)
-    try:
-        hello = producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender)
-        async with asyncio.timeout(OFFER_TIMEOUT_S):
-            await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
-            response = await stream.read()
-        with rpc.naming(f"the producer at {address}"):
-            if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
-                raise PeerError("its first response does not name its run")
-            run, monitor = wire.offer_from_proto(response.offer)
-    except asyncio.InvalidStateError:  # the call was over before the write: reading says why
-        stream.cancel()
-        raise aio.AioRpcError(
-            await stream.code(), aio.Metadata(), aio.Metadata(), details=await stream.details()
-        ) from None
-    except TimeoutError:
-        stream.cancel()
-        late = f"no run was offered within {OFFER_TIMEOUT_S:g} s"
-        raise aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), late) from None
-    except BaseException:
-        stream.cancel()
-        raise
-    return stream, run, monitor
 
 
 class Participation:
@@ -261,6 +211,8 @@ class Participation:
                 except aio.AioRpcError as error:
                     stream = await self._reopen(error)
         except GoneError as error:  # what is finished is still reported
+            if self._sending.ended:  # the monitor has told the end
+                return
             self._gone = error
             self._advance(self._clock(), at_once=True)
             self._sending.end(None)
@@ -364,7 +316,13 @@ class Participation:
             except aio.AioRpcError as error:
                 if self._sending.is_needless:
                     return None
-                await self._monitor.lost(error)
+                try:
+                    await self._monitor.lost(error)
+                except GoneError as gone:
+                    if not self._sending.only_goodbye:
+                        raise
+                    self._log.warning("%s and did not answer the goodbye: all outcomes are on record", gone)
+                    return None
             else:
                 self._monitor.found()
                 with rpc.naming(self._monitor.peer):

@@ -69,7 +69,9 @@ class ReportResultRequest(_message.Message):
     GOODBYE_FIELD_NUMBER: _builtins.int
     CUT_OFF_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """1, 2, 3 ... in a session. A repeated report carries the number that it had."""
+    """1, 2, 3 ... in a session. A repeated report is the same in every field; another report with a number that was
+    recorded before is refused.
+    """
     message_ids: _builtins.bytes
     """Column of u64."""
     outcomes: _builtins.bytes
@@ -154,6 +156,7 @@ class ReportResultResponse(_message.Message):
     OVERRULED_IDS_FIELD_NUMBER: _builtins.int
     OVERRULED_OUTCOMES_FIELD_NUMBER: _builtins.int
     WAIT_S_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     accepted: _builtins.int
     """Outcomes that count, RETRY included."""
     duplicates: _builtins.int
@@ -165,6 +168,12 @@ class ReportResultResponse(_message.Message):
     overruled_outcomes: _builtins.bytes
     wait_s: _builtins.float
     """How long to wait before the next report that is not full, in seconds."""
+    @_builtins.property
+    def end(self) -> _run_pb2.RunEnd:
+        """The producer's last word, once the monitor has it and every message has a final outcome. A sender that has no
+        stream to the producer ends the run with it, as if the producer had said it.
+        """
+
     def __init__(
         self,
         *,
@@ -173,10 +182,11 @@ class ReportResultResponse(_message.Message):
         overruled_ids: _builtins.bytes = ...,
         overruled_outcomes: _builtins.bytes = ...,
         wait_s: _builtins.float = ...,
+        end: _run_pb2.RunEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "overruled_ids", b"overruled_ids", "overruled_outcomes", b"overruled_outcomes", "wait_s", b"wait_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "duplicates", b"duplicates", "end", b"end", "overruled_ids", b"overruled_ids", "overruled_outcomes", b"overruled_outcomes", "wait_s", b"wait_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,15 +10,17 @@ from unittest import mock
 
 from simulation.nodes import Monitor
 from smssim.core.backlog import Backlog
+from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Outcomes, Verdict
 from smssim.core.queue import Attempts
-from smssim.core.saving import Columns, Pieces
+from smssim.core.saving import Pieces
 from smssim.core.sending import Sending
 from smssim.core.session import Session
 from smssim.core.stretches import Ids, Rows, Stretches
 from smssim.core.tally import Tally
+from smssim.core.unsettled import Flags, Tries
 
 Bug = Callable[[], AbstractContextManager[Any]]
 
@@ -104,8 +106,8 @@ def ends_one_message_early() -> AbstractContextManager[Any]:
 def restores_without_the_attempts() -> AbstractContextManager[Any]:
     """What was tried twice has its first attempt again."""
 
-    def restore_open(self: Backlog, number: int, columns: Columns) -> int:
-        return _restore_open(self, number, {**columns, "tries": columns["tries"] * 0})
+    def restore_open(self: Backlog, numbers: Ids, settled: Flags, tries: Tries) -> int:
+        return _restore_open(self, numbers, settled, tries * 0)
 
     return mock.patch.object(Backlog, "_restore_open", restore_open)
 
@@ -135,6 +137,11 @@ def records_a_repeated_report_again() -> AbstractContextManager[Any]:
         return self._record(session, report, session.heard_at)
 
     return mock.patch.object(Tally, "_repeated", repeated)
+
+
+def takes_another_report_for_a_repeat() -> AbstractContextManager[Any]:
+    """What it holds is settled then, and recorded nowhere."""
+    return mock.patch.object(Digester, "of", return_value="")
 
 
 def counts_a_duplicate_as_sent() -> AbstractContextManager[Any]:
@@ -178,6 +185,15 @@ def restores_without_the_last_answers() -> AbstractContextManager[Any]:
     return mock.patch.object(Session, "unpacked", unpacked)
 
 
+def restores_without_the_digests() -> AbstractContextManager[Any]:
+    """A report that is repeated after a restart is taken for another one."""
+
+    def unpacked(piece: bytes, now: float) -> Session:
+        return replace(_unpacked(piece, now), digest="")
+
+    return mock.patch.object(Session, "unpacked", unpacked)
+
+
 def restores_without_the_sequences() -> AbstractContextManager[Any]:
     """It has recorded them, and does not know."""
 
@@ -212,10 +228,12 @@ BUGS: dict[Bug, str] = {
     does_not_write_down_retries: "producer killed",
     acknowledges_before_it_commits: "monitor killed",
     records_a_repeated_report_again: "",
+    takes_another_report_for_a_repeat: "sender forged",
     counts_a_duplicate_as_sent: "",
     counts_a_duplicate_twice: "",
     lets_the_last_outcome_stand: "",
     restores_without_the_last_answers: "monitor killed",
+    restores_without_the_digests: "monitor killed",
     restores_without_the_sequences: "monitor killed",
     restores_a_failure_as_sent: "monitor killed",
 }

@@ -130,6 +130,7 @@ class Network:
         self.weather = weather
         self.streams: list[Stream] = []
         self.away: set[str] = set()  # kinds of nodes that can't be reached
+        self.astray: list[Any] = []  # clients that never find the producer again
         self._clock = clock
 
     def delay(self) -> float:
@@ -143,6 +144,8 @@ class Network:
     def open(self, client: Any, server: Any) -> Stream | None:
         """A new stream, if the server can be reached."""
         if server is None or not server.alive or not server.listening or "producer" in self.away:
+            return None
+        if client in self.astray:
             return None
         self.streams = [s for s in self.streams if not (s.up.closed and s.down.closed)]
         stream = Stream(self._clock, self, client, server)

@@ -17,7 +17,7 @@ from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd
 from smssim.core.fate import Fates
 from smssim.core.holder import longest_attempt_s
 from smssim.core.saving import Changes, pack, put_under, unpack, within
-from smssim.core.sending import Sending
+from smssim.core.sending import NOTHING, Sending
 from smssim.core.serving import Response, Serving
 from smssim.core.session import SenderFacts
 from smssim.core.tally import Ending, RunFacts, Tally
@@ -344,11 +344,23 @@ class Monitor(Process):
         if self.tally is None:
             self.world.monitor_books[run.run_id] = MonitorBook(run.total)
             self.tally = Tally(run, self.clock.now)
-        said = self.tally.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
+        try:
+            said = self.tally.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
+        except PeerError as error:
+            answer(error)
+            return
         self.clock.note(self.name, "report %s of %s: %s", report.sequence, session_id, report.finished.ids)
         if not self.book.report(session_id, report, said):
             self.clock.strike("report known already", self.name)
         self._acknowledge(partial(answer, said))
+
+    def take_forged(self, victim: Sender) -> None:
+        """An empty report arrives in the name of a sender, and takes the number of that sender's next one."""
+        session = None if self.tally is None else self.tally.sessions.get(victim.session_id)
+        if session is not None and victim.run is not None:
+            self.clock.strike("sender forged", victim.name)
+            victim.forged = True
+            self.report(victim.run, victim.session_id, Report(session.sequence + 1, NOTHING, 0, 0), lambda _: None)
 
     def _acknowledge(self, answer: Callable[[], None]) -> None:
         """Answers when all that was taken in is on disk. Without a disk it counts as being there."""
@@ -410,6 +422,7 @@ class Sender(Process):
         self.run: RunFacts | None = None
         self.left = ""  # why
         self.gone = False  # the producer
+        self.forged = False  # somebody has reported in its name
         self.stream: Stream | None = None
         self._sending: Sending | None = None
         self._producer, self._monitor = Patience(world), Patience(world)
@@ -463,6 +476,8 @@ class Sender(Process):
             self.stream.up.send(self)
 
     def _lost_producer(self) -> None:
+        if self._sending is not None and self.sending.ended:
+            return
         wait_s = self._producer.lost()
         if wait_s is not None:
             self.clock.after(wait_s, self, self._connect)
@@ -587,11 +602,14 @@ class Sender(Process):
             self._unanswered()
             return
         if isinstance(answer, PeerError):
-            check(not self.world.plan.journals, "refused: %s", answer)
+            check(self.forged or not self.world.plan.journals, "refused: %s", answer)
             self.leave("refused by the monitor")
             return
         self._monitor.found()
+        ended = self.sending.ended
         self.sending.acknowledge(answer)
+        if self.sending.ended and not ended:
+            self.clock.strike("end learned from the monitor", self.name)
         self.clock.note(self.name, "report %s is acknowledged", self._under_way and self._under_way.sequence)
         self._under_way = None
         if self.sending.done:

@@ -170,11 +170,24 @@ class World:
         away_s = self.clock.random.choice([0.5, 3.0, 8.0])
         self.clock.after(away_s, None, partial(self.network.away.discard, kind))
 
+    def _lead_astray(self, sender: Sender) -> None:
+        """A sender loses the producer for good: it may have come back on another port."""
+        self.clock.strike("sender astray", sender.name)
+        self.network.astray.append(sender)
+        for stream in self.network.streams:
+            if stream.client is sender:
+                stream.cut()
+
     def _afflict(self, node: Process, how: str) -> None:
-        """Pauses, drains or kills a node that is alive."""
+        """Pauses, drains, kills or impersonates a node that is alive."""
         clock = self.clock
         if how == "paused" and not node.paused:
             clock.pause(node, clock.random.choice([0.3, 2.0, 6.0, 12.0]))
+        elif how == "astray" and isinstance(node, Sender):
+            self._lead_astray(node)
+        elif how == "forged" and isinstance(node, Sender):
+            if self.monitor is not None and self.monitor.alive and self.monitor.ending is None:
+                self.monitor.take_forged(node)
         elif how == "drains" and isinstance(node, Sender) and not node.paused:
             clock.strike("sender drains", node.name)
             node.drain()

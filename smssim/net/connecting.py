@@ -1,0 +1,69 @@
+"""How a sender connects: one connection to each address, and a stream to a producer that has named its run.
+
+Knows gRPC and the wire. Must not know what is said on the stream after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+
+from smssim.core.tally import RunFacts
+from smssim.errors import PeerError
+from smssim.net import rpc, wire
+from smssim.net.access import Access
+from smssim.v1 import producer_pb2, producer_pb2_grpc
+
+OFFER_TIMEOUT_S: Final = 60.0  # far beyond what two thousand copies on a busy machine wait for theirs
+
+Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.FetchMessageResponse]
+
+
+class Channels:
+    """One connection to each address, whoever asks."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self._channels: dict[str, aio.Channel] = {}
+
+    def to(self, address: str) -> aio.Channel:
+        """The connection to this address; raises UsageError if the token may not go there."""
+        if address not in self._channels:
+            self._channels[address] = rpc.channel(address, self.access)
+        return self._channels[address]
+
+    async def close(self) -> None:
+        """Closes all."""
+        for channel in self._channels.values():
+            await channel.close()
+
+
+async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[Stream, RunFacts, str]:
+    """A stream to the producer, its run, and its monitor's address; raises AioRpcError, PeerError or UsageError."""
+    stub = producer_pb2_grpc.ProducerServiceStub(channels.to(address))
+    stream = stub.FetchMessage(metadata=channels.access.metadata)
+    try:
+        hello = producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender)
+        async with asyncio.timeout(OFFER_TIMEOUT_S):
+            await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
+            response = await stream.read()
+        with rpc.naming(f"the producer at {address}"):
+            if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
+                raise PeerError("its first response does not name its run")
+            run, monitor = wire.offer_from_proto(response.offer)
+    except asyncio.InvalidStateError:  # the call was over before the write: reading says why
+        stream.cancel()
+        raise aio.AioRpcError(
+            await stream.code(), aio.Metadata(), aio.Metadata(), details=await stream.details()
+        ) from None
+    except TimeoutError:
+        stream.cancel()
+        late = f"no run was offered within {OFFER_TIMEOUT_S:g} s"
+        raise aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), late) from None
+    except BaseException:
+        stream.cancel()
+        raise
+    return stream, run, monitor

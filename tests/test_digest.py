@@ -1,0 +1,68 @@
+"""Digests of reports: the same for a repeat, another for any other report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from smssim.core.digest import Digester
+from smssim.core.exchange import Report, RunEnd
+from smssim.core.lanes import Finished
+
+SIZES = [1, 7, 999, 1000, 4096, 10_001]  # hashed as they are; summed up in whole blocks and in parts of one
+KEY = b"a secret"
+EMPTY = Report(3, Finished(*(np.empty(0, kind) for kind in ("i8", "u1", "u1", "f4", "f4"))), 5, 6, elapsed_s=1.5)
+
+
+def a_report(rows: int) -> Report:
+    random = np.random.default_rng(rows)
+    ids = random.integers(0, 10**10, rows)
+    outcomes, attempts = (random.integers(1, 4, rows, np.uint8) for _ in range(2))
+    return replace(EMPTY, finished=Finished(ids, attempts, outcomes, *(np.ones(rows, np.float32),) * 2))
+
+
+def altered(report: Report, name: str, at: int, bit: int) -> Report:
+    """The report with one bit of one element of a column changed."""
+    column = getattr(report.finished, name).copy()
+    column[at] ^= 1 << bit
+    return replace(report, finished=replace(report.finished, **{name: column}))
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_a_repeat_has_the_same_digest(rows: int) -> None:
+    assert Digester(KEY).of(a_report(rows)) == Digester(KEY).of(a_report(rows))
+
+
+@pytest.mark.parametrize("rows", SIZES)
+@pytest.mark.parametrize(("name", "bit"), [("ids", 0), ("ids", 33), ("outcomes", 0), ("outcomes", 1), ("attempts", 7)])
+def test_any_bit_of_a_row_changes_the_digest(rows: int, name: str, bit: int) -> None:
+    digester, report = Digester(KEY), a_report(rows)
+    digests = {digester.of(altered(report, name, at, bit)) for at in {0, rows // 2, rows - 1}}
+    assert len(digests | {digester.of(report)}) == len({0, rows // 2, rows - 1}) + 1
+
+
+def test_rows_that_change_places_change_the_digest() -> None:
+    report = a_report(5000)
+    finished = report.finished
+    turned = replace(finished, ids=finished.ids[::-1].copy())
+    assert Digester(KEY).of(replace(report, finished=turned)) != Digester(KEY).of(report)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *({"sequence": 4}, {"in_flight": 0}, {"held": 0}, {"elapsed_s": None}, {"cut_off": True}, {"goodbye": True}),
+        {"goodbye": True, "end": RunEnd(True, 1, 2)},
+    ],
+)
+def test_what_goes_with_the_rows_changes_the_digest(other: dict[str, Any]) -> None:
+    assert Digester(KEY).of(replace(EMPTY, **other)) != Digester(KEY).of(EMPTY)
+
+
+@pytest.mark.parametrize("rows", [0, *SIZES])
+def test_whoever_does_not_know_the_key_does_not_know_the_digest(rows: int) -> None:
+    report = a_report(rows)
+    assert Digester(KEY).of(report) != Digester(b"another").of(report)
