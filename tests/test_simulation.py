@@ -18,6 +18,7 @@ from smssim.core.stretches import STRETCH_SIZE
 from smssim.errors import ExitCode
 
 SEEDS = range(200)
+BUG_SEEDS = range(1000)  # until one finds the bug: some show in one of a hundred only
 OFTEN = 5  # over all seeds
 
 # What is meant to happen, beside the faults that a plan names.
@@ -67,6 +68,6 @@ def test_a_seed_replays_exactly(seed: int) -> None:
 
 @pytest.mark.parametrize(("bug", "fault"), BUGS.items(), ids=[bug.__name__ for bug in BUGS])
 def test_the_simulation_finds_a_system_that(bug: Bug, fault: str) -> None:
-    likely = (seed for seed in SEEDS if not fault or fault in draw_plan(seed).faults)
+    likely = (seed for seed in BUG_SEEDS if not fault or fault in draw_plan(seed).faults)
     with bug(), pytest.raises(SimulationError, match=r"^seed \d+: "):
         deque(map(simulate, likely), maxlen=0)

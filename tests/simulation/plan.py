@@ -18,7 +18,7 @@ FAULTS = {  # how often a second, where it strikes at all
     "monitor paused": 0.08,
     "sender joins": 0.4,
     "sender drains": 0.6,
-    "sender forged": 0.1,
+    "sender forged": 0.3,
     "sender astray": 0.15,
     "monitor away": 0.1,
     "producer away": 0.08,
