@@ -18,9 +18,10 @@ from grpc import aio
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.net import access
+from smssim.net.connecting import Channels
 from smssim.nodes.monitor import Monitor
 from smssim.nodes.producer import Producer
-from smssim.nodes.sender import Channels, Sender
+from smssim.nodes.sender import Sender
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, run_pb2
 
