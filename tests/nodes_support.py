@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, Self, TypeVar
 
 import grpc
+import pytest
 from grpc import aio
 
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
-from smssim.net import access
+from smssim.net import access, rpc
+from smssim.net.bounds import Bounds
 from smssim.nodes.monitor import Monitor
 from smssim.nodes.producer import Producer
 from smssim.nodes.sender import Channels, Sender
@@ -64,6 +66,18 @@ def free_address() -> str:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """What tells how many calls are open, of all kinds, at the servers that are made from now on."""
+    made: list[Bounds] = []
+
+    def make() -> Bounds:
+        made.append(Bounds())
+        return made[-1]
+
+    monkeypatch.setattr(rpc, "Bounds", make)
+    return lambda: sum(len(one.admission) for one in made)
 
 
 # -- nodes

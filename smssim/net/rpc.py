@@ -31,6 +31,7 @@ from smssim.errors import (
     VersionError,
 )
 from smssim.net.access import HEADER, Access
+from smssim.net.bounds import Bounds
 from smssim.settings import plain, split_address
 
 BACKOFF_MIN_S: Final = 0.1
@@ -38,7 +39,6 @@ BACKOFF_MAX_S: Final = 2.0
 ASKS_MAX: Final = 5  # times in a row that a peer is asked why it has ended a call
 SAY_AGAIN_S: Final = 10.0  # how often a node repeats what it waits for
 STREAMS_OF_ONE_MAX: Final = 12_000  # calls on one connection; a client with more waits
-STREAMS_MAX: Final = 20_000  # in all, of one kind
 KEEPALIVE_MS: Final = 10_000  # a peer whose machine is gone is noticed in about twice that
 
 _SERVER_OPTIONS: Final = (
@@ -146,7 +146,7 @@ def server(access: Access) -> aio.Server:
     """A server, not yet bound, whose methods get None for a request that is not protobuf."""
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     doors = [_Doorkeeper(access)] if access.token else []
-    return aio.server(options=_SERVER_OPTIONS, interceptors=[*doors, _Codec()])
+    return aio.server(options=_SERVER_OPTIONS, interceptors=[*doors, Bounds(), _Codec()])
 
 
 def readable(request: Request | None) -> Request:

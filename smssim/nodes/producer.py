@@ -24,7 +24,7 @@ from smssim.core.queue import Lot
 from smssim.core.saving import Changes, put_under, within
 from smssim.core.serving import Serving
 from smssim.core.tally import RunFacts
-from smssim.errors import ExitCode, LaterError, PeerError
+from smssim.errors import ExitCode, PeerError
 from smssim.journal import Journal
 from smssim.logs import node_log
 from smssim.net import access, rpc, wire
@@ -38,7 +38,6 @@ RELEASE_S: Final = 0.005  # messages released within so long go out together
 DOOR_OPEN_S: Final = 1.0  # a sender started together with the first one shall not find a closed door
 RETURN_S: Final = 2 * rpc.BACKOFF_MAX_S  # within which senders come back to a resumed producer
 SAVE_S: Final = 0.1  # between two commits: what was settled since the last one is delivered again after a crash
-HELLO_S: Final = 10.0  # how long a stream may be open before it says hello
 FAREWELL_S: Final = 10.0  # how long senders may take to close their streams
 SEED_BITS: Final = 32  # of a seed that is not given: short enough to type again
 
@@ -83,7 +82,6 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._saving = GroupCommit(self._journal, self._changes)
         self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
         self._streams: dict[int, _Stream] = {}  # by the number of their holder
-        self._strangers = 0  # streams that have not said hello
         self._end: RunEnd | None = None
         self._last_word: RunEnd | None = None  # the end, once it is on disk
         self._ended = asyncio.Event()
@@ -274,7 +272,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     async def _join(self, requests: Requests) -> tuple[_Stream, str]:
         """The stream of a sender that has introduced itself, and the sender's name; raises PeerError."""
-        hello = await self._hello(requests)
+        hello = rpc.readable(await anext(aiter(requests)))
         if not hello.HasField("hello"):
             raise PeerError("the first request of a stream says hello")
         wire.check_hello(hello.hello)
@@ -299,19 +297,6 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             self._part(stream, name)
             raise
         return stream, name
-
-    async def _hello(self, requests: Requests) -> producer_pb2.FetchMessageRequest:
-        """The first request of a stream; raises PeerError."""
-        if self._strangers + len(self._streams) >= rpc.STREAMS_MAX:
-            raise LaterError(f"all {rpc.STREAMS_MAX:,} streams are taken")
-        self._strangers += 1
-        try:
-            async with asyncio.timeout(HELLO_S):
-                return rpc.readable(await anext(aiter(requests), producer_pb2.FetchMessageRequest()))
-        except TimeoutError:
-            raise LaterError(f"no hello for {HELLO_S:g} s") from None
-        finally:
-            self._strangers -= 1
 
     def _part(self, stream: _Stream, name: str) -> None:
         """The stream is over: what it held goes to others."""

@@ -1,0 +1,104 @@
+"""How many calls a server has open, and how long a call may take to say what it wants: the same for every service.
+
+Knows grpc.aio. Must not know what is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+
+from smssim.core.admission import Admission, CallBounds
+from smssim.errors import LaterError
+
+HELLO_S: Final = 10.0  # how long the first request of a call may take
+STREAMS_MAX: Final = 20_000  # calls in all, of every kind
+SILENT_MAX: Final = 10_000  # of them, without a request so far
+ASIDE_MAX: Final = 1_000  # of them, health watches and reflection
+OURS: Final = "/smssim."
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class Bounds(aio.ServerInterceptor):
+    """Ends calls that are too many or say nothing for too long; they may come again (UNAVAILABLE).
+
+    gRPC itself reads the request of a unary call before it asks the handler, for as long as it takes, and leaves a call
+    open that ends without one. So each handler is made one that reads a stream: what it sees first is the request.
+    """
+
+    def __init__(self) -> None:
+        self.admission: Admission[asyncio.Timeout] = Admission(CallBounds(STREAMS_MAX, SILENT_MAX, ASIDE_MAX))
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None:  # no such method
+            return None
+        serve = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        lasts = handler.response_streaming or handler.request_streaming
+        aside = lasts and not handler_call_details.method.startswith(OURS)
+
+        async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
+            async with self._begun(requests, context, aside) as first:
+                return await serve(_from(first, requests) if handler.request_streaming else first, context)
+
+        async def stream(requests: AsyncIterator[Any], context: Context) -> None:
+            async with self._begun(requests, context, aside) as first:
+                responses = serve(_from(first, requests) if handler.request_streaming else first, context)
+                if inspect.isawaitable(responses):  # it writes them itself
+                    await responses
+                    return
+                async with aclosing(responses):
+                    async for response in responses:
+                        await context.write(response)
+
+        ways = dict.fromkeys(("unary_unary", "unary_stream", "stream_unary", "stream_stream"))
+        way = {"stream_stream": stream} if handler.response_streaming else {"stream_unary": answer}
+        return handler._replace(request_streaming=True, **{**ways, **way})
+
+    @asynccontextmanager
+    async def _begun(self, requests: AsyncIterator[Any], context: Context, aside: bool) -> AsyncIterator[Any]:
+        """A call, for as long as it is open: its first request. Ends a call that is one too many, or says nothing.
+
+        The key of a call is the time that it has for its first request.
+        """
+        call = asyncio.timeout(HELLO_S)
+        try:
+            oldest = self.admission.enter(call, aside)
+        except LaterError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        if oldest is not None and not oldest.expired():
+            oldest.reschedule(asyncio.get_running_loop().time())
+        try:
+            first = await self._first(call, requests, context)
+            self.admission.spoke(call)
+            yield first
+        finally:
+            self.admission.leave(call)
+
+    async def _first(self, call: asyncio.Timeout, requests: AsyncIterator[Any], context: Context) -> Any:
+        """The first request; ends a call that has none, or not in time."""
+        try:
+            async with call:
+                return await anext(requests)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"no request within {HELLO_S:g} s")
+        except StopAsyncIteration:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+
+
+async def _from(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """All requests of a stream, of which one is read already."""
+    yield first
+    async for request in requests:
+        yield request
