@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final, Self, TypeVar
 
 import grpc
@@ -386,7 +386,7 @@ async def report_status(channel: aio.Channel, request: Any) -> grpc.StatusCode:
 
 async def progress_of(
     channel: aio.Channel, run_id: str = "", interval_s: float = 0.05
-) -> AsyncIterator[monitor_pb2.Progress]:
+) -> AsyncGenerator[monitor_pb2.Progress, None]:
     """What a watcher sees."""
     stub = monitor_pb2_grpc.MonitorServiceStub(channel)
     watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from grpc import StatusCode, aio
 from nodes_support import (
     SCENE_MAX_S,
     Fetching,
+    RunningMonitor,
     Stage,
     a_sender,
     assert_exact,
@@ -20,19 +22,23 @@ from nodes_support import (
     hello,
     open_calls,
     play,
+    progress_of,
     report_status,
     until,
 )
 
+from smssim.core import audience
 from smssim.core import tally as tally_module
 from smssim.core.admission import Admission, CallBounds
 from smssim.core.exchange import Report
+from smssim.core.progress import Figures
 from smssim.core.session import SenderFacts
+from smssim.core.snapshot import Snapshot
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import RunFacts, Tally
 from smssim.errors import LaterError, PeerError, RefusedError, TooLargeError
 from smssim.logs import node_log
-from smssim.net import access, bounds, rpc, wire
+from smssim.net import access, bounds, rpc, watching, wire
 from smssim.nodes import monitor as monitor_node
 from smssim.nodes import producer as producer_node
 from smssim.settings import plain
@@ -307,6 +313,101 @@ def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     play(scene())
 
 
+@pytest.mark.parametrize("asked_s", [0.05, 1.0, 10.0])
+def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most(asked_s: float) -> None:
+    for watchers in (1, 2, 50, monitor_node.WATCHERS_MAX):
+        for runs in (1, 10):
+            wait_s = audience.wait_s(asked_s, watchers, runs)
+            assert wait_s >= asked_s
+            assert watchers * runs / wait_s <= 500 * (1 + 1e-9)
+            assert wait_s <= max(asked_s, audience.WAIT_MAX_S)
+    assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few are told as often as they ask for
+    assert audience.wait_s(asked_s, monitor_node.WATCHERS_MAX, monitor_node.RUNS_MAX) == audience.WAIT_MAX_S
+
+
+def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb2.Progress, None]:
+    return progress_of(stage.channel(monitor.address), interval_s=0.05)
+
+
+def test_a_watcher_waits_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: set[tuple[float, int, int]] = set()
+
+    def wait_s(asked_s: float, watchers: int, runs: int) -> float:
+        waits.add((asked_s, watchers, runs))
+        return asked_s
+
+    monkeypatch.setattr(monitor_node, "wait_s", wait_s)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            channel = stage.channel(monitor.address)
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            watches = [watch_of(stage, monitor) for _ in range(3)]
+            for watch in watches:
+                await anext(watch)
+            await until(lambda: (0.05, 3, 1) in waits)
+            for watch in watches:
+                await watch.aclose()
+
+    play(scene())
+
+
+def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_node, "SHARED_S", 1000.0)
+    made = 0
+    make = watching.Shared.of
+
+    def counted(snapshot: Snapshot, now: float) -> watching.Shared:
+        nonlocal made
+        made += 1
+        return make(snapshot, now)
+
+    monkeypatch.setattr(watching.Shared, "of", counted)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            channel = stage.channel(monitor.address)
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            watches = [watch_of(stage, monitor) for _ in range(10)]
+            for _ in range(3):
+                for watch in watches:
+                    await anext(watch)
+            assert made == 1
+            for watch in watches:
+                await watch.aclose()
+
+    play(scene())
+
+
+def test_what_watchers_get_is_made_twenty_times_a_second_at_most_and_the_last_at_once() -> None:
+    watch = monitor_node._Watch(Tally(RunFacts(str(uuid.uuid4()), 1, 10, 1), 0.0))
+    shared = [watch.shared(ms / 1000) for ms in range(2000)]
+    assert 20 <= len({id(one) for one in shared}) <= 40
+    assert all(0 <= ms / 1000 - one.made_at < 0.05 for ms, one in enumerate(shared))
+    last = watch.tally.figures(2.0, final=True)
+    watch.final = watch.tally.snapshot(last, 2.0)
+    assert watch.shared(1.9991).figures is last
+    assert watch.shared(9.0) is watch.shared(2.0)
+
+
+def test_watchers_that_share_a_moment_have_each_their_own_recent_rate() -> None:
+    run = RunFacts(str(uuid.uuid4()), 1, 1000, 1)
+    tally, someone = Tally(run, 0.0), SenderFacts(str(uuid.uuid4()), "someone")
+    befores: list[Figures | None] = [None, tally.figures(1.0)]
+    tally.report(run, someone, report_of(0, 100, elapsed_s=2.0), 2.0)
+    befores.append(tally.figures(3.0))
+    tally.report(run, someone, report_of(100, 400, sequence=2, elapsed_s=4.0), 4.0)
+    befores.append(tally.figures(5.0))  # nothing came since
+    shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0), 5.0)
+    for before, rate in zip(befores, (80.0, 80.0, 150.0, 0.0), strict=True):
+        response = monitor_pb2.WatchProgressResponse.FromString(shared.response(before))
+        expected = watching.snapshot_to_proto(tally.snapshot(tally.figures(5.0, before), 5.0))
+        assert response == expected
+        assert response.progress.recent_rate_per_s == rate
+
+
 # -- runs that are none
 
 
@@ -401,6 +502,22 @@ def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.
 
 
 # -- state
+
+
+def report_of(first: int, last: int, sequence: int = 1, elapsed_s: float = 1.0) -> Report:
+    """Of messages that were sent, from the first up to the last."""
+    count = last - first
+    ids, ones, times = np.arange(first, last, dtype="<i8").tobytes(), b"\1" * count, bytes(4 * count)
+    message = monitor_pb2.ReportResultRequest(
+        sequence=sequence,
+        message_ids=ids,
+        outcomes=ones,
+        attempts=ones,
+        durations_s=times,
+        latencies_s=times,
+        elapsed_s=elapsed_s,
+    )
+    return wire.report_from_proto(message, RunFacts("", 1, last, 1))
 
 
 def far_apart(stretches: int, total: int) -> Report:

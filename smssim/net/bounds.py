@@ -41,6 +41,7 @@ class Bounds(aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
+        """See `aio.ServerInterceptor`."""
         handler: Any = await continuation(handler_call_details)
         if handler is None:  # no such method
             return None

@@ -13,7 +13,9 @@ from typing import Any, Final
 from grpc import aio
 
 from smssim import metrics, process, unsent
+from smssim.core.audience import SHARED_S, wait_s
 from smssim.core.fleet import ROWS_MAX
+from smssim.core.progress import Figures
 from smssim.core.saving import Changes
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Ending, RunFacts, Tally
@@ -47,12 +49,20 @@ class _Watch:
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.final: Snapshot | None = None  # once the run is over
+        self._shared: watching.Shared | None = None  # the latest that watchers got
 
     def snapshot(self, now: float, before: Snapshot | None = None, rows_max: int = ROWS_MAX) -> Snapshot:
         """Of this moment, or the last one; the recent rate is since the one before."""
         if self.final is not None:
             return self.final
         return self.tally.snapshot(self.tally.figures(now, None if before is None else before.figures), now, rows_max)
+
+    def shared(self, now: float) -> watching.Shared:
+        """What a watcher gets at this moment; made once for all that ask at about the same time."""
+        shared = self._shared
+        if shared is None or (now >= shared.made_at + SHARED_S if self.final is None else not shared.figures.final):
+            shared = self._shared = watching.Shared.of(self.snapshot(now), now)
+        return shared
 
 
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
@@ -313,7 +323,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     async def WatchProgress(
         self, request: monitor_pb2.WatchProgressRequest | None, context: Context
-    ) -> AsyncIterator[monitor_pb2.WatchProgressResponse]:
+    ) -> AsyncIterator[Any]:  # of the bytes of responses
         """See monitor.proto."""
         async with rpc.answering(context):
             wanted, interval_s = watching.watch_from_proto(rpc.readable(request))
@@ -324,21 +334,29 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         alarm = process.Alarm()
         self._watchers.add(alarm)
         shown = {run_id for run_id, watch in self._watches.items() if watch.final is not None and run_id != wanted}
-        before: dict[str, Snapshot] = {}
+        before: dict[str, Figures] = {}
+        due = self._clock()
         try:
             await context.send_initial_metadata(())  # the first run may be long in coming: a watcher is let in already
             while wanted not in shown:
                 closing = self._closing  # as of now: while a response is written, the last figures may come about
+                is_due = closing or self._clock() >= due
+                shown.intersection_update(self._watches)
+                before = {run_id: figures for run_id, figures in before.items() if run_id in self._watches}
                 for run_id, watch in list(self._watches.items()):
-                    if run_id in shown or wanted not in ("", run_id):
+                    if run_id in shown or wanted not in ("", run_id) or not (is_due or watch.final):
                         continue
-                    before[run_id] = watch.snapshot(self._clock(), before.get(run_id))
+                    shared = watch.shared(self._clock())
                     if watch.final is not None:
                         shown.add(run_id)
-                    yield watching.snapshot_to_proto(before[run_id])
+                    yield shared.response(before.get(run_id))
+                    before[run_id] = shared.figures
                 if closing or (wanted and wanted not in self._watches):
                     return
-                await alarm.wait(self._clock() + (interval_s or self._settings.interval_s))
+                if is_due:
+                    asked_s = interval_s or self._settings.interval_s
+                    due = self._clock() + wait_s(asked_s, len(self._watchers), len(before))
+                await alarm.wait(due)
         finally:
             self._watchers.discard(alarm)
             self._watcher_left.ring()
