@@ -22,6 +22,7 @@ from typing import Final
 from smssim import process
 from smssim.errors import ExitCode, JournalError, SmssimError, worst
 from smssim.logs import Log, message_of, node_log
+from smssim.net import secrecy
 from smssim.settings import (
     TOKEN_VARIABLE,
     MonitorSettings,
@@ -175,6 +176,8 @@ class Cluster:
 
     async def serve(self, stop: asyncio.Event) -> int:
         """The run, from start to end; its exit code. Leaves no process behind."""
+        if not self._watches:  # otherwise the watcher does
+            secrecy.warn(self._settings.monitor)
         try:
             monitor_journal, producer_journal = self._journals()
             monitor_settings = replace(self._settings.monitor, journal=monitor_journal)

@@ -99,7 +99,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         """Listens, and opens what is to be recorded; raises UsageError."""
         services = ["smssim.v1.MonitorService"]
         try:
-            self.address = await rpc.start(self._server, self._access, self._settings.listen, services)
+            self.address = await rpc.start(self._server, self._access, self._settings.listen, services, self._log)
             check_writable("--failed", self._settings.failed)
             if self._settings.record is not None:
                 self._recorder = Recorder(self._settings.record, self._log)

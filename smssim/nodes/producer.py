@@ -98,7 +98,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         services = ["smssim.v1.ProducerService"]
         try:
             await self._saving.saved()  # nobody hears of a run that a crash could take back
-            self.address = await rpc.start(self._server, self._access, self._settings.listen, services)
+            self.address = await rpc.start(self._server, self._access, self._settings.listen, services, self._log)
         except BaseException:
             await self._saving.close()
             raise
