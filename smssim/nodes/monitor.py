@@ -87,19 +87,19 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._display = display(settings.json, settings.interval_s, settings.linger)
         self._files = _files(settings, self._log.error)
         self._recorder: Recorder | None = None
-        self._access = access.load(settings)
+        self.access = access.load(settings)
         self._journal = Journal(settings.journal, "monitor") if settings.journal else None
         if self._journal is not None and self._journal.pieces:
             self._resume(self._journal)
         self._saving = GroupCommit(self._journal, self._changes)
-        self._server = rpc.server(self._access)
+        self._server = rpc.server(self.access)
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
         """Listens, and opens what is to be recorded; raises UsageError."""
         services = ["smssim.v1.MonitorService"]
         try:
-            self.address = await rpc.start(self._server, self._access, self._settings.listen, services, self._log)
+            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
             check_writable("--failed", self._settings.failed)
             if self._settings.record is not None:
                 self._recorder = Recorder(self._settings.record, self._log)
@@ -377,7 +377,9 @@ def serve(settings: MonitorSettings) -> int:
 
     async def main(stop: asyncio.Event) -> int:
         monitor = Monitor(settings)
-        async with metrics.exposed(settings.metrics_port, settings.listen, monitor.metrics, node_log("monitor")):
+        async with metrics.exposed(
+            settings.metrics_port, settings.listen, monitor.metrics, node_log("monitor"), monitor.access
+        ):
             await monitor.start()
             return await monitor.serve(stop)
 

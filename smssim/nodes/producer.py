@@ -60,7 +60,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
     """One run."""
 
     def __init__(self, settings: ProducerSettings) -> None:
-        self._access = access.load(settings)
+        self.access = access.load(settings)
         self._journal = Journal(settings.journal, "producer") if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
         if self._journal is not None and self._resumed:
@@ -90,7 +90,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._alone_since = self._clock()  # since when there is no sender, if there is none
         self._more = process.Alarm()  # rung when messages became ready again
         self._changed = process.Alarm()  # rung when a stream has ended or something was settled
-        self._server = rpc.server(self._access)
+        self._server = rpc.server(self.access)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
@@ -98,7 +98,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         services = ["smssim.v1.ProducerService"]
         try:
             await self._saving.saved()  # nobody hears of a run that a crash could take back
-            self.address = await rpc.start(self._server, self._access, self._settings.listen, services, self._log)
+            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
         except BaseException:
             await self._saving.close()
             raise
@@ -374,7 +374,9 @@ def serve(settings: ProducerSettings) -> int:
 
     async def main(stop: asyncio.Event) -> int:
         producer = Producer(settings)
-        async with metrics.exposed(settings.metrics_port, settings.listen, producer.metrics, node_log("producer")):
+        async with metrics.exposed(
+            settings.metrics_port, settings.listen, producer.metrics, node_log("producer"), producer.access
+        ):
             await producer.start()
             return await producer.serve(stop)
 
