@@ -23,11 +23,16 @@ from smssim.tasks import CertsSettings
 TOTAL: Final = 50
 
 
-def in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves a connection next to no time to say something."""
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
+
+
+def in_no_time(
+    monkeypatch: pytest.MonkeyPatch, option: str = "grpc.server_handshake_timeout_ms", stands: int = rpc.HANDSHAKE_MS
+) -> None:
+    """Leaves a connection next to no time of this kind."""
     options: dict[str, int] = dict(rpc._SERVER_OPTIONS)
-    assert options["grpc.server_handshake_timeout_ms"] == rpc.HANDSHAKE_MS
-    options["grpc.server_handshake_timeout_ms"] = 200
+    assert options[option] == stands
+    options[option] = 200
     monkeypatch.setattr(rpc, "_SERVER_OPTIONS", tuple(options.items()))
 
 
@@ -59,6 +64,18 @@ def test_a_connection_that_says_nothing_is_closed(
             producer = await stage.producer(TOTAL, **settings)
             for connection in [await connected(producer.address) for _ in range(3)]:
                 await closed(connection)
+
+    play(scene())
+
+
+def test_a_connection_without_a_call_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_no_time(monkeypatch, "grpc.max_connection_idle_ms", rpc.IDLE_MS)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            connection = await connected((await stage.producer(TOTAL)).address)
+            connection[1].write(PREFACE)
+            await closed(connection)
 
     play(scene())
 
