@@ -105,6 +105,7 @@ class HttpServer:
         self.port = 0
         self._desk = desk
         self._open: dict[asyncio.StreamWriter, None] = {}  # oldest first
+        self._serving: set[asyncio.Task[None]] = set()  # of all that came, also of those that had to go
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
@@ -113,7 +114,7 @@ class HttpServer:
         family, *_, address = found[0]
         both = host == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server(address, family=family, dualstack_ipv6=both)
-        self._server = await asyncio.start_server(self._serve, sock=listening, limit=HEAD_BYTES_MAX)
+        self._server = await asyncio.start_server(self._come, sock=listening, limit=HEAD_BYTES_MAX)
         self.port = listening.getsockname()[1]
 
     async def close(self) -> None:
@@ -122,7 +123,14 @@ class HttpServer:
         self._server.close()
         for writer in self._open:
             writer.transport.abort()
+        if self._serving:
+            await asyncio.wait(self._serving)
         await self._server.wait_closed()
+
+    def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = None
