@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any, Final
 
 import grpc
@@ -35,6 +35,7 @@ class Bounds(aio.ServerInterceptor):
 
     def __init__(self) -> None:
         self.admission: Admission[asyncio.Timeout] = Admission(CallBounds(STREAMS_MAX, SILENT_MAX, ASIDE_MAX))
+        self._handlers: dict[str, Any] = {}  # by method, as they are for every call
 
     async def intercept_service(
         self,
@@ -42,19 +43,31 @@ class Bounds(aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """See `aio.ServerInterceptor`."""
-        handler: Any = await continuation(handler_call_details)
-        if handler is None:  # no such method
-            return None
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler: Any = await continuation(handler_call_details)
+            if handler is None:  # no such method
+                return None
+            lasts = handler.response_streaming or handler.request_streaming
+            self._handlers[method] = self._bounded(handler, aside=lasts and not method.startswith(OURS))
+        return self._handlers[method]
+
+    def _bounded(self, handler: Any, aside: bool) -> Any:
+        """A handler that does the same for calls that are taken in and say something."""
         serve = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        lasts = handler.response_streaming or handler.request_streaming
-        aside = lasts and not handler_call_details.method.startswith(OURS)
 
         async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
-            async with self._begun(requests, context, aside) as first:
+            call = await self._enter(context, aside)
+            try:
+                first = await self._first(call, context)
                 return await serve(_from(first, requests) if handler.request_streaming else first, context)
+            finally:
+                self.admission.leave(call)
 
         async def stream(requests: AsyncIterator[Any], context: Context) -> None:
-            async with self._begun(requests, context, aside) as first:
+            call = await self._enter(context, aside)
+            try:
+                first = await self._first(call, context)
                 responses = serve(_from(first, requests) if handler.request_streaming else first, context)
                 if inspect.isawaitable(responses):  # it writes them itself
                     await responses
@@ -62,17 +75,19 @@ class Bounds(aio.ServerInterceptor):
                 async with aclosing(responses):
                     async for response in responses:
                         await context.write(response)
+            finally:
+                self.admission.leave(call)
 
-        ways = dict.fromkeys(("unary_unary", "unary_stream", "stream_unary", "stream_stream"))
-        way = {"stream_stream": stream} if handler.response_streaming else {"stream_unary": answer}
-        return handler._replace(request_streaming=True, **{**ways, **way})
+        return handler._replace(
+            request_streaming=True,
+            unary_unary=None,
+            unary_stream=None,
+            stream_unary=None if handler.response_streaming else answer,
+            stream_stream=stream if handler.response_streaming else None,
+        )
 
-    @asynccontextmanager
-    async def _begun(self, requests: AsyncIterator[Any], context: Context, aside: bool) -> AsyncIterator[Any]:
-        """A call, for as long as it is open: its first request. Ends a call that is one too many, or says nothing.
-
-        The key of a call is the time that it has for its first request.
-        """
+    async def _enter(self, context: Context, aside: bool) -> asyncio.Timeout:
+        """Takes in a call, whose key is the time that it has for its first request; ends it if there is no room."""
         call = asyncio.timeout(HELLO_S)
         try:
             oldest = self.admission.enter(call, aside)
@@ -80,22 +95,19 @@ class Bounds(aio.ServerInterceptor):
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         if oldest is not None and not oldest.expired():
             oldest.reschedule(asyncio.get_running_loop().time())
-        try:
-            first = await self._first(call, requests, context)
-            self.admission.spoke(call)
-            yield first
-        finally:
-            self.admission.leave(call)
+        return call
 
-    async def _first(self, call: asyncio.Timeout, requests: AsyncIterator[Any], context: Context) -> Any:
+    async def _first(self, call: asyncio.Timeout, context: Context) -> Any:
         """The first request; ends a call that has none, or not in time."""
         try:
             async with call:
-                return await anext(requests)
+                first = await context.read()
         except TimeoutError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"no request within {HELLO_S:g} s")
-        except StopAsyncIteration:
+        self.admission.spoke(call)
+        if first is aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+        return first
 
 
 async def _from(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
