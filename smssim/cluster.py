@@ -16,7 +16,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from typing import Final
 from smssim import process, signals
 from smssim.errors import ExitCode, JournalError, SmssimError, worst
 from smssim.logs import Log, node_log
+from smssim.net import secrecy
 from smssim.settings import (
     TOKEN_VARIABLE,
     MonitorSettings,
@@ -74,10 +75,11 @@ def end_with_parent() -> None:
 class _Node:
     """A process that was started."""
 
-    def __init__(self, name: str, child: asyncio.subprocess.Process, log_level: int) -> None:
+    def __init__(self, name: str, child: asyncio.subprocess.Process, log_level: int, said: Sequence[str] = ()) -> None:
         self.name = name
         self._child = child
-        self._log_level = log_level  # from which on its log is passed on
+        self._log_level = log_level  # from which on its log is passed on ...
+        self._said = said  # ... but for what each node would repeat
         loop = asyncio.get_running_loop()
         self._facts: dict[str, asyncio.Future[str]] = {what: loop.create_future() for what in ("listening on", "seed")}
         self.ended = asyncio.create_task(self._follow())
@@ -102,7 +104,7 @@ class _Node:
             start_new_session=True,
             preexec_fn=end_with_parent,
         )
-        return cls(name, child, logging.DEBUG if all_of_it else logging.WARNING)
+        return cls(name, child, logging.DEBUG if all_of_it else logging.WARNING, secrecy.warnings(settings))
 
     @property
     def code(self) -> int | None:
@@ -168,7 +170,7 @@ class _Node:
         except (ValueError, LookupError, TypeError, AttributeError):  # not of its log: a refused flag, a stack trace
             process.complain(line)
             return
-        if level >= self._log_level:
+        if level >= self._log_level and message not in self._said:
             node_log(node).log(level, message)
         found = _TOLD.search(message)
         if found and not self._facts[found[1]].done():
@@ -192,6 +194,8 @@ class Cluster:
         """The run, from start to end; its exit code. Leaves no process behind."""
         fleet = several(len(self._settings.senders), "sender")
         self._log.info("starting a monitor, a producer and %s", fleet)
+        if not self._watches:  # otherwise the watcher does
+            secrecy.warn(self._settings.monitor)
         try:
             monitor_journal, producer_journal = self._journals()
             monitor_settings = replace(self._settings.monitor, journal=monitor_journal)

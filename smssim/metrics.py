@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what a node exposes, and the HTTP server that does it.
+"""Metrics for Prometheus: what a node exposes, and the page that shows it.
 
 Read off the core when somebody asks, on the node's own loop, so that they cost nothing meanwhile. Names and kinds are
 here; labels have few values, never a name or an id. Knows prometheus-client, imported when metrics are wanted.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,9 +20,11 @@ from smssim.core.sending import Sending
 from smssim.core.tally import Tally
 from smssim.errors import UsageError
 from smssim.logs import Log
-from smssim.settings import split_address
+from smssim.net.access import OPEN, Access
+from smssim.net.http import Desk, HttpServer
+from smssim.settings import is_loopback, split_address
 
-SCRAPE_TIMEOUT_S: Final = 5.0
+SHARED_S: Final = 0.1  # what was read off for one scrape serves others for so long
 LATENCY_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
@@ -114,10 +118,13 @@ def of_senders(sendings: Sequence[Sending], reconnects: int) -> list[Metric]:
 
 
 @contextlib.asynccontextmanager
-async def exposed(port: int | None, listen: str, read: Callable[[], list[Metric]], log: Log) -> AsyncIterator[None]:
+async def exposed(
+    port: int | None, listen: str, read: Callable[[], list[Metric]], log: Log, access: Access = OPEN
+) -> AsyncIterator[None]:
     """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
 
-    Raises UsageError if the port can't be had, or prometheus-client is not there.
+    Where others can reach it, a scrape has to show the token, if there is one. Raises UsageError if the port can't be
+    had, or prometheus-client is not there.
     """
     if port is None:
         yield
@@ -129,41 +136,54 @@ async def exposed(port: int | None, listen: str, read: Callable[[], list[Metric]
         raise UsageError(f"--metrics-port: {needs}") from error
     host, _ = split_address("--listen", listen)
     registry = prometheus_client.CollectorRegistry()
-    registry.register(_Collector(read, asyncio.get_running_loop()))
+    registry.register(_Collector(read))
+    only_here = is_loopback(listen)
+    desk = Desk("/metrics", _Exposition(registry).page, OPEN.admits if only_here else access.admits, only_here)
+    server = HttpServer(desk)
     try:
-        server, thread = prometheus_client.start_http_server(port, host, registry)
+        await server.start(host, port)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise UsageError(f"--metrics-port: got {port}, which can't be had on {host} ({why})") from error
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise UsageError(f"--metrics-port: got {port}, which can't be had on {host} ({why.lower()})") from error
     shown = f"[{host}]" if ":" in host else host
-    log.info("metrics at http://%s:%d/metrics", shown, server.server_port)
+    log.info("metrics at http://%s:%d/metrics", shown, server.port)
     try:
         yield
     finally:
-        await asyncio.to_thread(server.shutdown)
-        server.server_close()
-        await asyncio.to_thread(thread.join)
+        await server.close()
+
+
+class _Exposition:
+    """The page that is scraped; read off at most every SHARED_S, however many ask."""
+
+    def __init__(self, registry: Any) -> None:
+        self._registry = registry
+        self._clock = asyncio.get_running_loop().time
+        self._made_at = -math.inf
+        self._made: dict[str, bytes] = {}  # by content type
+
+    def page(self, accept: str) -> tuple[str, bytes]:
+        """In the format that is wanted, of which there are few: its content type, and the text."""
+        from prometheus_client.exposition import choose_encoder
+
+        encode, content_type = choose_encoder(accept)
+        if self._clock() >= self._made_at + SHARED_S:
+            self._made_at = self._clock()
+            self._made.clear()
+        if content_type not in self._made:
+            self._made[content_type] = encode(self._registry)
+        return content_type, self._made[content_type]
 
 
 class _Collector:
-    """What prometheus-client asks, from its own thread, when somebody scrapes."""
+    """What prometheus-client asks when somebody scrapes."""
 
-    def __init__(self, read: Callable[[], list[Metric]], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, read: Callable[[], list[Metric]]) -> None:
         self._read = read
-        self._loop = loop
 
     def collect(self) -> list[Any]:
-        """The metrics of this moment; nothing when the node is ending."""
-
-        async def read() -> list[Metric]:
-            return self._read()
-
-        reading = asyncio.run_coroutine_threadsafe(read(), self._loop)
-        try:
-            return [_family(metric) for metric in reading.result(SCRAPE_TIMEOUT_S)]
-        except TimeoutError:
-            reading.cancel()
-            return []
+        """The metrics of this moment."""
+        return [_family(metric) for metric in self._read()]
 
     def describe(self) -> list[Any]:
         """Nothing in advance."""

@@ -9,15 +9,17 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Final, Self, TypeVar
 
 import grpc
+import pytest
 from grpc import aio
 
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
-from smssim.net import access
+from smssim.net import access, rpc
+from smssim.net.bounds import Bounds
 from smssim.net.connecting import Channels
 from smssim.nodes.monitor import Monitor
 from smssim.nodes.producer import Producer
@@ -65,6 +67,18 @@ def free_address() -> str:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """What tells how many calls are open, of all kinds, at the servers that are made from now on."""
+    made: list[Bounds] = []
+
+    def make() -> Bounds:
+        made.append(Bounds())
+        return made[-1]
+
+    monkeypatch.setattr(rpc, "Bounds", make)
+    return lambda: sum(len(one.admission) for one in made)
 
 
 # -- nodes
@@ -373,7 +387,7 @@ async def report_status(channel: aio.Channel, request: Any) -> grpc.StatusCode:
 
 async def progress_of(
     channel: aio.Channel, run_id: str = "", interval_s: float = 0.05
-) -> AsyncIterator[monitor_pb2.Progress]:
+) -> AsyncGenerator[monitor_pb2.Progress, None]:
     """What a watcher sees."""
     stub = monitor_pb2_grpc.MonitorServiceStub(channel)
     watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s))

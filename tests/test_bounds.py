@@ -5,23 +5,42 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pytest
 from grpc import StatusCode, aio
-from nodes_support import SCENE_MAX_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play, report_status, until
+from nodes_support import (
+    SCENE_MAX_S,
+    Fetching,
+    RunningMonitor,
+    Stage,
+    a_sender,
+    assert_exact,
+    codes,
+    hello,
+    open_calls,
+    play,
+    progress_of,
+    report_status,
+    until,
+)
 
+from smssim.core import audience
 from smssim.core import tally as tally_module
+from smssim.core.admission import Admission, CallBounds
 from smssim.core.exchange import Report
+from smssim.core.progress import Figures
 from smssim.core.session import SenderFacts
+from smssim.core.snapshot import Snapshot
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import RunFacts, Tally
-from smssim.errors import ExitCode, PeerError, RefusedError, TooLargeError
+from smssim.errors import ExitCode, LaterError, PeerError, RefusedError, TooLargeError
 from smssim.journal import Journal
 from smssim.logs import node_log
-from smssim.net import access, rpc, wire
+from smssim.net import access, bounds, rpc, watching, wire
 from smssim.nodes import monitor as monitor_node
 from smssim.nodes import producer as producer_node
 from smssim.settings import plain
@@ -42,24 +61,149 @@ def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- streams
 
 
-def test_a_stream_without_hello_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_node, "HELLO_S", 0.1)
+FETCH: Final = "/smssim.v1.ProducerService/FetchMessage"
+REPORT: Final = "/smssim.v1.MonitorService/ReportResult"
+WATCH: Final = "/smssim.v1.MonitorService/WatchProgress"
+CHECK: Final = "/grpc.health.v1.Health/Check"
+HEALTH: Final = "/grpc.health.v1.Health/Watch"
+REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+METHODS: Final = (FETCH, REPORT, WATCH, CHECK, HEALTH, REFLECTION)
+
+Call = aio.StreamStreamCall[bytes, bytes]
+
+
+async def a_server_of(method: str, stage: Stage) -> str:
+    """The address of a node that has this method."""
+    return (await stage.monitor() if "Monitor" in method else await stage.producer(TOTAL)).address
+
+
+def opened(channel: aio.Channel, method: str) -> Call:
+    """A call that says nothing so far, whatever the method takes."""
+    multi: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+    return multi()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(bounds, "HELLO_S", 0.1)
+    calls = open_calls(monkeypatch)
 
     async def scene() -> None:
         async with Stage() as stage:
-            producer = await stage.producer(TOTAL)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                assert await stranger.status() == StatusCode.UNAVAILABLE
-                assert await stranger.call.details() == "no hello for 0.1 s"
-            assert producer.node._strangers == 0
+            silent = opened(stage.channel(await a_server_of(method, stage)), method)
+            assert await silent.code() == StatusCode.UNAVAILABLE
+            assert await silent.details() == "no request within 0.1 s"
+            await until(lambda: calls() == 0)
 
     play(scene())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_call_that_ends_without_a_request_is_closed_at_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    calls = open_calls(monkeypatch)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            empty = opened(stage.channel(await a_server_of(method, stage)), method)
+            await empty.done_writing()
+            assert await empty.code() == StatusCode.INVALID_ARGUMENT
+            await until(lambda: calls() == 0)
+
+    play(scene())
+
+
+def test_a_call_that_says_something_in_time_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "HELLO_S", 0.2)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            channel = stage.channel((await stage.producer(TOTAL)).address)
+            async with Fetching(channel) as stranger, Fetching(channel) as silent:
+                await stranger.say(hello())
+                await stranger.hear_of("offer")
+                assert await silent.status() == StatusCode.UNAVAILABLE  # its time, which began later, is up
+                await stranger.say(producer_pb2.FetchMessageRequest(credit=1, idle_lanes=1))
+                await stranger.hear_of("batch")
+
+    play(scene())
+
+
+def test_one_silent_call_too_many_ends_the_oldest_and_senders_come_in_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "SILENT_MAX", 5)
+    calls = open_calls(monkeypatch)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(TOTAL, monitor=monitor.address)
+            channel = stage.channel(producer.address)
+            silent = [opened(channel, method) for method in METHODS[:1] + METHODS[3:] for _ in range(5)]
+            await until(lambda: sum(call.done() for call in silent) == 15)
+            await until(lambda: calls() == 5)
+            assert {await call.code() for call in silent if call.done()} == {StatusCode.UNAVAILABLE}
+            assert await codes(stage.sender(producer.address), producer, monitor) == [0] * 3
+            assert_exact(producer, monitor)
+
+    play(scene())
+
+
+@pytest.mark.parametrize("method", [HEALTH, REFLECTION])
+def test_health_watches_and_reflection_are_bounded_and_keep_neither_senders_nor_checks_out(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(bounds, "ASIDE_MAX", 3)
+    calls = open_calls(monkeypatch)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(TOTAL, monitor=monitor.address)
+            channel = stage.channel(producer.address)
+            lasting = [opened(channel, method) for _ in range(3)]
+            for call in lasting:
+                await call.write(b"")
+                assert isinstance(await call.read(), bytes)
+            one_more = opened(channel, method)
+            assert await one_more.code() == StatusCode.UNAVAILABLE
+            assert await one_more.details() == "all 3 streams of other services are taken"
+            assert calls() == 3
+            check: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
+            assert await check(b"").code() == StatusCode.OK
+            assert await codes(stage.sender(producer.address), producer, monitor) == [0] * 3
+            assert_exact(producer, monitor)
+            for call in lasting:
+                call.cancel()
+
+    play(scene())
+
+
+def test_calls_are_bounded_in_all() -> None:
+    calls: Admission[str] = Admission(CallBounds(calls_max=3, silent_max=2, aside_max=1))
+    assert calls.enter("a") is None
+    assert calls.enter("b", aside=True) is None
+    with pytest.raises(LaterError):
+        calls.enter("c", aside=True)
+    assert calls.enter("d") == "a"  # it has said nothing, and has to leave
+    calls.spoke("b")
+    for name in ("e", "f"):  # it has not left so far
+        with pytest.raises(LaterError):
+            calls.enter(name)
+    calls.leave("a")
+    assert calls.enter("e") is None
+    assert len(calls) == 3
+    for name in ("a", "b", "c", "d", "e", "e"):
+        calls.leave(name)
+    assert len(calls) == 0
+    assert calls.enter("g", aside=True) is None
 
 
 def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_free(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(rpc, "STREAMS_MAX", 3)
+    monkeypatch.setattr(bounds, "STREAMS_MAX", 3)
+    calls = open_calls(monkeypatch)
 
     async def scene() -> None:
         async with Stage() as stage:
@@ -70,7 +214,7 @@ def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_fre
                 for _ in range(2):
                     await (await strangers.enter_async_context(Fetching(channel))).say(hello())
                 await strangers.enter_async_context(Fetching(channel))  # says nothing
-                await until(lambda: producer.open_streams() == 2 and producer.node._strangers == 1)
+                await until(lambda: producer.open_streams() == 2 and calls() == 3)
                 sender = stage.sender(producer.address)
                 await until(lambda: "(all 3 streams are taken)" in caplog.text)
                 assert producer.open_streams() == 2
@@ -169,6 +313,101 @@ def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             await until(lambda: not monitor.node._watchers)
 
     play(scene())
+
+
+@pytest.mark.parametrize("asked_s", [0.05, 1.0, 10.0])
+def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most(asked_s: float) -> None:
+    for watchers in (1, 2, 50, monitor_node.WATCHERS_MAX):
+        for runs in (1, 10):
+            wait_s = audience.wait_s(asked_s, watchers, runs)
+            assert wait_s >= asked_s
+            assert watchers * runs / wait_s <= 500 * (1 + 1e-9)
+            assert wait_s <= max(asked_s, audience.WAIT_MAX_S)
+    assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few are told as often as they ask for
+    assert audience.wait_s(asked_s, monitor_node.WATCHERS_MAX, monitor_node.RUNS_MAX) == audience.WAIT_MAX_S
+
+
+def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb2.Progress, None]:
+    return progress_of(stage.channel(monitor.address), interval_s=0.05)
+
+
+def test_a_watcher_waits_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: set[tuple[float, int, int]] = set()
+
+    def wait_s(asked_s: float, watchers: int, runs: int) -> float:
+        waits.add((asked_s, watchers, runs))
+        return asked_s
+
+    monkeypatch.setattr(monitor_node, "wait_s", wait_s)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            channel = stage.channel(monitor.address)
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            watches = [watch_of(stage, monitor) for _ in range(3)]
+            for watch in watches:
+                await anext(watch)
+            await until(lambda: (0.05, 3, 1) in waits)
+            for watch in watches:
+                await watch.aclose()
+
+    play(scene())
+
+
+def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_node, "SHARED_S", 1000.0)
+    made = 0
+    make = watching.Shared.of
+
+    def counted(snapshot: Snapshot, now: float) -> watching.Shared:
+        nonlocal made
+        made += 1
+        return make(snapshot, now)
+
+    monkeypatch.setattr(watching.Shared, "of", counted)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            channel = stage.channel(monitor.address)
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            watches = [watch_of(stage, monitor) for _ in range(10)]
+            for _ in range(3):
+                for watch in watches:
+                    await anext(watch)
+            assert made == 1
+            for watch in watches:
+                await watch.aclose()
+
+    play(scene())
+
+
+def test_what_watchers_get_is_made_twenty_times_a_second_at_most_and_the_last_at_once() -> None:
+    watch = monitor_node._Watch(Tally(RunFacts(str(uuid.uuid4()), 1, 10, 1), 0.0))
+    shared = [watch.shared(ms / 1000) for ms in range(2000)]
+    assert 20 <= len({id(one) for one in shared}) <= 40
+    assert all(0 <= ms / 1000 - one.made_at < 0.05 for ms, one in enumerate(shared))
+    last = watch.tally.figures(2.0, final=True)
+    watch.final = watch.tally.snapshot(last, 2.0)
+    assert watch.shared(1.9991).figures is last
+    assert watch.shared(9.0) is watch.shared(2.0)
+
+
+def test_watchers_that_share_a_moment_have_each_their_own_recent_rate() -> None:
+    run = RunFacts(str(uuid.uuid4()), 1, 1000, 1)
+    tally, someone = Tally(run, 0.0), SenderFacts(str(uuid.uuid4()), "someone")
+    befores: list[Figures | None] = [None, tally.figures(1.0)]
+    tally.report(run, someone, report_of(0, 100, elapsed_s=2.0), 2.0)
+    befores.append(tally.figures(3.0))
+    tally.report(run, someone, report_of(100, 400, sequence=2, elapsed_s=4.0), 4.0)
+    befores.append(tally.figures(5.0))  # nothing came since
+    shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0), 5.0)
+    for before, rate in zip(befores, (80.0, 80.0, 150.0, 0.0), strict=True):
+        response = monitor_pb2.WatchProgressResponse.FromString(shared.response(before))
+        expected = watching.snapshot_to_proto(tally.snapshot(tally.figures(5.0, before), 5.0))
+        assert response == expected
+        assert response.progress.recent_rate_per_s == rate
 
 
 # -- runs that are none
@@ -320,6 +559,22 @@ def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.
 
 
 # -- state
+
+
+def report_of(first: int, last: int, sequence: int = 1, elapsed_s: float = 1.0) -> Report:
+    """Of messages that were sent, from the first up to the last."""
+    count = last - first
+    ids, ones, times = np.arange(first, last, dtype="<i8").tobytes(), b"\1" * count, bytes(4 * count)
+    message = monitor_pb2.ReportResultRequest(
+        sequence=sequence,
+        message_ids=ids,
+        outcomes=ones,
+        attempts=ones,
+        durations_s=times,
+        latencies_s=times,
+        elapsed_s=elapsed_s,
+    )
+    return wire.report_from_proto(message, RunFacts("", 1, last, 1))
 
 
 def far_apart(stretches: int, total: int) -> Report:

@@ -170,7 +170,7 @@ class World:
         """How much there is of what could grow."""
         node, backlog = self.producer.node, self.producer.backlog
         sessions = len(self.monitor.node._watches[RUN.run_id].tally.sessions)
-        streams = (len(node._streams), node._strangers, len(backlog.holders), len(backlog.holders._hungry))
+        streams = (len(node._streams), len(backlog.holders), len(backlog.holders._hungry))
         return (*streams, sessions, len(self.monitor.node._watchers))
 
     async def close(self) -> None:

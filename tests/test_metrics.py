@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
 import socket
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
 from pathlib import Path
+from typing import Final
 
 import pytest
+from nodes_support import play
 from processes_support import Node, Nodes, eventually
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from smssim import metrics as metrics_module
 from smssim.core.backlog import Backlog
-from smssim.metrics import LATENCY_BUCKETS_S, Metric, of_monitor, of_producer, of_senders
+from smssim.logs import node_log
+from smssim.metrics import LATENCY_BUCKETS_S, Metric, exposed, of_monitor, of_producer, of_senders
+from smssim.net import http
+from smssim.net.access import Access
+from smssim.net.http import Desk
+from smssim.settings import AccessSettings
 
 ROOT = Path(__file__).parent.parent
+TOKEN: Final = "open-sesame-1001"
 UNITS = ("seconds", "messages", "lanes", "copies", "senders")
 
 Samples = dict[tuple[str, str], float]  # by name and labels
@@ -113,3 +127,193 @@ def test_a_busy_port_is_refused_in_one_line(nodes: Nodes) -> None:
 def test_a_node_that_serves_metrics_ends_as_others_do(nodes: Nodes) -> None:
     run = nodes.start("run", "--count=50", "--sender=mean=0.01", "--metrics-port=0", "--json")
     assert run.code() == 0
+
+
+# -- who is answered, and what stalled clients may cost
+
+
+def asks(target: str = "/metrics", method: str = "GET", version: str = "HTTP/1.1", **headers: str) -> bytes:
+    """A request to this machine, but for these headers."""
+    lines = [f"{name}: {value}" for name, value in {"Host": "localhost:9464", **headers}.items() if value]
+    return "\r\n".join([f"{method} {target} {version}", *lines, "", ""]).encode()
+
+
+def desk(only_here: bool = True, token: str | None = None) -> Desk:
+    admits = Access(AccessSettings(), token=token.encode() if token else None).admits
+    return Desk("/metrics", lambda accept: (f"for {accept}", b"the page"), admits, only_here)
+
+
+ANSWERS: Final[list[tuple[bytes, HTTPStatus]]] = [
+    (asks(), HTTPStatus.OK),
+    (asks("/"), HTTPStatus.OK),
+    (asks("/metrics?name[]=up"), HTTPStatus.OK),
+    (asks("http://localhost:9464/metrics"), HTTPStatus.OK),
+    (asks(version="HTTP/1.0"), HTTPStatus.OK),
+    (asks("/favicon.ico"), HTTPStatus.NOT_FOUND),
+    (asks("http://[/metrics"), HTTPStatus.NOT_FOUND),
+    (asks(method="POST"), HTTPStatus.METHOD_NOT_ALLOWED),
+    (asks(method="HEAD"), HTTPStatus.METHOD_NOT_ALLOWED),
+    (asks(Host=""), HTTPStatus.BAD_REQUEST),
+    (asks(host="localhost"), HTTPStatus.BAD_REQUEST),  # a second one
+    (asks(version="HTTP/2"), HTTPStatus.BAD_REQUEST),
+    (b"\r\n\r\n", HTTPStatus.BAD_REQUEST),
+    (b"\xff\xfe\r\n\r\n", HTTPStatus.BAD_REQUEST),
+    (b"GET /metrics\r\n\r\n", HTTPStatus.BAD_REQUEST),
+]
+
+
+@pytest.mark.parametrize(("request_", "status"), ANSWERS)
+def test_a_request_is_answered_for_what_it_is(request_: bytes, status: HTTPStatus) -> None:
+    answer = desk().answer(request_)
+    assert answer.status == status
+    assert (answer.body == b"the page") == (status == HTTPStatus.OK)
+    assert answer.encoded().startswith(f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [
+        *((host, True) for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:9464", "[::1]", "[::1]:9464")),
+        *((host, False) for host in ("evil.example", "evil.example:9464", "10.0.0.5", "[2001:db8::1]:9464")),
+        *((host, False) for host in ("localhost.evil.example", "127.0.0.1.evil.example", "localhost:", "a b", "::1")),
+    ],
+)
+def test_on_loopback_a_browser_that_was_sent_under_another_name_gets_nothing(host: str, is_here: bool) -> None:
+    assert desk().answer(asks(Host=host)).status == (HTTPStatus.OK if is_here else HTTPStatus.FORBIDDEN)
+    assert desk(only_here=False).answer(asks(Host=host)).status == HTTPStatus.OK
+
+
+def test_where_a_token_is_wanted_a_scrape_has_to_show_it() -> None:
+    guarded = desk(only_here=False, token=TOKEN)
+    for shown in ("", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}1", "Bearer \xff"):
+        answer = guarded.answer(asks(Authorization=shown))
+        assert answer.status == HTTPStatus.UNAUTHORIZED
+        assert b"\r\nWWW-Authenticate: Bearer\r\n" in answer.encoded()
+    assert guarded.answer(asks(Authorization=f"Bearer {TOKEN}")).status == HTTPStatus.OK
+
+
+@contextlib.asynccontextmanager
+async def serving(listen: str = "127.0.0.1:0", token: str | None = None) -> AsyncIterator[int]:
+    """Metrics of no run; the port that they are at."""
+    said: list[str] = []
+    log = node_log("monitor")
+    access = Access(AccessSettings(), token=token.encode() if token else None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "info", lambda text, *args: said.append(text % args))
+        async with exposed(0, listen, lambda: of_monitor([], 0.0), log, access):
+            (line,) = said
+            yield int(line.rpartition(":")[2].partition("/")[0])
+
+
+async def asked(port: int, request_: bytes) -> bytes:
+    """All that is answered to a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request_)
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
+def test_the_token_is_wanted_only_where_others_can_reach_the_metrics(listen: str) -> None:
+    async def scene() -> None:
+        async with serving(listen, TOKEN) as port:
+            shown = await asked(port, asks(Authorization=f"Bearer {TOKEN}"))
+            hidden = await asked(port, asks())
+        assert shown.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert hidden.startswith(b"HTTP/1.1 200" if listen.startswith("127") else b"HTTP/1.1 401")
+        assert (b"smssim_" in hidden) == listen.startswith("127")
+
+    play(scene())
+
+
+def test_the_format_is_the_one_that_is_asked_for() -> None:
+    async def scene() -> None:
+        async with serving() as port:
+            plain, other = [
+                await asked(port, asks(Accept=accept)) for accept in ("", "application/openmetrics-text; version=1.0.0")
+            ]
+        assert b"\r\nContent-Type: text/plain; version=" in plain
+        assert b"\r\nContent-Type: application/openmetrics-text; version=" in other
+        assert other.endswith(b"# EOF\n")
+        head, _, body = plain.partition(b"\r\n\r\n")
+        assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head + b"\r\n"
+
+    play(scene())
+
+
+def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "CONNECTION_S", 1000.0)
+
+    async def scene() -> None:
+        async with serving() as port:
+            threads = threading.active_count()
+            stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+            for i, (_, writer) in enumerate(stalled):
+                writer.write((b"", b"GET /metrics HTTP/1.1\r\nHost: local", b"\r\n")[i % 3])
+            assert b"smssim_messages_total" in await asked(port, asks())
+            assert threading.active_count() <= threads
+            for reader, _ in stalled[: 200 - http.CONNECTIONS_MAX]:  # one too many ends the oldest
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+            for _, writer in stalled:
+                writer.close()
+
+    play(scene())
+
+
+def test_a_connection_that_stalls_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "CONNECTION_S", 0.1)
+
+    async def scene() -> None:
+        async with serving() as port:
+            assert await asked(port, b"GET /metrics HTTP/1.1\r\n") == b""
+
+    play(scene())
+
+
+def test_metrics_end_with_their_node_whoever_is_connected() -> None:
+    async def scene() -> None:
+        async with serving() as port:
+            stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+            await asked(port, asks())  # by now all of them are taken in
+        for reader, writer in stalled:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        assert len(asyncio.all_tasks()) == 1
+
+    play(scene())
+
+
+def test_a_request_that_is_too_long_is_refused() -> None:
+    async def scene() -> None:
+        async with serving() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * http.HEAD_BYTES_MAX)
+            assert (await reader.read(12)) == b"HTTP/1.1 431"
+            writer.close()
+
+    play(scene())
+
+
+def test_scrapes_at_about_the_same_time_share_what_was_read_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "SHARED_S", 1000.0)
+    read = 0
+
+    def figures() -> list[Metric]:
+        nonlocal read
+        read += 1
+        return of_monitor([], 0.0)
+
+    async def scene() -> None:
+        registry = CollectorRegistry()
+        registry.register(metrics_module._Collector(figures))
+        exposition = metrics_module._Exposition(registry)
+        assert len({exposition.page("*/*") for _ in range(5)}) == 1
+        assert read == 1
+
+    play(scene())

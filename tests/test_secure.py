@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from pathlib import Path
@@ -365,6 +366,53 @@ def test_a_node_with_such_a_file_ends_with_2_and_one_line(pki: Path) -> None:
             assert node.code() == 2
             assert len(node.err) == 1
         assert node.err == ["smssim monitor: --token-file: can't read 'no/such': No such file or directory"]
+
+
+# -- files that others can read
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.mark.parametrize(("mode", "public"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
+def test_a_secret_that_others_can_read_is_warned_of(
+    pki: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, public: bool
+) -> None:
+    key, token = tmp_path / "key.pem", tmp_path / "the token"
+    key.write_bytes((pki / "ours" / "server-key.pem").read_bytes())
+    token.write_text(TOKEN)
+    for file in (key, token):
+        file.chmod(mode)
+    certificate = str(pki / "ours" / "server.pem")
+    assert access.load(AccessSettings(tls_cert=certificate, tls_key=str(key), token_file=str(token))).token
+    said = [
+        f"--tls-key: {key} can be read by other users of this machine; chmod 600 {key}",
+        f"--token-file: {token} can be read by other users of this machine; chmod 600 '{token}'",
+    ]
+    assert warnings(caplog) == (said if public else [])
+
+
+def test_what_comes_from_a_pipe_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    reading, writing = os.pipe()
+    os.fchmod(reading, 0o644)
+    os.write(writing, TOKEN.encode())
+    os.close(writing)
+    try:
+        assert access.load(AccessSettings(token_file=f"/dev/fd/{reading}")).token == TOKEN.encode()
+    finally:
+        os.close(reading)
+    assert warnings(caplog) == []
+
+
+def test_a_run_warns_once_of_a_token_that_others_can_read(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o644)
+    with Nodes() as nodes:
+        run = nodes.start("run", "--sender=mean=0.01,copies=2", f"--count={TOTAL}", f"--token-file={token}")
+        assert run.code() == 0
+        assert sum("can be read by other users" in line for line in run.err) == 1
 
 
 # -- smssim certs

@@ -218,6 +218,11 @@ class Milestones:
             self.reached_s[self._needed.pop(0)[0]] = time_s
 
 
+def recent_rate(done: int, elapsed_s: float, before: Figures | None) -> float:
+    """Final outcomes a second since the figures before, or since the start of the run."""
+    return rate(done, elapsed_s) if before is None else rate(done - before.done, elapsed_s - before.elapsed_s)
+
+
 def rate(count: int, time_s: float) -> float:
     """Messages a second; 0 where no time has passed."""
     return count / time_s if time_s > 0 else 0.0

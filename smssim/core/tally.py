@@ -18,7 +18,7 @@ from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, fleet
 from smssim.core.lanes import Finished, pick
 from smssim.core.ledger import Ledger
-from smssim.core.progress import Figures, Milestones, Progress, rate
+from smssim.core.progress import Figures, Milestones, Progress, rate, recent_rate
 from smssim.core.saving import Changes, Pieces, pack, put_under, unpack, within
 from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
 from smssim.core.snapshot import Snapshot, Summary
@@ -225,9 +225,6 @@ class Tally:
         elapsed_s = self.elapsed_s(now)
         missing = self.run.total - ledger.final
         in_flight = min(missing, sum(s.in_flight for s in present))
-        recent = rate(ledger.final, elapsed_s)
-        if before is not None:
-            recent = rate(ledger.final - before.done, elapsed_s - before.elapsed_s)
         return Figures(
             run_id=self.run.run_id,
             total=self.run.total,
@@ -242,7 +239,7 @@ class Tally:
             avg_time_s=progress.sums.avg_time_s,
             avg_sent_time_s=progress.sums.avg_sent_time_s,
             rate_per_s=rate(ledger.final, elapsed_s),
-            recent_rate_per_s=recent,
+            recent_rate_per_s=recent_rate(ledger.final, elapsed_s, before),
             latency_p50_s=progress.latencies.percentile(50),
             latency_p95_s=progress.latencies.percentile(95),
             latency_p99_s=progress.latencies.percentile(99),

@@ -15,6 +15,7 @@ from typing import Final
 import grpc
 
 from smssim.errors import UsageError
+from smssim.net import secrecy
 from smssim.settings import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
@@ -118,7 +119,10 @@ OPEN: Final = Access(AccessSettings())  # without TLS and without a token
 
 
 def load(settings: AccessSettings) -> Access:
-    """Reads what the settings name; raises UsageError if it is not what it should be."""
+    """Reads what the settings name; raises UsageError if it is not what it should be.
+
+    The log warns of a secret that others can read.
+    """
     ca = _pem("--tls-ca", settings.tls_ca, b"CERTIFICATE-----")
     certificate = _pem("--tls-cert", settings.tls_cert, b"CERTIFICATE-----")
     key = _pem("--tls-key", settings.tls_key, b"PRIVATE KEY-----")
@@ -130,7 +134,9 @@ def load(settings: AccessSettings) -> Access:
             raise complain("--tls-ca", settings.tls_ca, "a file with a sound certificate") from error
     if settings.tls_cert and settings.tls_key:
         _check_pair(context, settings.tls_cert, settings.tls_key)
-    return Access(settings, ca, certificate, key, _token(settings))
+    token = _token(settings)
+    secrecy.warn(settings)
+    return Access(settings, ca, certificate, key, token)
 
 
 def _read(flag: str, name: str) -> bytes:

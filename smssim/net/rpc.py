@@ -30,7 +30,10 @@ from smssim.errors import (
     UsageError,
     VersionError,
 )
+from smssim.logs import Log
+from smssim.net import descriptors
 from smssim.net.access import HEADER, Access
+from smssim.net.bounds import Bounds
 from smssim.settings import plain, split_address
 
 BACKOFF_MIN_S: Final = 0.1
@@ -38,8 +41,9 @@ BACKOFF_MAX_S: Final = 2.0
 ASKS_MAX: Final = 5  # times in a row that a peer is asked why it has ended a call
 SAY_AGAIN_S: Final = 10.0  # how often a node repeats what it waits for
 STREAMS_OF_ONE_MAX: Final = 12_000  # calls on one connection; a client with more waits
-STREAMS_MAX: Final = 20_000  # in all, of one kind
 KEEPALIVE_MS: Final = 10_000  # a peer whose machine is gone is noticed in about twice that
+HANDSHAKE_MS: Final = 10_000  # how long a connection may say nothing
+IDLE_MS: Final = 120_000  # how long it may be open without a call: far longer than a sender waits between reports
 
 _SERVER_OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # or two servers would bind one port without an error
@@ -48,6 +52,8 @@ _SERVER_OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", STREAMS_OF_ONE_MAX),
+    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ("grpc.max_connection_idle_ms", IDLE_MS),
 )
 _CHANNEL_OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
@@ -78,6 +84,8 @@ _REFUSALS: Final = frozenset(
 )
 
 Message = TypeVar("Message")
+
+_watching: Final[set[asyncio.Task[None]]] = set()  # of each server that serves: asyncio itself keeps no task
 
 
 class _Codec(aio.ServerInterceptor):
@@ -152,7 +160,8 @@ def server(access: Access) -> aio.Server:
     """A server, not yet bound, whose methods get None for a request that is not protobuf."""
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     doors = [_Doorkeeper(access)] if access.token else []
-    return aio.server(options=_SERVER_OPTIONS, interceptors=[*doors, _Codec()])
+    connections = ("grpc.max_allowed_incoming_connections", descriptors.connections_max(descriptors.raise_limit()))
+    return aio.server(options=(*_SERVER_OPTIONS, connections), interceptors=[*doors, Bounds(), _Codec()])
 
 
 def readable(message: Message | None, what: str = "request") -> Message:
@@ -171,8 +180,10 @@ def naming(peer: str) -> Iterator[None]:
         raise PeerError(f"{peer} breaks the protocol: {error}") from error
 
 
-async def start(serving: aio.Server, access: Access, listen: str, services: Sequence[str]) -> str:
+async def start(serving: aio.Server, access: Access, listen: str, services: Sequence[str], log: Log) -> str:
     """Binds and starts a server, with health checks and reflection; the address that it listens on.
+
+    Until it is stopped, the log says when no more connections are taken.
 
     Raises UsageError if the address can't be had.
     """
@@ -189,6 +200,9 @@ async def start(serving: aio.Server, access: Access, listen: str, services: Sequ
         await serving.stop(None)  # left as it is, it would complain when it is collected
         raise UsageError(f"--listen: got {listen!r}, which is in use or not an address of this machine") from error
     await serving.start()
+    watching = asyncio.create_task(descriptors.watch(serving, log))
+    _watching.add(watching)
+    watching.add_done_callback(_watching.discard)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

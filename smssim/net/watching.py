@@ -6,12 +6,13 @@ Whatever leaves this module is safe to show: names are printable, enumerations k
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import Message
 
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
-from smssim.core.progress import Figures
+from smssim.core.progress import Figures, recent_rate
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Cause, Stall
@@ -42,6 +43,34 @@ def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
         stall=None if stall is None else _stall_to_proto(stall),
         summary=None if snapshot.summary is None else _summary_to_proto(snapshot.summary),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A moment of a run, encoded once for all watchers; only its recent rate is a matter of each of them."""
+
+    figures: Figures
+    made_at: float  # on the monitor's clock
+    encoded: bytes
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, now: float) -> Shared:
+        """Encodes a moment of a run. The last one of a run is the same for all."""
+        message = snapshot_to_proto(snapshot)
+        if not snapshot.figures.final:
+            message.progress.ClearField("recent_rate_per_s")
+        return cls(snapshot.figures, now, message.SerializeToString())
+
+    def response(self, before: Figures | None) -> bytes:
+        """A WatchProgressResponse for a watcher that got the figures `before` with its previous response.
+
+        The encodings of two messages, one after the other, are that of both merged: so says protobuf's encoding guide.
+        """
+        if self.figures.final:
+            return self.encoded
+        rate_per_s = recent_rate(self.figures.done, self.figures.elapsed_s, before)
+        own = monitor_pb2.WatchProgressResponse(progress=monitor_pb2.Progress(recent_rate_per_s=rate_per_s))
+        return self.encoded + own.SerializeToString()
 
 
 def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:

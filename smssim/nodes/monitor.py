@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from grpc import aio
 
-from smssim import metrics, process, threshold, unsent
+from smssim import metrics, process, threshold
+from smssim.core.audience import SHARED_S, wait_s
 from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
+from smssim.core.progress import Figures
 from smssim.core.saving import Changes
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Ending, RunFacts, Tally
@@ -23,12 +25,10 @@ from smssim.errors import ExitCode, LaterError, PeerError, worst
 from smssim.journal import Journal
 from smssim.logs import node_log
 from smssim.net import access, rpc, watching, wire
+from smssim.nodes.outputs import Outputs
 from smssim.nodes.saving import GroupCommit, restoring
-from smssim.record import Recorder
 from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
-from smssim.view.display import display
-from smssim.view.files import CsvFile, SummaryFile, check_writable, empty
 from smssim.view.summary import value
 from smssim.view.words import count, several
 
@@ -51,12 +51,20 @@ class _Watch:
         self.tally = tally
         self.resumed = resumed  # from a journal
         self.final: Snapshot | None = None  # once the run is over
+        self._shared: watching.Shared | None = None  # the latest that watchers got
 
     def snapshot(self, now: float, before: Snapshot | None = None, rows_max: int = ROWS_MAX) -> Snapshot:
         """Of this moment, or the last one; the recent rate is since the one before."""
         if self.final is not None:
             return self.final
         return self.tally.snapshot(self.tally.figures(now, None if before is None else before.figures), now, rows_max)
+
+    def shared(self, now: float) -> watching.Shared:
+        """What a watcher gets at this moment; made once for all that ask at about the same time."""
+        shared = self._shared
+        if shared is None or (now >= shared.made_at + SHARED_S if self.final is None else not shared.figures.final):
+            shared = self._shared = watching.Shared.of(self.snapshot(now), now)
+        return shared
 
 
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
@@ -79,24 +87,22 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._watchers: set[process.Alarm] = set()
         self._watcher_left = process.Alarm()
         self._closing = False
-        self._display = display(settings.json, settings.interval_s, settings.linger)
-        self._files: list[CsvFile | SummaryFile] = []
-        self._recorder: Recorder | None = None
-        self._access = access.load(settings)
+        self._outputs = Outputs(settings, self._log)
+        self.access = access.load(settings)
         self._journal = Journal(settings.journal, "monitor") if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
         if self._journal is not None and self._resumed:
             self._resume(self._journal)
         self._saving = GroupCommit(self._journal, self._changes)
-        self._server = rpc.server(self._access)
+        self._server = rpc.server(self.access)
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
         """Listens, and opens what is to be recorded; raises UsageError."""
         services = ["smssim.v1.MonitorService"]
         try:
-            self.address = await rpc.start(self._server, self._access, self._settings.listen, services)
-            self._open_files()
+            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
+            self._outputs.open(goes_on=self._resumed)
         except BaseException:
             await self._server.stop(None)
             await self._saving.close()
@@ -106,19 +112,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self._log.warning("%s", warning)
         for watch in self._watches.values():
             self._start_following(watch)
-
-    def _open_files(self) -> None:
-        """Opens what is to be written, or nothing where one of them can't be; raises UsageError."""
-        wanted = self._settings
-        for flag, path in (("--csv", wanted.csv), ("--summary-json", wanted.summary_json), ("--failed", wanted.failed)):
-            check_writable(flag, path)
-        if wanted.record is not None:
-            self._recorder = Recorder(wanted.record, self._log, goes_on=self._resumed)
-        if wanted.csv is not None:
-            self._files.append(CsvFile(wanted.csv, self._log.error, goes_on=self._resumed))
-        if wanted.summary_json is not None:
-            self._files.append(SummaryFile(wanted.summary_json, self._log.error))
-        empty("--failed", wanted.failed)
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Follows the runs to their end, after `start`; the worst of their exit codes."""
@@ -135,12 +128,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         finally:
             for run in self._runs:
                 run.cancel()
-            for place in (self._display, *self._files):
-                place.close()
+            self._outputs.close_shown()
             await self._server.stop(grace=0.5)
             await self._saving.close()
-            is_recorded = self._recorder is None or await self._recorder.close()
-            if not (is_recorded and all(file.is_whole for file in self._files)):
+            if not await self._outputs.close():
                 self._codes.add(ExitCode.INCOMPLETE)
         if not self._codes:
             self._log.info("stopped before a sender came")
@@ -230,7 +221,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._log.info("run %s: %s", tally.run.run_id, several(tally.run.total, "message"))
         rows_max = 0 if self._settings.json else ROWS_MAX
         before = watch.snapshot(self._clock(), rows_max=rows_max)
-        self._show(before)
+        self._outputs.show(before)
         looked_at = self._clock()
         due = looked_at + interval_s
         missed = 0
@@ -251,20 +242,20 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             if self._clock() >= due:
                 due += interval_s * max(1, (self._clock() - due) // interval_s)
                 before = watch.snapshot(self._clock(), before, rows_max)
-                self._show(before)
+                self._outputs.show(before)
         if self._may_drop(watch) and not self._stop.is_set():
             self._drop(watch)
             await self._saving.saved()
         else:
             self._end(watch, ending, before)
-            await self._list_failed(tally)
+            await self._outputs.list_failed(tally)
 
     def _end(self, watch: _Watch, ending: Ending, before: Snapshot) -> None:
         now, tally = self._clock(), watch.tally
         figures = tally.figures(now, before.figures, final=True)
         summary = tally.summary(figures, ending, self._settings.threshold)
         watch.final = replace(tally.snapshot(figures, now), summary=summary)
-        self._show(watch.final)
+        self._outputs.show(watch.final)
         if self._settings.json:  # otherwise it is in the summary
             missed = [one for one in summary.thresholds if not one.passed]
             told = [f"threshold missed: {one.text} {value(one, figures.total)}" for one in missed]
@@ -280,23 +271,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self._over[run_id] = None
             if len(self._over) > OVER_MAX:
                 del self._over[next(iter(self._over))]
-
-    def _show(self, snapshot: Snapshot) -> None:
-        for place in (self._display, *self._files):
-            place.show(snapshot)
-
-    async def _list_failed(self, tally: Tally) -> None:
-        path = self._settings.failed
-        if path is None:
-            return
-        try:
-            with open(path, "wb") as file:  # noqa: ASYNC230 - a local file, a stretch at a time
-                for piece in unsent.pieces(tally.run, tally.ledger):
-                    file.write(piece)
-                    await asyncio.sleep(0)  # others are still to be answered
-        except OSError as error:
-            self._log.error("--failed: %s: %s; the list is not whole", path, error.strerror)
-            self._codes.add(ExitCode.INCOMPLETE)
 
     # -- what survives a crash
 
@@ -326,11 +300,12 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             run = wire.run_from_proto(request.run)
             sender = wire.sender_from_proto(request.sender)
             report = wire.report_from_proto(request, run)
-            if self._recorder is not None and len(report.finished):
-                await self._recorder.room()
+            recorder = self._outputs.recorder
+            if recorder is not None and len(report.finished):
+                await recorder.room()
             tally = self._watch(run).tally
-            if self._recorder is not None:
-                tally.witness = self._recorder.take
+            if recorder is not None:
+                tally.witness = recorder.take
             others = sum(watch.tally.ledger.memory for watch in self._watches.values() if watch.tally is not tally)
             answer = tally.report(run, sender, report, self._clock(), others)
             self._log.debug(
@@ -342,7 +317,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     async def WatchProgress(
         self, request: monitor_pb2.WatchProgressRequest | None, context: Context
-    ) -> AsyncIterator[monitor_pb2.WatchProgressResponse]:
+    ) -> AsyncIterator[Any]:  # of the bytes of responses
         """See monitor.proto."""
         async with rpc.answering(context):
             wanted, interval_s = watching.watch_from_proto(rpc.readable(request))
@@ -353,21 +328,29 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         alarm = process.Alarm()
         self._watchers.add(alarm)
         shown = {run_id for run_id, watch in self._watches.items() if watch.final is not None and run_id != wanted}
-        before: dict[str, Snapshot] = {}
+        before: dict[str, Figures] = {}
+        due = self._clock()
         try:
             await context.send_initial_metadata(())  # the first run may be long in coming: a watcher is let in already
             while wanted not in shown:
                 closing = self._closing  # as of now: while a response is written, the last figures may come about
+                is_due = closing or self._clock() >= due
+                shown.intersection_update(self._watches)
+                before = {run_id: figures for run_id, figures in before.items() if run_id in self._watches}
                 for run_id, watch in list(self._watches.items()):
-                    if run_id in shown or wanted not in ("", run_id):
+                    if run_id in shown or wanted not in ("", run_id) or not (is_due or watch.final):
                         continue
-                    before[run_id] = watch.snapshot(self._clock(), before.get(run_id))
+                    shared = watch.shared(self._clock())
                     if watch.final is not None:
                         shown.add(run_id)
-                    yield watching.snapshot_to_proto(before[run_id])
+                    yield shared.response(before.get(run_id))
+                    before[run_id] = shared.figures
                 if closing or (wanted and wanted not in self._watches):
                     return
-                await alarm.wait(self._clock() + (interval_s or self._settings.interval_s))
+                if is_due:
+                    asked_s = interval_s or self._settings.interval_s
+                    due = self._clock() + wait_s(asked_s, len(self._watchers), len(before))
+                await alarm.wait(due)
         finally:
             self._watchers.discard(alarm)
             self._watcher_left.ring()
@@ -378,7 +361,9 @@ def serve(settings: MonitorSettings) -> int:
 
     async def main(stop: asyncio.Event) -> int:
         monitor = Monitor(settings)
-        async with metrics.exposed(settings.metrics_port, settings.listen, monitor.metrics, node_log("monitor")):
+        async with metrics.exposed(
+            settings.metrics_port, settings.listen, monitor.metrics, node_log("monitor"), monitor.access
+        ):
             await monitor.start()
             return await monitor.serve(stop)
 

@@ -24,7 +24,7 @@ from smssim.core.queue import Lot
 from smssim.core.saving import Changes, put_under, within
 from smssim.core.serving import Serving
 from smssim.core.tally import RunFacts
-from smssim.errors import ExitCode, LaterError, PeerError
+from smssim.errors import ExitCode, PeerError
 from smssim.journal import Journal
 from smssim.logs import node_log
 from smssim.net import access, rpc, wire
@@ -38,7 +38,6 @@ RELEASE_S: Final = 0.005  # messages released within so long go out together
 DOOR_OPEN_S: Final = 1.0  # a sender started together with the first one shall not find a closed door
 RETURN_S: Final = 2 * rpc.BACKOFF_MAX_S  # within which senders come back to a resumed producer
 SAVE_S: Final = 0.1  # between two commits: what was settled since the last one is delivered again after a crash
-HELLO_S: Final = 10.0  # how long a stream may be open before it says hello
 FAREWELL_S: Final = 10.0  # how long senders may take to close their streams
 SEED_BITS: Final = 32  # of a seed that is not given: short enough to type again
 
@@ -61,7 +60,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
     """One run."""
 
     def __init__(self, settings: ProducerSettings) -> None:
-        self._access = access.load(settings)
+        self.access = access.load(settings)
         self._journal = Journal(settings.journal, "producer") if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
         if self._journal is not None and self._resumed:
@@ -88,7 +87,6 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._saving = GroupCommit(self._journal, self._changes)
         self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
         self._streams: dict[int, _Stream] = {}  # by the number of their holder
-        self._strangers = 0  # streams that have not said hello
         self._end: RunEnd | None = None
         self._last_word: RunEnd | None = None  # the end, once it is on disk
         self._ended = asyncio.Event()
@@ -97,7 +95,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._alone_since = self._clock()  # since when there is no sender, if there is none
         self._more = process.Alarm()  # rung when messages became ready again
         self._changed = process.Alarm()  # rung when a stream has ended or something was settled
-        self._server = rpc.server(self._access)
+        self._server = rpc.server(self.access)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
@@ -105,7 +103,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         services = ["smssim.v1.ProducerService"]
         try:
             await self._saving.saved()  # nobody hears of a run that a crash could take back
-            self.address = await rpc.start(self._server, self._access, self._settings.listen, services)
+            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
         except BaseException:
             await self._saving.close()
             raise
@@ -279,7 +277,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     async def _join(self, requests: Requests) -> tuple[_Stream, str]:
         """The stream of a sender that has introduced itself, and the sender's name; raises PeerError."""
-        hello = await self._hello(requests)
+        hello = rpc.readable(await anext(aiter(requests)))
         if not hello.HasField("hello"):
             raise PeerError("the first request of a stream says hello")
         wire.check_hello(hello.hello)
@@ -305,19 +303,6 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             self._part(stream, name)
             raise
         return stream, name
-
-    async def _hello(self, requests: Requests) -> producer_pb2.FetchMessageRequest:
-        """The first request of a stream; raises PeerError."""
-        if self._strangers + len(self._streams) >= rpc.STREAMS_MAX:
-            raise LaterError(f"all {rpc.STREAMS_MAX:,} streams are taken")
-        self._strangers += 1
-        try:
-            async with asyncio.timeout(HELLO_S):
-                return rpc.readable(await anext(aiter(requests), producer_pb2.FetchMessageRequest()))
-        except TimeoutError:
-            raise LaterError(f"no hello for {HELLO_S:g} s") from None
-        finally:
-            self._strangers -= 1
 
     def _part(self, stream: _Stream, name: str) -> None:
         """The stream is over: what it held goes to others."""
@@ -393,7 +378,9 @@ def serve(settings: ProducerSettings) -> int:
 
     async def main(stop: asyncio.Event) -> int:
         producer = Producer(settings)
-        async with metrics.exposed(settings.metrics_port, settings.listen, producer.metrics, node_log("producer")):
+        async with metrics.exposed(
+            settings.metrics_port, settings.listen, producer.metrics, node_log("producer"), producer.access
+        ):
             await producer.start()
             return await producer.serve(stop)
 

@@ -1,0 +1,117 @@
+"""How many calls a server has open, and how long a call may take to say what it wants: the same for every service.
+
+Knows grpc.aio. Must not know what is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+
+from smssim.core.admission import Admission, CallBounds
+from smssim.errors import LaterError
+
+HELLO_S: Final = 10.0  # how long the first request of a call may take
+STREAMS_MAX: Final = 20_000  # calls in all, of every kind
+SILENT_MAX: Final = 10_000  # of them, without a request so far
+ASIDE_MAX: Final = 1_000  # of them, health watches and reflection
+OURS: Final = "/smssim."
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class Bounds(aio.ServerInterceptor):
+    """Ends calls that are too many or say nothing for too long; they may come again (UNAVAILABLE).
+
+    gRPC itself reads the request of a unary call before it asks the handler, for as long as it takes, and leaves a call
+    open that ends without one. So each handler is made one that reads a stream: what it sees first is the request.
+    """
+
+    def __init__(self) -> None:
+        self.admission: Admission[asyncio.Timeout] = Admission(CallBounds(STREAMS_MAX, SILENT_MAX, ASIDE_MAX))
+        self._handlers: dict[str, Any] = {}  # by method, as they are for every call
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """See `aio.ServerInterceptor`."""
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler: Any = await continuation(handler_call_details)
+            if handler is None:  # no such method
+                return None
+            lasts = handler.response_streaming or handler.request_streaming
+            self._handlers[method] = self._bounded(handler, aside=lasts and not method.startswith(OURS))
+        return self._handlers[method]
+
+    def _bounded(self, handler: Any, aside: bool) -> Any:
+        """A handler that does the same for calls that are taken in and say something."""
+        serve = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+        async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
+            call = await self._enter(context, aside)
+            try:
+                first = await self._first(call, context)
+                return await serve(_from(first, requests) if handler.request_streaming else first, context)
+            finally:
+                self.admission.leave(call)
+
+        async def stream(requests: AsyncIterator[Any], context: Context) -> None:
+            call = await self._enter(context, aside)
+            try:
+                first = await self._first(call, context)
+                responses = serve(_from(first, requests) if handler.request_streaming else first, context)
+                if inspect.isawaitable(responses):  # it writes them itself
+                    await responses
+                    return
+                async with aclosing(responses):
+                    async for response in responses:
+                        await context.write(response)
+            finally:
+                self.admission.leave(call)
+
+        return handler._replace(
+            request_streaming=True,
+            unary_unary=None,
+            unary_stream=None,
+            stream_unary=None if handler.response_streaming else answer,
+            stream_stream=stream if handler.response_streaming else None,
+        )
+
+    async def _enter(self, context: Context, aside: bool) -> asyncio.Timeout:
+        """Takes in a call, whose key is the time that it has for its first request; ends it if there is no room."""
+        call = asyncio.timeout(HELLO_S)
+        try:
+            oldest = self.admission.enter(call, aside)
+        except LaterError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+        if oldest is not None and not oldest.expired():
+            oldest.reschedule(asyncio.get_running_loop().time())
+        return call
+
+    async def _first(self, call: asyncio.Timeout, context: Context) -> Any:
+        """The first request; ends a call that has none, or not in time."""
+        try:
+            async with call:
+                first = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"no request within {HELLO_S:g} s")
+        self.admission.spoke(call)
+        if first is aio.EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+        return first
+
+
+async def _from(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """All requests of a stream, of which one is read already."""
+    yield first
+    async for request in requests:
+        yield request

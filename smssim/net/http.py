@@ -1,0 +1,157 @@
+"""A small HTTP server of one page, enough for Prometheus, curl and browsers: bounded in connections, size and time.
+
+Knows sockets and HTTP/1.1, one request a connection. Must not know what is on the page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+from smssim.errors import UsageError
+from smssim.settings import is_loopback
+
+CONNECTIONS_MAX: Final = 32  # one more ends the oldest
+HEAD_BYTES_MAX: Final = 8192  # of a request
+CONNECTION_S: Final = 5.0  # for a request to come and its answer to be taken
+END: Final = b"\r\n\r\n"
+
+Page = Callable[[str], tuple[str, bytes]]  # the Accept header of a request; the content type and the body for it
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response; text where there is no page."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    header: str = ""
+
+    def encoded(self) -> bytes:
+        """As it goes over the wire."""
+        lines = [
+            f"HTTP/1.1 {self.status.value} {self.status.phrase}",
+            f"Content-Type: {self.content_type}",
+            f"Content-Length: {len(self.body)}",
+            "Connection: close",
+            *([self.header] if self.header else []),
+        ]
+        return "\r\n".join(lines).encode("latin-1") + END + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What is answered to whom."""
+
+    path: str  # of the page
+    page: Page
+    admits: Callable[[str | None], bool]  # whether a request with this Authorization header may have it
+    only_here: bool  # whether it is for this machine alone: then a browser may not be sent here under another name
+
+    def answer(self, head: bytes) -> Answer:
+        """The answer to a request, of which this is all up to the first empty line."""
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers: dict[str, list[str]] = {}
+        for line in filter(None, lines):
+            name, _, value = line.partition(":")
+            headers.setdefault(name.lower(), []).append(value.strip())
+        words, hosts = first.split(" "), headers.get("host", [])
+        if len(words) != 3 or not words[2].startswith("HTTP/1.") or len(hosts) != 1:
+            return _refusal(HTTPStatus.BAD_REQUEST, "not a request of HTTP/1.1 with one Host header")
+        if self.only_here and not _is_here(hosts[0]):
+            return _refusal(HTTPStatus.FORBIDDEN, "the Host header names another machine; takes localhost or 127.0.0.1")
+        if not self.admits(next(iter(headers.get("authorization", [])), None)):
+            takes = "missing or wrong token; takes the header Authorization: Bearer TOKEN"
+            return _refusal(HTTPStatus.UNAUTHORIZED, takes, "WWW-Authenticate: Bearer")
+        if words[0] != "GET":
+            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "takes GET", "Allow: GET")
+        if _path_of(words[1]) not in ("/", self.path):
+            return _refusal(HTTPStatus.NOT_FOUND, f"the page is at {self.path}")
+        content_type, body = self.page(headers.get("accept", ["*/*"])[0])
+        return Answer(HTTPStatus.OK, body, content_type)
+
+
+def _refusal(status: HTTPStatus, says: str, header: str = "") -> Answer:
+    return Answer(status, f"{says}\n".encode(), header=header)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a Host header, with or without a port, names this machine as only this machine can."""
+    has_port = ":" in host.rpartition("]")[2]
+    try:
+        return is_loopback((host if has_port else f"{host}:0").lower())
+    except UsageError:
+        return False
+
+
+def _path_of(target: str) -> str:
+    try:
+        return urlsplit(target).path
+    except ValueError:
+        return ""
+
+
+class HttpServer:
+    """Answers at a desk. Who stalls holds up nobody: there is a time for each, and the oldest goes for one too many."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.port = 0
+        self._desk = desk
+        self._open: dict[asyncio.StreamWriter, None] = {}  # oldest first
+        self._serving: set[asyncio.Task[None]] = set()  # of all that came, also of those that had to go
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> None:
+        """Listens; raises OSError."""
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, *_, address = found[0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server(address, family=family, dualstack_ipv6=both)
+        self._server = await asyncio.start_server(self._come, sock=listening, limit=HEAD_BYTES_MAX)
+        self.port = listening.getsockname()[1]
+
+    async def close(self) -> None:
+        """Ends it, and all that is under way."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+        if self._serving:
+            await asyncio.wait(self._serving)
+        await self._server.wait_closed()
+
+    def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[writer] = None
+        if len(self._open) > CONNECTIONS_MAX:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
+        try:
+            with contextlib.suppress(OSError, EOFError, TimeoutError):  # it has left, or is too slow
+                async with asyncio.timeout(CONNECTION_S):
+                    await self._answer(reader, writer)
+        finally:
+            self._open.pop(writer, None)
+            writer.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = self._desk.answer(await reader.readuntil(END))
+        except asyncio.LimitOverrunError:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            answer = _refusal(status, f"takes {HEAD_BYTES_MAX:,} bytes of headers at most")
+        writer.write(answer.encoded())
+        writer.close()
+        await writer.wait_closed()

@@ -1,0 +1,185 @@
+"""Connections that say nothing: they are closed in time and bounded, and the log says when no more are taken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from nodes_support import Stage, assert_exact, codes, play
+from processes_support import Node, Nodes
+
+from smssim import certs
+from smssim.net import descriptors, rpc
+from smssim.net.descriptors import CONNECTIONS_MAX, RESERVED, Shortage, connections_max
+from smssim.tasks import CertsSettings
+
+TOTAL: Final = 50
+
+
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
+
+
+def limit_ms(monkeypatch: pytest.MonkeyPatch, option: str, stands: int, ms: int) -> None:
+    """Gives connections this much time of a kind, in which they have so much otherwise."""
+    options: dict[str, int] = dict(rpc._SERVER_OPTIONS)
+    assert options[option] == stands
+    options[option] = ms
+    monkeypatch.setattr(rpc, "_SERVER_OPTIONS", tuple(options.items()))
+
+
+def limit_silence(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
+    """Gives connections this much time to say something."""
+    limit_ms(monkeypatch, "grpc.server_handshake_timeout_ms", rpc.HANDSHAKE_MS, ms)
+
+
+async def connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def closed(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    """Waits until the other side has closed it."""
+    with contextlib.suppress(ConnectionError):
+        while await connection[0].read(4096):
+            pass
+    connection[1].close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_connection_that_says_nothing_is_closed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secure: bool
+) -> None:
+    limit_silence(monkeypatch, 200)
+    settings: dict[str, Any] = {}
+    if secure:
+        certs.serve(CertsSettings(str(tmp_path / "pki"), ()))
+        settings = {"tls_cert": f"{tmp_path}/pki/server.pem", "tls_key": f"{tmp_path}/pki/server-key.pem"}
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer = await stage.producer(TOTAL, **settings)
+            for connection in [await connected(producer.address) for _ in range(3)]:
+                await closed(connection)
+
+    play(scene())
+
+
+def test_a_connection_without_a_call_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_ms(monkeypatch, "grpc.max_connection_idle_ms", rpc.IDLE_MS, 200)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            connection = await connected((await stage.producer(TOTAL)).address)
+            connection[1].write(PREFACE)
+            await closed(connection)
+
+    play(scene())
+
+
+def test_connections_beyond_the_bound_are_closed_and_senders_come_in_when_silent_ones_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(descriptors, "connections_max", lambda limit: 3)
+    limit_silence(monkeypatch, 200)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(TOTAL, monitor=monitor.address)
+            silent = [await connected(producer.address) for _ in range(3)]
+            await closed(await connected(producer.address))
+            sender = stage.sender(producer.address)
+            assert await codes(producer, monitor, sender) == [0] * 3
+            assert_exact(producer, monitor)
+            for connection in silent:
+                await closed(connection)
+
+    play(scene())
+
+
+def test_one_connection_too_many_is_closed_while_silent_ones_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "connections_max", lambda limit: 3)
+    limit_silence(monkeypatch, 1_000_000)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            producer = await stage.producer(TOTAL)
+            silent = [await connected(producer.address) for _ in range(3)]
+            await closed(await connected(producer.address))
+            for _, writer in silent:
+                writer.close()
+
+    play(scene())
+
+
+def test_a_shortage_is_said_once_each_time_that_it_begins() -> None:
+    limit = 1000
+    most = connections_max(limit)
+    assert most == limit - RESERVED
+    shortage = Shortage(limit)
+    said = [shortage.news(opened) for opened in (20, most - 1, most, most + 1, most - 1, most, 20, most, most)]
+    assert [i for i, news in enumerate(said) if news] == [2, 7]
+    assert said[7] == (
+        "936 of 1,000 file descriptors are open, and no more connections are taken: raise the limit (ulimit -n), or "
+        "find out who holds them"
+    )
+    assert Shortage(10**6).news(CONNECTIONS_MAX) == (
+        "20,000 connections are open, and no more are taken: find out who holds them"
+    )
+
+
+def test_small_limits_leave_room_for_connections() -> None:
+    assert [connections_max(limit) for limit in (64, 128, 1024, 65_536)] == [32, 64, 960, CONNECTIONS_MAX]
+
+
+@contextlib.contextmanager
+def limited(*words: object, soft: int, hard: int) -> Iterator[Node]:
+    """A node that starts with so many descriptors, and may have so many."""
+
+    class Limited(Node):
+        def __init__(self) -> None:
+            start = subprocess.Popen
+
+            def popen(command: list[str], **options: Any) -> subprocess.Popen[str]:
+                shell = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
+                return start(["sh", "-c", shell, "sh", *command], **options)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(subprocess, "Popen", popen)
+                super().__init__(words, {})
+
+    node = Limited()
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+def test_a_server_may_have_all_the_descriptors_that_the_system_grants_it() -> None:
+    with limited("producer", "--listen=127.0.0.1:0", soft=100, hard=200) as node:
+        node.address()
+        assert resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE) == (200, 200)
+
+
+def test_when_descriptors_run_out_the_log_says_so_once_and_the_run_goes_on_later() -> None:
+    with contextlib.ExitStack() as stack:
+        nodes = stack.enter_context(Nodes())
+        monitor = nodes.monitor()
+        words = ("producer", "--listen=127.0.0.1:0", f"--monitor={monitor.address()}", f"--count={TOTAL}")
+        producer = stack.enter_context(limited(*words, soft=100, hard=150))
+        host, _, port = producer.address().rpartition(":")
+        strangers = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(150)]
+        warned = r"producer: \d+ of 150 file descriptors are open, and no more connections are taken: raise the limit"
+        producer.says(warned)
+        sender = nodes.sender(producer, "honest", "--mean=0.01")
+        for stranger in strangers:
+            stranger.close()
+        assert [node.code() for node in (sender, producer, monitor)] == [0, 0, 0]
+        assert sum("file descriptors" in line for line in producer.err) == 1
