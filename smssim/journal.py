@@ -26,6 +26,7 @@ IN_USE_WAIT_S: Final = 2.0  # a killed process takes a moment to let go of its f
 
 _IN_USE: Final = 1 << 16  # set in user_version from the first commit to an orderly close: there is a log
 _MODE: Final = 0o600  # session ids are in it; SQLite gives the log the mode of the main file
+_PAGE_BYTES: Final = 8192  # with 4096, a piece of 1 KiB, as most are, does not fit into its row and takes a page more
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100  # see sqlite.org/fileformat2.html
 _READ_ONLY: Final = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
@@ -90,6 +91,7 @@ class Journal:
         execute = self._db.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA synchronous = FULL")
+        execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
         execute("BEGIN EXCLUSIVE")
         is_new = execute("PRAGMA schema_version").fetchone()[0] == 0
         if is_new:  # what makes it a journal is there at once, or nothing is

@@ -139,6 +139,16 @@ def die_at(moment: int) -> None:
 # -- the files that it is in
 
 
+def test_pieces_of_1_kib_take_little_more_on_disk(path: str) -> None:
+    """Most are: they say what became of 4,096 messages."""
+    journal = Journal(path, "monitor")
+    before = os.path.getsize(path + "-wal")
+    journal.commit({f"ledger/open/{number}": bytes(1024) for number in range(1000)})
+    written = os.path.getsize(path + "-wal") - before
+    journal.close()
+    assert 1000 * 1024 < written < 1.3 * 1000 * 1024
+
+
 def crashed(path: str, copy: str, *ends: str, size: int = 100) -> None:
     """Copies of files of an open journal with 20 commits of this size, as a crash leaves them."""
     journal = Journal(path, "monitor")

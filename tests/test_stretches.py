@@ -85,6 +85,20 @@ def test_a_stretch_is_full_only_when_each_of_its_messages_is_done() -> None:
     assert table.done(rows[:1]).tolist() == [4]
 
 
+@given(st.lists(st.tuples(st.integers(0, TOTAL), st.integers(0, TOTAL)), max_size=5))
+def test_a_range_opens_what_its_ids_would(ranges: list[tuple[int, int]]) -> None:
+    table, other = Stretches(TOTAL), Stretches(TOTAL)
+    finish(table, 1)
+    finish(other, 1)
+    for first, end in ranges:
+        table.open_range(first, max(first, end))
+        other.open(np.arange(first, end))
+        assert table.pending == other.pending
+        assert (table.find(np.arange(TOTAL)) < STRETCH_SIZE).tolist() == (
+            other.find(np.arange(TOTAL)) < STRETCH_SIZE
+        ).tolist()
+
+
 def test_one_call_may_finish_several_stretches() -> None:
     table = Stretches(2 * STRETCH_SIZE)
     done = table.done(table.open(np.arange(2 * STRETCH_SIZE)))

@@ -199,6 +199,7 @@ class Backlog:
         first = self._next_fresh
         self._next_fresh = max(first, min(first + wanted, self._released(now), self._fresh_limit))
         ids = np.arange(first, self._next_fresh, dtype=np.int64)
+        self._open.open_range(first, self._next_fresh)
         return Lot(ids, attempt=1) if len(ids) else None
 
     def _lease(self, lot: Lot, holder: Holder, now: float) -> None:

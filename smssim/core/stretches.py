@@ -54,7 +54,7 @@ class Stretches:
         self._stretch_at = np.zeros(1, np.int64)  # which stretch a slot holds
         self._remaining = np.zeros(1, np.int64)  # how many of its messages are not done
         self._touched = np.zeros(1, np.bool_)  # since `take_touched`
-        self._closed: list[Ids] = []  # since `take_closed`
+        self._closed = np.zeros_like(self._base_of, np.bool_)  # stretches, since `take_closed`
         self._used = 1  # slots that hold a stretch or have held one, and slot 0
         self._free: list[int] = []  # those that hold none any more
         self.column = {name: np.zeros(STRETCH_SIZE, dtype) for name, dtype in columns.items()}
@@ -78,6 +78,13 @@ class Stretches:
             self._open(numbers)
             rows = self.find(ids)
         return np.maximum(rows, -1, out=rows)
+
+    def open_range(self, first: int, end: int) -> None:
+        """Opens the stretches of the ids from `first` to before `end`, in less time than `open` takes."""
+        numbers = np.arange(first >> STRETCH_BITS, (end + _OFFSET) >> STRETCH_BITS if end > first else 0)
+        numbers = numbers[self._base_of[numbers] == 0]
+        if numbers.size:
+            self._open(numbers)
 
     def first_of_each(self, rows: Rows, among: NDArray[np.bool_]) -> Where:
         """Where each of the rows that are `among` these, shape (n,), occurs for the first time, in order.
@@ -157,7 +164,7 @@ class Stretches:
             return
         slots = self._slots(numbers)
         self._touched[slots] = False
-        self._closed.append(numbers)
+        self._closed[numbers] = True
         self._free += slots.tolist()
         self._base_of[numbers] = _CLOSED
 
@@ -185,10 +192,8 @@ class Stretches:
 
     def take_closed(self) -> tuple[Ids, Changes]:
         """The numbers of the stretches that were closed since the last call, and the pieces that say which are."""
-        if not self._closed:
-            return np.empty(0, np.int64), {}
-        numbers = np.concatenate(self._closed)
-        self._closed.clear()
+        numbers = np.flatnonzero(self._closed)
+        self._closed[numbers] = False
         changes: Changes = {}
         for part in np.unique(numbers // _PART).tolist():
             changes[f"closed/{part}"] = np.packbits(self._base_of[part * _PART : (part + 1) * _PART] < 0).tobytes()
