@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import select
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,6 +292,10 @@ def test_a_csv_file_may_be_a_pipe(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    watched = select.poll()
+    watched.register(reading, 0)
+    check_writable("--csv", str(path))
+    assert watched.poll(0) == []  # nobody has hung up
     file = CsvFile(str(path), pytest.fail)
     file.show(snapshot())
     file.close()

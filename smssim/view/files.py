@@ -24,14 +24,17 @@ _ROW_BYTES_MAX: Final = 4096
 
 
 def check_writable(flag: str, path: str | None) -> None:
-    """Raises UsageError unless the file can be written; leaves what is in it."""
-    if path is not None:
+    """Raises UsageError unless the file can be written; leaves what is in it.
+
+    A pipe is left alone: its reader would take the end of a look for the end of all.
+    """
+    if path is not None and not Path(path).is_fifo():
         _open(flag, path, "a").close()
 
 
 def empty(flag: str, path: str | None) -> None:
     """Empties the file, so that nothing of an earlier run is taken for this one's; raises UsageError if that fails."""
-    if path is not None:
+    if path is not None and not Path(path).is_fifo():
         _open(flag, path, "w").close()
 
 
