@@ -166,7 +166,10 @@ class _Exposition:
         """In the format that is wanted, of which there are few: its content type, and the text."""
         from prometheus_client.exposition import choose_encoder
 
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none
+            encode, content_type = choose_encoder("")
         if self._clock() >= self._made_at + SHARED_S:
             self._made_at = self._clock()
             self._made.clear()

@@ -73,8 +73,8 @@ def write(text: str) -> None:
 
 def complain(*texts: str) -> None:
     """Writes lines to where the log goes, whoever reads them."""
-    streams = (handler.stream for handler in logging.getLogger().handlers if isinstance(handler, logging.StreamHandler))
-    stream = next(streams, sys.stderr)
+    handlers = (one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler))
+    stream = next((one.stream for one in handlers), sys.stderr)
     with contextlib.suppress(OSError):
         stream.write("".join(f"{text}\n" for text in texts))
         stream.flush()

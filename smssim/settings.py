@@ -348,6 +348,8 @@ class MonitorSettings(AccessSettings):
 
 def _is_same_file(path: str, other: str) -> bool:
     """Whether both name one file, or one that could be made. A device or a pipe may be written to by several."""
+    if os.path.isfile(path) and os.path.isfile(other):
+        return os.path.samefile(path, other)
     there = os.path.realpath(path)
     return there == os.path.realpath(other) and (os.path.isfile(there) or not os.path.exists(there))
 

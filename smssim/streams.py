@@ -52,11 +52,14 @@ def mend() -> None:
 
     Names are UTF-8 and a terminal may not be: what it can't show is escaped.
     """
-    for name in ("stdout", "stderr"):
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed: whatever is opened next would be taken for it
+        os.set_inheritable(lowest, True)
+    os.close(lowest)
+    for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - for as long as we live
-        elif isinstance(stream, io.TextIOWrapper) and name not in _outlets:
+        if stream is None:  # closed; its number goes nowhere now
+            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as we live
+        if isinstance(stream, io.TextIOWrapper) and name not in _outlets:
             _outlets[name] = _Outlet(stream.fileno())
             mended = io.TextIOWrapper(
                 io.BufferedWriter(_outlets[name]),  # type: ignore[type-var]  # typeshed wants a readable one

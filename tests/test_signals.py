@@ -73,8 +73,7 @@ def test_a_second_signal_ends_a_node_whose_loop_is_stuck() -> None:
         "import os, signal, sys, time\n"
         "from smssim import process, settings\n"
         "async def node(stop):\n"
-        "    for _ in range(2): os.kill(os.getpid(), signal.SIGTERM); time.sleep(1)\n"
-        "    time.sleep(60)\n"
+        "    while True: os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.1)\n"
         "sys.exit(process.run(node, settings.LogSettings()))\n"
     )
     assert outcome_of(program) == (ExitCode.INTERRUPTED, "")
@@ -122,3 +121,20 @@ def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_p
     assert code == ExitCode.INCOMPLETE
     assert said.count("stdout can't be written: no space left on device; nothing more goes there") == 1
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_was_closed_before_the_start_is_nobody_elses(closed: str) -> None:
+    """What is opened next would get its number, and what is written to it."""
+    program = (
+        "import asyncio, os, sys\n"
+        "from smssim import process, settings, streams\n"
+        "async def node(stop):\n"
+        "    process.say('a line')\n"
+        "    shown = {os.readlink(f'/proc/self/fd/{number}') for number in range(3)}\n"
+        "    return streams.has_lost() or any('anon_inode' in name for name in shown)\n"
+        "streams.mend()\n"
+        "sys.exit(process.run(node, settings.LogSettings()))\n"
+    )
+    command = f'"$0" -c "$1" {closed}'
+    assert subprocess.run(["sh", "-c", command, sys.executable, program], check=False, timeout=60).returncode == 0

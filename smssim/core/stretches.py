@@ -54,7 +54,7 @@ class Stretches:
         self._stretch_at = np.zeros(1, np.int64)  # which stretch a slot holds
         self._remaining = np.zeros(1, np.int64)  # how many of its messages are not done
         self._touched = np.zeros(1, np.bool_)  # since `take_touched`
-        self._closed = np.zeros_like(self._base_of, np.bool_)  # stretches, since `take_closed`
+        self._closed = np.zeros(len(self._base_of), np.bool_)  # stretches, since `take_closed`
         self._used = 1  # slots that hold a stretch or have held one, and slot 0
         self._free: list[int] = []  # those that hold none any more
         self.column = {name: np.zeros(STRETCH_SIZE, dtype) for name, dtype in columns.items()}

@@ -178,6 +178,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             watch = next(iter(self._watches.values()))
             self._make_room(watch, f"this monitor follows one run, {watch.tally.run.run_id}, and no other")
         if len(self._runs) >= RUNS_MAX:
+            for other in [other for other in self._watches.values() if self._may_drop(other)]:
+                self._drop(other)  # there is room as soon as its task has ended
             raise LaterError(f"this monitor follows {RUNS_MAX:,} runs already")
         watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock(), os.urandom(KEY_BYTES)))
         self._start_following(watch)
