@@ -558,6 +558,25 @@ def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.
     play(scene())
 
 
+def test_runs_that_never_were_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor_node, "RUNS_MAX", 3)
+
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor(linger=True)
+            channel = stage.channel(monitor.address)
+            for _ in range(3):
+                assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
+            assert len(monitor.node._watches) == 3
+            monkeypatch.setattr(tally_module, "LOST_AFTER_S", -1.0)  # nobody is there any more
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
+            await until(lambda: not monitor.node._runs)
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+
+    play(scene())
+
+
 # -- state
 
 

@@ -228,6 +228,16 @@ def test_the_token_is_wanted_only_where_others_can_reach_the_metrics(listen: str
     play(scene())
 
 
+@pytest.mark.parametrize("version", ["a.b.c;escaping=underscores", "abc;escaping", ""])
+def test_a_format_of_no_known_version_is_answered_all_the_same(version: str) -> None:
+    async def scene() -> None:
+        async with serving() as port:
+            for kind in ("text/plain", "application/openmetrics-text"):
+                assert (await asked(port, asks(Accept=f"{kind};version={version}"))).startswith(b"HTTP/1.1 200")
+
+    play(scene())
+
+
 def test_the_format_is_the_one_that_is_asked_for() -> None:
     async def scene() -> None:
         async with serving() as port:
