@@ -351,14 +351,16 @@ OUTPUTS = {"csv": "--csv", "summary_json": "--summary-json", "record": "--record
 
 @pytest.mark.parametrize(("one", "other"), [*combinations([*OUTPUTS, "journal"], 2)])
 def test_no_file_is_written_twice_under_any_name(tmp_path: Path, one: str, other: str) -> None:
-    path, link = tmp_path / "there", tmp_path / "link"
+    path, link, hard = (tmp_path / name for name in ("there", "link", "hard"))
     link.symlink_to(path)
-    for same in (path, tmp_path / "." / ".." / tmp_path.name / "there", link):
+    for same in (path, tmp_path / "." / ".." / tmp_path.name / "there", link, hard):
         with pytest.raises(UsageError) as caught:
             MonitorSettings(**{one: str(path), other: str(same)})  # type: ignore[arg-type]
         assert str(caught.value).startswith(f"{flag_of(other)}: got ")
         assert str(caught.value).endswith(f"; takes another file than {flag_of(one)}")
-        path.touch()  # whether or not it is there
+        if not path.exists():  # and once more, now that it is there
+            path.touch()
+            hard.hardlink_to(path)
 
 
 def test_different_files_and_one_device_may_be_written(tmp_path: Path) -> None:
