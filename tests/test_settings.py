@@ -358,7 +358,7 @@ def test_no_file_is_written_twice_under_any_name(tmp_path: Path, one: str, other
             MonitorSettings(**{one: str(path), other: str(same)})  # type: ignore[arg-type]
         assert str(caught.value).startswith(f"{flag_of(other)}: got ")
         assert str(caught.value).endswith(f"; takes another file than {flag_of(one)}")
-        if not path.exists():  # and once more, now that it is there
+        if not path.exists():  # the others are looked at while it is there
             path.touch()
             hard.hardlink_to(path)
 
