@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Kills a sender that holds millions of messages and shows what that does to the others: `scripts/lose_a_sender.py`.
 
-Runs real nodes: a monitor, a producer, 500 senders of 10 lanes of 0.1 s, and one more that holds so many messages and
-is killed. Prints how many messages a second the others finish before and after; exits with 1 if that falls below 90%.
+Runs real nodes: a monitor, a producer, 500 senders of 10 lanes of 0.1 s, and one more that holds millions of messages
+and is killed. Prints how many messages a second the others finish before and after; exits with 1
+if that falls below 90%.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def done(figures: dict[str, Any]) -> int:
 
 
 def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
-    """Messages a second before and after a sender is lost that holds so many. No process is left."""
+    """Messages a second before and after the loss of a sender that holds `held`. No process is left."""
     from smssim.bench.fleet import Fleet
     from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 

@@ -1,6 +1,6 @@
 """Runs a short alert again and again and expects each run to end with 0 and without a complaint.
 
-scripts/repeat_runs.py [--runs 500] [--busy 1]: so many runs, beside so many processes that keep a core busy. Exits
+scripts/repeat_runs.py [--runs 500] [--busy 1]: 500 runs, beside one process that keeps a core busy. Exits
 with 1 after the first run that ends otherwise, and shows what that run wrote.
 """
 

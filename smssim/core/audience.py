@@ -1,6 +1,6 @@
-"""How often each of many watchers is told how a run goes, so that all of them together cost no more than a few.
+"""How often each of many watchers gets a response, so that all of them together cost no more than a few.
 
-Knows numbers and times. Must not know what watchers are told.
+Knows numbers and times. Must not know what a response says.
 """
 
 from __future__ import annotations

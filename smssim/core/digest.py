@@ -1,4 +1,4 @@
-"""A digest of a report, by which a repeat is told from another report with the same sequence.
+"""A digest of a report, which distinguishes a repeat from another report with the same sequence.
 
 Knows what a report holds. Must not know sessions, nor what a digest decides.
 """
