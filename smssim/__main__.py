@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Runs the command of the program's arguments and exits with its exit code."""
     try:
-        from smssim import signals, streams
+        from smssim.process import signals, streams
 
         signals.take()
     except KeyboardInterrupt:

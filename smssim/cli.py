@@ -16,9 +16,12 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar, cast
 import typer
 from typer.exceptions import TyperException
 
-from smssim import __version__, streams
+from smssim import __version__
 from smssim import options as opt
-from smssim.errors import ExitCode, SmssimError
+from smssim.core.threshold import Threshold
+from smssim.errors import ExitCode, SmssimError, bad_value
+from smssim.escaping import quote
+from smssim.process import streams
 from smssim.rules import SWITCH
 from smssim.senders import RUN_COUNT, RUN_SENDERS, SENDER_TAKES, parse_sender
 from smssim.settings import (
@@ -32,12 +35,9 @@ from smssim.settings import (
     RunSettings,
     SenderSettings,
     WatchSettings,
-    complain,
     flag_of,
-    shown,
 )
 from smssim.tasks import BenchSettings, CertsSettings, TraceSettings
-from smssim.threshold import Threshold
 
 COMMANDS: Final = ("producer", "sender", "monitor", "run", "watch", "trace", "bench", "certs")
 
@@ -213,7 +213,7 @@ def run(
     of_all: dict[str, Any] = {"give_up_s": give_up, "log_level": log_level, "log_format": log_format}
     of_all |= {"token_file": token_file, "token": _token()}
     senders = tuple(replace(each, **of_all) for each in senders)
-    from smssim.cluster import serve
+    from smssim.launch.cluster import serve
 
     return serve(RunSettings(producer, monitor, senders, journal))
 
@@ -242,7 +242,7 @@ def watch(
 @app.command(epilog="Examples:\nsmssim trace outcomes.parquet 42\nsmssim trace /tmp/outcomes.parquet 123456")
 def trace(file: opt.TraceFile, message_id: opt.MessageId) -> int:
     """The life of one message: each attempt that a record has of it."""
-    from smssim.trace import serve
+    from smssim.outputs.trace import serve
 
     return serve(TraceSettings(file, message_id))
 
@@ -266,7 +266,7 @@ def bench(
 def certs(directory: opt.Directory, host: opt.Hosts = None) -> int:
     """Make a test authority and certificates, for trying TLS."""
     settings = CertsSettings(directory, tuple(host or ()))
-    from smssim.certs import serve
+    from smssim.net.certs import serve
 
     return serve(settings)
 
@@ -314,7 +314,7 @@ def _answer(words: list[str]) -> int:
     if words[0] not in COMMANDS and not words[0].startswith("-"):
         near = get_close_matches(words[0], COMMANDS, n=1)
         listed = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
-        raise complain("command", words[0], listed + (f"; did you mean {near[0]}?" if near else ""))
+        raise bad_value("command", words[0], listed + (f"; did you mean {near[0]}?" if near else ""))
     command = _command()
     if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
         _warn_of_variables(words[0], command)
@@ -345,7 +345,7 @@ def _warn_of_variables(name: str, program: Any) -> None:
     for variable in sorted({*given} - known):
         near = get_close_matches(variable.removeprefix(_PREFIX), ends, n=1, cutoff=0.75)
         hint = f"did you mean {_PREFIX}{near[0]}?" if near else f"see smssim {name} --help"
-        print(f"smssim {name}: {shown(variable)}: no such variable; {hint}", file=sys.stderr)
+        print(f"smssim {name}: {quote(variable)}: no such variable; {hint}", file=sys.stderr)
 
 
 def _in_one_line(error: TyperException, program: str) -> str:
@@ -353,7 +353,7 @@ def _in_one_line(error: TyperException, program: str) -> str:
     flag: str = getattr(error, "option_name", "")
     if hasattr(error, "possibilities"):
         near = get_close_matches(flag, error.possibilities or (), n=1, cutoff=0.75)
-        return f"{shown(flag)}: no such flag; " + (f"did you mean {near[0]}?" if near else f"see {program} --help")
+        return f"{quote(flag)}: no such flag; " + (f"did you mean {near[0]}?" if near else f"see {program} --help")
     if flag in RULES and RULES[flag] is SWITCH:
         return f"{flag}: got a value; takes none"
     if flag in RULES or flag == "--sender":

@@ -1,12 +1,14 @@
 """Everything that can go wrong, by whose fault it is, and the exit codes of every command.
 
-Knows no other module. `net.rpc` maps these errors to gRPC status codes, `cli` to exit codes.
+Knows how values are shown and no other module. `net.rpc` maps these errors to gRPC status codes, `cli` to exit codes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+
+from smssim.escaping import quote
 
 
 class ExitCode(IntEnum):
@@ -82,3 +84,14 @@ class GoneError(SmssimError):
     """A peer that was met before is gone for longer than this node waits."""
 
     exit_code = ExitCode.INCOMPLETE
+
+
+def bad_value(flag: str, got: object, takes: str, near: str | None = None) -> UsageError:
+    """The one form of a usage error: the flag, what it got, what it takes, and what may have been meant."""
+    return UsageError(f"{flag}: got {quote(got)}; takes {takes}" + (f"; did you mean {near}?" if near else ""))
+
+
+def bad_file(flag: str, path: str, takes: str, error: OSError | ValueError) -> UsageError:
+    """The error that says why a file can't be opened for what it is to be."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return bad_value(flag, path, f"{takes} ({reason.lower()})")

@@ -9,17 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from smssim.core.limits import CONCURRENCY_MAX
+from smssim.core.spread import STD_TAKES
 from smssim.senders import RUN_COUNT, SENDER_TAKES
-from smssim.settings import (
-    CONCURRENCY_MAX,
-    DISTRIBUTIONS,
-    LOG_FORMATS,
-    LOG_LEVELS,
-    RULES,
-    TOKEN_VARIABLE,
-    parse,
-)
-from smssim.spread import STD_TAKES
+from smssim.settings import DISTRIBUTIONS, LOG_FORMATS, LOG_LEVELS, RULES, TOKEN_VARIABLE, parse
 
 
 def _read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> object:

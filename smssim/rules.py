@@ -11,7 +11,8 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
-TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}  # in seconds
+from smssim.core.threshold import TIME_UNITS
+
 SHARE_UNITS: Final = {"%": Decimal("0.01")}
 
 

@@ -9,8 +9,8 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Final
 
-from smssim.errors import UsageError
-from smssim.settings import SenderSettings, complain, flag_of, parse
+from smssim.errors import UsageError, bad_value
+from smssim.settings import SenderSettings, flag_of, parse
 
 RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
     SenderSettings(name="quick", mean_s=0.02, fail=0.02, concurrency=4),
@@ -32,10 +32,10 @@ def parse_sender(spec: str) -> SenderSettings:
         key = key.strip().replace("_", "-")
         if key not in SENDER_KEYS or not equals:
             near = [] if key in SENDER_KEYS else get_close_matches(key.lower(), SENDER_KEYS, n=1)
-            raise complain("--sender", part, SENDER_TAKES, *near)
+            raise bad_value("--sender", part, SENDER_TAKES, *near)
         setting = _SENDER_SETTINGS["--" + key]
         if setting in given:
-            raise complain("--sender", f"{key} twice in {spec}", "each key once")
+            raise bad_value("--sender", f"{key} twice in {spec}", "each key once")
         given[setting] = parse("--" + key, text.strip(), f"--sender: {key}")
     try:
         return SenderSettings(**given)

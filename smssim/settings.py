@@ -10,31 +10,35 @@ import ipaddress
 import os
 from dataclasses import Field, dataclass, field, fields
 from itertools import combinations
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from smssim.errors import UsageError
+from smssim.core.limits import (
+    ATTEMPTS_MAX,
+    CONCURRENCY_MAX,
+    COPIES_MAX,
+    COUNT_MAX,
+    INTERVAL_MIN_S,
+    LEASE_TIMEOUT_MIN_S,
+    NAME_GIVEN_BYTES_MAX,
+    RATE_MAX_PER_S,
+    RUN_LANES_MAX,
+    SEED_MAX,
+    TEXT_LENGTH_MAX,
+    TIME_MAX_S,
+)
+from smssim.core.spread import takes_instead, usual_std
+from smssim.core.threshold import TAKES, Threshold, near_figure
+from smssim.errors import UsageError, bad_value
 from smssim.rules import SWITCH, Rule, file, one_of, real, seconds, share, text, whole
-from smssim.spread import takes_instead, usual_std
-from smssim.threshold import TAKES, Threshold, near_figure
+
+if TYPE_CHECKING:
+    from smssim.core.model import AttemptModel
 
 PRODUCER_ADDRESS: Final = "127.0.0.1:50051"
 MONITOR_ADDRESS: Final = "127.0.0.1:50052"
 FREE_ADDRESS: Final = "127.0.0.1:0"  # a free port
 GIVE_UP_S: Final = 60.0
 
-COUNT_MAX: Final = 10**10  # the ledger then takes 1.25 GB
-SEED_MAX: Final = 2**63 - 1
-ATTEMPTS_MAX: Final = 255
-RATE_MAX_PER_S: Final = 1e12
-TEXT_LENGTH_MAX: Final = 100
-CONCURRENCY_MAX: Final = 10_000_000  # lanes of one process: 40 bytes each, and some 70 more at the other nodes
-RUN_LANES_MAX: Final = 20_000_000  # of all senders of `smssim run`: about 2.2 GB with the messages that are in them
-COPIES_MAX: Final = 2_000  # more would not get to say each second that they are there
-TIME_MAX_S: Final = 1e7  # four months; float32 still resolves a second of it
-LEASE_TIMEOUT_MIN_S: Final = 1.5  # a sender's heartbeat comes every second
-INTERVAL_MIN_S: Final = 0.01
-NAME_BYTES_MAX: Final = 64
-NAME_GIVEN_BYTES_MAX: Final = NAME_BYTES_MAX - 6  # a copy adds "-9999" or so
 
 DISTRIBUTIONS: Final = ("gamma", "exponential", "lognormal", "normal", "uniform", "fixed")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -49,37 +53,6 @@ TOKEN_VARIABLE: Final = "SMSSIM_TOKEN"  # of every command
 TOKEN_CHARACTERS_MIN: Final = 8
 TOKEN_CHARACTERS_MAX: Final = 512
 TOKEN_TAKES: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} characters of ASCII, no spaces"
-
-
-# ---- How a value is shown and refused
-
-
-def complain(flag: str, got: object, takes: str, near: str | None = None) -> UsageError:
-    """The one form of a usage error: the flag, what it got, what it takes, and what may have been meant."""
-    return UsageError(f"{flag}: got {shown(got)}; takes {takes}" + (f"; did you mean {near}?" if near else ""))
-
-
-def complain_of_file(flag: str, path: str, takes: str, error: OSError | ValueError) -> UsageError:
-    """The error that says why a file can't be opened for what it is to be."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return complain(flag, path, f"{takes} ({reason.lower()})")
-
-
-def shown(got: object, width: int = 60) -> str:
-    """A value as the user would type it; quoted and escaped where it would not read as one word."""
-    text = f"{got:.10g}" if isinstance(got, float) else str(got)
-    if len(text) > width:
-        text = text[: width - 3] + "..."
-    return text if text and text.isprintable() and " " not in text else repr(text)
-
-
-def plain(text: str, width: int | None = 300) -> str:
-    """What a peer wrote, as it may be printed: on one line, not too long, what is no printable character escaped."""
-    if width is not None and len(text) > width:
-        text = text[: width - 3] + "..."
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 # ---- What each flag takes
@@ -166,7 +139,7 @@ def parse(flag: str, given: str, label: str | None = None) -> Any:
     except ValueError:
         value = None
     if value is None or not rule.holds(value):
-        raise complain(label or flag, given, rule.takes, rule.near(given))
+        raise bad_value(label or flag, given, rule.takes, rule.near(given))
     return value
 
 
@@ -174,7 +147,7 @@ def split_address(flag: str, address: str) -> tuple[str, int]:
     """Host (without brackets) and port of an address; raises UsageError."""
     host_port = _host_port(address)
     if host_port is None:
-        raise complain(flag, address, RULES["--listen"].takes)
+        raise bad_value(flag, address, RULES["--listen"].takes)
     return host_port
 
 
@@ -209,7 +182,7 @@ class Checked:
             flag, given = flag_of(setting.name), getattr(self, setting.name)
             for value in given if isinstance(given, tuple) else (given,):
                 if value is not None and not RULES[flag].holds(value):
-                    raise complain(flag, value, RULES[flag].takes)
+                    raise bad_value(flag, value, RULES[flag].takes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +223,7 @@ class AccessSettings(LogSettings):
         if self.tls_ca and not self.tls_cert:
             raise UsageError("--tls-cert: got nothing; takes a PEM file when --tls-ca is given")
         if not (self.insecure or self.tls_cert or is_loopback(listen)):
-            raise complain("--listen", listen, "a loopback address, or any with --tls-cert or --insecure")
+            raise bad_value("--listen", listen, "a loopback address, or any with --tls-cert or --insecure")
 
 
 @dataclass(frozen=True)
@@ -276,7 +249,7 @@ class ProducerSettings(AccessSettings):
         super().__post_init__()
         self._check_server(self.listen)
         if self.min_length > self.max_length:
-            raise complain("--min-length", self.min_length, f"at most --max-length, which is {self.max_length}")
+            raise bad_value("--min-length", self.min_length, f"at most --max-length, which is {self.max_length}")
 
 
 @dataclass(frozen=True)
@@ -305,10 +278,17 @@ class SenderSettings(AccessSettings):
         if given is None:
             object.__setattr__(self, "std_s", usual_std(self.distribution, self.mean_s))
         elif (takes := takes_instead(self.distribution, self.mean_s, given)) is not None:
-            raise complain("--std", given, takes)
+            raise bad_value("--std", given, takes)
         if self.lanes > CONCURRENCY_MAX:
             most = f"at most {CONCURRENCY_MAX // self.concurrency:,} with --concurrency {self.concurrency:,}"
-            raise complain("--copies", self.copies, f"{most}: {CONCURRENCY_MAX:,} lanes in one process")
+            raise bad_value("--copies", self.copies, f"{most}: {CONCURRENCY_MAX:,} lanes in one process")
+
+    @property
+    def attempt_model(self) -> AttemptModel:
+        """What the core knows of these settings."""
+        from smssim.core.model import AttemptModel  # numpy, late: the help needs none
+
+        return AttemptModel(self.mean_s, self.std_s or 0.0, self.distribution, self.max_time_s, self.fail)
 
     @property
     def lanes(self) -> int:
@@ -337,13 +317,13 @@ class MonitorSettings(AccessSettings):
         super().__post_init__()
         self._check_server(self.listen)
         if self.journal is not None and self.linger:
-            raise complain("--journal", self.journal, "nothing with --linger: a journal holds one run")
+            raise bad_value("--journal", self.journal, "nothing with --linger: a journal holds one run")
         if self.failed is not None and self.linger:
-            raise complain("--failed", self.failed, "a file for one run: not with --linger")
+            raise bad_value("--failed", self.failed, "a file for one run: not with --linger")
         files = {name: getattr(self, name) for name in ("csv", "summary_json", "record", "failed", "journal")}
         for (one, path), (other, its) in combinations([pair for pair in files.items() if pair[1] is not None], 2):
             if _is_same_file(path, its):
-                raise complain(flag_of(other), its, f"another file than {flag_of(one)}")
+                raise bad_value(flag_of(other), its, f"another file than {flag_of(one)}")
 
 
 def _is_same_file(path: str, other: str) -> bool:
@@ -383,4 +363,4 @@ class RunSettings:
     def __post_init__(self) -> None:
         lanes = sum(sender.lanes for sender in self.senders)
         if lanes > RUN_LANES_MAX:
-            raise complain("--sender", f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in all")
+            raise bad_value("--sender", f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in all")

@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc import aio
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.net import access, rpc
@@ -143,7 +144,8 @@ class RunningMonitor(Running):
 class Stage:
     """Nodes in this process, each as its command would run it. Leaving the stage ends those that still run."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._running: list[Running] = []
         self._channels: list[aio.Channel | Channels] = []
         self._proxies: list[Proxy] = []
@@ -165,7 +167,9 @@ class Stage:
 
     async def producer(self, count: int, **settings: Any) -> RunningProducer:
         """A producer of so many messages, listening."""
-        node = Producer(ProducerSettings(**{"count": count, "seed": 7, "listen": FREE_ADDRESS, **settings}))
+        node = Producer(
+            ProducerSettings(**{"count": count, "seed": 7, "listen": FREE_ADDRESS, **settings}), self._limits
+        )
         await node.start()
         self._servers.append(node._server)
         running = RunningProducer(node)
@@ -174,7 +178,7 @@ class Stage:
 
     async def monitor(self, **settings: Any) -> RunningMonitor:
         """A monitor, listening."""
-        node = Monitor(MonitorSettings(**{"interval_s": 0.05, "listen": FREE_ADDRESS, **settings}))
+        node = Monitor(MonitorSettings(**{"interval_s": 0.05, "listen": FREE_ADDRESS, **settings}), self._limits)
         await node.start()
         self._servers.append(node._server)
         running = RunningMonitor(node)
@@ -186,7 +190,7 @@ class Stage:
         made = SenderSettings(**{"mean_s": 0.002, "fail": 0.1, "producer": producer, **settings})
         channels, stop = Channels(access.load(made)), asyncio.Event()
         self._channels.append(channels)
-        return self._keep(Running(lambda stop: Sender(made, name, channels, stop).serve(), stop))
+        return self._keep(Running(lambda stop: Sender(made, name, channels, stop, limits=self._limits).serve(), stop))
 
     async def proxy(self, target: str) -> Proxy:
         """A way to this address that can be cut."""

@@ -13,10 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from smssim.core import backlog as backlog_module
 from smssim.core.backlog import Backlog
-from smssim.core.fate import Outcome
-from smssim.core.holder import CREDIT_AHEAD_MAX, STUCK_AFTER_S, Holder
-from smssim.core.queue import Lot
-from smssim.core.stretches import STRETCH_SIZE, Ids
+from smssim.core.leaseholder import LeaseHolder
+from smssim.core.limits import LIMITS
+from smssim.core.model import Ids, Outcome
+from smssim.core.queue import Batch
+from smssim.core.stretches import STRETCH_SIZE
 from smssim.errors import PeerError, TooLargeError
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
@@ -32,18 +33,20 @@ def settle(backlog: Backlog, rows: Sequence[tuple[int, Outcome, int]], now: floa
     backlog.settle(column(ids), np.array(outcomes, np.uint8), np.array(attempts, np.uint8), now)
 
 
-def joined(backlog: Backlog, name: str = "a", mean_s: float = 1.0, concurrency: int = 1, now: float = 0.0) -> Holder:
+def joined(
+    backlog: Backlog, name: str = "a", mean_s: float = 1.0, concurrency: int = 1, now: float = 0.0
+) -> LeaseHolder:
     return backlog.join(name, mean_s, concurrency, now)
 
 
-def take(backlog: Backlog, holder: Holder, count: int, now: float = 0.0) -> list[Lot]:
+def take(backlog: Backlog, holder: LeaseHolder, count: int, now: float = 0.0) -> list[Batch]:
     """What a sender gets that asks for so many messages and says that it has as many idle lanes."""
     holder.ask(count - holder.credit, idle_lanes=count, received=holder.delivered)
     return backlog.grant(holder, now)
 
 
-def ids_of(lots: list[Lot]) -> list[int]:
-    return [i for lot in lots for i in lot.ids.tolist()]
+def ids_of(batches: list[Batch]) -> list[int]:
+    return [i for batch in batches for i in batch.ids.tolist()]
 
 
 # -- any order of events
@@ -54,7 +57,7 @@ class Message:
 
     def __init__(self) -> None:
         self.tries = 0  # attempts that are over
-        self.holder: Holder | None = None
+        self.holder: LeaseHolder | None = None
         self.outcome: Outcome | None = None
         self.touched = False  # handed out before
         self.due = 0.0  # when it may go out, if it waits
@@ -78,8 +81,8 @@ class AnyOrder(RuleBasedStateMachine):
         """All messages new, or: a dozen returned ones, spread over three stretches in which the rest is settled."""
         self.now = 0.0
         self.retry_delay_s, self.rate_per_s = retry_delay_s, None if wide else rate_per_s
-        self.holders: list[Holder] = []  # ever
-        self.open: list[Holder] = []
+        self.holders: list[LeaseHolder] = []  # ever
+        self.open: list[LeaseHolder] = []
         self.moved_at: dict[int, float] = {}  # by number of a holder: when what it has last became less, or something
         self.sent = 0  # beside the messages
         if wide:
@@ -133,20 +136,20 @@ class AnyOrder(RuleBasedStateMachine):
         most, least = self.allowed(holder)
         before = holder.credit
         had_none = not any(m.holder is holder for m in self.messages.values())
-        lots = self.backlog.grant(holder, self.now)
-        granted = ids_of(lots)
+        batches = self.backlog.grant(holder, self.now)
+        granted = ids_of(batches)
         if granted and had_none:
             self.moved_at[holder.number] = self.now
         assert least <= len(granted) <= most
         assert holder.credit == before - len(granted)
-        for lot in lots:
-            assert lot.ids.tolist() == sorted(lot.ids.tolist())
-            for i in lot.ids.tolist():
+        for batch in batches:
+            assert batch.ids.tolist() == sorted(batch.ids.tolist())
+            for i in batch.ids.tolist():
                 message = self.messages[i]
                 assert message.outcome is None
                 assert message.holder is None
                 assert message.due <= self.now
-                assert lot.attempt == message.tries + 1
+                assert batch.attempt == message.tries + 1
                 message.holder, message.touched = holder, True
         held = [i for i, message in self.messages.items() if message.holder is holder] if then else []
         self.settle([(i, then[n % len(then)], self.messages[i].tries + 1) for n, i in enumerate(held)])
@@ -208,12 +211,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     # -- what must hold
 
-    def is_stuck(self, holder: Holder) -> bool:
+    def is_stuck(self, holder: LeaseHolder) -> bool:
         """Whether a sender has had messages and settled none and handed none back for too long."""
         has_some = any(m.holder is holder for m in self.messages.values())
-        return has_some and self.now - self.moved_at[holder.number] > STUCK_AFTER_S
+        return has_some and self.now - self.moved_at[holder.number] > LIMITS.stuck_after_s
 
-    def end_leases(self, holder: Holder, ids: set[int] | None = None) -> None:
+    def end_leases(self, holder: LeaseHolder, ids: set[int] | None = None) -> None:
         for i, message in self.messages.items():
             if message.holder is holder and (ids is None or i in ids):
                 message.holder, message.due = None, self.now
@@ -235,7 +238,7 @@ class AnyOrder(RuleBasedStateMachine):
         gone = len(self.messages) - fresh
         return max(0, min(fresh, math.floor((self.now - started) * self.rate_per_s + 1e-6) + 1 - gone))
 
-    def allowed(self, holder: Holder) -> tuple[int, int]:
+    def allowed(self, holder: LeaseHolder) -> tuple[int, int]:
         """How many messages a sender may get at most, and must get at least."""
         if holder not in self.open:
             return 0, 0
@@ -271,8 +274,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.end_leases(holder)
         last = joined(self.backlog, "last", now=self.now)
         for _ in range(3 * len(self.messages) + 10):
-            for lot in take(self.backlog, last, 5, self.now):
-                settle(self.backlog, [(i, SENT, lot.attempt) for i in lot.ids.tolist()], self.now)
+            for batch in take(self.backlog, last, 5, self.now):
+                settle(self.backlog, [(i, SENT, batch.attempt) for i in batch.ids.tolist()], self.now)
             self.now = max(self.now + 0.01, min(self.now + 2, self.backlog.wake_at(self.now)))
         assert self.backlog.complete
         assert self.backlog.waiting == self.backlog.leased == last.leased == 0
@@ -347,7 +350,7 @@ def test_a_pause_of_the_producer_is_no_senders_silence() -> None:
     silent, talking = joined(backlog, "silent"), joined(backlog, "talking")
     take(backlog, silent, 2)
     talking.heard_at = 29.0
-    backlog.holders.excuse(20.0, 30.0)
+    backlog.holders.forgive_pause(20.0, 30.0)
     assert talking.heard_at == 30.0  # not later than now
     assert backlog.expire(30.0) == []
     assert backlog.expire(30.1) == [silent]
@@ -360,8 +363,8 @@ def test_a_retry_waits_for_the_retry_delay() -> None:
     settle(backlog, [(0, RETRY, 1)], now=5.0)
     assert backlog.wake_at(5.0) == 7.0
     assert take(backlog, holder, 1, 6.9) == []
-    (lot,) = take(backlog, holder, 1, 7.0)
-    assert (lot.ids.tolist(), lot.attempt) == ([0], 2)
+    (batch,) = take(backlog, holder, 1, 7.0)
+    assert (batch.ids.tolist(), batch.attempt) == ([0], 2)
 
 
 def test_retries_that_are_ready_go_out_before_fresh_messages() -> None:
@@ -370,8 +373,8 @@ def test_retries_that_are_ready_go_out_before_fresh_messages() -> None:
     take(backlog, holder, 3)
     settle(backlog, [(2, RETRY, 1), (0, RETRY, 1)])
     settle(backlog, [(1, RETRY, 1)])
-    lots = take(backlog, holder, 5)
-    assert [(lot.ids.tolist(), lot.attempt) for lot in lots] == [([0, 1, 2], 2), ([3, 4], 1)]
+    batches = take(backlog, holder, 5)
+    assert [(batch.ids.tolist(), batch.attempt) for batch in batches] == [([0, 1, 2], 2), ([3, 4], 1)]
 
 
 def test_a_late_retry_of_an_earlier_attempt_is_no_news() -> None:
@@ -380,8 +383,8 @@ def test_a_late_retry_of_an_earlier_attempt_is_no_news() -> None:
     take(backlog, holder, 1)
     settle(backlog, [(0, RETRY, 1), (0, RETRY, 1)])
     settle(backlog, [(0, RETRY, 1)])
-    (lot,) = take(backlog, holder, 9)
-    assert (lot.ids.tolist(), lot.attempt) == ([0], 2)
+    (batch,) = take(backlog, holder, 9)
+    assert (batch.ids.tolist(), batch.attempt) == ([0], 2)
     settle(backlog, [(0, RETRY, 1)])
     assert backlog.leased == 1
 
@@ -395,8 +398,8 @@ def test_a_retry_moves_a_message_on_that_waits_to_be_handed_out_again() -> None:
     settle(backlog, [(0, RETRY, 1)], now=1.0)
     other = joined(backlog, "other")
     assert take(backlog, other, 1, now=2.9) == []
-    (lot,) = take(backlog, other, 9, now=3.0)
-    assert (lot.ids.tolist(), lot.attempt) == ([0], 2)
+    (batch,) = take(backlog, other, 9, now=3.0)
+    assert (batch.ids.tolist(), batch.attempt) == ([0], 2)
 
 
 def test_a_retry_of_an_attempt_that_was_not_made_is_no_news() -> None:
@@ -457,7 +460,7 @@ def test_a_sender_may_not_ask_for_more_than_the_bound() -> None:
     holder = joined(backlog)
     take(backlog, holder, 4)
     holder.ask(6, None, 0)
-    most = holder.concurrency + CREDIT_AHEAD_MAX
+    most = holder.concurrency + LIMITS.credit_ahead_max
     holder.check_ask(most - 10, 0)
     with pytest.raises(TooLargeError):
         holder.check_ask(most - 9, 0)
@@ -500,7 +503,7 @@ def test_a_leaving_sender_gets_nothing_more() -> None:
     backlog.holders.leave(holder)
     holder.ask(3, 1, 0)
     assert backlog.grant(holder, 0.0) == []
-    assert backlog.holders.hungry() == []
+    assert backlog.holders.with_credit() == []
 
 
 def test_the_hungriest_are_those_with_the_fewest_of_their_lanes_at_work() -> None:
@@ -511,13 +514,13 @@ def test_the_hungriest_are_those_with_the_fewest_of_their_lanes_at_work() -> Non
     for holder in (busy, half, idle):
         holder.ask(10, None, 0)
         assert backlog.grant(holder, 0.0) == []
-    assert backlog.holders.hungry() == [idle, half, busy]
+    assert backlog.holders.with_credit() == [idle, half, busy]
 
 
 # -- the share
 
 
-def ask_for(backlog: Backlog, holder: Holder, credit: int, idle: int) -> int:
+def ask_for(backlog: Backlog, holder: LeaseHolder, credit: int, idle: int) -> int:
     """How many messages a sender gets; it has received all before."""
     holder.ask(credit, idle, holder.delivered)
     return len(ids_of(backlog.grant(holder, 0.0)))
@@ -588,10 +591,10 @@ def test_alone_a_sender_gets_everything_in_the_end() -> None:
     grants = []
     while not backlog.complete:
         holder.ask(1000 - holder.credit, 10, holder.delivered)
-        lots = backlog.grant(holder, 0.0)
-        grants.append(len(ids_of(lots)))
-        for lot in lots:
-            settle(backlog, [(i, SENT, 1) for i in lot.ids.tolist()])
+        batches = backlog.grant(holder, 0.0)
+        grants.append(len(ids_of(batches)))
+        for batch in batches:
+            settle(backlog, [(i, SENT, 1) for i in batch.ids.tolist()])
     assert grants[:3] == [500, 250, 125]
     assert min(grants[:-1]) >= 10  # as many as it has lanes
 
@@ -633,8 +636,8 @@ def test_no_message_was_queued_in_the_future(rate: float) -> None:
     holder = joined(backlog, now=1000.1)
     now = 1000.1
     for _ in range(20):
-        for lot in take(backlog, holder, 10_000, now):
-            queued_s = backlog.queued_s(lot.ids, now)
+        for batch in take(backlog, holder, 10_000, now):
+            queued_s = backlog.queued_s(batch.ids, now)
             assert queued_s.dtype == np.float32
             assert queued_s.min() >= 0
         now = backlog.wake_at(now) if backlog.wake_at(now) < math.inf else now + 1 / rate
@@ -656,9 +659,9 @@ def test_of_finished_stretches_nothing_is_kept() -> None:
     backlog = Backlog(total)
     holder = joined(backlog, concurrency=STRETCH_SIZE)
     while not backlog.complete:
-        for lot in take(backlog, holder, STRETCH_SIZE):
-            count = len(lot.ids)
-            backlog.settle(lot.ids, np.full(count, SENT, np.uint8), np.ones(count, np.uint8), 0.0)
+        for batch in take(backlog, holder, STRETCH_SIZE):
+            count = len(batch.ids)
+            backlog.settle(batch.ids, np.full(count, SENT, np.uint8), np.ones(count, np.uint8), 0.0)
     assert backlog.sent == total
     assert backlog._open.rows_held <= 2 * STRETCH_SIZE
 

@@ -111,7 +111,7 @@ def test_a_greedy_schedule_gives_each_message_to_the_lane_that_is_free_first(
 
 def test_the_best_possible_is_made_of_the_very_attempts() -> None:
     sender = SenderSettings(mean_s=0.5)
-    durations, _ = Fates(3, 1, sender).draw(np.arange(20, dtype=np.uint64), 1)
+    durations, _ = Fates(3, 1, sender.attempt_model).draw(np.arange(20, dtype=np.uint64), 1)
     assert best_s(3, 20, [sender], [-1.0]) == pytest.approx(float(durations.sum(dtype=np.float64)))
     assert best_s(3, 20, [sender], [2.0]) == pytest.approx(2 + float(durations.sum(dtype=np.float64)))
     assert best_s(4, 20, [sender], [0.0]) != best_s(3, 20, [sender], [0.0])

@@ -32,18 +32,19 @@ from smssim.core import audience
 from smssim.core import tally as tally_module
 from smssim.core.admission import Admission, CallBounds
 from smssim.core.exchange import Report
+from smssim.core.limits import LIMITS
+from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.progress import Figures
-from smssim.core.session import SenderFacts
 from smssim.core.snapshot import Snapshot
 from smssim.core.stretches import STRETCH_SIZE
-from smssim.core.tally import RunFacts, Tally
+from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError, RefusedError, TooLargeError
-from smssim.journal import Journal
-from smssim.logs import node_log
+from smssim.escaping import escape
+from smssim.journal.sqlite import Journal
 from smssim.net import access, bounds, rpc, watching, wire
 from smssim.nodes import monitor as monitor_node
 from smssim.nodes import producer as producer_node
-from smssim.settings import plain
+from smssim.process.logs import node_log
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, producer_pb2_grpc, run_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -229,7 +230,7 @@ def test_a_reason_that_grpc_lost_is_asked_for_again(caplog: pytest.LogCaptureFix
         return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details)
 
     async def scene() -> None:
-        patience = rpc.Patience("producer", "127.0.0.1:1", access.OPEN, 60.0, node_log("sender"))
+        patience = rpc.Reconnector("producer", "127.0.0.1:1", access.OPEN, 60.0, node_log("sender"))
         lost = failure(StatusCode.INTERNAL, "Internal error from Core")
         for _ in range(2):  # it may be lost again
             await patience.lost(lost)
@@ -317,14 +318,14 @@ def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("asked_s", [0.05, 1.0, 10.0])
 def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most(asked_s: float) -> None:
-    for watchers in (1, 2, 50, monitor_node.WATCHERS_MAX):
+    for watchers in (1, 2, 50, LIMITS.watchers_max):
         for runs in (1, 10):
             wait_s = audience.wait_s(asked_s, watchers, runs)
             assert wait_s >= asked_s
             assert watchers * runs / wait_s <= 500 * (1 + 1e-9)
-            assert wait_s <= max(asked_s, audience.WAIT_MAX_S)
+            assert wait_s <= max(asked_s, LIMITS.watcher_wait_max_s)
     assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few are told as often as they ask for
-    assert audience.wait_s(asked_s, monitor_node.WATCHERS_MAX, monitor_node.RUNS_MAX) == audience.WAIT_MAX_S
+    assert audience.wait_s(asked_s, LIMITS.watchers_max, LIMITS.runs_max) == LIMITS.watcher_wait_max_s
 
 
 def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb2.Progress, None]:
@@ -384,7 +385,7 @@ def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.Monk
 
 
 def test_what_watchers_get_is_made_twenty_times_a_second_at_most_and_the_last_at_once() -> None:
-    watch = monitor_node._Watch(Tally(RunFacts(str(uuid.uuid4()), 1, 10, 1), 0.0))
+    watch = monitor_node._Watch(Tally(RunFacts(str(uuid.uuid4()), 1, 10, 1), 0.0), LIMITS)
     shared = [watch.shared(ms / 1000) for ms in range(2000)]
     assert 20 <= len({id(one) for one in shared}) <= 40
     assert all(0 <= ms / 1000 - one.made_at < 0.05 for ms, one in enumerate(shared))
@@ -552,7 +553,7 @@ def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.
             for _ in range(20):
                 empty = a_report(a_sender(), a_run(total=0), goodbye=goodbye)
                 assert await report_status(channel, empty) == StatusCode.OK
-            await until(lambda: len(monitor.node._watches) == 3 + monitor_node.KEPT_MAX)
+            await until(lambda: len(monitor.node._watches) == 3 + LIMITS.ended_kept_max)
             assert len(monitor.node._over) == 5
 
     play(scene())
@@ -648,11 +649,11 @@ def test_a_senders_texts_are_bounded() -> None:
 # -- what strangers write
 
 
-@pytest.mark.parametrize("escape", ESCAPES)
-def test_no_control_character_is_printed(escape: str) -> None:
-    assert plain(f"a{escape}b").isprintable()
-    assert plain("Bob & Ann") == "Bob & Ann"
-    assert len(plain("x" * 1000)) == 300
+@pytest.mark.parametrize("control", ESCAPES)
+def test_no_control_character_is_printed(control: str) -> None:
+    assert escape(f"a{control}b").isprintable()
+    assert escape("Bob & Ann") == "Bob & Ann"
+    assert len(escape("x" * 1000)) == 300
 
 
 def test_a_name_is_shown_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
@@ -667,8 +668,8 @@ def test_a_name_is_shown_without_control_characters(caplog: pytest.LogCaptureFix
             late = a_report(evil, a_run(), sequence=7)
             assert await report_status(stage.channel(monitor.address), late) == StatusCode.OK
             (tally,) = (watch.tally for watch in monitor.node._watches.values())
-            assert tally.missed == [plain(EVIL)]
-            assert [session.facts.name for session in tally.sessions.values()] == [plain(EVIL)]
+            assert tally.missed == [escape(EVIL)]
+            assert [session.facts.name for session in tally.sessions.values()] == [escape(EVIL)]
             assert "owned" in caplog.text
             assert all(message.isprintable() for message in caplog.messages)
 

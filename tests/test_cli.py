@@ -17,27 +17,21 @@ import typer.main
 
 import smssim
 from smssim.cli import COMMANDS, app, main
+from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, GoneError, UsageError
 from smssim.rules import SWITCH
 from smssim.senders import RUN_COUNT, RUN_SENDERS
-from smssim.settings import (
-    FREE_ADDRESS,
-    RULES,
-    MonitorSettings,
-    ProducerSettings,
-    SenderSettings,
-)
-from smssim.threshold import Threshold
+from smssim.settings import FREE_ADDRESS, RULES, MonitorSettings, ProducerSettings, SenderSettings
 
 NODES = {
     "producer": "smssim.nodes.producer",
     "sender": "smssim.nodes.sender",
     "monitor": "smssim.nodes.monitor",
     "watch": "smssim.nodes.watch",
-    "run": "smssim.cluster",
-    "trace": "smssim.trace",
+    "run": "smssim.launch.cluster",
+    "trace": "smssim.outputs.trace",
     "bench": "smssim.bench.main",
-    "certs": "smssim.certs",
+    "certs": "smssim.net.certs",
 }
 ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # what a command takes beside flags
 

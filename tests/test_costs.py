@@ -29,14 +29,14 @@ from nodes_support import Stage, assert_exact, codes, play
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Request, RunEnd
 from smssim.core.fate import Fates
-from smssim.core.holder import Holder
+from smssim.core.leaseholder import LeaseHolder
 from smssim.core.message import Writer
-from smssim.core.queue import LOT_ROWS_MAX
-from smssim.core.sending import Sending
-from smssim.core.serving import Serving
-from smssim.core.session import SenderFacts
+from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.producer_stream import ProducerStream
+from smssim.core.queue import BATCH_ROWS_MAX
+from smssim.core.sending import SenderProtocol
 from smssim.core.stretches import Stretches
-from smssim.core.tally import RunFacts, Tally
+from smssim.core.tally import Tally
 from smssim.net import wire
 from smssim.settings import SenderSettings
 from smssim.v1 import monitor_pb2, producer_pb2
@@ -50,9 +50,9 @@ SMALL = SenderSettings(mean_s=0.5, concurrency=10)
 class Client:
     """A sender, and its stream to the producer."""
 
-    sending: Sending
+    sending: SenderProtocol
     proto: Any
-    serving: Serving
+    serving: ProducerStream
     wake: int = 0  # the number of its next wake-up; those before are void
 
 
@@ -84,14 +84,14 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = counting()
         self._ended = False
-        fates = Fates(7, 1, settings)
+        fates = Fates(7, 1, settings.attempt_model)
         for number in range(copies):
             session_id = f"00000000-0000-4000-8000-{number:012d}"
             proto = wire.sender_to_proto(session_id, f"sender-{number}", settings)
             holder = self.backlog.join(session_id, settings.mean_s, settings.concurrency, 0.0)
-            sending = Sending(fates, settings.mean_s, settings.concurrency, 0.0)
+            sending = SenderProtocol(fates, settings.mean_s, settings.concurrency, 0.0)
             sending.stream_up(0.0)
-            self.clients.append(Client(sending, proto, Serving(self.backlog, holder)))
+            self.clients.append(Client(sending, proto, ProducerStream(self.backlog, holder)))
             self.after(number / copies, partial(self.work, self.clients[-1]))  # not all in the same moment
 
     def play(self, until_s: float = math.inf) -> None:
@@ -126,7 +126,7 @@ class World:
         while (request := sending.request(self.now)) is not None:
             message = wire.request_to_proto(request)
             self.carry("requests", message)
-            self.after(DELAY_S, partial(self.take_in, client, message))
+            self.after(DELAY_S, partial(self.apply, client, message))
         if (report := sending.report(self.now)) is not None:
             told = wire.report_to_proto(report, wire.run_to_proto(self.run), client.proto)
             self.carry("reports", told)
@@ -166,17 +166,17 @@ class World:
 
     # -- the producer, as nodes/producer.py has it
 
-    def take_in(self, client: Client, message: producer_pb2.FetchMessageRequest) -> None:
+    def apply(self, client: Client, message: producer_pb2.FetchMessageRequest) -> None:
         request = wire.request_from_proto(message, self.run)
-        client.serving.take_in(request, self.now)
-        client.serving.give(self.now)
+        client.serving.apply(request, self.now)
+        client.serving.lease(self.now)
         while (said := client.serving.response(None)) is not None:
-            if said.lot is None:
+            if said.batch is None:
                 self.respond(client, producer_pb2.FetchMessageResponse(settled=said.settled))
                 continue
-            content = self.writer.content(said.lot.ids.view("u8"))
-            queued_s = self.backlog.queued_s(said.lot.ids, self.now)
-            data = wire.batch_to_bytes(said.lot, content, queued_s, self.now, said.settled)
+            content = self.writer.content(said.batch.ids.view("u8"))
+            queued_s = self.backlog.queued_s(said.batch.ids, self.now)
+            data = wire.batch_to_bytes(said.batch, content, queued_s, self.now, said.settled)
             self.counts["frames"] += 1
             self.respond(client, producer_pb2.FetchMessageResponse.FromString(data))
         if self.backlog.complete and not self._ended:
@@ -250,7 +250,7 @@ def with_returned(count: int, how: str) -> Backlog:
     return backlog
 
 
-def holder_of(backlog: Backlog, name: str, count: int) -> Holder:
+def holder_of(backlog: Backlog, name: str, count: int) -> LeaseHolder:
     """A sender that has just been given so many messages."""
     holder = backlog.join(name, 1.0, count, 0.0)
     holder.ask(count, count, 0)
@@ -286,22 +286,22 @@ def test_a_grant_costs_what_it_grants_however_many_messages_wait_to_go_out_again
     with counted_work(costs):
         for holder in small:
             holder.ask(20, 10, 0)
-            granted += sum(len(lot.ids) for lot in backlog.grant(holder, 0.0))
+            granted += sum(len(batch.ids) for batch in backlog.grant(holder, 0.0))
     assert granted == 20 * len(small)
     assert costs["looked up"] <= 5 * granted
     assert costs["calls"] <= 45 * len(small)
-    assert costs["bytes"] <= 10 * LOT_ROWS_MAX
+    assert costs["bytes"] <= 10 * BATCH_ROWS_MAX
 
 
 @pytest.mark.parametrize("size", LOST)
 def test_a_request_costs_the_same_however_many_messages_wait_to_go_out_again(size: str) -> None:
     backlog = with_returned(LOST[size], "in a row")
     holder = backlog.join("small", 0.1, 10, 0.0)
-    serving = Serving(backlog, holder)
+    serving = ProducerStream(backlog, holder)
     costs = Counter[str]()
     with counted_work(costs):
-        serving.take_in(Request(), 0.0)
-        assert serving.give(0.0) == []
+        serving.apply(Request(), 0.0)
+        assert serving.lease(0.0) == []
         assert not serving.concerns_others(0.0)
         assert serving.response(None) is None
     assert costs["looked up"] == 0
@@ -321,7 +321,7 @@ def test_the_loss_of_a_small_sender_costs_the_same_whatever_a_large_one_holds(si
             backlog.readied  # noqa: B018 - takes back what it held
     assert backlog.leased == LOST[size]
     assert costs["calls"] <= 50 * len(small)
-    assert costs["bytes"] <= 2 * LOT_ROWS_MAX
+    assert costs["bytes"] <= 2 * BATCH_ROWS_MAX
 
 
 def test_the_live_nodes_and_grpc_call_far_fewer_python_functions_than_there_are_messages() -> None:

@@ -15,8 +15,7 @@ import pytest
 from nodes_support import Stage, assert_exact, codes, play
 from processes_support import Node, Nodes
 
-from smssim import certs
-from smssim.net import descriptors, rpc
+from smssim.net import certs, descriptors, rpc
 from smssim.net.descriptors import CONNECTIONS_MAX, RESERVED, Shortage, connections_max
 from smssim.tasks import CertsSettings
 

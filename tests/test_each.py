@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
-from smssim.logs import node_log
-from smssim.view import each
-from smssim.view.each import EachMessage
+from smssim.core.model import Outcome
+from smssim.outputs.terminal import each
+from smssim.outputs.terminal.each import EachMessage
+from smssim.process.logs import node_log
 
 LOG = node_log("one")
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smssim.core.fate import STRATA, Fates, Outcome, _split_mix, _stream, time_table
+from smssim.core.fate import STRATA, Fates, _split_mix, _stream, time_table
+from smssim.core.model import Outcome
+from smssim.core.spread import STD_MEANS_MAX
 from smssim.errors import UsageError
 from smssim.settings import SenderSettings
-from smssim.spread import STD_MEANS_MAX
 
 SEED = 7
 MANY = np.arange(10**6, dtype=np.uint64)
@@ -22,7 +23,7 @@ SIGMAS = 5  # of every statistical bound; seeds are fixed, so that a test that p
 
 
 def fates(settings: SenderSettings | None = None, max_attempts: int = 3, seed: int = SEED) -> Fates:
-    return Fates(seed, max_attempts, settings or SenderSettings())
+    return Fates(seed, max_attempts, (settings or SenderSettings()).attempt_model)
 
 
 def correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nodes_support import FETCH, REPORT, Fetching, Stage, a_sender, assert_exact, codes, encoded, hello, running, until
 
-from smssim.nodes import monitor as monitor_node
+from smssim.core.limits import LIMITS
 from smssim.nodes import producer as producer_node
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
@@ -170,7 +170,7 @@ class World:
         """How much there is of what could grow."""
         node, backlog = self.producer.node, self.producer.backlog
         sessions = len(self.monitor.node._watches[RUN.run_id].tally.sessions)
-        streams = (len(node._streams), len(backlog.holders), len(backlog.holders._hungry))
+        streams = (len(node._streams), len(backlog.holders), len(backlog.holders._with_credit))
         return (*streams, sessions, len(self.monitor.node._watchers))
 
     async def close(self) -> None:
@@ -246,7 +246,7 @@ def test_the_monitor_stands_whatever_it_is_told(world: World) -> None:
     assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT} <= seen  # some are true reports, which count
     assert sum(world.ledger()[:2]) <= TOTAL
     assert world.ledger()[0] >= 1
-    assert len(world.monitor.node._watches) <= monitor_node.RUNS_MAX
+    assert len(world.monitor.node._watches) <= LIMITS.runs_max
 
 
 def test_every_method_stands_any_bytes(world: World) -> None:

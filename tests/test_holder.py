@@ -8,27 +8,29 @@ import numpy as np
 import pytest
 from nodes_support import LOOK_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play
 
-from smssim.core import holder as holder_module
+from smssim.core import leaseholder as leaseholder_module
 from smssim.core.backlog import Backlog
-from smssim.core.fate import Outcome, time_table
-from smssim.core.holder import SLOWER_MAX, STUCK_AFTER_S, Holder, longest_attempt_s
+from smssim.core.fate import time_table
+from smssim.core.leaseholder import LeaseHolder, longest_attempt_s
+from smssim.core.limits import LIMITS
+from smssim.core.model import Outcome
 from smssim.v1 import producer_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
 LONGEST_S = 2.0
-MOST_S = SLOWER_MAX * LONGEST_S + STUCK_AFTER_S
+MOST_S = LIMITS.slower_max * LONGEST_S + LIMITS.stuck_after_s
 
 
-def holding(backlog: Backlog, count: int, now: float = 0.0) -> Holder:
+def holding(backlog: Backlog, count: int, now: float = 0.0) -> LeaseHolder:
     """A sender that has so many messages."""
     holder = backlog.join("a", 1.0, 1, now, LONGEST_S)
     holder.ask(count, count, 0)
-    assert sum(len(lot.ids) for lot in backlog.grant(holder, now)) == count
+    assert sum(len(batch.ids) for batch in backlog.grant(holder, now)) == count
     return holder
 
 
-def expired(backlog: Backlog, now: float) -> list[Holder]:
+def expired(backlog: Backlog, now: float) -> list[LeaseHolder]:
     """Which streams are lost now, of senders that have all just sent a heartbeat."""
     for holder in backlog.holders:
         holder.heard_at = now
@@ -88,7 +90,7 @@ def test_the_time_runs_from_the_first_message_of_a_sender_that_had_none() -> Non
 def test_the_producers_own_pause_does_not_count() -> None:
     backlog = Backlog(5)
     holder = holding(backlog, 3)
-    backlog.holders.excuse(500.0, 500.0)
+    backlog.holders.forgive_pause(500.0, 500.0)
     assert expired(backlog, 500.0 + MOST_S) == []
     assert expired(backlog, 500.1 + MOST_S) == [holder]
 
@@ -97,8 +99,8 @@ def test_the_producers_own_pause_does_not_count() -> None:
 def test_a_monitor_may_be_away_for_as_long_as_anybody_waits(lease_timeout_s: float, give_up_s: float) -> None:
     backlog = Backlog(5, lease_timeout_s=lease_timeout_s, give_up_s=give_up_s)
     holder = holding(backlog, 3)
-    assert expired(backlog, SLOWER_MAX * LONGEST_S + 300.0) == []
-    assert expired(backlog, SLOWER_MAX * LONGEST_S + 300.1) == [holder]
+    assert expired(backlog, LIMITS.slower_max * LONGEST_S + 300.0) == []
+    assert expired(backlog, LIMITS.slower_max * LONGEST_S + 300.1) == [holder]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.57, 1.0, 10.0, 1000.0])
@@ -125,7 +127,7 @@ async def heartbeats(stream: Fetching) -> None:
 def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(holder_module, "STUCK_AFTER_S", 0.0)
+    monkeypatch.setattr(leaseholder_module, "STUCK_AFTER_S", 0.0)
 
     async def scene() -> None:
         async with Stage() as stage:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from smssim.errors import ExitCode, JournalError, NotSavedError
-from smssim.journal import FORMAT, KINDS, Journal
+from smssim.journal.sqlite import FORMAT, KINDS, Journal
 
 INSTRUCTIONS_MAX: Final = 2000  # far more than it takes to open a journal, commit and close it
 
@@ -74,7 +74,7 @@ def test_what_was_committed_is_there_when_it_is_opened_again(path: str) -> None:
 
 def test_a_commit_survives_a_process_that_is_killed_right_after_it(path: str) -> None:
     program = (
-        "import os, signal, sys\nfrom smssim.journal import Journal\njournal = Journal(sys.argv[1], 'monitor')\n"
+        "import os, signal, sys\nfrom smssim.journal.sqlite import Journal\njournal = Journal(sys.argv[1], 'monitor')\n"
         "for i in range(20):\n    journal.commit({str(i): bytes(1000 * i), 'last': b'%d' % i})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -277,10 +277,10 @@ def test_an_empty_file_becomes_a_journal(path: str) -> None:
 
 
 def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.journal.IN_USE_WAIT_S", 0.01)
+    monkeypatch.setattr("smssim.journal.sqlite.IN_USE_WAIT_S", 0.01)
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1"})
-    opening = f"from smssim import journal; journal.IN_USE_WAIT_S = 0.01; journal.Journal({path!r}, 'monitor')"
+    opening = f"from smssim.journal import sqlite; sqlite.IN_USE_WAIT_S = 0.01; sqlite.Journal({path!r}, 'monitor')"
     other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
     assert re.search("JournalError: journal .*: it is in use by another process$", other.stderr.strip())
     journal.commit({"a": b"2"})

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from smssim.core.backlog import Backlog
-from smssim.core.fate import Outcome
-from smssim.core.ledger import MEMORY_MAX, Ledger, Verdict
+from smssim.core.ledger import Ledger, Verdict
+from smssim.core.limits import LIMITS
+from smssim.core.model import Outcome
 from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE
 from smssim.errors import LaterError, TooLargeError
 
@@ -187,8 +188,8 @@ def test_no_order_in_which_outcomes_of_messages_that_were_handed_out_come_reache
     out: dict[int, int] = {}  # with a sender, at this attempt
     while not backlog.complete:
         holder.ask(TOGETHER - holder.leased - holder.credit, TOGETHER, holder.delivered)
-        for lot in backlog.grant(holder, 0.0):
-            out |= dict.fromkeys(lot.ids.tolist(), lot.attempt)
+        for batch in backlog.grant(holder, 0.0):
+            out |= dict.fromkeys(batch.ids.tolist(), batch.attempt)
         ids = np.fromiter(out, np.int64)
         eager = ids[(ids & (STRETCH_SIZE - 1) == 7 * seed) | (random.random(len(ids)) < 0.1)]
         ids = random.permutation(eager if len(eager) else ids)
@@ -223,7 +224,7 @@ def test_all_runs_of_a_monitor_are_bounded_together() -> None:
     ledger = Ledger(10**9)
     ledger.record(np.arange(5), np.full(5, SENT, np.uint8))
     with pytest.raises(LaterError, match="while this monitor follows other runs"):
-        ledger.check_room(np.array([10**8]), others=MEMORY_MAX - ledger.memory)
-    ledger.check_room(np.array([7]), others=MEMORY_MAX)
-    ledger.check_room(np.array([10**8]), others=MEMORY_MAX - ledger.memory - STRETCH_SIZE)
+        ledger.check_room(np.array([10**8]), others=LIMITS.pending_bytes_max - ledger.memory)
+    ledger.check_room(np.array([7]), others=LIMITS.pending_bytes_max)
+    ledger.check_room(np.array([10**8]), others=LIMITS.pending_bytes_max - ledger.memory - STRETCH_SIZE)
     assert Ledger(10**10).memory == 0

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 from processes_support import Node, Nodes
 
-from smssim import logs
+from smssim.process import logs
 from smssim.settings import LogSettings
 
 

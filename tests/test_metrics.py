@@ -20,13 +20,13 @@ from processes_support import Node, Nodes, eventually
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from smssim import metrics as metrics_module
 from smssim.core.backlog import Backlog
-from smssim.logs import node_log
-from smssim.metrics import LATENCY_BUCKETS_S, Metric, exposed, of_monitor, of_producer, of_senders
 from smssim.net import http
 from smssim.net.access import Access
 from smssim.net.http import Desk
+from smssim.outputs import metrics as metrics_module
+from smssim.outputs.metrics import LATENCY_BUCKETS_S, Metric, exposed, of_monitor, of_producer, of_senders
+from smssim.process.logs import node_log
 from smssim.settings import AccessSettings
 
 ROOT = Path(__file__).parent.parent

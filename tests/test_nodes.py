@@ -29,15 +29,16 @@ from nodes_support import (
     until,
 )
 
-from smssim import process
 from smssim.core.exchange import RunEnd
-from smssim.core.fate import Fates, Outcome
+from smssim.core.fate import Fates
+from smssim.core.model import Outcome
 from smssim.core.progress import Figures
-from smssim.core.sending import Sending
+from smssim.core.sending import SenderProtocol
 from smssim.errors import ExitCode, UsageError, VersionError
 from smssim.net import watching, wire
 from smssim.nodes import producer as producer_node
 from smssim.nodes import sender as sender_node
+from smssim.process import program
 from smssim.settings import LogSettings, SenderSettings
 from smssim.v1 import monitor_pb2
 
@@ -145,7 +146,7 @@ def test_the_edges_are_no_special_cases(case: str) -> None:
 
 def test_who_failed_is_sent_again_until_the_attempts_are_used_up() -> None:
     count, attempts, fail = 500, 3, 0.5
-    fates = Fates(7, attempts, SenderSettings(fail=fail))
+    fates = Fates(7, attempts, SenderSettings(fail=fail).attempt_model)
     ids = np.arange(count, dtype=np.uint64)
     failed = [fates.draw(ids, attempt)[1] != Outcome.SENT for attempt in range(1, attempts + 1)]
 
@@ -197,7 +198,7 @@ def test_copies_are_senders_of_their_own(monkeypatch: pytest.MonkeyPatch, caplog
         mains.append(main)
         return 0
 
-    monkeypatch.setattr(process, "run", run)  # which would make a loop of its own and take over the signals
+    monkeypatch.setattr(program, "run", run)  # which would make a loop of its own and take over the signals
 
     async def scene() -> None:
         async with Stage() as stage:
@@ -679,12 +680,12 @@ def test_who_misses_the_last_answer_of_a_complete_run_has_not_failed(
             proxy = await stage.proxy(monitor.address)
             producer = await stage.producer(20, monitor=proxy.address)
 
-            def ended(sending: Sending, end: RunEnd | None) -> None:
+            def ended(sending: SenderProtocol, end: RunEnd | None) -> None:
                 end_of(sending, end)
                 proxy.close_door()
 
-            end_of = Sending.end
-            monkeypatch.setattr(Sending, "end", ended)
+            end_of = SenderProtocol.end
+            monkeypatch.setattr(SenderProtocol, "end", ended)
             sender = stage.sender(producer.address, give_up_s=0.3)
             assert await codes(sender, producer, monitor) == [0, 0, ExitCode.INCOMPLETE]
             assert monitor.final(producer.run.run_id).complete

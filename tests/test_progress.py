@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smssim.core.fate import Outcome
+from smssim.core.model import Outcome
 from smssim.core.progress import Latencies, Progress, rate
 
 HALF_BUCKET = 1 / 256  # of the lower edge of a bucket

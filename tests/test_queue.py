@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from smssim.core import queue as queue_module
-from smssim.core.queue import LOT_ROWS_MAX, Queue
-from smssim.core.stretches import Ids
+from smssim.core.model import Ids
+from smssim.core.queue import BATCH_ROWS_MAX, Queue
 
 
 class Waiting:
@@ -33,22 +33,22 @@ def put(queue: Queue, first: int, count: int, attempt: int = 1, lost: bool = Fal
 
 
 def size(queue: Queue) -> int:
-    return sum(len(lot.ids) for lot in queue._ready)
+    return sum(len(batch.ids) for batch in queue._ready)
 
 
 @given(
-    lots=st.lists(st.tuples(st.sampled_from([1, 1, 2]), st.integers(1, 60), st.booleans()), max_size=8),
+    batches=st.lists(st.tuples(st.sampled_from([1, 1, 2]), st.integers(1, 60), st.booleans()), max_size=8),
     stale=st.sets(st.integers(0, 300)),
     wants=st.lists(st.integers(1, 50), min_size=1, max_size=10),
-    rows_max=st.sampled_from([7, LOT_ROWS_MAX]),
+    rows_max=st.sampled_from([7, BATCH_ROWS_MAX]),
 )
 def test_what_still_waits_goes_out_in_order_and_once(
-    lots: list[tuple[int, int, bool]], stale: set[int], wants: list[int], rows_max: int
+    batches: list[tuple[int, int, bool]], stale: set[int], wants: list[int], rows_max: int
 ) -> None:
     queue, attempt_of, lost = Queue(0.0), dict[int, int](), set[int]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(queue_module, "LOT_ROWS_MAX", rows_max)
-        for attempt, count, was_lost in lots:
+        for attempt, count, was_lost in batches:
             ids = range(len(attempt_of), len(attempt_of) + count)
             put(queue, ids.start, count, attempt, was_lost)
             attempt_of |= dict.fromkeys(ids, attempt)
@@ -60,11 +60,11 @@ def test_what_still_waits_goes_out_in_order_and_once(
             break
         looks, before = waiting.looks, size(queue)
         taken = queue.take(wanted, waiting)
-        got = taken.lot.ids.tolist()
+        got = taken.batch.ids.tolist()
         thrown_away = before - size(queue) - len(got)
         assert len(got) <= wanted
         assert waiting.looks - looks <= wanted + 2 * thrown_away
-        assert {attempt_of[i] for i in got} <= {taken.lot.attempt}
+        assert {attempt_of[i] for i in got} <= {taken.batch.attempt}
         assert taken.lost == len(lost.intersection(got))
         waiting.ids.difference_update(got)
         went += got
@@ -78,11 +78,11 @@ def test_what_is_at_one_attempt_goes_out_together_from_however_many_lots_it_come
         put(queue, first, 3)
     put(queue, 300, 5, attempt=2)
     everything = Waiting(set(range(305)))
-    assert queue.take(1000, everything).lot.ids.tolist() == list(range(300))
-    assert queue.take(1000, everything).lot.ids.tolist() == list(range(300, 305))
+    assert queue.take(1000, everything).batch.ids.tolist() == list(range(300))
+    assert queue.take(1000, everything).batch.ids.tolist() == list(range(300, 305))
 
 
-@pytest.mark.parametrize("count", [LOT_ROWS_MAX, 20 * LOT_ROWS_MAX])
+@pytest.mark.parametrize("count", [BATCH_ROWS_MAX, 20 * BATCH_ROWS_MAX])
 def test_a_few_messages_that_are_left_keep_no_others_in_memory(count: int) -> None:
     queue = Queue(0.0)
     tracemalloc.start()

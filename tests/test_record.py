@@ -19,14 +19,14 @@ from nodes_support import Stage, assert_exact, codes, play
 from processes_support import Nodes
 from processes_support import assert_exact as assert_run_exact
 
-from smssim import record, trace, unsent
-from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
 from smssim.core.message import Phones, Writer
-from smssim.core.tally import RunFacts
+from smssim.core.model import Outcome, RunFacts
 from smssim.errors import UsageError
-from smssim.record import COLUMNS, Recorder, check_place, place
+from smssim.outputs import record, trace
+from smssim.outputs import undelivered as unsent
+from smssim.outputs.record import COLUMNS, Recorder, check_place, place
 from smssim.tasks import TraceSettings
 
 RUN = RunFacts("7d3f1a52-94a3-4b8e-9c53-8a3f1e0a6d11", 7, 1_000_000, 3)

@@ -9,13 +9,12 @@ import pytest
 
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Report, RunEnd
-from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
-from smssim.core.saving import DAMAGE, Changes, Columns, pack, unpack
-from smssim.core.session import SenderFacts
-from smssim.core.stretches import STRETCH_SIZE, Ids
-from smssim.core.tally import RunFacts, Tally
+from smssim.core.model import Ids, Outcome, RunFacts, SenderFacts
+from smssim.core.pieces import DAMAGE, Changes, Columns, pack, unpack
+from smssim.core.stretches import STRETCH_SIZE
+from smssim.core.tally import Tally
 from smssim.errors import ExitCode, PeerError
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
@@ -140,10 +139,10 @@ def check(backlog: Backlog, settled: dict[int, Outcome], tries: dict[int, int], 
     holder = backlog.join("all", 1.0, 1, now)
     holder.ask(backlog.total, backlog.total, 0)
     got = {}
-    for lot in backlog.grant(holder, now):
-        for number in lot.ids.tolist():
+    for batch in backlog.grant(holder, now):
+        for number in batch.ids.tolist():
             assert number not in got
-            got[number] = lot.attempt
+            got[number] = batch.attempt
     assert got.keys() == set(range(backlog.total)) - settled.keys()
     assert all(attempt == tries.get(number, 0) + 1 for number, attempt in got.items())
     ids = np.fromiter(got, np.int64)
@@ -159,11 +158,11 @@ def test_a_restored_backlog_hands_out_all_that_is_not_settled_and_nothing_else(s
     holder = backlog.join("a", 1.0, 1, 0.0)
     for _ in range(8):
         holder.ask(random.choice([1, 300, STRETCH_SIZE]), 10**9, holder.delivered)
-        for lot in backlog.grant(holder, 0.0):
-            told = outcomes(random, lot.ids)
-            some = np.random.default_rng(seed).permutation(len(lot.ids))[: random.randint(0, len(lot.ids))]
-            backlog.settle(lot.ids[some], told[some], np.full(len(some), lot.attempt, np.uint8), 0.0)
-            for number, outcome in zip(lot.ids[some].tolist(), told[some].tolist(), strict=True):
+        for batch in backlog.grant(holder, 0.0):
+            told = outcomes(random, batch.ids)
+            some = np.random.default_rng(seed).permutation(len(batch.ids))[: random.randint(0, len(batch.ids))]
+            backlog.settle(batch.ids[some], told[some], np.full(len(some), batch.attempt, np.uint8), 0.0)
+            for number, outcome in zip(batch.ids[some].tolist(), told[some].tolist(), strict=True):
                 if outcome == RETRY:
                     tries[number] = tries.get(number, 0) + 1
                 else:
@@ -195,14 +194,14 @@ def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out(monke
     disk.write(backlog.changes(0.0))
     holder = backlog.join("a", 1.0, 1, 0.0)
     holder.ask(1000, 1000, 0)
-    assert sum(len(lot.ids) for lot in backlog.grant(holder, 0.0)) == 100
+    assert sum(len(batch.ids) for batch in backlog.grant(holder, 0.0)) == 100
     assert backlog.stalled
     disk.write(backlog.changes(0.0))  # which has 100 as handed out, and is not known to be written yet
     assert not backlog.grant(holder, 0.0)
     restored = Backlog(1000)
     restored.restore(disk.pieces, 0.0)
     disk.write(backlog.changes(0.0))
-    assert [lot.ids[-1] for lot in backlog.grant(holder, 0.0)] == [199]
+    assert [batch.ids[-1] for batch in backlog.grant(holder, 0.0)] == [199]
     one = np.ones(1, np.uint8)
     restored.settle(np.array([199]), one, one, 0.0)
     with pytest.raises(PeerError, match="message 200 was never handed out"):

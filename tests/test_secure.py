@@ -17,10 +17,10 @@ from nodes_support import Fetching, Stage, assert_exact, codes, hello, play, rep
 from processes_support import Nodes, assert_quiet
 from processes_support import assert_exact as assert_run_exact
 
-from smssim import certs, cluster
-from smssim.certs import FILES
 from smssim.errors import UsageError
-from smssim.net import access
+from smssim.launch import cluster
+from smssim.net import access, certs
+from smssim.net.certs import FILES
 from smssim.settings import AccessSettings, MonitorSettings, ProducerSettings, SenderSettings
 from smssim.tasks import CertsSettings
 from smssim.v1 import monitor_pb2

@@ -10,30 +10,26 @@ import numpy as np
 import pytest
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
-from smssim.core.fate import Fates, Outcome
+from smssim.core.fate import Fates
 from smssim.core.lanes import Finished
-from smssim.core.sending import (
-    AHEAD_S,
-    DRAIN_MAX_S,
-    HANDED_BACK_MAX,
-    HEARTBEAT_S,
-    REPORT_ROWS_MAX,
-    WAIT_MAX_S,
-    Sending,
-)
+from smssim.core.limits import LIMITS, NAME_BYTES_MAX
+from smssim.core.model import Outcome
+from smssim.core.sending import SenderProtocol
 from smssim.errors import PeerError
 from smssim.net import wire
-from smssim.settings import NAME_BYTES_MAX, SenderSettings
+from smssim.settings import SenderSettings
 from smssim.v1 import run_pb2
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 END = RunEnd(complete=True, sent=3, failed=1)
 
 
-def sending(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> Sending:
+def sending(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> SenderProtocol:
     """A sender whose every attempt takes the mean."""
     settings = SenderSettings(mean_s=mean_s, fail=fail, distribution="fixed", concurrency=concurrency)
-    return Sending(Fates(1, max_attempts, settings), settings.mean_s, settings.concurrency, now=0.0)
+    return SenderProtocol(
+        Fates(1, max_attempts, settings.attempt_model), settings.mean_s, settings.concurrency, now=0.0
+    )
 
 
 def answer(overruled: dict[int, Outcome] | None = None, wait_s: float = 0.0) -> Answer:
@@ -42,7 +38,7 @@ def answer(overruled: dict[int, Outcome] | None = None, wait_s: float = 0.0) -> 
     return Answer(accepted=0, duplicates=0, overruled_ids=ids, overruled_outcomes=outcomes, wait_s=wait_s)
 
 
-def introduced(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> Sending:
+def introduced(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> SenderProtocol:
     """A sender with a stream, whose first report the monitor has answered, at time 0."""
     some = sending(mean_s, concurrency, fail, max_attempts)
     some.stream_up(0.0)
@@ -51,31 +47,31 @@ def introduced(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max
     return some
 
 
-def report(some: Sending, now: float) -> Report:
+def report(some: SenderProtocol, now: float) -> Report:
     got = some.report(now)
     assert got is not None
     return got
 
 
-def request(some: Sending, now: float) -> Request:
+def request(some: SenderProtocol, now: float) -> Request:
     got = some.request(now)
     assert got is not None
     return got
 
 
-def deliver(some: Sending, ids: Sequence[int], now: float, attempt: int = 1) -> None:
+def deliver(some: SenderProtocol, ids: Sequence[int], now: float, attempt: int = 1) -> None:
     """As if it had asked for them, if it has not."""
     some._open_credit = max(some._open_credit, len(ids))
     some.advance(now)
     some.receive(Delivery(np.array(ids, np.int64), attempt, np.zeros(len(ids), np.float32), elapsed_s=now), now)
 
 
-def drained(some: Sending, now: float) -> None:
+def drained(some: SenderProtocol, now: float) -> None:
     some.advance(now)
     some.drain(now)
 
 
-def settled(some: Sending, now: float) -> list[tuple[int, int, int]]:
+def settled(some: SenderProtocol, now: float) -> list[tuple[int, int, int]]:
     """Id, outcome and attempt of all that the sender settles now."""
     rows: list[tuple[int, int, int]] = []
     while (got := some.request(now)) is not None:
@@ -157,7 +153,7 @@ def test_a_settlement_carries_the_attempt() -> None:
 def test_a_report_is_due_every_second_even_if_empty() -> None:
     some = introduced()
     assert some.report(0.9) is None
-    assert report(some, HEARTBEAT_S).finished.ids.tolist() == []
+    assert report(some, LIMITS.heartbeat_s).finished.ids.tolist() == []
 
 
 def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
@@ -171,7 +167,7 @@ def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
     assert report(some, 0.65).finished.ids.tolist() == [2, 3]
     some.acknowledge(answer(wait_s=3600.0))
     assert some.report(2.6) is None
-    assert some.report(0.65 + WAIT_MAX_S) is not None
+    assert some.report(0.65 + LIMITS.report_wait_max_s) is not None
 
 
 def test_a_sender_that_has_run_dry_waits_a_quarter_as_long_for_the_run_may_end_with_its_report() -> None:
@@ -189,14 +185,14 @@ def test_a_sender_that_has_run_dry_waits_a_quarter_as_long_for_the_run_may_end_w
 
 def test_reports_are_bounded_and_a_full_one_does_not_wait() -> None:
     some = introduced(mean_s=0.0, concurrency=1)
-    deliver(some, range(REPORT_ROWS_MAX + 5), 0.0)
+    deliver(some, range(LIMITS.report_rows_max + 5), 0.0)
     some.advance(0.0)
     first = report(some, 0.0)
-    assert first.finished.ids.tolist() == list(range(REPORT_ROWS_MAX))
+    assert first.finished.ids.tolist() == list(range(LIMITS.report_rows_max))
     assert first.in_flight == 5
     some.acknowledge(answer(wait_s=1.2))
     assert some.report(0.2) is None
-    assert report(some, 0.3).finished.ids.tolist() == list(range(REPORT_ROWS_MAX, REPORT_ROWS_MAX + 5))
+    assert report(some, 0.3).finished.ids.tolist() == list(range(LIMITS.report_rows_max, LIMITS.report_rows_max + 5))
 
 
 def test_a_report_tells_what_is_in_lanes_what_is_held_and_the_age_of_the_run() -> None:
@@ -219,15 +215,15 @@ def test_nothing_is_asked_for_before_the_monitor_has_answered() -> None:
     some.stream_up(0.0)
     report(some, 0.0)
     assert some.request(0.5) is None
-    assert request(some, HEARTBEAT_S).credit == 0
+    assert request(some, LIMITS.heartbeat_s).credit == 0
     some.acknowledge(answer())
-    assert request(some, HEARTBEAT_S).credit > 0
+    assert request(some, LIMITS.heartbeat_s).credit > 0
 
 
 def test_a_sender_asks_for_its_lanes_and_a_second_ahead() -> None:
     some = introduced(mean_s=0.1, concurrency=5)
     first = request(some, 0.0)
-    assert (first.credit, first.idle_lanes) == (5 + 50 * AHEAD_S, 5)
+    assert (first.credit, first.idle_lanes) == (5 + 50 * LIMITS.ahead_s, 5)
     assert some.request(0.0) is None
 
 
@@ -243,8 +239,8 @@ def test_idle_lanes_are_told_after_they_became_idle() -> None:
 def test_a_request_is_due_every_second_even_if_empty() -> None:
     some = introduced()
     request(some, 0.0)
-    assert some.request(HEARTBEAT_S - 0.01) is None
-    assert request(some, HEARTBEAT_S).settlements is None
+    assert some.request(LIMITS.heartbeat_s - 0.01) is None
+    assert request(some, LIMITS.heartbeat_s).settlements is None
 
 
 def test_while_the_monitor_is_away_a_sender_takes_no_more_than_its_window() -> None:
@@ -463,7 +459,7 @@ def test_what_arrives_while_draining_is_handed_back() -> None:
 
 @pytest.mark.parametrize(("now", "handed_back"), [(4.0, [2, 1]), (5.0, [2])])
 def test_what_would_take_too_long_is_handed_back(now: float, handed_back: list[int]) -> None:
-    some = introduced(mean_s=DRAIN_MAX_S + 5, concurrency=1)
+    some = introduced(mean_s=LIMITS.drain_max_s + 5, concurrency=1)
     deliver(some, [1, 2], 0.0)
     drained(some, now)
     got = request(some, now).handed_back
@@ -472,8 +468,8 @@ def test_what_would_take_too_long_is_handed_back(now: float, handed_back: list[i
 
 
 def test_what_is_handed_back_goes_in_requests_of_bounded_size_and_the_sender_leaves_when_all_are_taken_in() -> None:
-    count = 2 * HANDED_BACK_MAX + 5
-    some = introduced(mean_s=10 * DRAIN_MAX_S, concurrency=HANDED_BACK_MAX + 7)
+    count = 2 * LIMITS.handed_back_max + 5
+    some = introduced(mean_s=10 * LIMITS.drain_max_s, concurrency=LIMITS.handed_back_max + 7)
     deliver(some, range(count), 0.0)
     drained(some, 0.5)
     parts = []
@@ -481,7 +477,7 @@ def test_what_is_handed_back_goes_in_requests_of_bounded_size_and_the_sender_lea
         assert got.handed_back is not None
         assert some.report(0.5) is None
         parts.append(got.handed_back.tolist())
-    assert [len(part) for part in parts] == [HANDED_BACK_MAX, HANDED_BACK_MAX, 5]
+    assert [len(part) for part in parts] == [LIMITS.handed_back_max, LIMITS.handed_back_max, 5]
     assert sorted(parts[0] + parts[1] + parts[2]) == list(range(count))
     some.confirm(count - 5)
     assert some.report(0.5) is None
@@ -490,7 +486,7 @@ def test_what_is_handed_back_goes_in_requests_of_bounded_size_and_the_sender_lea
 
 
 def test_the_largest_request_and_report_and_answer_are_within_what_grpc_takes() -> None:
-    rows, back = np.arange(REPORT_ROWS_MAX), np.arange(HANDED_BACK_MAX)
+    rows, back = np.arange(LIMITS.report_rows_max), np.arange(LIMITS.handed_back_max)
     bytes_, floats = np.ones(len(rows), np.uint8), np.ones(len(rows), np.float32)
     largest = 2**63
     sender = wire.sender_to_proto("session", "n" * NAME_BYTES_MAX, SenderSettings())
@@ -510,7 +506,7 @@ def test_the_largest_request_and_report_and_answer_are_within_what_grpc_takes() 
 @pytest.mark.parametrize("drained_before", [True, False])
 def test_what_a_lost_stream_brought_is_not_handed_back_on_the_next(drained_before: bool) -> None:
     """The producer has taken it back by itself."""
-    some = introduced(mean_s=DRAIN_MAX_S + 5, concurrency=1)
+    some = introduced(mean_s=LIMITS.drain_max_s + 5, concurrency=1)
     deliver(some, [1, 2], 0.0)
     if drained_before:
         drained(some, 0.5)
@@ -555,7 +551,7 @@ def test_at_the_end_of_the_run_a_sender_brings_the_producers_totals() -> None:
 
 def test_at_the_end_everything_is_reported_before_the_goodbye() -> None:
     some = introduced(mean_s=0.0, concurrency=1)
-    deliver(some, range(2 * REPORT_ROWS_MAX + 1), 0.0)
+    deliver(some, range(2 * LIMITS.report_rows_max + 1), 0.0)
     some.advance(0.0)
     some.end(END)
     reports = []
@@ -563,8 +559,8 @@ def test_at_the_end_everything_is_reported_before_the_goodbye() -> None:
         reports.append(report(some, 0.0))
         some.acknowledge(answer(wait_s=1.0))
     assert [(got.goodbye, got.end, len(got.finished)) for got in reports] == [
-        (False, None, REPORT_ROWS_MAX),
-        (False, None, REPORT_ROWS_MAX),
+        (False, None, LIMITS.report_rows_max),
+        (False, None, LIMITS.report_rows_max),
         (True, END, 1),
     ]
 
@@ -604,7 +600,7 @@ def test_looking_again_is_never_due_in_the_past_nor_later_than_a_heartbeat() -> 
             taken += credit
             some.confirm(some._rows_written)
         due = some.wake_at(now)
-        assert now < due <= now + HEARTBEAT_S
+        assert now < due <= now + LIMITS.heartbeat_s
         now, looks = due, looks + 1
         if taken == 40 and not (some.lanes.busy or some.draining):
             drained(some, now)
@@ -624,7 +620,7 @@ def test_without_a_stream_and_a_report_to_make_only_a_peer_wakes_a_sender() -> N
     report(some, 0.0)
     assert some.wake_at(0.0) == math.inf
     some.acknowledge(answer())
-    assert some.wake_at(0.0) == HEARTBEAT_S
+    assert some.wake_at(0.0) == LIMITS.heartbeat_s
 
 
 @pytest.mark.parametrize("mean_s", [0.0, 1e-9, 3600.0, 1e7])

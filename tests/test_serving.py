@@ -6,23 +6,23 @@ import numpy as np
 
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Request, Settlements
-from smssim.core.fate import Outcome
-from smssim.core.serving import Serving
+from smssim.core.model import Outcome
+from smssim.core.producer_stream import ProducerStream
 
 NOW = 5.0
 ASK = Request(credit=4, idle_lanes=4)
 
 
-def serving(backlog: Backlog, name: str, request: Request = ASK) -> Serving:
+def serving(backlog: Backlog, name: str, request: Request = ASK) -> ProducerStream:
     """A sender whose first request was served."""
-    stream = Serving(backlog, backlog.join(name, 1.0, 4, NOW))
+    stream = ProducerStream(backlog, backlog.join(name, 1.0, 4, NOW))
     concerns_others(stream, request)
     return stream
 
 
-def concerns_others(stream: Serving, request: Request) -> bool:
-    stream.take_in(request, NOW)
-    stream.give(NOW)
+def concerns_others(stream: ProducerStream, request: Request) -> bool:
+    stream.apply(request, NOW)
+    stream.lease(NOW)
     return stream.concerns_others(NOW)
 
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smssim.core.limits import CONCURRENCY_MAX, RUN_LANES_MAX
+from smssim.core.spread import STD_MEANS_MAX, STD_TAKES
 from smssim.errors import UsageError
 from smssim.senders import RUN_COUNT, RUN_SENDERS, SENDER_KEYS, parse_sender
 from smssim.settings import (
-    CONCURRENCY_MAX,
     RULES,
-    RUN_LANES_MAX,
     MonitorSettings,
     ProducerSettings,
     RunSettings,
@@ -27,7 +27,6 @@ from smssim.settings import (
     parse,
     split_address,
 )
-from smssim.spread import STD_MEANS_MAX, STD_TAKES
 from smssim.tasks import BenchSettings, CertsSettings
 
 NOT_A_NUMBER = ("", " ", "abc", "nan", "inf", "-inf", "1e999", "-1", "-1e-9", "1,000", "0x10", "1 2", "1__0", "--std")

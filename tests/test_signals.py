@@ -31,13 +31,14 @@ def test_a_signal_while_a_node_ends_does_not_change_its_exit_code(number: Signal
     program = (
         "import asyncio, atexit, os, sys, threading, time\n"
         "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
-        "from smssim import process, settings\n"
+        "from smssim import settings\n"
+        "from smssim.process import program\n"
         "def strike(kill=os.kill, pid=os.getpid(), number=int(sys.argv[1])): kill(pid, number)\n"
         "class Late:\n"
         "    def __del__(self, strike=strike): strike()\n"
         f"{moment}\n"
         "async def node(stop): return 5\n"
-        "sys.exit(process.run(node, settings.LogSettings()))\n"
+        "sys.exit(program.run(node, settings.LogSettings()))\n"
     )
     assert outcome_of(program, int(number)) == (5, "")
 
@@ -71,10 +72,11 @@ def test_ctrl_c_while_the_first_modules_load_is_no_stack_trace() -> None:
 def test_a_second_signal_ends_a_node_whose_loop_is_stuck() -> None:
     program = (
         "import os, signal, sys, time\n"
-        "from smssim import process, settings\n"
+        "from smssim import settings\n"
+        "from smssim.process import program\n"
         "async def node(stop):\n"
         "    while True: os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.1)\n"
-        "sys.exit(process.run(node, settings.LogSettings()))\n"
+        "sys.exit(program.run(node, settings.LogSettings()))\n"
     )
     assert outcome_of(program) == (ExitCode.INTERRUPTED, "")
 
@@ -106,11 +108,12 @@ def test_help_that_nobody_reads_on_is_no_error(words: tuple[str, ...]) -> None:
 def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from smssim import cli, process, settings, streams\n"
+        "from smssim import cli, settings\n"
+        "from smssim.process import program, streams, terminal\n"
         "async def node(stop):\n"
-        "    for _ in range(3): process.say('a line')\n"
+        "    for _ in range(3): terminal.say('a line')\n"
         "    return 0\n"
-        "cli._answer = lambda words: process.run(node, settings.LogSettings(log_format='json'))\n"
+        "cli._answer = lambda words: program.run(node, settings.LogSettings(log_format='json'))\n"
         "cli.main(['monitor'])\n"
     )
     full = os.open("/dev/full", os.O_WRONLY)
@@ -128,13 +131,14 @@ def test_a_stream_that_was_closed_before_the_start_is_nobody_elses(closed: str) 
     """What is opened next would get its number, and what is written to it."""
     program = (
         "import asyncio, os, sys\n"
-        "from smssim import process, settings, streams\n"
+        "from smssim import settings\n"
+        "from smssim.process import program, streams, terminal\n"
         "async def node(stop):\n"
-        "    process.say('a line')\n"
+        "    terminal.say('a line')\n"
         "    shown = {os.readlink(f'/proc/self/fd/{number}') for number in range(3)}\n"
         "    return streams.has_lost() or any('anon_inode' in name for name in shown)\n"
         "streams.mend()\n"
-        "sys.exit(process.run(node, settings.LogSettings()))\n"
+        "sys.exit(program.run(node, settings.LogSettings()))\n"
     )
     command = f'"$0" -c "$1" {closed}'
     assert subprocess.run(["sh", "-c", command, sys.executable, program], check=False, timeout=60).returncode == 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from smssim.core.session import LOST_AFTER_S, SILENT_S, SenderFacts, Session
-from smssim.core.stall import QUIET_S, Cause, stall
-from smssim.view import why
+from smssim.core.limits import LIMITS
+from smssim.core.model import SenderFacts
+from smssim.core.session import Session
+from smssim.core.stall import Cause, stall
+from smssim.outputs.terminal import why
 
 NOW = 1000.0
 
@@ -29,8 +31,8 @@ def sender(
     )
 
 
-LOST = LOST_AFTER_S + 0.1
-SILENT = SILENT_S + 0.1
+LOST = LIMITS.lost_after_s + 0.1
+SILENT = LIMITS.silent_after_s + 0.1
 
 
 @pytest.mark.parametrize(
@@ -50,19 +52,19 @@ SILENT = SILENT_S + 0.1
     ],
 )
 def test_the_cause_follows_from_what_senders_last_said(senders: list[Session], cause: Cause, told: str) -> None:
-    found = stall(senders, missing=100, quiet_s=QUIET_S, now=NOW)
+    found = stall(senders, missing=100, quiet_s=LIMITS.quiet_s, now=NOW)
     assert found is not None
     assert (found.cause, why.reason(found)) == (cause, told)
     assert why.sentence(found) == f"nothing finished for 3.0 s: {told}"
 
 
 def test_no_more_messages_are_missed_than_there_are() -> None:
-    found = stall([sender(500, 500, LOST)], missing=7, quiet_s=QUIET_S, now=NOW)
+    found = stall([sender(500, 500, LOST)], missing=7, quiet_s=LIMITS.quiet_s, now=NOW)
     assert found is not None
     assert found.messages == 7
 
 
-@pytest.mark.parametrize(("missing", "quiet_s"), [(0, 99.0), (5, QUIET_S - 0.1)])
+@pytest.mark.parametrize(("missing", "quiet_s"), [(0, 99.0), (5, LIMITS.quiet_s - 0.1)])
 def test_a_run_that_moves_or_is_done_needs_no_excuse(missing: int, quiet_s: float) -> None:
     assert stall([sender(1)], missing, quiet_s, NOW) is None
 

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smssim.core.stretches import STRETCH_SIZE, Ids, Stretches
+from smssim.core.model import Ids
+from smssim.core.stretches import STRETCH_SIZE, Stretches
 
 TOTAL = 4 * STRETCH_SIZE + 7  # the last stretch is short
 EDGES = [number * STRETCH_SIZE + offset for number in range(5) for offset in (0, 1, 6)] + [STRETCH_SIZE - 1]

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from smssim.core import tally as tally_module
 from smssim.core.exchange import Answer, Report, RunEnd
-from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
+from smssim.core.limits import LIMITS
+from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.progress import Figures
-from smssim.core.sending import WAIT_MAX_S
-from smssim.core.session import LOST_AFTER_S, SenderFacts
-from smssim.core.tally import WAIT_MIN_S, WAIT_PER_SENDER_S, RunFacts, Tally
+from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 
 SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
@@ -173,13 +172,15 @@ def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_ar
     tell(tally, 1, sender="first", now=1.0)
     assert list(tally.sessions) == ["counted", "lost", "here", "first"]
     with pytest.raises(LaterError, match="4 senders are in this run already"):
-        tell(tally, 1, sender="second", now=LOST_AFTER_S + 0.5)  # some may be lost by now: it was looked a moment ago
-    tell(tally, 2, sender="here", now=LOST_AFTER_S + 0.5)
-    tell(tally, 2, sender="first", now=LOST_AFTER_S + 0.5)
-    tell(tally, 1, sender="second", now=LOST_AFTER_S + 1.0)
+        tell(
+            tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5
+        )  # some may be lost by now: it was looked a moment ago
+    tell(tally, 2, sender="here", now=LIMITS.lost_after_s + 0.5)
+    tell(tally, 2, sender="first", now=LIMITS.lost_after_s + 0.5)
+    tell(tally, 1, sender="second", now=LIMITS.lost_after_s + 1.0)
     assert list(tally.sessions) == ["counted", "here", "first", "second"]
-    assert tally.figures(LOST_AFTER_S + 1.0).senders_seen == 6
-    assert tell(tally, 2, sender="second", now=LOST_AFTER_S + 1.0).wait_s == WAIT_MIN_S
+    assert tally.figures(LIMITS.lost_after_s + 1.0).senders_seen == 6
+    assert tell(tally, 2, sender="second", now=LIMITS.lost_after_s + 1.0).wait_s == LIMITS.report_wait_min_s
     assert counts(tally) == (1, 0, 0, 1)
 
 
@@ -189,8 +190,8 @@ def test_senders_report_less_often_as_they_become_more_and_more_often_as_they_le
     many = [tell(tally, 1, sender=str(n)).wait_s for n in range(999)][-1]
     for n in range(999):
         tell(tally, 2, sender=str(n), goodbye=True)
-    assert (few, many) == (WAIT_MIN_S, 1000 * WAIT_PER_SENDER_S)
-    assert tell(tally, 2, sender="first").wait_s == WAIT_MIN_S
+    assert (few, many) == (LIMITS.report_wait_min_s, 1000 * LIMITS.report_wait_per_sender_s)
+    assert tell(tally, 2, sender="first").wait_s == LIMITS.report_wait_min_s
 
 
 # -- figures
@@ -233,7 +234,7 @@ def test_a_lost_senders_messages_are_no_longer_in_flight() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, sender="lost", in_flight=2, now=0.0)
     tell(tally, 1, sender="here", in_flight=1, now=1.0)
-    at_first, later = tally.figures(LOST_AFTER_S), tally.figures(LOST_AFTER_S + 0.5)
+    at_first, later = tally.figures(LIMITS.lost_after_s), tally.figures(LIMITS.lost_after_s + 0.5)
     assert (at_first.in_flight, at_first.waiting, at_first.senders) == (3, 1, 2)
     assert (later.in_flight, later.waiting, later.senders, later.senders_seen) == (1, 3, 1, 2)
 
@@ -262,8 +263,8 @@ def test_a_sender_among_many_has_a_rate_until_its_next_report_is_overdue() -> No
     tell(tally, 1)
     tell(tally, 2, [(0, SENT)], now=2.0, in_flight=1)
     session = tally.sessions["a"]
-    assert session.recent_rate_per_s(2.0 + WAIT_MAX_S + 0.25) == 0.5
-    assert session.recent_rate_per_s(2.0 + LOST_AFTER_S) == 0.0
+    assert session.recent_rate_per_s(2.0 + LIMITS.report_wait_max_s + 0.25) == 0.5
+    assert session.recent_rate_per_s(2.0 + LIMITS.lost_after_s) == 0.0
 
 
 def test_the_recent_rate_is_since_the_figures_before() -> None:
@@ -389,8 +390,8 @@ def test_a_run_ends_without_the_goodbye_of_a_lost_sender() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL, sender="lost")
     tell(tally, 1, end=RunEnd(True, 3, 1), sender="here", now=1.0)
-    assert exit_code(tally, LOST_AFTER_S) is None
-    assert exit_code(tally, LOST_AFTER_S + 0.1) == ExitCode.OK
+    assert exit_code(tally, LIMITS.lost_after_s) is None
+    assert exit_code(tally, LIMITS.lost_after_s + 0.1) == ExitCode.OK
 
 
 @pytest.mark.parametrize(
@@ -452,10 +453,10 @@ def test_a_pause_of_the_monitor_is_no_senders_silence() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, sender="a")
     tell(tally, 1, sender="b", end=RunEnd(True, 0, 0))
-    tally.excuse(100.0, 101.0)
+    tally.forgive_pause(100.0, 101.0)
     assert tally.figures(101.0).senders == 1
     assert tally.ending(101.0, GIVE_UP_S) is None
-    assert tally.ending(101.0 + LOST_AFTER_S, GIVE_UP_S) is not None
+    assert tally.ending(101.0 + LIMITS.lost_after_s, GIVE_UP_S) is not None
 
 
 def test_a_pause_of_the_monitor_changes_no_rate_of_a_sender_that_has_left() -> None:
@@ -463,5 +464,5 @@ def test_a_pause_of_the_monitor_changes_no_rate_of_a_sender_that_has_left() -> N
     tell(tally, 1, sender="a")
     tell(tally, 2, ALL, sender="a", end=RunEnd(True, 3, 1), now=2.0)
     rate = tally.sessions["a"].rate_per_s
-    tally.excuse(100.0, 102.0)
+    tally.forgive_pause(100.0, 102.0)
     assert tally.sessions["a"].rate_per_s == rate > 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smssim.core.progress import Figures
-from smssim.threshold import FIGURES as NAMES
-from smssim.threshold import Threshold, warnings
+from smssim.core.threshold import FIGURES as NAMES
+from smssim.core.threshold import Threshold, warnings
 
 FIGURES: dict[str, float | None] = {
     "total": 1000,

@@ -18,13 +18,13 @@ from smssim.core.fleet import Fleet, Others
 from smssim.core.session import State
 from smssim.core.stall import Cause, Stall
 from smssim.errors import ExitCode, UsageError
-from smssim.view import summary
-from smssim.view.display import Rows
-from smssim.view.files import CsvFile, SummaryFile, check_writable
-from smssim.view.live import Live
-from smssim.view.painter import Painter
-from smssim.view.screen import BARS, RunView, several_runs, sparkline
-from smssim.view.senders import SenderTable
+from smssim.outputs.files import CsvFile, SummaryFile, check_writable
+from smssim.outputs.terminal import summary
+from smssim.outputs.terminal.display import Rows
+from smssim.outputs.terminal.live import Live
+from smssim.outputs.terminal.painter import Painter
+from smssim.outputs.terminal.screen import BARS, RunView, several_runs, sparkline
+from smssim.outputs.terminal.sender_table import SenderTable
 
 LEASES = Stall(Cause.LEASES_LOST, 12.0, senders=3, messages=1234)
 
@@ -202,8 +202,8 @@ def test_a_screen_of_another_size_is_painted_anew(size: tuple[int, int]) -> None
 
 def test_a_live_view_leaves_the_summary_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Painted(80, 60)
-    monkeypatch.setattr("smssim.process.write", lambda text: screen.feed(text.replace("\n", "\r\n").encode()))
-    monkeypatch.setattr("smssim.process.screen_size", lambda: (80, 60))
+    monkeypatch.setattr("smssim.process.terminal.write", lambda text: screen.feed(text.replace("\n", "\r\n").encode()))
+    monkeypatch.setattr("smssim.process.terminal.screen_size", lambda: (80, 60))
     live = Live(0.0)
     live.show(snapshot())
     assert any("43.8%" in line for line in screen.all_lines())

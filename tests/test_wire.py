@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
-from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
+from smssim.core.limits import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, SEED_MAX
 from smssim.core.message import Content, Writer
+from smssim.core.model import Outcome, RunFacts
 from smssim.core.progress import Figures
-from smssim.core.queue import Lot
+from smssim.core.queue import Batch
 from smssim.core.snapshot import Snapshot
-from smssim.core.tally import RunFacts
 from smssim.errors import PeerError, VersionError
 from smssim.net import watching, wire
-from smssim.settings import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, DISTRIBUTIONS, SEED_MAX, SenderSettings
+from smssim.settings import DISTRIBUTIONS, SenderSettings
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 RUN = RunFacts("2b7bd5f5-5a41-4fd4-93ea-5c1ff9a3f7b6", seed=7, total=1000, max_attempts=3)
@@ -184,17 +184,17 @@ def carried(data: bytes) -> producer_pb2.Batch:
 @given(deliveries())
 def test_a_batch_travels_unchanged(delivery: Delivery) -> None:
     content = Writer(RUN.seed, RUN.total).content(delivery.ids.view("u8"))
-    lot = Lot(delivery.ids, delivery.attempt)
-    batch = carried(wire.batch_to_bytes(lot, content, delivery.queued_s, delivery.elapsed_s, settled=7))
+    leased = Batch(delivery.ids, delivery.attempt)
+    batch = carried(wire.batch_to_bytes(leased, content, delivery.queued_s, delivery.elapsed_s, settled=7))
     assert same(wire.batch_from_proto(batch, RUN), delivery)
     assert Content(batch.phone_numbers, batch.text_lengths, batch.texts) == content
 
 
 def test_a_batch_can_be_read() -> None:
-    lot = Lot(np.array([5, 999, 0]), 1)
+    leased = Batch(np.array([5, 999, 0]), 1)
     content = Content(b"111-111-1111222-222-2222333-333-3333", bytes([2, 1, 3]), b"HIXABC")
-    batch = carried(wire.batch_to_bytes(lot, content, np.zeros(3, np.float32), 0.0, settled=7))
-    assert wire.readable(batch, 9) == {
+    batch = carried(wire.batch_to_bytes(leased, content, np.zeros(3, np.float32), 0.0, settled=7))
+    assert wire.texts_of(batch, 9) == {
         5: ("111-111-1111", "HI"),
         999: ("222-222-2222", "X"),
         0: ("333-333-3333", "ABC"),
@@ -342,7 +342,7 @@ def test_any_batch_is_sound_or_refused(message: producer_pb2.Batch) -> None:
     assert 1 <= delivery.attempt <= 3
     assert 0 <= delivery.elapsed_s < math.inf
     assert all(0 <= time_s < math.inf for time_s in delivery.queued_s.tolist())
-    assert wire.readable(message, len(delivery.ids)).keys() == set(delivery.ids.tolist())
+    assert wire.texts_of(message, len(delivery.ids)).keys() == set(delivery.ids.tolist())
 
 
 @given(any_answers())

@@ -23,8 +23,8 @@ from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Stall
+from smssim.core.threshold import Judged
 from smssim.errors import ExitCode
-from smssim.threshold import Judged
 
 DEADLINE_S: Final = 60.0
 RUN_ID: Final = "3f2a9c1e-0000-4000-8000-000000000001"

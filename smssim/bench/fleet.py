@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from smssim.cluster import NodeSettings, command, end_with_parent
 from smssim.errors import ExitCode, SmssimError
+from smssim.launch.cluster import NodeSettings, command, end_with_parent
 
 LISTEN_WITHIN_S: Final = 30.0
 END_WITHIN_S: Final = 20.0  # after the first node of a run has ended, the others

@@ -15,15 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from smssim import process, signals
 from smssim.bench import scaling, table
 from smssim.bench.cases import CASES, Case
 from smssim.bench.fleet import BenchError, Fleet, InterruptedBenchError
 from smssim.bench.machine import in_words, machine
 from smssim.bench.measure import Spread, TooShortError, spreads
 from smssim.bench.runs import Stage
-from smssim.errors import ExitCode, UsageError
-from smssim.settings import RULES, complain
+from smssim.errors import ExitCode, UsageError, bad_value
+from smssim.process import signals, terminal
+from smssim.settings import RULES
 from smssim.tasks import BenchSettings
 
 SAY_AGAIN_S: Final = 15.0  # where progress can't be shown in one line that changes
@@ -159,7 +159,7 @@ class Bench:
         self._clear()
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
-        if not process.has_reader():
+        if not terminal.has_reader():
             raise InterruptedBenchError("nobody reads the results any more")
 
     def _interrupt(self, number: signal.Signals) -> None:
@@ -177,7 +177,7 @@ def _pictures(folder: str) -> ModuleType:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise complain("--figures", folder, RULES["--figures"].takes) from error
+        raise bad_value("--figures", folder, RULES["--figures"].takes) from error
     try:
         from smssim.bench import pictures
     except ModuleNotFoundError as error:

@@ -120,7 +120,7 @@ def best_s(seed: int, count: int, senders: Sequence[SenderSettings], joined_at: 
     tried once.
     """
     ids = np.arange(count, dtype=np.uint64)
-    durations_s = np.stack([Fates(seed, 1, sender).draw(ids, 1)[0] for sender in senders])
+    durations_s = np.stack([Fates(seed, 1, sender.attempt_model).draw(ids, 1)[0] for sender in senders])
     lanes = [
         (max(0.0, at), kind)
         for kind, (sender, at) in enumerate(zip(senders, joined_at, strict=True))

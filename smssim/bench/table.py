@@ -45,14 +45,14 @@ def case(name: str, title: str, how: str, spreads: Sequence[Spread], error: str 
 
 def row(spread: Spread) -> str:
     """One figure."""
-    shown = UNITS[spread.unit]
+    in_unit = UNITS[spread.unit]
     target = ""
     if spread.target is not None:
-        target = f"at {'least' if spread.target.at_least else 'most'} {shown(spread.target.value)}"
+        target = f"at {'least' if spread.target.at_least else 'most'} {in_unit(spread.target.value)}"
     reached = {None: "", True: "yes", False: "NO"}[spread.reached]
     several = len(spread.values) > 1
-    least, most = (shown(min(spread.values)), shown(max(spread.values))) if several else ("", "")
-    return _row(f"  {spread.name}", shown(spread.median), least, most, target, reached)
+    least, most = (in_unit(min(spread.values)), in_unit(max(spread.values))) if several else ("", "")
+    return _row(f"  {spread.name}", in_unit(spread.median), least, most, target, reached)
 
 
 def ending(spreads: Sequence[Spread]) -> list[str]:

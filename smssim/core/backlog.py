@@ -12,12 +12,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.fate import Outcome
-from smssim.core.holder import LEASED_MAX, STUCK_AFTER_S, Holder, Holders
-from smssim.core.ledger import Outcomes
-from smssim.core.queue import Attempts, Lot, Queue
-from smssim.core.saving import Changes, Pieces, numbered, pack, unpack
-from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches, in_parts
+from smssim.core.leaseholder import LeaseHolder, LeaseHolders
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import Attempts, Ids, Outcome, Outcomes
+from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
+from smssim.core.queue import Batch, Queue
+from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Rows, Stretches, in_parts
 from smssim.core.unsettled import Flags, Tries, pack_stretches, unpack_stretches
 from smssim.errors import PeerError
 
@@ -30,7 +30,6 @@ _SETTLED: Final = 3  # has its final outcome
 _NOBODY: Final = -1
 STRETCHES_SPARE: Final = 16  # stretches that a holder may name besides twice those that are open
 _TOGETHER: Final = 16  # stretches whose messages are queued together after a restart
-UNSAVED_MAX: Final = 1 << 25  # fresh messages handed out beyond what is known to be written, where it is written at all
 
 
 class Backlog:
@@ -43,7 +42,8 @@ class Backlog:
         retry_delay_s: float = 0.0,
         lease_timeout_s: float = 10.0,
         rate_per_s: float | None = None,
-        give_up_s: float = STUCK_AFTER_S,
+        give_up_s: float = 60.0,
+        limits: Limits = LIMITS,
     ) -> None:
         """`give_up_s`: how long senders wait for a monitor that is away, during which they settle nothing."""
         self.total = total
@@ -52,7 +52,8 @@ class Backlog:
         self.failed = 0
         self.redelivered = 0  # messages handed out again because a lease was lost
         self.started_at: float | None = None
-        self.holders = Holders(lease_timeout_s, give_up_s)
+        self.holders = LeaseHolders(lease_timeout_s, give_up_s, limits)
+        self._limits = limits
         self._rate_per_s = rate_per_s
         # `tries`: attempts of the message that are over. `holder`: number of the stream that has it.
         self._open = Stretches(total, state=np.uint8, tries=np.uint8, holder=np.int32)
@@ -64,7 +65,7 @@ class Backlog:
         self._queue = Queue(retry_delay_s)  # handed out before and to go out again; may name messages that are not
         self._queued = 0  # messages in state _QUEUED
         self._leased = 0
-        self._lost: list[Holder] = []  # streams whose leases are still to be taken back
+        self._lost: list[LeaseHolder] = []  # streams whose leases are still to be taken back
 
     # -- figures
 
@@ -101,7 +102,7 @@ class Backlog:
 
     # -- streams
 
-    def join(self, session_id: str, mean_s: float, concurrency: int, now: float, longest_s: float = 0.0) -> Holder:
+    def join(self, session_id: str, mean_s: float, concurrency: int, now: float, longest_s: float = 0.0) -> LeaseHolder:
         """A sender has opened a stream. A stream that its session still had open is thereby lost.
 
         `longest_s`: how long one of its attempts takes at most, as it declares.
@@ -111,12 +112,12 @@ class Backlog:
             self.lose(before)
         return self.holders.add(session_id, mean_s, concurrency, longest_s, now)
 
-    def lose(self, holder: Holder) -> None:
+    def lose(self, holder: LeaseHolder) -> None:
         """The stream has ended: what it held goes back to the front of the queue."""
         if self.holders.remove(holder) and holder.leased:
             self._lost.append(holder)
 
-    def expire(self, now: float) -> list[Holder]:
+    def expire(self, now: float) -> list[LeaseHolder]:
         """Loses the streams on which nothing has come for too long, and names them; `expired` says why."""
         late = self.holders.late(now)
         for holder in late:
@@ -125,29 +126,29 @@ class Backlog:
 
     # -- handing out
 
-    def grant(self, holder: Holder, now: float) -> list[Lot]:
+    def grant(self, holder: LeaseHolder, now: float) -> list[Batch]:
         """Leases to a sender what it may have now: lots in the order in which they are to be sent."""
-        lots = self._grant(holder, now) if holder.credit and not holder.lost else []
-        self.holders.note_hunger(holder)
-        return lots
+        batches = self._grant(holder, now) if holder.credit and not holder.lost else []
+        self.holders.note_credit(holder)
+        return batches
 
-    def _grant(self, holder: Holder, now: float) -> list[Lot]:
+    def _grant(self, holder: LeaseHolder, now: float) -> list[Batch]:
         self._reclaim()
         self._queue.promote(now)
         if self.started_at is None and self.total:
             self.started_at = now
-        lots = []
+        batches = []
         share = self.holders.share(holder)
-        wanted = min(holder.allowance(share * self._ready_count(now)), LEASED_MAX - self._leased)
+        wanted = min(holder.allowance(share * self._ready_count(now)), self._limits.leased_max - self._leased)
         while wanted > 0:
-            lot = self._take_ready(wanted) if self._queue else self._take_fresh(wanted, now)
-            if lot is None:
+            batch = self._take_ready(wanted) if self._queue else self._take_fresh(wanted, now)
+            if batch is None:
                 break
-            if len(lot.ids):  # or all that was looked at was out of date
-                self._lease(lot, holder, now)
-                lots.append(lot)
-                wanted -= len(lot.ids)
-        return lots
+            if len(batch.ids):  # or all that was looked at was out of date
+                self._lease(batch, holder, now)
+                batches.append(batch)
+                wanted -= len(batch.ids)
+        return batches
 
     @property
     def stalled(self) -> bool:
@@ -182,11 +183,11 @@ class Backlog:
             return self.total
         return min(self.total, math.floor(self.elapsed_s(now) * self._rate_per_s + 1e-9) + 1)
 
-    def _take_ready(self, wanted: int) -> Lot:
+    def _take_ready(self, wanted: int) -> Batch:
         taken = self._queue.take(wanted, self._waits)
-        self._queued -= len(taken.lot.ids)
+        self._queued -= len(taken.batch.ids)
         self.redelivered += taken.lost
-        return taken.lot
+        return taken.batch
 
     def _waits(self, ids: Ids, attempt: int) -> NDArray[np.bool_]:
         """Which of these messages, queued for this attempt, still wait for it; shape (n,)."""
@@ -195,18 +196,18 @@ class Backlog:
         waits &= self._open.column["tries"][rows] == attempt - 1
         return waits
 
-    def _take_fresh(self, wanted: int, now: float) -> Lot | None:
+    def _take_fresh(self, wanted: int, now: float) -> Batch | None:
         first = self._next_fresh
         self._next_fresh = max(first, min(first + wanted, self._released(now), self._fresh_limit))
         ids = np.arange(first, self._next_fresh, dtype=np.int64)
         self._open.open_range(first, self._next_fresh)
-        return Lot(ids, attempt=1) if len(ids) else None
+        return Batch(ids, attempt=1) if len(ids) else None
 
-    def _lease(self, lot: Lot, holder: Holder, now: float) -> None:
-        rows = self._open.open(lot.ids)
+    def _lease(self, batch: Batch, holder: LeaseHolder, now: float) -> None:
+        rows = self._open.open(batch.ids)
         self._open.column["state"][rows] = _LEASED
         self._open.column["holder"][rows] = holder.number
-        holder.take(lot.ids, now)
+        holder.take(batch.ids, now)
         if len(holder.stretches) > 2 * self._open.opened + STRETCHES_SPARE:
             holder.stretches = set(self._open.open_rows(holder.stretches))
         self._leased += len(rows)
@@ -235,7 +236,7 @@ class Backlog:
         self._settle_final(ids[~retry], outcomes[~retry], now)
         self._settle_retry(ids[retry], attempts[retry], now)
 
-    def hand_back(self, holder: Holder, ids: Ids, now: float) -> None:
+    def hand_back(self, holder: LeaseHolder, ids: Ids, now: float) -> None:
         """The sender won't send these: those of them that it holds go back to the front of the queue."""
         if not len(ids):
             return
@@ -315,7 +316,7 @@ class Backlog:
 
         Leases are not: after a restart all that was handed out and is not settled is queued again.
         """
-        self._fresh_limit = min(self.total, self._fresh_written + UNSAVED_MAX)
+        self._fresh_limit = min(self.total, self._fresh_written + self._limits.unsaved_max)
         self._fresh_written = self._next_fresh
         changes: Changes = {}
         for numbers in in_parts(self._open.take_touched()):
@@ -340,7 +341,7 @@ class Backlog:
         facts, _ = unpack(pieces["figures"])
         self._next_fresh, self.sent, self.failed, self.redelivered = facts["figures"]
         self._fresh_written = self._next_fresh
-        self._unsure_below = self._fresh_limit = min(self.total, self._next_fresh + UNSAVED_MAX)
+        self._unsure_below = self._fresh_limit = min(self.total, self._next_fresh + self._limits.unsaved_max)
         self.started_at = None if facts["elapsed_s"] is None else now - facts["elapsed_s"]
         settled = self._open.restore_closed(pieces)
         written = numbered("open", pieces)

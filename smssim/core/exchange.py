@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.lanes import Finished
-from smssim.core.ledger import Outcomes
-from smssim.core.queue import Attempts
-from smssim.core.stretches import Ids
+from smssim.core.model import Attempts, Ids, Outcomes
 
 
 @dataclass(frozen=True, slots=True)

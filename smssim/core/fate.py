@@ -7,26 +7,17 @@ is carried along, and it makes no difference how messages are batched. Knows not
 from __future__ import annotations
 
 import math
-from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.settings import SenderSettings
+from smssim.core.model import AttemptModel, Outcome
 
 STRATA: Final = 2**16  # equally likely times; another number changes every fate
 
 Floats = NDArray[np.float64]
-
-
-class Outcome(IntEnum):
-    """How an attempt ended; the numbers are those of the wire."""
-
-    SENT = 1  # final
-    FAILED = 2  # final: no attempt is left
-    RETRY = 3  # failed, attempts left
 
 
 class Fates:
@@ -35,11 +26,11 @@ class Fates:
     `seed` is 0 to 2^64 - 1; an attempt that fails is RETRY up to attempt `max_attempts`, and FAILED there.
     """
 
-    def __init__(self, seed: int, max_attempts: int, settings: SenderSettings) -> None:
+    def __init__(self, seed: int, max_attempts: int, model: AttemptModel) -> None:
         self._seed = seed
         self._max_attempts = max_attempts
-        self._times = time_table(settings.distribution, settings.mean_s, settings.std_s or 0.0, settings.max_time_s)
-        self._fail = np.uint64(math.floor(settings.fail * 2**32))
+        self._times = time_table(model.distribution, model.mean_s, model.std_s, model.max_time_s)
+        self._fail = np.uint64(math.floor(model.fail * 2**32))
 
     def draw(self, ids: NDArray[np.uint64], attempt: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Durations in seconds and outcomes of one attempt, counted from 1, of each of these messages; shapes (n,).

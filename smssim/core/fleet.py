@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from smssim.core.holder import MEAN_MIN_S
+from smssim.core.model import declared_speed
 from smssim.core.session import Session, State
 
 ROWS_MAX: Final = 100  # senders that are named one by one; beyond, nobody reads on
@@ -143,4 +143,4 @@ def _weight(row: SenderRow, order: int) -> tuple[bool, bool, float, int]:
 
     By the speed that they declare, not by what they did so far: else rows of equal senders would come and go.
     """
-    return (row.state != State.LOST, row.state == State.LEFT, -row.concurrency / max(row.mean_s, MEAN_MIN_S), order)
+    return (row.state != State.LOST, row.state == State.LEFT, -declared_speed(row.concurrency, row.mean_s), order)

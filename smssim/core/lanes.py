@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.stretches import Ids
+from smssim.core.model import Ids
 
 LATE_MAX_S: Final = 1.0
 

@@ -12,19 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.fate import Outcome
-from smssim.core.holder import LEASED_MAX
-from smssim.core.saving import Changes, Pieces, numbered, pack, unpack
-from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Ids, Rows, Stretches, in_parts
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import Ids, Outcome, Outcomes
+from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
+from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Rows, Stretches, in_parts
 from smssim.errors import LaterError, TooLargeError
-
-Outcomes = NDArray[np.uint8]
-
-# Messages of open stretches that have no outcome and are not to be retried: more than any true run has. Messages go out
-# in order, so that all those of an open stretch were handed out, and no more than LEASED_MAX are with senders at once,
-# twice as many if those are counted that a producer has forgotten in a crash.
-PENDING_MAX: Final = 2 * LEASED_MAX
-MEMORY_MAX: Final = 4 * LEASED_MAX  # bytes for such messages, and to find them, in all runs of a monitor
 
 _GROUP_BITS: Final = STRETCH_BITS + 4  # of messages whose failures are kept together, 8 KiB
 _GROUP_SIZE: Final = 1 << _GROUP_BITS
@@ -50,7 +42,8 @@ class Verdict:
 class Ledger:
     """One byte for a message of an open stretch, one bit for a message of a finished one."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self.total = total
         self.sent = 0
         self.failed = 0
@@ -79,13 +72,14 @@ class Ledger:
         if not len(ids):
             return
         pending, stretches = self._open.pending, self._open.stretches
-        room = min(PENDING_MAX + self.retried - pending, MEMORY_MAX - others - pending - 8 * stretches)
+        own_room = self._limits.pending_max + self.retried - pending
+        room = min(own_room, self._limits.pending_bytes_max - others - pending - 8 * stretches)
         if min(len(ids), stretches) << STRETCH_BITS <= room:
             return
         wanted = self._open.unopened(ids) << STRETCH_BITS
         if not wanted:
             return
-        if wanted > PENDING_MAX + self.retried - pending:
+        if wanted > own_room:
             raise TooLargeError("message_ids: they lie too far apart")
         if wanted > room:
             raise LaterError("message_ids: they lie too far apart while this monitor follows other runs")

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.settings import TEXT_LENGTH_MAX
+from smssim.core.limits import TEXT_LENGTH_MAX
 
 PHONE_BYTES: Final = 12
 BLOCK: Final = 4096  # messages that share a random stream; another number changes every message

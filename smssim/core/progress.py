@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.fate import Outcome
-from smssim.core.ledger import Outcomes
-from smssim.core.saving import Changes, Pieces, numbered, pack, put_under, unpack, within
+from smssim.core.model import Outcome, Outcomes
+from smssim.core.pieces import Changes, Pieces, numbered, pack, put_under, unpack, within
 
 _BUCKET_SHIFT: Final = 16
 _BUCKETS: Final = 1 << (31 - _BUCKET_SHIFT)

@@ -16,16 +16,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.stretches import Ids
+from smssim.core.model import Attempts, Ids
 
-LOT_ROWS_MAX: Final = 65_536  # messages of a lot in the queue: what is left of one keeps no more memory than that
+BATCH_ROWS_MAX: Final = 65_536  # messages of a lot in the queue: what is left of one keeps no more memory than that
 
-Attempts = NDArray[np.uint8]
 Waits = Callable[[Ids, int], NDArray[np.bool_]]  # which of these messages, at this attempt, still wait; shape (n,)
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
+class Batch:
     """Messages handed out together: ascending ids of shape (n,), all at the same attempt."""
 
     ids: Ids
@@ -37,7 +36,7 @@ class Lot:
 class Taken:
     """Messages that were taken out of the queue."""
 
-    lot: Lot
+    batch: Batch
     lost: int  # how many of them were lost by the sender that had them before
 
 
@@ -48,8 +47,8 @@ class Queue:
         self.delayed = 0  # ids whose delay is not over
         self.readied = 0  # lots that have ever become ready
         self._retry_delay_s = retry_delay_s
-        self._ready: deque[Lot] = deque()
-        self._later: deque[tuple[float, Lot]] = deque()  # from a time on; in order of that time
+        self._ready: deque[Batch] = deque()
+        self._later: deque[tuple[float, Batch]] = deque()  # from a time on; in order of that time
 
     def __bool__(self) -> bool:
         """Whether something is ready to go out."""
@@ -57,32 +56,32 @@ class Queue:
 
     def put_first(self, ids: Ids, attempts: Attempts, lost: bool) -> None:
         """To go out before all else, in order of id; the next attempt of each, columns of shape (n,)."""
-        lots = list(_by_attempt(ids, attempts, lost))
-        self._ready.extendleft(reversed(lots))
-        self.readied += len(lots)
+        batches = list(_by_attempt(ids, attempts, lost))
+        self._ready.extendleft(reversed(batches))
+        self.readied += len(batches)
 
     def put_last(self, ids: Ids, attempts: Attempts, lost: bool) -> None:
         """To go out after all that is ready."""
-        lots = list(_by_attempt(ids, attempts, lost))
-        self._ready.extend(lots)
-        self.readied += len(lots)
+        batches = list(_by_attempt(ids, attempts, lost))
+        self._ready.extend(batches)
+        self.readied += len(batches)
 
     def put_later(self, ids: Ids, attempts: Attempts, now: float) -> None:
         """To go out after the delay of a retry."""
-        self._later.extend((now + self._retry_delay_s, lot) for lot in _by_attempt(ids, attempts))
+        self._later.extend((now + self._retry_delay_s, batch) for batch in _by_attempt(ids, attempts))
         self.delayed += len(ids)
 
     def promote(self, now: float) -> None:
         """Makes ready what has waited for its delay; what is at one attempt goes out together."""
         due: dict[int, list[Ids]] = {}
         while self._later and self._later[0][0] <= now:
-            lot = self._later.popleft()[1]
-            self.delayed -= len(lot.ids)
-            due.setdefault(lot.attempt, []).append(lot.ids)
+            batch = self._later.popleft()[1]
+            self.delayed -= len(batch.ids)
+            due.setdefault(batch.attempt, []).append(batch.ids)
         for attempt, parts in due.items():
-            lots = list(_pieces(_merged(parts), attempt, lost=False))
-            self._ready.extend(lots)
-            self.readied += len(lots)
+            batches = list(_pieces(_merged(parts), attempt, lost=False))
+            self._ready.extend(batches)
+            self.readied += len(batches)
 
     def next_due(self) -> float:
         """When the first delay is over; infinity if there is none."""
@@ -98,29 +97,29 @@ class Queue:
         parts: list[Ids] = []
         lost = stale = 0
         while wanted and self._ready and self._ready[0].attempt == attempt:
-            lot = self._ready.popleft()
+            batch = self._ready.popleft()
             look = max(wanted, stale)
-            seen = lot.ids[:look]
+            seen = batch.ids[:look]
             good = seen[waits(seen, attempt)]  # a copy: what goes out keeps nothing else in memory
-            self._put_back(lot, lot.ids[look:])
-            self._put_back(lot, good[wanted:])
+            self._put_back(batch, batch.ids[look:])
+            self._put_back(batch, good[wanted:])
             stale += len(seen) - len(good)
             good = good[:wanted]
             wanted -= len(good)
-            lost += len(good) * lot.lost
+            lost += len(good) * batch.lost
             parts.append(good)
-        return Taken(Lot(_merged(parts), attempt), lost)
+        return Taken(Batch(_merged(parts), attempt), lost)
 
-    def _put_back(self, lot: Lot, rest: Ids) -> None:
+    def _put_back(self, batch: Batch, rest: Ids) -> None:
         """Puts back, at the front, what is left of a lot."""
         if not len(rest):
             return
         if rest.base is not None and 2 * len(rest) <= len(rest.base):
             rest = rest.copy()  # or a few of them would keep all in memory
-        self._ready.appendleft(Lot(rest, lot.attempt, lot.lost))
+        self._ready.appendleft(Batch(rest, batch.attempt, batch.lost))
 
 
-def _by_attempt(ids: Ids, attempts: Attempts, lost: bool = False) -> Iterator[Lot]:
+def _by_attempt(ids: Ids, attempts: Attempts, lost: bool = False) -> Iterator[Batch]:
     """The ids, apart by attempt and ascending, in lots of bounded size."""
     counts = np.bincount(attempts)
     for attempt in np.flatnonzero(counts).tolist():
@@ -128,11 +127,11 @@ def _by_attempt(ids: Ids, attempts: Attempts, lost: bool = False) -> Iterator[Lo
         yield from _pieces(np.sort(of_it, kind="stable"), attempt, lost)
 
 
-def _pieces(ids: Ids, attempt: int, lost: bool) -> Iterator[Lot]:
+def _pieces(ids: Ids, attempt: int, lost: bool) -> Iterator[Batch]:
     """Ascending ids as lots of bounded size, none of which keeps another in memory."""
-    for first in range(0, len(ids), LOT_ROWS_MAX):
-        piece = ids[first : first + LOT_ROWS_MAX]
-        yield Lot(piece if len(piece) == len(ids) else piece.copy(), attempt, lost)
+    for first in range(0, len(ids), BATCH_ROWS_MAX):
+        piece = ids[first : first + BATCH_ROWS_MAX]
+        yield Batch(piece if len(piece) == len(ids) else piece.copy(), attempt, lost)
 
 
 def _merged(parts: list[Ids]) -> Ids:

@@ -15,34 +15,16 @@ import numpy as np
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.fate import Fates
-from smssim.core.holder import MEAN_MIN_S
 from smssim.core.lanes import Finished, Lanes, Work, join, pick
-from smssim.core.stretches import Ids
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import Ids, declared_speed
 from smssim.errors import PeerError
 
-HEARTBEAT_S: Final = 1.0  # a request and a report are due this often, even if empty
-WAIT_MAX_S: Final = 2.0  # between two reports, whatever the monitor asks: it would take the sender for lost
-AHEAD_S: Final = 1.0  # how much of its own work a sender asks for ahead ...
-AHEAD_MAX: Final = 300_000  # ... in messages at most: some 23 MiB
-REPORT_ROWS_FULL: Final = 32_768  # so many outcomes are reported without waiting for more ...
-REPORT_ROWS_MAX: Final = 98_304  # ... and so many at most, where answers take long, as those of a disk do: 1.7 MiB
-HANDED_BACK_MAX: Final = 262_144  # messages handed back in one request: 2 MiB; with settlements 3 of gRPC's 4 MiB
-TICK_MIN_S: Final = 0.002  # lanes are looked at no oftener
-LOOKS_MAX: Final = 8  # at the lanes, between two reports
-DRY_HURRY: Final = 4  # reports of a sender that has nothing left come so many times sooner
-TICK_MAX_S: Final = 0.8  # and no more seldom while messages are held
-LOOK_S_PER_LANE: Final = 15e-9  # and no oftener than this: a look costs some 1.5 ns a lane
-STARVED_S: Final = 0.005  # idle lanes are told no sooner after another request
-MANY_LANES: Final = 4096  # so many busy lanes are taken to finish something at any moment
-DRAIN_MAX_S: Final = 10.0  # a drained sender hands back what it could not finish in this time
 
-
-class Sending:
+class SenderProtocol:
     """One sender in one run."""
 
-    def __init__(
-        self, fates: Fates, mean_s: float, concurrency: int, now: float, report_rows_max: int = REPORT_ROWS_MAX
-    ) -> None:
+    def __init__(self, fates: Fates, mean_s: float, concurrency: int, now: float, limits: Limits = LIMITS) -> None:
         self.lanes = Lanes(concurrency)
         self.connected = False  # to the producer
         self.ended = False  # for this sender, whatever the reason
@@ -51,8 +33,8 @@ class Sending:
         self.done = False  # the monitor has answered the goodbye
         self.introduced = False  # the monitor has answered a report
         self._fates = fates
-        self._report_rows_max = report_rows_max
-        self._speed = concurrency / max(mean_s, MEAN_MIN_S)
+        self._limits = limits
+        self._speed = declared_speed(concurrency, mean_s)
         self._pace(0.0)
         self._started_at: float | None = None  # of the run, on the local clock
         self._look_at = now  # not before then at the lanes
@@ -81,9 +63,11 @@ class Sending:
         few, for each costs such a sender as much as many messages do.
         """
         self._wait_s = wait_s
-        self._look_s = wait_s / LOOKS_MAX
-        self._ahead = min(AHEAD_MAX, max(1, math.ceil(self._speed * max(AHEAD_S, wait_s))))
-        self._window = self.lanes.concurrency + 4 * max(self._ahead, 16)  # messages taken and not known to be settled
+        self._look_s = wait_s / self._limits.looks_per_report
+        self._ahead = min(self._limits.ahead_max, max(1, math.ceil(self._speed * max(self._limits.ahead_s, wait_s))))
+        self._window = self.lanes.concurrency + 4 * max(
+            self._ahead, self._limits.window_ahead_min
+        )  # messages taken and not known to be settled
 
     # -- the lanes
 
@@ -91,7 +75,7 @@ class Sending:
         """Moves the lanes on, if it is time for another look or it is to be `at_once`; what was finished meanwhile."""
         if now < self._look_at and not at_once:
             return []
-        self._look_at = now + max(self._look_s, LOOK_S_PER_LANE * self.lanes.used)
+        self._look_at = now + max(self._look_s, self._limits.look_s_per_lane * self.lanes.used)
         finished = self.lanes.advance(now)
         for some in finished:
             self._finished.append(some)
@@ -100,19 +84,19 @@ class Sending:
 
     def wake_at(self, now: float) -> float:
         """When something is due that no peer brings about."""
-        next_done = now if self.lanes.busy > MANY_LANES else self.lanes.next_done_at()
+        next_done = now if self.lanes.busy > self._limits.lanes_many else self.lanes.next_done_at()
         due = self._heartbeat_at() if self._report is None else math.inf
         if self._report is None and (self._unreported or self.lanes.busy):
             reportable = now if self._unreported else next_done
             due = min(due, max(self._report_at(), reportable))
         if self.connected:
-            request = self._requested_at + (self._starved_s() if self._starved() else HEARTBEAT_S)
+            request = self._requested_at + (self._starved_s() if self._starved() else self._limits.heartbeat_s)
             if self._to_settle:
                 request = min(request, self._settle_at())
             # One that is overdue waits for a slow stream: many senders in one process would slow it more by looking.
-            due = min(due, request if request > now else now + TICK_MAX_S)
-            due = min(due, now + min(TICK_MAX_S, self._hungry_in_s()) if self.lanes.held else next_done)
-        return max(due, now + TICK_MIN_S, self._look_at)
+            due = min(due, request if request > now else now + self._limits.tick_max_s)
+            due = min(due, now + min(self._limits.tick_max_s, self._half_used_in_s()) if self.lanes.held else next_done)
+        return max(due, now + self._limits.tick_min_s, self._look_at)
 
     # -- the producer
 
@@ -174,7 +158,7 @@ class Sending:
     def drain(self, now: float) -> None:
         """Takes no more messages, hands back what it can't finish soon, finishes the rest. Assumes `advance(now)`."""
         self.draining = True
-        dropped = [self.lanes.drop_held(), self.lanes.drop_busy(done_after=now + DRAIN_MAX_S)]
+        dropped = [self.lanes.drop_held(), self.lanes.drop_busy(done_after=now + self._limits.drain_max_s)]
         if self.connected:
             self._to_hand_back += dropped
 
@@ -184,7 +168,7 @@ class Sending:
             return False
         return (
             self._wanted() >= max(1, self._ahead // 2)
-            or now >= self._requested_at + (self._starved_s() if self._starved() else HEARTBEAT_S)
+            or now >= self._requested_at + (self._starved_s() if self._starved() else self._limits.heartbeat_s)
             or bool(self._to_settle and now >= self._settle_at())
             or bool(self._to_hand_back)
             or (self.draining and not self._said_leaving)
@@ -217,7 +201,7 @@ class Sending:
 
     def _next_handed_back(self) -> Ids:
         """The messages that the next request hands back."""
-        parts, room = [np.empty(0, np.int64)], HANDED_BACK_MAX
+        parts, room = [np.empty(0, np.int64)], self._limits.handed_back_max
         while self._to_hand_back and room:
             some = self._to_hand_back.popleft()
             if len(some) > room:
@@ -242,14 +226,14 @@ class Sending:
         wanted = self.lanes.idle + self._ahead - self.lanes.held - self._open_credit
         return max(0, min(wanted, self._window - taken - self._open_credit))
 
-    def _hungry_in_s(self) -> float:
+    def _half_used_in_s(self) -> float:
         """About how soon it has started enough to ask for more; if it has asked, half of how soon all that it holds."""
         spare = self.lanes.held + self._open_credit - self._ahead // 2
         return (spare if spare > 0 else self.lanes.held / 2) / self._speed
 
     def _starved_s(self) -> float:
         """How long after a request a starved sender makes another."""
-        return max(STARVED_S, self._look_s)
+        return max(self._limits.starved_s, self._look_s)
 
     def _starved(self) -> bool:
         """Whether lanes are idle and the producer does not know."""
@@ -262,7 +246,7 @@ class Sending:
         """Whether there is something to tell the monitor now."""
         if self._report is not None or self.done:
             return False
-        full = self._unreported >= min(REPORT_ROWS_FULL, self._report_rows_max)
+        full = self._unreported >= self._limits.report_rows_full
         paced = self._unreported > 0 and now >= self._report_at()
         return full or paced or now >= self._heartbeat_at() or self._may_leave()
 
@@ -292,7 +276,7 @@ class Sending:
         report = self._report
         assert report is not None
         self._report = None
-        self._pace(min(answer.wait_s, WAIT_MAX_S))
+        self._pace(min(answer.wait_s, self._limits.report_wait_max_s))
         self.introduced = True
         self.done = report.goodbye
         if answer.end is not None and answer.end.complete and not (self.connected or self.ended):
@@ -335,15 +319,15 @@ class Sending:
     def _report_at(self) -> float:
         """When outcomes are due: sooner from a sender that has run dry, for a run may end with what it has to tell."""
         dry = not (self.lanes.busy or self.lanes.held)
-        return self._reported_at + self._wait_s / (DRY_HURRY if dry else 1)
+        return self._reported_at + self._wait_s / (self._limits.dry_hurry if dry else 1)
 
     def _heartbeat_at(self) -> float:
-        return self._reported_at + max(HEARTBEAT_S, self._wait_s)
+        return self._reported_at + max(self._limits.heartbeat_s, self._wait_s)
 
     def _may_leave(self) -> bool:
         """Whether the next report is the last one."""
         if self.ended:
-            return self._unreported <= self._report_rows_max
+            return self._unreported <= self._limits.report_rows_max
         if not self.draining:
             return False
         return not (self.lanes.busy or self._unreported or self._unsettled or self._to_hand_back or self._unconfirmed)
@@ -351,10 +335,10 @@ class Sending:
     def _next_finished(self) -> Finished:
         """The attempts for the next report, oldest first."""
         parts, count = [], 0
-        while self._finished and count < self._report_rows_max:
+        while self._finished and count < self._limits.report_rows_max:
             some = self._finished.popleft()
-            if count + len(some) > self._report_rows_max:
-                room = self._report_rows_max - count
+            if count + len(some) > self._limits.report_rows_max:
+                room = self._limits.report_rows_max - count
                 self._finished.appendleft(pick(some, slice(room, None)))
                 some = pick(some, slice(room))
             parts.append(some)

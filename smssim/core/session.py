@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any
 
 from smssim.core.exchange import Answer, Report
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import SenderFacts
+from smssim.core.pieces import pack, unpack
 from smssim.core.progress import Sums, rate
-from smssim.core.saving import pack, unpack
-
-LOST_AFTER_S: Final = 5.0  # a sender that is not heard from for so long
-SILENT_S: Final = 2.5  # a report is due every second, or every two where senders are many
-RATE_OVER_S: Final = 2.0  # its present rate is that of the last stretch of about so long
 
 
 class State(IntEnum):
@@ -28,22 +26,12 @@ class State(IntEnum):
     LEFT = 4  # it has said goodbye
 
 
-@dataclass(frozen=True, slots=True)
-class SenderFacts:
-    """What a sender says of itself."""
-
-    session_id: str
-    name: str
-    mean_s: float = 0.0
-    failure_rate: float = 0.0
-    concurrency: int = 1
-
-
 @dataclass(slots=True)
 class Session:
     """A sender in this run."""
 
     facts: SenderFacts
+    limits: Limits = LIMITS
     sequence: int = 0  # of its last report
     digest: str = ""  # of that report
     answer: Answer | None = None  # to that report
@@ -71,20 +59,20 @@ class Session:
         return pack({**facts, "answer": counts}, overruled_ids=ids, overruled_outcomes=outcomes)
 
     @classmethod
-    def unpacked(cls, piece: bytes, now: float) -> Session:
+    def unpacked(cls, piece: bytes, now: float, limits: Limits = LIMITS) -> Session:
         """From a piece; raises DAMAGE. It is taken to be heard now, and to have joined as long before as it had."""
         facts, columns = unpack(piece)
         told: dict[str, Any] | None = facts.pop("answer", None)
         answer = None if told is None else Answer(**told | columns)
         sender, sums = SenderFacts(**facts.pop("facts")), Sums(**facts.pop("sums"))
         joined_at = now - facts.pop("heard_s")
-        return cls(sender, **facts, answer=answer, joined_at=joined_at, heard_at=now, sums=sums)
+        return cls(sender, limits, **facts, answer=answer, joined_at=joined_at, heard_at=now, sums=sums)
 
     def state(self, now: float) -> State:
         """What it is doing."""
         if self.left:
             return State.LEFT
-        if now - self.heard_at > LOST_AFTER_S:
+        if now - self.heard_at > self.limits.lost_after_s:
             return State.LOST
         return State.SENDING if self.in_flight else State.WAITING
 
@@ -96,7 +84,7 @@ class Session:
         """Takes in what a report adds up to."""
         self.sums.add(sums)
         stretch_s = now - self._stretch_at
-        if stretch_s >= RATE_OVER_S:
+        if stretch_s >= self.limits.rate_over_s:
             if math.isfinite(stretch_s):
                 self._rate_per_s = rate(self.sums.final - self._stretch_from, stretch_s)
             self._stretch_at, self._stretch_from = now, self.sums.final
@@ -108,6 +96,6 @@ class Session:
 
     def recent_rate_per_s(self, now: float) -> float:
         """The same over the last two seconds or so; 0 once it is gone or silent."""
-        if self.left or now - self.heard_at > SILENT_S:
+        if self.left or now - self.heard_at > self.limits.silent_after_s:
             return 0.0
         return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

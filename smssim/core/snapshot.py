@@ -12,8 +12,8 @@ from typing import Any
 from smssim.core.fleet import NOBODY, Fleet
 from smssim.core.progress import Figures
 from smssim.core.stall import Stall
+from smssim.core.threshold import Judged
 from smssim.errors import ExitCode
-from smssim.threshold import Judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
 
-from smssim.core.session import SILENT_S, Session, State
-
-QUIET_S: Final = 3.0  # without an outcome, before anybody asks why
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.session import Session, State
 
 
 class Cause(IntEnum):
@@ -37,9 +35,11 @@ class Stall:
     time_s: float = 0.0  # with LANES_BUSY: the longest mean time of theirs
 
 
-def stall(sessions: Iterable[Session], missing: int, quiet_s: float, now: float) -> Stall | None:
+def stall(
+    sessions: Iterable[Session], missing: int, quiet_s: float, now: float, limits: Limits = LIMITS
+) -> Stall | None:
     """Why nothing moves, or None if it does or all is done. `missing`: messages without a final outcome."""
-    if not missing or quiet_s < QUIET_S:
+    if not missing or quiet_s < limits.quiet_s:
         return None
     staying = [s for s in sessions if not s.left]
     lost = [s for s in staying if s.state(now) == State.LOST and s.in_flight + s.held]
@@ -51,7 +51,7 @@ def stall(sessions: Iterable[Session], missing: int, quiet_s: float, now: float)
 
     if not present:
         return of(Cause.NO_SENDER, lost)
-    if busy and all(now - s.heard_at > SILENT_S for s in busy):
+    if busy and all(now - s.heard_at > limits.silent_after_s for s in busy):
         return of(Cause.SILENT, busy)
     if busy:
         sending = min(missing, sum(s.in_flight for s in busy))

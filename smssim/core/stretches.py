@@ -16,7 +16,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from smssim.core.saving import Changes, Pieces, numbered
+from smssim.core.model import Ids
+from smssim.core.pieces import Changes, Pieces, numbered
 
 STRETCH_BITS: Final = 12
 STRETCH_SIZE: Final = 1 << STRETCH_BITS
@@ -26,7 +27,6 @@ _CLOSED: Final = -STRETCH_SIZE  # so that this plus an offset is below 0
 _AT_ONCE: Final = 256  # stretches whose state is packed or unpacked together
 _PART: Final = 1 << 15  # stretches in a piece that says which are closed: 4 KiB
 
-Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
 Where = slice | NDArray[np.int64]
 

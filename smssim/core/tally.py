@@ -18,34 +18,22 @@ from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, fleet
 from smssim.core.lanes import Finished, pick
 from smssim.core.ledger import Ledger
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.pieces import Changes, Pieces, pack, put_under, unpack, within
 from smssim.core.progress import Figures, Milestones, Progress, rate, recent_rate
-from smssim.core.saving import Changes, Pieces, pack, put_under, unpack, within
-from smssim.core.session import LOST_AFTER_S, SenderFacts, Session
+from smssim.core.session import Session
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import stall
+from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
-from smssim.threshold import Threshold
 
-SESSIONS_MAX: Final = 100_000  # senders ever in one run
-ANSWER_ROWS_MAX: Final = 4_000_000  # overruled messages in the answers that are kept: 36 MB
-WAIT_MIN_S: Final = 0.02  # between two reports of a sender ...
-WAIT_PER_SENDER_S: Final = 0.002  # ... and more as senders grow: about five hundred reports a second in all
 PERCENTILES: Final = (50, 75, 90, 95, 99, 99.9, 100)  # of the latency, in the summary
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What identifies a run."""
-
-    run_id: str
-    seed: int
-    total: int
-    max_attempts: int
 
 
 # Is told of each report that is taken in: the sender's name, what it finished, which of that counts (bool of shape
 # (n,)), and seconds since the start of the run.
-Witness = Callable[[RunFacts, str, Finished, NDArray[np.bool_], float], None]
+OnReport = Callable[[RunFacts, str, Finished, NDArray[np.bool_], float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +47,11 @@ class Ending:
 class Tally:
     """Sessions, ledger and progress of one run."""
 
-    def __init__(self, run: RunFacts, now: float, key: bytes = b"") -> None:
+    def __init__(self, run: RunFacts, now: float, key: bytes = b"", limits: Limits = LIMITS) -> None:
         """`key`: random bytes that no peer knows, so that nobody can make up a report with a given digest."""
         self.run = run
-        self.ledger = Ledger(run.total)
+        self._limits = limits
+        self.ledger = Ledger(run.total, limits)
         self.progress = Progress()
         self.milestones = Milestones(run.total)
         self.sessions: dict[str, Session] = {}
@@ -81,7 +70,7 @@ class Tally:
         self._forget_at = now  # not before then, idle senders
         self._forgotten: Changes = {}  # their pieces, since `changes`
         self._forgotten_count = 0
-        self.witness: Witness | None = None
+        self.on_report: OnReport | None = None
 
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
         """Records a report, once; raises PeerError and applies nothing of it.
@@ -93,9 +82,9 @@ class Tally:
         self.ledger.check_room(report.finished.ids, others)
         session = self.sessions.get(sender.session_id)
         if session is None:
-            if len(self.sessions) >= SESSIONS_MAX:
+            if len(self.sessions) >= self._limits.sessions_max:
                 self._forget_idle(now)
-            session = Session(sender, sequence=report.sequence - 1, joined_at=now, late=self._was_full)
+            session = Session(sender, self._limits, sequence=report.sequence - 1, joined_at=now, late=self._was_full)
             if report.sequence > 1:
                 self.missed.append(sender.name)
             self.sessions[sender.session_id] = session
@@ -120,12 +109,12 @@ class Tally:
     def _forget_idle(self, now: float) -> None:
         """Forgets the senders that have left or are lost and of whom nothing was ever counted: there may be many.
 
-        Raises TooLargeError or LaterError if that makes no room. Looks at all of them once in `LOST_AFTER_S`, because
-        in that time a sender becomes lost.
+        Raises TooLargeError or LaterError if that makes no room. Looks at all of them once in
+        `Limits.lost_after_s`, because in that time a sender becomes lost.
         """
         if now >= self._forget_at:
-            self._forget_at = now + LOST_AFTER_S
-            gone = (s for s in self.sessions.values() if s.left or now - s.heard_at > LOST_AFTER_S)
+            self._forget_at = now + self._limits.lost_after_s
+            gone = (s for s in self.sessions.values() if s.left or now - s.heard_at > self._limits.lost_after_s)
             for session in [session for session in gone if not session.sums.attempts]:
                 del self.sessions[session.facts.session_id]
                 self._changed.pop(session.facts.session_id, None)
@@ -133,11 +122,11 @@ class Tally:
                 self._forgotten_count += 1
                 self._joined -= not session.left
                 self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
-        if len(self.sessions) < SESSIONS_MAX:
+        if len(self.sessions) < self._limits.sessions_max:
             return
         if all(session.sums.attempts for session in self.sessions.values()):
-            raise TooLargeError(f"more than {SESSIONS_MAX:,} senders in one run")
-        raise LaterError(f"{SESSIONS_MAX:,} senders are in this run already")
+            raise TooLargeError(f"more than {self._limits.sessions_max:,} senders in one run")
+        raise LaterError(f"{self._limits.sessions_max:,} senders are in this run already")
 
     def _repeated(self, session: Session, report: Report) -> Answer:
         """The answer to the last report of a session, which is already recorded."""
@@ -150,7 +139,7 @@ class Tally:
         """Keeps a session's last answer, in case that it is asked for again; if there is room, for a peer fills it."""
         self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
         rows = len(answer.overruled_ids)
-        session.answer = answer if self._answer_rows + rows <= ANSWER_ROWS_MAX else None
+        session.answer = answer if self._answer_rows + rows <= self._limits.answer_rows_max else None
         self._answer_rows += 0 if session.answer is None else rows
 
     def _record(self, session: Session, report: Report, now: float) -> Answer:
@@ -167,8 +156,8 @@ class Tally:
             self.milestones.note(self.ledger.sent, self.elapsed_s(now))
         if self._full_at is None and self.complete:
             self._full_at = now
-        if self.witness is not None and len(finished):
-            self.witness(self.run, session.facts.name, finished, counts, self.elapsed_s(now))
+        if self.on_report is not None and len(finished):
+            self.on_report(self.run, session.facts.name, finished, counts, self.elapsed_s(now))
         self.over = report.end or self.over
         return Answer(
             accepted=int(np.count_nonzero(counts)),
@@ -180,9 +169,9 @@ class Tally:
         )
 
     def _wait_s(self) -> float:
-        return max(WAIT_MIN_S, WAIT_PER_SENDER_S * self._joined)
+        return max(self._limits.report_wait_min_s, self._limits.report_wait_per_sender_s * self._joined)
 
-    def excuse(self, late_s: float, now: float) -> None:
+    def forgive_pause(self, late_s: float, now: float) -> None:
         """So long nobody took in reports, for the monitor itself was paused: that is no sender's silence."""
         self._heard_at = min(now, self._heard_at + late_s)
         for session in self.sessions.values():
@@ -207,7 +196,7 @@ class Tally:
 
     def present(self, now: float) -> list[Session]:
         """The senders that are heard from."""
-        return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= LOST_AFTER_S]
+        return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= self._limits.lost_after_s]
 
     def _took_part(self) -> list[Session]:
         """The senders of the run: not those that come when the command of a finished run is given again."""
@@ -252,7 +241,7 @@ class Tally:
     def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
         """These figures of this moment, the senders, at most so many in rows, and why nothing moves."""
         missing = self.run.total - figures.done
-        why = stall(self.sessions.values(), missing, now - self._moved_at, now)
+        why = stall(self.sessions.values(), missing, now - self._moved_at, now, self._limits)
         return Snapshot(figures, fleet(self._took_part(), now, rows_max), why)
 
     # -- the end
@@ -352,13 +341,13 @@ class Tally:
         return dict.fromkeys([*self.changes(now), *(f"session/{session_id}" for session_id in self.sessions)])
 
     @classmethod
-    def restored(cls, pieces: Pieces, now: float) -> Tally:
+    def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:
         """The tally that was written; raises DAMAGE. It counts on senders that have not left to come back.
 
         If the producer had ended the run early, it may have come back since: that is forgotten.
         """
         figures, _ = unpack(pieces["figures"])
-        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]))
+        tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]), limits)
         tally.ledger.restore(within("ledger", pieces))
         tally.progress.restore(within("progress", pieces))
         tally.missed = figures["missed"]
@@ -372,7 +361,7 @@ class Tally:
         tally._was_full = figures["full"]
         tally._restored = not figures["full"]
         for session_id, piece in within("session", pieces).items():
-            tally.sessions[session_id] = Session.unpacked(piece, now)
+            tally.sessions[session_id] = Session.unpacked(piece, now, limits)
         tally._joined = sum(not session.left for session in tally.sessions.values())
         answers = [session.answer for session in tally.sessions.values() if session.answer is not None]
         tally._answer_rows = sum(len(answer.overruled_ids) for answer in answers)

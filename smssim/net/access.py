@@ -14,7 +14,7 @@ from typing import Final
 
 import grpc
 
-from smssim.errors import UsageError
+from smssim.errors import UsageError, bad_value
 from smssim.net import secrecy
 from smssim.settings import (
     TOKEN_CHARACTERS_MAX,
@@ -22,7 +22,6 @@ from smssim.settings import (
     TOKEN_TAKES,
     TOKEN_VARIABLE,
     AccessSettings,
-    complain,
     is_loopback,
     split_address,
 )
@@ -131,7 +130,7 @@ def load(settings: AccessSettings) -> Access:
         try:
             context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
         except (ssl.SSLError, ValueError) as error:
-            raise complain("--tls-ca", settings.tls_ca, "a file with a sound certificate") from error
+            raise bad_value("--tls-ca", settings.tls_ca, "a file with a sound certificate") from error
     if settings.tls_cert and settings.tls_key:
         _check_pair(context, settings.tls_cert, settings.tls_key)
     token = _token(settings)
@@ -152,20 +151,20 @@ def _pem(flag: str, name: str | None, holds: bytes) -> bytes | None:
         return None
     content = _read(flag, name)
     if holds not in content:
-        raise complain(flag, name, f"a PEM file that holds a {holds.decode().rstrip('-').lower()}")
+        raise bad_value(flag, name, f"a PEM file that holds a {holds.decode().rstrip('-').lower()}")
     return content
 
 
 def _check_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
     def no_password() -> str:
-        raise complain("--tls-key", key, "a key without a passphrase")
+        raise bad_value("--tls-key", key, "a key without a passphrase")
 
     try:
         context.load_cert_chain(certificate, key, no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise complain("--tls-key", key, f"the key of the certificate in {certificate}") from error
-        raise complain("--tls-cert", certificate, f"a sound certificate, with its key in {key}") from error
+            raise bad_value("--tls-key", key, f"the key of the certificate in {certificate}") from error
+        raise bad_value("--tls-cert", certificate, f"a sound certificate, with its key in {key}") from error
 
 
 def _token(settings: AccessSettings) -> bytes | None:

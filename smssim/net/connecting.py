@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 from grpc import aio
 
-from smssim.core.tally import RunFacts
+from smssim.core.model import RunFacts
 from smssim.errors import PeerError
 from smssim.net import rpc, wire
 from smssim.net.access import Access

@@ -13,7 +13,7 @@ from typing import Final
 
 from grpc import aio
 
-from smssim.logs import Log
+from smssim.process.logs import Log
 
 WANTED: Final = 65_536  # descriptors
 RESERVED: Final = 64  # of them, for what is not a connection: files, journals, metrics

@@ -30,11 +30,12 @@ from smssim.errors import (
     UsageError,
     VersionError,
 )
-from smssim.logs import Log
+from smssim.escaping import escape
 from smssim.net import descriptors
 from smssim.net.access import HEADER, Access
 from smssim.net.bounds import Bounds
-from smssim.settings import plain, split_address
+from smssim.process.logs import Log
+from smssim.settings import split_address
 
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 2.0
@@ -118,7 +119,7 @@ class _Codec(aio.ServerInterceptor):
         return handler._replace(request_deserializer=read, response_serializer=write)
 
 
-class _Doorkeeper(aio.ServerInterceptor):
+class _TokenInterceptor(aio.ServerInterceptor):
     """Turns away who does not show the token, but for health checks. Once a call: a stream shows it when it opens."""
 
     def __init__(self, access: Access) -> None:
@@ -159,12 +160,12 @@ def _is_readable(record: logging.LogRecord) -> bool:
 def server(access: Access) -> aio.Server:
     """A server, not yet bound, whose methods get None for a request that is not protobuf."""
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
-    doors = [_Doorkeeper(access)] if access.token else []
+    doors = [_TokenInterceptor(access)] if access.token else []
     connections = ("grpc.max_allowed_incoming_connections", descriptors.connections_max(descriptors.raise_limit()))
     return aio.server(options=(*_SERVER_OPTIONS, connections), interceptors=[*doors, Bounds(), _Codec()])
 
 
-def readable(message: Message | None, what: str = "request") -> Message:
+def decoded(message: Message | None, what: str = "request") -> Message:
     """The message; raises PeerError if its bytes were none of the method's."""
     if message is None:
         raise PeerError(f"the bytes of the {what} are not the message that this method takes")
@@ -236,11 +237,11 @@ def _reason(error: aio.AioRpcError) -> str:
         return "what listens there is something else"
     if error.code() == grpc.StatusCode.UNAUTHENTICATED:
         return "missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
-    details = plain(error.details() or error.code().name.lower().replace("_", " "))
+    details = escape(error.details() or error.code().name.lower().replace("_", " "))
     return details.rpartition(": ")[2].rstrip("]") if error.code() == grpc.StatusCode.UNAVAILABLE else details
 
 
-class Patience:
+class Reconnector:
     """One node's waiting for one peer: says what it waits for, backs off, and gives up on one that it has met."""
 
     def __init__(

@@ -10,7 +10,7 @@ import shlex
 import stat
 from pathlib import Path
 
-from smssim.logs import ROOT
+from smssim.process.logs import ROOT
 from smssim.settings import AccessSettings
 
 

@@ -12,14 +12,15 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.limits import COUNT_MAX, TIME_MAX_S
 from smssim.core.progress import Figures, recent_rate
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Cause, Stall
+from smssim.core.threshold import Judged
 from smssim.errors import ExitCode, PeerError
+from smssim.escaping import escape
 from smssim.net.wire import number, uuid_of
-from smssim.settings import COUNT_MAX, TIME_MAX_S, plain
-from smssim.threshold import Judged
 from smssim.v1 import monitor_pb2
 
 INTERVAL_MIN_S: Final = 0.05
@@ -106,7 +107,7 @@ def _row_to_proto(row: SenderRow) -> monitor_pb2.SenderProgress:
 
 def _row_from_proto(row: monitor_pb2.SenderProgress) -> SenderRow:
     fields = {name: _given(row, name) for name in SenderRow.__slots__}
-    return SenderRow(**{**fields, "name": plain(row.name), "state": State(row.state)})
+    return SenderRow(**{**fields, "name": escape(row.name), "state": State(row.state)})
 
 
 def _stall_to_proto(stall: Stall) -> monitor_pb2.Stall:
@@ -131,12 +132,12 @@ def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:
 def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
     return Summary(
         exit_code=ExitCode(summary.exit_code),
-        reason=plain(summary.reason[:TEXT_MAX]),
+        reason=escape(summary.reason[:TEXT_MAX]),
         reached_s={str(one.percent): _given(one, "reached_s") for one in summary.milestones},
         percentiles={f"{one.percent:g}": _given(one, "latency_s") for one in summary.percentiles},
         redelivered=_given(summary, "redelivered"),
         thresholds=tuple(
-            Judged(plain(one.threshold[:TEXT_MAX]), _given(one, "value"), one.passed) for one in summary.thresholds
+            Judged(escape(one.threshold[:TEXT_MAX]), _given(one, "value"), one.passed) for one in summary.thresholds
         ),
     )
 

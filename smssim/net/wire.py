@@ -13,25 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
-from smssim.core.fate import Outcome
 from smssim.core.lanes import Finished
+from smssim.core.limits import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, NAME_BYTES_MAX, SEED_MAX, TIME_MAX_S
 from smssim.core.message import Content
-from smssim.core.queue import Lot
-from smssim.core.session import SenderFacts
-from smssim.core.tally import RunFacts
+from smssim.core.model import Outcome, RunFacts, SenderFacts
+from smssim.core.queue import Batch
 from smssim.errors import PeerError, VersionError
-from smssim.settings import (
-    ATTEMPTS_MAX,
-    CONCURRENCY_MAX,
-    COUNT_MAX,
-    NAME_BYTES_MAX,
-    RULES,
-    SEED_MAX,
-    TIME_MAX_S,
-    SenderSettings,
-    plain,
-    shown,
-)
+from smssim.escaping import escape, quote
+from smssim.settings import RULES, SenderSettings
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 PROTOCOL: Final = 1
@@ -104,7 +93,7 @@ def run_from_proto(run: run_pb2.Run) -> RunFacts:
 def offer_from_proto(offer: producer_pb2.RunOffer) -> tuple[RunFacts, str]:
     """The run that a producer has, and the address of its monitor; raises PeerError."""
     if not RULES["--monitor"].holds(offer.monitor):
-        raise PeerError(f"monitor: got {shown(offer.monitor)}; takes {RULES['--monitor'].takes}")
+        raise PeerError(f"monitor: got {quote(offer.monitor)}; takes {RULES['--monitor'].takes}")
     return run_from_proto(offer.run), offer.monitor
 
 
@@ -124,7 +113,7 @@ def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run
 def sender_from_proto(sender: run_pb2.Sender) -> SenderFacts:
     """What a sender says of itself, its name in printable characters; raises PeerError."""
     check_sender(sender)
-    return SenderFacts(sender.session_id, plain(sender.name), sender.mean_s, sender.failure_rate, sender.concurrency)
+    return SenderFacts(sender.session_id, escape(sender.name), sender.mean_s, sender.failure_rate, sender.concurrency)
 
 
 def check_sender(sender: run_pb2.Sender) -> None:
@@ -184,7 +173,9 @@ def request_from_proto(message: producer_pb2.FetchMessageRequest, run: RunFacts)
     return Request(message.credit, idle_lanes, message.received, settlements, handed_back, message.leaving, held)
 
 
-def batch_to_bytes(lot: Lot, content: Content, queued_s: NDArray[np.float32], elapsed_s: float, settled: int) -> bytes:
+def batch_to_bytes(
+    batch: Batch, content: Content, queued_s: NDArray[np.float32], elapsed_s: float, settled: int
+) -> bytes:
     """A response that carries messages, for a sender, in the form in which it travels; `queued_s` is f32 of shape (n,).
 
     Protobuf would copy each column into a message, that into another, and all of it into bytes: 18 ns a message, where
@@ -192,19 +183,19 @@ def batch_to_bytes(lot: Lot, content: Content, queued_s: NDArray[np.float32], el
     message can be put together from those of its parts.
     """
     columns = (
-        (producer_pb2.Batch.MESSAGE_IDS_FIELD_NUMBER, lot.ids.data),
+        (producer_pb2.Batch.MESSAGE_IDS_FIELD_NUMBER, batch.ids.data),
         (producer_pb2.Batch.PHONE_NUMBERS_FIELD_NUMBER, content.phone_numbers),
         (producer_pb2.Batch.TEXT_LENGTHS_FIELD_NUMBER, content.text_lengths),
         (producer_pb2.Batch.TEXTS_FIELD_NUMBER, content.texts),
         (producer_pb2.Batch.QUEUED_S_FIELD_NUMBER, queued_s.data),
     )
-    scalars = producer_pb2.Batch(attempt=lot.attempt, elapsed_s=elapsed_s).SerializeToString()
+    scalars = producer_pb2.Batch(attempt=batch.attempt, elapsed_s=elapsed_s).SerializeToString()
     parts = [memoryview(scalars)]
     for number, column in columns:
         view = memoryview(column)
         parts += (memoryview(_prefix(number, view.nbytes)), view)
-    batch = _prefix(producer_pb2.FetchMessageResponse.BATCH_FIELD_NUMBER, sum(part.nbytes for part in parts))
-    return b"".join((producer_pb2.FetchMessageResponse(settled=settled).SerializeToString(), batch, *parts))
+    head = _prefix(producer_pb2.FetchMessageResponse.BATCH_FIELD_NUMBER, sum(part.nbytes for part in parts))
+    return b"".join((producer_pb2.FetchMessageResponse(settled=settled).SerializeToString(), head, *parts))
 
 
 def _prefix(number: int, length: int) -> bytes:
@@ -234,7 +225,7 @@ def batch_from_proto(batch: producer_pb2.Batch, run: RunFacts) -> Delivery:
     return Delivery(ids, batch.attempt, _range("queued_s", queued_s, 0, ELAPSED_MAX_S), batch.elapsed_s)
 
 
-def readable(batch: producer_pb2.Batch, count: int) -> dict[int, tuple[str, str]]:
+def texts_of(batch: producer_pb2.Batch, count: int) -> dict[int, tuple[str, str]]:
     """Phone number and text of the first messages of a batch that has passed `batch_from_proto`, by id."""
     ends = np.cumsum(np.frombuffer(batch.text_lengths[:count], _U8), dtype=np.int64).tolist()
     numbers = batch.phone_numbers[: 12 * count].decode("ascii", "replace")

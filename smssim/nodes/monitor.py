@@ -9,37 +9,32 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from grpc import aio
 
-from smssim import metrics, process, threshold
-from smssim.core.audience import SHARED_S, wait_s
+from smssim.core import threshold
+from smssim.core.audience import wait_s
 from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import RunFacts
+from smssim.core.pieces import Changes
 from smssim.core.progress import Figures
-from smssim.core.saving import Changes
 from smssim.core.snapshot import Snapshot
-from smssim.core.tally import Ending, RunFacts, Tally
+from smssim.core.tally import Ending, Tally
 from smssim.errors import ExitCode, LaterError, PeerError, worst
-from smssim.journal import Journal
-from smssim.logs import node_log
+from smssim.journal.group_commit import GroupCommit, restoring
+from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, watching, wire
-from smssim.nodes.outputs import Outputs
-from smssim.nodes.saving import GroupCommit, restoring
+from smssim.outputs import metrics
+from smssim.outputs.opening import Outputs
+from smssim.outputs.terminal.summary import value
+from smssim.process import program, waiting
+from smssim.process.logs import node_log
 from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
-from smssim.view.summary import value
-from smssim.view.words import count, several
-
-CHECK_S: Final = 0.1  # how often the end of a run is looked for
-PAUSED_S: Final = 1.0  # a look that is so late comes from a process that was paused
-FAREWELL_S: Final = 2.0  # how long watchers and last answers may take
-RUNS_MAX: Final = 100  # followed at once
-WATCHERS_MAX: Final = 1000
-OVER_MAX: Final = 10_000  # runs that are known to be over
-KEPT_MAX: Final = 4  # ended runs whose ledger is kept, to answer latecomers
-SAY_AGAIN_S: Final = 10.0
+from smssim.words import count, plural
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -47,7 +42,8 @@ Context = aio.ServicerContext[Any, Any]
 class _Watch:
     """One run that is followed."""
 
-    def __init__(self, tally: Tally, resumed: bool = False) -> None:
+    def __init__(self, tally: Tally, limits: Limits, resumed: bool = False) -> None:
+        self._limits = limits
         self.tally = tally
         self.resumed = resumed  # from a journal
         self.final: Snapshot | None = None  # once the run is over
@@ -62,7 +58,9 @@ class _Watch:
     def shared(self, now: float) -> watching.Shared:
         """What a watcher gets at this moment; made once for all that ask at about the same time."""
         shared = self._shared
-        if shared is None or (now >= shared.made_at + SHARED_S if self.final is None else not shared.figures.final):
+        if shared is None or (
+            now >= shared.made_at + self._limits.shared_s if self.final is None else not shared.figures.final
+        ):
             shared = self._shared = watching.Shared.of(self.snapshot(now), now)
         return shared
 
@@ -70,7 +68,8 @@ class _Watch:
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     """One run, or any number if it lingers."""
 
-    def __init__(self, settings: MonitorSettings) -> None:
+    def __init__(self, settings: MonitorSettings, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self.address = ""
         self._settings = settings
         self._log = node_log("monitor")
@@ -84,8 +83,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # with what ended one of them
         self._stop = asyncio.Event()
         self._finished = asyncio.Event()
-        self._watchers: set[process.Alarm] = set()
-        self._watcher_left = process.Alarm()
+        self._watchers: set[waiting.Wakeup] = set()
+        self._watcher_left = waiting.Wakeup()
         self._closing = False
         self._outputs = Outputs(settings, self._log)
         self.access = access.load(settings)
@@ -116,11 +115,11 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     async def serve(self, stop: asyncio.Event) -> int:
         """Follows the runs to their end, after `start`; the worst of their exit codes."""
         try:
-            waiting = asyncio.create_task(self._say_waiting())
+            saying = asyncio.create_task(self._say_waiting())
             try:
-                await process.first_of(stop.wait(), self._finished.wait(), self._failed, self._saving.broken())
+                await waiting.first_of(stop.wait(), self._finished.wait(), self._failed, self._saving.broken())
             finally:
-                waiting.cancel()
+                saying.cancel()
             self._stop.set()
             await asyncio.gather(*self._runs)
             await self._saving.saved()
@@ -146,8 +145,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         waited_s = 0.0
         self._log.info("waiting for a sender")
         while not self._found.is_set():
-            await asyncio.sleep(SAY_AGAIN_S)
-            waited_s += SAY_AGAIN_S
+            await asyncio.sleep(self._limits.repeat_notice_s)
+            waited_s += self._limits.repeat_notice_s
             if not self._found.is_set():
                 self._log.info("still waiting for a sender, for %.0f s", waited_s)
 
@@ -155,7 +154,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         """Gives watchers time to take the last figures."""
         self._closing = True
         self._wake_watchers()
-        until = self._clock() + FAREWELL_S
+        until = self._clock() + self._limits.last_figures_s
         while self._watchers and self._clock() < until:
             await self._watcher_left.wait(until)
 
@@ -177,11 +176,13 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         if self._watches and not self._settings.linger:
             watch = next(iter(self._watches.values()))
             self._make_room(watch, f"this monitor follows one run, {watch.tally.run.run_id}, and no other")
-        if len(self._runs) >= RUNS_MAX:
+        if len(self._runs) >= self._limits.runs_max:
             for other in [other for other in self._watches.values() if self._may_drop(other)]:
                 self._drop(other)  # there is room as soon as its task has ended
-            raise LaterError(f"this monitor follows {RUNS_MAX:,} runs already")
-        watch = self._watches[run.run_id] = _Watch(Tally(run, self._clock(), os.urandom(KEY_BYTES)))
+            raise LaterError(f"this monitor follows {self._limits.runs_max:,} runs already")
+        watch = self._watches[run.run_id] = _Watch(
+            Tally(run, self._clock(), os.urandom(KEY_BYTES), self._limits), self._limits
+        )
         self._start_following(watch)
         return watch
 
@@ -220,7 +221,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     async def _follow(self, watch: _Watch) -> None:
         """Shows a run until its end."""
         tally, interval_s = watch.tally, self._settings.interval_s
-        self._log.info("run %s: %s", tally.run.run_id, several(tally.run.total, "message"))
+        self._log.info("run %s: %s", tally.run.run_id, plural(tally.run.total, "message"))
         rows_max = 0 if self._settings.json else ROWS_MAX
         before = watch.snapshot(self._clock(), rows_max=rows_max)
         self._outputs.show(before)
@@ -228,11 +229,13 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         due = looked_at + interval_s
         missed = 0
         while (ending := tally.ending(looked_at, self._settings.give_up_s)) is None:
-            await process.first_of(self._stop.wait(), timeout_s=min(CHECK_S, max(0.0, due - self._clock())))
-            late_s = self._clock() - looked_at - CHECK_S
+            await waiting.first_of(
+                self._stop.wait(), timeout_s=min(self._limits.end_check_s, max(0.0, due - self._clock()))
+            )
+            late_s = self._clock() - looked_at - self._limits.end_check_s
             looked_at = self._clock()
-            if late_s > PAUSED_S:
-                tally.excuse(late_s, looked_at)
+            if late_s > self._limits.paused_s:
+                tally.forgive_pause(late_s, looked_at)
             if self._stop.is_set():
                 ending = tally.interrupted()
                 break
@@ -268,10 +271,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         if not self._settings.linger:
             self._finished.set()
         ended = [run_id for run_id, other in self._watches.items() if other.final is not None]
-        for run_id in ended[:-KEPT_MAX]:
+        for run_id in ended[: -self._limits.ended_kept_max]:
             del self._watches[run_id]
             self._over[run_id] = None
-            if len(self._over) > OVER_MAX:
+            if len(self._over) > self._limits.ended_ids_max:
                 del self._over[next(iter(self._over))]
 
     # -- what survives a crash
@@ -279,10 +282,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     def _resume(self, journal: Journal) -> None:
         """Goes on with the run in the journal; raises JournalError."""
         with restoring(journal):
-            tally = Tally.restored(journal.pieces, self._clock())
+            tally = Tally.restored(journal.pieces, self._clock(), self._limits)
         journal.pieces.clear()
-        self._watches[tally.run.run_id] = _Watch(tally, resumed=True)
-        done, total = count(tally.ledger.final), several(tally.run.total, "message")
+        self._watches[tally.run.run_id] = _Watch(tally, self._limits, resumed=True)
+        done, total = count(tally.ledger.final), plural(tally.run.total, "message")
         self._log.info("resumed run %s: %s of %s counted", tally.run.run_id, done, total)
 
     def _changes(self) -> Changes:
@@ -298,7 +301,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     ) -> monitor_pb2.ReportResultResponse:
         """See monitor.proto."""
         async with rpc.answering(context):
-            request = rpc.readable(request)
+            request = rpc.decoded(request)
             run = wire.run_from_proto(request.run)
             sender = wire.sender_from_proto(request.sender)
             report = wire.report_from_proto(request, run)
@@ -307,7 +310,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 await recorder.room()
             tally = self._watch(run).tally
             if recorder is not None:
-                tally.witness = recorder.take
+                tally.on_report = recorder.take
             others = sum(watch.tally.ledger.memory for watch in self._watches.values() if watch.tally is not tally)
             answer = tally.report(run, sender, report, self._clock(), others)
             self._log.debug(
@@ -322,12 +325,12 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     ) -> AsyncIterator[Any]:  # of the bytes of responses
         """See monitor.proto."""
         async with rpc.answering(context):
-            wanted, interval_s = watching.watch_from_proto(rpc.readable(request))
+            wanted, interval_s = watching.watch_from_proto(rpc.decoded(request))
             if wanted and wanted not in self._watches:
                 raise PeerError(f"unknown run {wanted!r}")
-            if len(self._watchers) >= WATCHERS_MAX:
-                raise LaterError(f"{WATCHERS_MAX:,} watch already")
-        alarm = process.Alarm()
+            if len(self._watchers) >= self._limits.watchers_max:
+                raise LaterError(f"{self._limits.watchers_max:,} watch already")
+        alarm = waiting.Wakeup()
         self._watchers.add(alarm)
         shown = {run_id for run_id, watch in self._watches.items() if watch.final is not None and run_id != wanted}
         before: dict[str, Figures] = {}
@@ -351,7 +354,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                     return
                 if is_due:
                     asked_s = interval_s or self._settings.interval_s
-                    due = self._clock() + wait_s(asked_s, len(self._watchers), len(before))
+                    due = self._clock() + wait_s(asked_s, len(self._watchers), len(before), self._limits)
                 await alarm.wait(due)
         finally:
             self._watchers.discard(alarm)
@@ -369,4 +372,4 @@ def serve(settings: MonitorSettings) -> int:
             await monitor.start()
             return await monitor.serve(stop)
 
-    return process.run(main, settings)
+    return program.run(main, settings)

@@ -15,30 +15,27 @@ from typing import Any, Final
 
 from grpc import StatusCode, aio
 
-from smssim import metrics, process
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Request, RunEnd
-from smssim.core.holder import Holder, longest_attempt_s
+from smssim.core.leaseholder import LeaseHolder, longest_attempt_s
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Writer
-from smssim.core.queue import Lot
-from smssim.core.saving import Changes, put_under, within
-from smssim.core.serving import Serving
-from smssim.core.tally import RunFacts
+from smssim.core.model import RunFacts
+from smssim.core.pieces import Changes, put_under, within
+from smssim.core.producer_stream import ProducerStream
+from smssim.core.queue import Batch
 from smssim.errors import ExitCode, PeerError
-from smssim.journal import Journal
-from smssim.logs import node_log
+from smssim.escaping import escape
+from smssim.journal.group_commit import GroupCommit, restoring, run_from, run_piece
+from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, wire
-from smssim.nodes.saving import GroupCommit, restoring, run_from, run_piece
-from smssim.settings import ProducerSettings, plain
+from smssim.outputs import metrics
+from smssim.process import program, waiting
+from smssim.process.logs import node_log
+from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2, producer_pb2_grpc
-from smssim.view.words import count, several
+from smssim.words import count, plural
 
-CHECK_S: Final = 0.25  # how often leases and the run's end are looked at
-RELEASE_S: Final = 0.005  # messages released within so long go out together
-DOOR_OPEN_S: Final = 1.0  # a sender started together with the first one shall not find a closed door
-RETURN_S: Final = 2 * rpc.BACKOFF_MAX_S  # within which senders come back to a resumed producer
-SAVE_S: Final = 0.1  # between two commits: what was settled since the last one is delivered again after a crash
-FAREWELL_S: Final = 10.0  # how long senders may take to close their streams
 SEED_BITS: Final = 32  # of a seed that is not given: short enough to type again
 
 Requests = AsyncIterator[producer_pb2.FetchMessageRequest | None]
@@ -46,11 +43,11 @@ Response = Any  # a FetchMessageResponse, or the bytes of one
 Context = aio.ServicerContext[Any, Any]
 
 
-class _Stream(Serving):
+class _Stream(ProducerStream):
     """An open stream."""
 
-    def __init__(self, backlog: Backlog, holder: Holder) -> None:
-        super().__init__(backlog, holder)
+    def __init__(self, backlog: Backlog, holder: LeaseHolder, limits: Limits) -> None:
+        super().__init__(backlog, holder, limits)
         self.wake = asyncio.Event()  # set when there may be something to write
         self.closed = False  # by the sender
         self.fault: PeerError | None = None
@@ -59,7 +56,8 @@ class _Stream(Serving):
 class Producer(producer_pb2_grpc.ProducerServiceServicer):
     """One run."""
 
-    def __init__(self, settings: ProducerSettings) -> None:
+    def __init__(self, settings: ProducerSettings, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self.access = access.load(settings)
         self._journal = Journal(settings.journal, "producer") if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
@@ -81,6 +79,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             settings.lease_timeout_s,
             settings.rate_per_s,
             settings.give_up_s,
+            limits,
         )
         with restoring(self._journal):
             self._restore()
@@ -93,8 +92,8 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._draining = False
         self._joined_at: float | None = None  # when the first sender came
         self._alone_since = self._clock()  # since when there is no sender, if there is none
-        self._more = process.Alarm()  # rung when messages became ready again
-        self._changed = process.Alarm()  # rung when a stream has ended or something was settled
+        self._more = waiting.Wakeup()  # rung when messages became ready again
+        self._changed = waiting.Wakeup()  # rung when a stream has ended or something was settled
         self._server = rpc.server(self.access)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
@@ -108,7 +107,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             await self._saving.close()
             raise
         self._log.info("listening on %s", self.address)
-        self._log.info("run %s: %s, seed %d", self.run.run_id, several(self.run.total, "message"), self.run.seed)
+        self._log.info("run %s: %s, seed %d", self.run.run_id, plural(self.run.total, "message"), self.run.seed)
         if self._resumed:
             book = self._backlog
             said = (count(book.settled), count(book.sent), count(book.failed), count(book.waiting))
@@ -119,10 +118,10 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         """Serves the run to its end, after `start`; the exit code."""
         try:
             running = self._distribute(), self._watch(), self._drain_on(stop), self._save(), self._ended.wait()
-            await process.first_of(*running, self._saving.broken())
+            await waiting.first_of(*running, self._saving.broken())
             end = self._over()
             await self._saving.saved()
-            settled, total = count(end.sent + end.failed), several(self.run.total, "message")
+            settled, total = count(end.sent + end.failed), plural(self.run.total, "message")
             self._log.info("%s of %s settled: %s sent, %s failed", settled, total, count(end.sent), count(end.failed))
             self._last_word = end
             for stream in self._streams.values():
@@ -146,17 +145,17 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         """Gives to those who want more whenever messages become ready."""
         while True:
             now = self._clock()
-            due = self._backlog.wake_at(now) if self._backlog.holders.hungry() else math.inf
-            await self._more.wait(max(due, now + RELEASE_S))
-            for holder in self._backlog.holders.hungry():
-                self._give(self._streams[holder.number])
+            due = self._backlog.wake_at(now) if self._backlog.holders.with_credit() else math.inf
+            await self._more.wait(max(due, now + self._limits.release_s))
+            for holder in self._backlog.holders.with_credit():
+                self._lease_to(self._streams[holder.number])
 
     async def _watch(self) -> None:
         """Ends stale leases, and the run if all senders are gone for good. Says that none is there."""
         said_at = looked_at = self._clock()
         while True:
             now = self._clock()
-            self._backlog.holders.excuse(max(0.0, now - looked_at - CHECK_S), now)
+            self._backlog.holders.forgive_pause(max(0.0, now - looked_at - self._limits.lease_check_s), now)
             looked_at = now
             for holder in self._backlog.expire(now):
                 stream = self._streams[holder.number]
@@ -164,25 +163,25 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
                 stream.wake.set()
                 self._more.ring()
             alone_s = 0.0 if self._streams else now - self._alone_since
-            patience_s = RETURN_S if self._told else self._settings.give_up_s
+            patience_s = self._limits.resume_grace_s if self._told else self._settings.give_up_s
             if self._resumed and self._backlog.complete and alone_s >= patience_s:
                 self._over()  # nobody comes to be told
             if self._joined_at is not None and not self._streams and alone_s >= self._settings.give_up_s:
                 self._log.error("no sender for %.0f s, giving up", alone_s)
                 self._over()
-            if now - max(said_at, self._alone_since) >= rpc.SAY_AGAIN_S and not self._streams:
+            if now - max(said_at, self._alone_since) >= self._limits.repeat_notice_s and not self._streams:
                 said_at = now
                 self._log.info("still waiting for a sender, for %.0f s", alone_s)
-            await asyncio.sleep(CHECK_S)
+            await asyncio.sleep(self._limits.lease_check_s)
 
     async def _drain_on(self, stop: asyncio.Event) -> None:
         """When stopped: hands out nothing more and waits a bounded time for what is with senders."""
         await stop.wait()
         self._draining = True
         if self._backlog.leased:
-            leased = several(self._backlog.leased, "message")
-            self._log.info("draining: %s with senders, to be settled within %g s", leased, FAREWELL_S)
-        until = self._clock() + FAREWELL_S
+            leased = plural(self._backlog.leased, "message")
+            self._log.info("draining: %s with senders, to be settled within %g s", leased, self._limits.farewell_s)
+        until = self._clock() + self._limits.farewell_s
         while self._backlog.leased and self._clock() < until:
             await self._changed.wait(until)
         self._over()
@@ -201,9 +200,13 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             self._log.info("staying up for late senders, until stopped")
             await stop.wait()
         if self._joined_at is not None:
-            open_s = self._joined_at + (RETURN_S if self._resumed and not self._told else DOOR_OPEN_S) - self._clock()
-            await process.first_of(stop.wait(), timeout_s=max(0.0, open_s))
-        until = self._clock() + FAREWELL_S
+            open_s = (
+                self._joined_at
+                + (self._limits.resume_grace_s if self._resumed and not self._told else self._limits.join_grace_s)
+                - self._clock()
+            )
+            await waiting.first_of(stop.wait(), timeout_s=max(0.0, open_s))
+        until = self._clock() + self._limits.farewell_s
         while self._streams and self._clock() < until:
             await self._changed.wait(until)
 
@@ -229,25 +232,25 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
     async def _save(self) -> None:
         """Commits now and then; nobody waits for it, for what is lost is only delivered again."""
         while True:
-            await asyncio.sleep(SAVE_S)
+            await asyncio.sleep(self._limits.save_s)
             await self._saving.saved()
             if self._backlog.stalled:
                 self._more.ring()
 
     # -- handing out
 
-    def _give(self, stream: _Stream) -> None:
+    def _lease_to(self, stream: _Stream) -> None:
         """Queues for a sender what it may have now."""
         if self._draining or self._end is not None:
             return
         first = self._backlog.started_at is None
-        lots = stream.give(self._clock())
-        if lots:
+        batches = stream.lease(self._clock())
+        if batches:
             if first:
                 self._log.info("the run has started")
-            for lot in lots:
+            for batch in batches:
                 self._log.debug(
-                    "handing out messages: %d, from %d on, attempt %d", len(lot.ids), lot.ids[0], lot.attempt
+                    "handing out messages: %d, from %d on, attempt %d", len(batch.ids), batch.ids[0], batch.attempt
                 )
             stream.wake.set()
 
@@ -277,7 +280,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     async def _join(self, requests: Requests) -> tuple[_Stream, str]:
         """The stream of a sender that has introduced itself, and the sender's name; raises PeerError."""
-        hello = rpc.readable(await anext(aiter(requests)))
+        hello = rpc.decoded(await anext(aiter(requests)))
         if not hello.HasField("hello"):
             raise PeerError("the first request of a stream says hello")
         wire.check_hello(hello.hello)
@@ -285,20 +288,20 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         request = wire.request_from_proto(hello, self.run)
         now = self._clock()
         before = self._backlog.holders.of(sender.session_id)
-        longest_s = longest_attempt_s(sender.distribution, sender.mean_s, sender.std_s)
+        longest_s = longest_attempt_s(sender.distribution, sender.mean_s, sender.std_s, self._limits)
         holder = self._backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now, longest_s)
-        stream = _Stream(self._backlog, holder)
+        stream = _Stream(self._backlog, holder, self._limits)
         if before is not None:
             other = self._streams[before.number]
             other.fault = PeerError("its sender has opened another stream")
             other.wake.set()
         self._streams[stream.holder.number] = stream
         self._joined_at = self._joined_at or now
-        name = plain(sender.name)
+        name = escape(sender.name)
         if self._end is None:
             self._log.info("%s joined: %s at a time, %g s each", name, count(sender.concurrency), sender.mean_s)
         try:
-            self._take_in(stream, request)
+            self._apply(stream, request)
         except PeerError:
             self._part(stream, name)
             raise
@@ -312,7 +315,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         if not self._streams:
             self._alone_since = self._clock()
         if self._end is None:
-            again = f", with {several(leased, 'message')} to hand out again" if leased else ""
+            again = f", with {plural(leased, 'message')} to hand out again" if leased else ""
             self._log.info("%s left%s", name, again)
             if not self._streams:
                 self._log.info("waiting for a sender")
@@ -326,19 +329,19 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             async for message in requests:
                 if stream.holder.lost:
                     return
-                request = rpc.readable(message)
+                request = rpc.decoded(message)
                 if request.HasField("hello"):
                     raise PeerError("only the first request of a stream says hello")
-                self._take_in(stream, wire.request_from_proto(request, self.run))
+                self._apply(stream, wire.request_from_proto(request, self.run))
         finally:
             stream.closed = True
             stream.wake.set()
 
-    def _take_in(self, stream: _Stream, request: Request) -> None:
+    def _apply(self, stream: _Stream, request: Request) -> None:
         """Applies a request; raises PeerError and applies nothing of it."""
         now, backlog = self._clock(), self._backlog
-        stream.take_in(request, now)
-        self._give(stream)
+        stream.apply(request, now)
+        self._lease_to(stream)
         if backlog.complete:
             self._over()
         elif stream.concerns_others(now):
@@ -354,18 +357,18 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             if response is None:
                 stream.wake.clear()
                 await stream.wake.wait()
-            elif response.lot is not None:
-                yield self._batch(response.lot, response.settled)
+            elif response.batch is not None:
+                yield self._batch(response.batch, response.settled)
             elif response.end is not None:
                 end = wire.end_to_proto(response.end)
                 yield producer_pb2.FetchMessageResponse(end=end, settled=response.settled)
             else:
                 yield producer_pb2.FetchMessageResponse(settled=response.settled)
 
-    def _batch(self, lot: Lot, settled: int) -> bytes:
+    def _batch(self, batch: Batch, settled: int) -> bytes:
         now, backlog = self._clock(), self._backlog
-        content = self._writer.content(lot.ids.view("u8"))
-        return wire.batch_to_bytes(lot, content, backlog.queued_s(lot.ids, now), backlog.elapsed_s(now), settled)
+        content = self._writer.content(batch.ids.view("u8"))
+        return wire.batch_to_bytes(batch, content, backlog.queued_s(batch.ids, now), backlog.elapsed_s(now), settled)
 
 
 def _with_seed(settings: ProducerSettings) -> ProducerSettings:
@@ -384,4 +387,4 @@ def serve(settings: ProducerSettings) -> int:
             await producer.start()
             return await producer.serve(stop)
 
-    return process.run(main, settings)
+    return program.run(main, settings)

@@ -1,7 +1,7 @@
 """The sender: pulls messages from a producer, simulates sending, reports to a monitor, and settles.
 
 Each copy is a sender of its own, with its own session and stream; they share the process and its connections. Moves
-requests, batches and reports between gRPC and `Sending`, which decides. Must not know other nodes.
+requests, batches and reports between gRPC and `SenderProtocol`, which decides. Must not know other nodes.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import os
 import socket
 import uuid
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from grpc import aio
 
-from smssim import metrics, process
 from smssim.core.exchange import Answer, Report
 from smssim.core.fate import Fates
-from smssim.core.sending import DRAIN_MAX_S, Sending
-from smssim.core.tally import RunFacts
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import RunFacts
+from smssim.core.sending import SenderProtocol
 from smssim.errors import ExitCode, GoneError, SmssimError
-from smssim.logs import Log, node_log
 from smssim.net import access, rpc, wire
 from smssim.net.connecting import Channels, Stream, open_stream
+from smssim.outputs import metrics
+from smssim.outputs.terminal.each import EachMessage
+from smssim.process import program, waiting
+from smssim.process.logs import Log, node_log
 from smssim.settings import FREE_ADDRESS, SenderSettings
 from smssim.v1 import monitor_pb2_grpc, producer_pb2
-from smssim.view.each import EachMessage
-from smssim.view.words import count, several
-
-REPORT_TIMEOUT_S: Final = 10.0
+from smssim.words import count, plural
 
 
 class Sender:
@@ -43,16 +43,18 @@ class Sender:
         channels: Channels,
         stop: asyncio.Event,
         each: EachMessage | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
         """`each`: what shows each message, with --verbose; its own unless copies share one."""
         self._settings = settings
+        self._limits = limits
         self._name = name
         self._channels = channels
         self._stop = stop
         self._log = node_log(name)
         self._each = each or EachMessage() if settings.verbose else None
         self._last_run_id = ""
-        self.participation: Participation | None = None  # the last one
+        self.participation: SenderRun | None = None  # the last one
 
     async def serve(self) -> int:
         """The exit code."""
@@ -71,7 +73,7 @@ class Sender:
         """Takes part in one run to its end."""
         finding = asyncio.create_task(self._find_run())
         try:
-            await process.first_of(asyncio.wait([finding]), self._stop.wait())
+            await waiting.first_of(asyncio.wait([finding]), self._stop.wait())
             if not finding.done():
                 self._log.info("stopped before a run was found")
                 return ExitCode.OK
@@ -83,10 +85,10 @@ class Sender:
         self._last_run_id = participation.run.run_id
         return code
 
-    async def _find_run(self) -> tuple[Participation, Stream]:
+    async def _find_run(self) -> tuple[SenderRun, Stream]:
         """Waits for a producer with a run that is new to this sender."""
         address, channels = self._settings.producer, self._channels
-        patience = rpc.Patience("producer", address, channels.access, self._settings.give_up_s, self._log)
+        patience = rpc.Reconnector("producer", address, channels.access, self._settings.give_up_s, self._log)
         session_id = str(uuid.uuid4())
         sender = wire.sender_to_proto(session_id, self._name, self._settings)
         while True:
@@ -97,10 +99,12 @@ class Sender:
                 continue
             if run.run_id != self._last_run_id:
                 patience.found()
-                self._log.info("run %s: %s", run.run_id, several(run.total, "message"))
+                self._log.info("run %s: %s", run.run_id, plural(run.total, "message"))
                 monitor = self._settings.monitor or told
                 try:
-                    return Participation(self._settings, sender, run, monitor, channels, self._log, self._each), stream
+                    return SenderRun(
+                        self._settings, sender, run, monitor, channels, self._log, self._each, self._limits
+                    ), stream
                 except SmssimError:  # no address to report to
                     stream.cancel()
                     raise
@@ -108,7 +112,7 @@ class Sender:
             await asyncio.sleep(rpc.BACKOFF_MAX_S)
 
 
-class Participation:
+class SenderRun:
     """One sender in one run."""
 
     def __init__(
@@ -120,28 +124,30 @@ class Participation:
         channels: Channels,
         log: Log,
         each: EachMessage | None,
+        limits: Limits,
     ) -> None:
         self.run = run
+        self._limits = limits
         self._each = each
         self._name = str(sender.name)
         self._settings = settings
         self._sender = sender
         self._log = log
         self._clock = asyncio.get_running_loop().time
-        fates = Fates(run.seed, run.max_attempts, settings)
-        self._sending = Sending(fates, settings.mean_s, settings.concurrency, self._clock())
+        fates = Fates(run.seed, run.max_attempts, settings.attempt_model)
+        self._sending = SenderProtocol(fates, settings.mean_s, settings.concurrency, self._clock(), limits)
         self._channels = channels
-        self._producer = rpc.Patience("producer", settings.producer, channels.access, settings.give_up_s, log)
+        self._producer = rpc.Reconnector("producer", settings.producer, channels.access, settings.give_up_s, log)
         self._producer.met = True
-        self._monitor = rpc.Patience("monitor", monitor, channels.access, settings.give_up_s, log)
+        self._monitor = rpc.Reconnector("monitor", monitor, channels.access, settings.give_up_s, log)
         self._reports = monitor_pb2_grpc.MonitorServiceStub(channels.to(monitor))
-        self._tick = process.Alarm()  # rung when a peer has changed something
-        self._requests = process.Alarm()  # rung when a request may be due
-        self._outbox = process.Alarm()  # rung when a report may be due
+        self._tick = waiting.Wakeup()  # rung when a peer has changed something
+        self._requests = waiting.Wakeup()  # rung when a request may be due
+        self._outbox = waiting.Wakeup()  # rung when a report may be due
         self._gone: GoneError | None = None
 
     @property
-    def sending(self) -> Sending:
+    def sending(self) -> SenderProtocol:
         """Its side of the protocol."""
         return self._sending
 
@@ -152,11 +158,11 @@ class Participation:
 
     async def take_part(self, stream: Stream, stop: asyncio.Event) -> int:
         """To the end of the run, or until drained; the exit code. Raises SmssimError."""
-        await process.first_of(
+        await waiting.first_of(
             self._follow_monitor(),
-            process.forever(self._follow_producer(stream)),
+            waiting.forever(self._follow_producer(stream)),
             self._keep_time(),
-            process.forever(self._drain_on(stop)),
+            waiting.forever(self._drain_on(stop)),
         )
         if self._each is not None:
             self._each.say_left_out(self._log, self._clock(), at_last=True)
@@ -194,10 +200,10 @@ class Participation:
         taken = lanes.busy + lanes.held
         self._sending.drain(now)
         for patience in (self._producer, self._monitor):
-            patience.give_up_s = min(patience.give_up_s, DRAIN_MAX_S)
+            patience.give_up_s = min(patience.give_up_s, self._limits.drain_max_s)
             patience.met = True
         busy = lanes.busy
-        self._log.info("draining: %s to finish, %s given back", several(busy, "message"), count(taken - busy))
+        self._log.info("draining: %s to finish, %s given back", plural(busy, "message"), count(taken - busy))
         self._tick.ring()
 
     # -- the producer
@@ -242,7 +248,7 @@ class Participation:
         self._tick.ring()
         try:
             with rpc.naming(self._producer.peer):
-                await process.first_of(self._write(stream), self._read(stream))
+                await waiting.first_of(self._write(stream), self._read(stream))
             if sending.ended:
                 await stream.done_writing()
         finally:
@@ -265,7 +271,7 @@ class Participation:
         """Takes in what the producer says until it has nothing more to say; raises AioRpcError or PeerError."""
         sending = self._sending
         while isinstance(read := await stream.read(), producer_pb2.FetchMessageResponse | None):
-            response = rpc.readable(read, "response")
+            response = rpc.decoded(read, "response")
             event = response.WhichOneof("event")
             now = self._clock()  # one for both, or a lane could start a message before it has arrived
             self._advance(now, at_once=event == "end")
@@ -275,7 +281,7 @@ class Participation:
                 self._log.debug("received messages: %d, attempt %d", len(delivery.ids), delivery.attempt)
                 sending.receive(delivery, now)
                 if self._each is not None:
-                    self._each.arrived(self._name, delivery.ids, partial(wire.readable, response.batch), now)
+                    self._each.arrived(self._name, delivery.ids, partial(wire.texts_of, response.batch), now)
             self._tick.ring()
             if event == "end":
                 sending.end(wire.end_from_proto(response.end))
@@ -312,7 +318,9 @@ class Participation:
         while True:
             try:
                 shown = self._channels.access.metadata
-                answer = await self._reports.ReportResult(request, timeout=REPORT_TIMEOUT_S, metadata=shown)
+                answer = await self._reports.ReportResult(
+                    request, timeout=self._limits.report_timeout_s, metadata=shown
+                )
             except aio.AioRpcError as error:
                 if self._sending.is_needless:
                     return None
@@ -326,7 +334,7 @@ class Participation:
             else:
                 self._monitor.found()
                 with rpc.naming(self._monitor.peer):
-                    return wire.answer_from_proto(rpc.readable(answer, "response"), self.run)
+                    return wire.answer_from_proto(rpc.decoded(answer, "response"), self.run)
 
 
 def serve(settings: SenderSettings) -> int:
@@ -349,4 +357,4 @@ def serve(settings: SenderSettings) -> int:
         finally:
             await channels.close()
 
-    return process.run(main, settings)
+    return program.run(main, settings)

@@ -10,14 +10,14 @@ from typing import Final
 
 from grpc import aio
 
-from smssim import process
 from smssim.core.snapshot import Snapshot
 from smssim.errors import ExitCode, SmssimError, worst
-from smssim.logs import Log, node_log
 from smssim.net import access, rpc, watching
+from smssim.outputs.terminal.display import display
+from smssim.process import program, terminal, waiting
+from smssim.process.logs import Log, node_log
 from smssim.settings import WatchSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
-from smssim.view.display import display
 
 LAST_WORD_S: Final = 3.0  # how long the last figures of a monitor that ends may take
 
@@ -29,7 +29,7 @@ class Watcher:
         self._settings = settings
         self._log = log
         self._access = access.load(settings)
-        self._patience = rpc.Patience("monitor", settings.monitor, self._access, settings.give_up_s, log)
+        self._patience = rpc.Reconnector("monitor", settings.monitor, self._access, settings.give_up_s, log)
         self._patience.met = met
         self._display = display(settings.json, settings.interval_s, several_runs=False)
         self._codes: list[int] = []  # of the runs that are over
@@ -43,7 +43,7 @@ class Watcher:
         """
         channel = rpc.channel(self._settings.monitor, self._access)
         try:
-            await process.first_of(self._follow(channel), stop.wait())
+            await waiting.first_of(self._follow(channel), stop.wait())
         finally:
             self._display.close()
             await channel.close()
@@ -66,10 +66,10 @@ class Watcher:
                 await call.wait_for_connection()
                 self._patience.found()
                 async for response in call:
-                    if not process.has_reader():  # as behind `| head`: whom else should it serve?
+                    if not terminal.has_reader():  # as behind `| head`: whom else should it serve?
                         return
                     with rpc.naming(self._patience.peer):
-                        snapshot = watching.snapshot_from_proto(rpc.readable(response, "response"))
+                        snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
                     self._show(snapshot)
                 return
             except aio.AioRpcError as error:
@@ -102,4 +102,4 @@ def serve(settings: WatchSettings) -> int:
             log.error("%s", error)
             return error.exit_code
 
-    return process.run(main, settings)
+    return program.run(main, settings)

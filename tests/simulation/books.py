@@ -12,8 +12,9 @@ import numpy as np
 
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Answer, Report, Settlements
-from smssim.core.fate import Fates, Outcome
-from smssim.core.queue import Lot
+from smssim.core.fate import Fates
+from smssim.core.model import Outcome
+from smssim.core.queue import Batch
 from smssim.core.tally import Tally
 
 Row = tuple[int, int, int]  # message, outcome, attempt
@@ -49,15 +50,15 @@ class ProducerBook:
         for row in rows:
             self._settle(*row)
 
-    def grant(self, holder: int, lots: list[Lot]) -> None:
+    def grant(self, holder: int, batches: list[Batch]) -> None:
         """Only what waits is handed out, at the attempt that it is at."""
-        for lot in lots:
-            ids = set(lot.ids.tolist())
-            check(len(ids) == len(lot.ids), "a lot names a message twice")
+        for batch in batches:
+            ids = set(batch.ids.tolist())
+            check(len(ids) == len(batch.ids), "a lot names a message twice")
             check(ids <= self.waiting, "handed out though not waiting: %s", sorted(ids - self.waiting)[:5])
-            if self.tries or lot.attempt != 1:
-                wrong = [i for i in ids if self.tries[i] != lot.attempt - 1]
-                check(not wrong, "handed out at attempt %s: %s", lot.attempt, wrong[:5])
+            if self.tries or batch.attempt != 1:
+                wrong = [i for i in ids if self.tries[i] != batch.attempt - 1]
+                check(not wrong, "handed out at attempt %s: %s", batch.attempt, wrong[:5])
             self.waiting -= ids
             self.leased.setdefault(holder, set()).update(ids)
             self._holder_of.update(dict.fromkeys(ids, holder))

@@ -8,24 +8,24 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from simulation.nodes import Monitor
+from simulation.monitor import Monitor
 from smssim.core.backlog import Backlog
 from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
-from smssim.core.ledger import Ledger, Outcomes, Verdict
-from smssim.core.queue import Attempts
-from smssim.core.saving import Pieces
-from smssim.core.sending import Sending
+from smssim.core.ledger import Ledger, Verdict
+from smssim.core.model import Attempts, Ids, Outcomes
+from smssim.core.pieces import Pieces
+from smssim.core.sending import SenderProtocol
 from smssim.core.session import Session
-from smssim.core.stretches import Ids, Rows, Stretches
+from smssim.core.stretches import Rows, Stretches
 from smssim.core.tally import Tally
 from smssim.core.unsettled import Flags, Tries
 
 Bug = Callable[[], AbstractContextManager[Any]]
 
-_report = Sending.report
-_acknowledge = Sending.acknowledge
+_report = SenderProtocol.report
+_acknowledge = SenderProtocol.acknowledge
 _record = Ledger.record
 _requeue = Backlog._requeue
 _restore_open = Backlog._restore_open
@@ -40,24 +40,24 @@ _unpacked = Session.unpacked
 def settles_before_the_report_is_answered() -> AbstractContextManager[Any]:
     """The monitor may never get it."""
 
-    def report(self: Sending, now: float) -> Report | None:
+    def report(self: SenderProtocol, now: float) -> Report | None:
         told = _report(self, now)
         if told is not None and len(told.finished):
             done = told.finished
             self._to_settle.append(Settlements(done.ids, done.outcomes, done.attempts))
         return told
 
-    return mock.patch.object(Sending, "report", report)
+    return mock.patch.object(SenderProtocol, "report", report)
 
 
 def ignores_what_is_overruled() -> AbstractContextManager[Any]:
     """The producer then has another outcome than the monitor."""
 
-    def acknowledge(self: Sending, answer: Answer) -> None:
+    def acknowledge(self: SenderProtocol, answer: Answer) -> None:
         ids, outcomes = answer.overruled_ids[:0], answer.overruled_outcomes[:0]
         _acknowledge(self, replace(answer, overruled_ids=ids, overruled_outcomes=outcomes))
 
-    return mock.patch.object(Sending, "acknowledge", acknowledge)
+    return mock.patch.object(SenderProtocol, "acknowledge", acknowledge)
 
 
 def loses_a_message_of_a_batch_in_its_lanes() -> AbstractContextManager[Any]:

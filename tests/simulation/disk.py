@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 
 from simulation.clock import Clock, Process
-from smssim.core.saving import Changes
+from smssim.core.pieces import Changes
 
 _HEAD = 8  # length and checksum
 

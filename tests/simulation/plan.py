@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from random import Random
 
 from simulation.network import Weather
+from smssim.core.limits import LIMITS, Limits
 from smssim.settings import SenderSettings
 
 FAULTS = {  # how often a second, where it strikes at all
@@ -55,6 +56,21 @@ class Plan:
     faults: dict[str, float]
     faulty_s: float
     check_every: int  # events
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds as tight as they can be, where tight ones bring out more."""
+        return replace(
+            LIMITS,
+            unsaved_max=self.unsaved_max,
+            frame_rows_max=self.frame_rows_max,
+            report_rows_full=min(self.report_rows_max, LIMITS.report_rows_full),
+            report_rows_max=self.report_rows_max,
+            report_timeout_s=self.report_timeout_s,
+            stuck_after_s=0.0,
+            slower_max=2,
+            tail=12,
+        )
 
     def told(self) -> str:
         """A setting a line, but for those of the senders, which say who they are when they start."""

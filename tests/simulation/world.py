@@ -6,17 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from unittest import mock
 
 from simulation.books import Counted, MonitorBook, ProducerBook, check, fated
 from simulation.clock import Clock, Process
 from simulation.disk import Disk
+from simulation.monitor import Monitor
 from simulation.network import Network, Weather
-from simulation.nodes import Monitor, Producer, Sender
 from simulation.plan import Plan, draw_plan
+from simulation.producer import Producer
+from simulation.sender import Sender
 from smssim.core.exchange import Report
 from smssim.core.fate import Fates
-from smssim.core.tally import RunFacts
+from smssim.core.model import RunFacts
 from smssim.errors import ExitCode
 
 CALM_MAX_S = 600.0  # a run that no fault strikes any more ends within so long
@@ -45,6 +46,7 @@ class World:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.limits = plan.limits
         self.clock = Clock(plan.seed)
         self.network = Network(self.clock, plan.weather)
         self.producer_books: dict[str, ProducerBook] = {}
@@ -89,11 +91,11 @@ class World:
             return False
         if monitor is None or not monitor.alive or monitor.ending is not None:
             return False
-        take_in = partial(monitor.report, run, session_id, report, answer)
+        apply = partial(monitor.report, run, session_id, report, answer)
         if monitor.paused:
-            monitor.missed.append(take_in)
+            monitor.missed.append(apply)
         else:
-            take_in()
+            apply()
         return True
 
     # -- nodes come and go
@@ -264,7 +266,7 @@ class World:
             if producer.left:
                 check(len(ours.settled) == plan.total, "the producer has ended with %s settled", len(ours.settled))
         if plan.equal:
-            fates = Fates(plan.seed, plan.max_attempts, plan.senders[0])
+            fates = Fates(plan.seed, plan.max_attempts, plan.senders[0].attempt_model)
             figures = (monitor.tally.ledger.sent, monitor.tally.ledger.failed)
             wanted = fated(fates, plan.total, plan.max_attempts)
             check(figures == wanted, "sent, failed: %s, fate says %s", figures, wanted)
@@ -298,13 +300,9 @@ class World:
 def simulate(seed: int) -> Shown:
     """Plays one seed; raises SimulationError that tells the seed, the plan and what happened last."""
     plan = draw_plan(seed)
-    with (
-        mock.patch("smssim.core.backlog.UNSAVED_MAX", plan.unsaved_max),
-        mock.patch.multiple("smssim.core.holder", STUCK_AFTER_S=0.0, SLOWER_MAX=2, TAIL=12),  # as tight as they can be
-    ):
-        world = World(plan)
-        try:
-            return world.play()
-        except Exception as error:
-            what = f"seed {seed}: {type(error).__name__}: {error}"
-            raise SimulationError(f"{what}\n{plan.told()}\n{world.clock.story()}") from error
+    world = World(plan)
+    try:
+        return world.play()
+    except Exception as error:
+        what = f"seed {seed}: {type(error).__name__}: {error}"
+        raise SimulationError(f"{what}\n{plan.told()}\n{world.clock.story()}") from error

@@ -1,0 +1,63 @@
+"""The values that all parts share: what identifies a run and a sender, how attempts behave, how they end.
+
+Knows columns and numbers. Must not know what is done with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.limits import MEAN_MIN_S
+
+Ids = NDArray[np.int64]  # of messages
+Attempts = NDArray[np.uint8]  # numbers of attempts, counted from 1
+Outcomes = NDArray[np.uint8]  # of `Outcome`
+
+
+class Outcome(IntEnum):
+    """How an attempt ended; the numbers are those of the wire."""
+
+    SENT = 1  # final
+    FAILED = 2  # final: no attempt is left
+    RETRY = 3  # failed, attempts left
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What identifies a run."""
+
+    run_id: str
+    seed: int
+    total: int
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class SenderFacts:
+    """What a sender says of itself."""
+
+    session_id: str
+    name: str
+    mean_s: float = 0.0
+    failure_rate: float = 0.0
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptModel:
+    """How long the attempts of a sender take, and how often they fail."""
+
+    mean_s: float
+    std_s: float  # before the cap
+    distribution: str
+    max_time_s: float | None = None  # a cap on each time; None for none
+    fail: float = 0.0  # the chance that an attempt fails
+
+
+def declared_speed(concurrency: int, mean_s: float) -> float:
+    """Return how many messages a second a sender can send by what it says of itself."""
+    return concurrency / max(mean_s, MEAN_MIN_S)

@@ -1,0 +1,112 @@
+"""What a run has to achieve, as in k6: `failed<5%`, `t95<10m`, `rate_per_s>1000`, `duplicates==0`.
+
+Reads an expression and judges figures by it. Knows the names of figures and no more. Must stay cheap to import:
+`settings` checks expressions with it.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from fractions import Fraction
+from typing import Any, Final
+
+TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}  # in seconds
+
+COUNTS: Final = (  # of messages; these may be compared with a share of the total
+    *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting"),
+)
+TIMES: Final = (
+    *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s"),
+    *("t50", "t80", "t95", "t99"),  # until so many percent of all messages were sent
+)
+OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
+FIGURES: Final = COUNTS + TIMES + OTHERS
+TAKES: Final = (
+    "a comparison (< <= > >= == !=) of a number of the JSON output, redelivered, t50, t80, t95 or t99 with a number, "
+    "a share like 5% or a time in ms, s, m or h"
+)
+
+_OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+_EXPRESSION: Final = re.compile(
+    r"(?P<name>\w+)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<number>\d+(\.\d*)?([eE][+-]?\d{1,2})?|\.\d+)\s*(?P<unit>%|ms|s|m|h)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A threshold after the run."""
+
+    text: str
+    value: float | None  # what it was compared with, before units; None if the run has no such figure
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One comparison; `bound` in seconds for a time, in percent of the total for a share."""
+
+    text: str
+    name: str
+    sign: str
+    bound: Fraction
+    is_share: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> Threshold:
+        """Reads an expression; raises ValueError if it is none."""
+        match = _EXPRESSION.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"no threshold: {text}")
+        name, unit = match["name"], match["unit"] or ""
+        if name not in {"%": COUNTS, "": FIGURES}.get(unit, TIMES):
+            raise ValueError(f"no threshold: {text}")
+        bound = Fraction(match["number"]) * Fraction(TIME_UNITS.get(unit, 1))
+        return cls(text.strip(), name, match["sign"], bound, unit == "%")
+
+    def judge(self, figures: Mapping[str, float | None]) -> Judged:
+        """Whether these figures pass, `total` among them; a figure that there is not has missed."""
+        value = figures.get(self.name)
+        if value is None:
+            return Judged(self.text, None, False)
+        compared = share(value, figures["total"] or 0) if self.is_share else value
+        return Judged(self.text, value, _OPERATORS[self.sign](compared, self.bound))
+
+    def warning(self) -> str | None:
+        """What to say where a number of messages is compared as if it were a share, as in k6: failed<0.05."""
+        if self.name not in COUNTS or self.is_share or not 0 < self.bound < 1:
+            return None
+        share = f"{self.name}{self.sign}{float(100 * self.bound):.10g}%"
+        return f"--threshold {self.text}: {self.name} is a number of messages; for a share of all, write {share}"
+
+
+def warnings(thresholds: Iterable[Threshold]) -> list[str]:
+    """What to say of these thresholds before a run."""
+    return [said for said in (threshold.warning() for threshold in thresholds) if said is not None]
+
+
+def near_figure(text: str) -> str | None:
+    """The figure that was meant where an expression names none."""
+    name = re.split(r"\W", text.strip(), maxsplit=1)[0]
+    near = [] if name in FIGURES else get_close_matches(name.lower(), FIGURES, n=1)
+    return near[0] if near else None
+
+
+def share(number: float, total: float) -> Fraction:
+    """So many messages in percent of all, exactly; 0 of nothing."""
+    return 100 * Fraction(number) / Fraction(total) if total else Fraction(0)

@@ -1,0 +1,1 @@
+"""What survives a crash: journals, and the commits that fill them."""

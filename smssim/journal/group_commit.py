@@ -1,0 +1,123 @@
+"""Writes a node's state to its journal: one commit at a time in a thread of its own, for all who wait for one.
+
+Knows a journal and what says the changes. Must not know what they mean, nor which node it serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from smssim.core.pieces import DAMAGE, Changes, pack, unpack
+from smssim.errors import JournalError, NotSavedError, bad_value
+from smssim.journal.sqlite import Journal
+from smssim.settings import ProducerSettings, flag_of
+
+EVERY_S: Final = 0.02  # between the begins of two commits ...
+SHARE_MAX: Final = 0.3  # ... and longer if they would take more of the time than this
+OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that may not change in it
+
+
+class GroupCommit:
+    """Commits what `changes` says whenever somebody wants it saved. Without a journal, all counts as saved at once.
+
+    Group commit (Gawlick and Kinkade, 1985): what comes while one commit is under way goes into the next one, together.
+    """
+
+    def __init__(self, journal: Journal | None, changes: Callable[[], Changes]) -> None:
+        self._journal = journal
+        self._changes = changes
+        self._clock = asyncio.get_running_loop().time
+        self._wanted = asyncio.Event()
+        self._next: asyncio.Future[None] | None = None  # done with the commit that begins next
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._task = None if journal is None else asyncio.create_task(self._commit_on())
+
+    async def saved(self) -> None:
+        """Waits until all that has changed up to now is on disk; raises NotSavedError, then and ever after."""
+        if self._task is None:
+            return
+        if self._task.done():
+            self._task.result()
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            self._wanted.set()
+        await asyncio.shield(self._next)  # others wait for it too
+
+    async def broken(self) -> None:
+        """Never returns; raises NotSavedError once the disk has refused a commit."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task.result()
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Ends after the commit that is under way, and lets go of the journal."""
+        if self._task is not None and self._journal is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.close)
+        self._thread.shutdown(wait=False)
+
+    async def _commit_on(self) -> None:
+        """Commits again and again; raises NotSavedError."""
+        assert self._journal is not None
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            began = self._clock()
+            waiting, self._next = self._next, None
+            assert waiting is not None
+            changes = self._changes()
+            try:
+                if changes:
+                    await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, changes)
+            except NotSavedError as error:
+                for refused in (waiting, self._next):
+                    if refused is not None:
+                        refused.set_exception(error)
+                        refused.exception()  # not all of them are waited for
+                raise
+            waiting.set_result(None)
+            await asyncio.sleep(max(EVERY_S, (self._clock() - began) / SHARE_MAX) - (self._clock() - began))
+
+
+@contextmanager
+def restoring(journal: Journal | None) -> Iterator[None]:
+    """Turns what `restore` raises for damaged pieces into a JournalError, and closes the journal for any error."""
+    try:
+        yield
+    except DAMAGE as error:
+        if journal is None:
+            raise
+        journal.close()
+        raise JournalError(f"journal {journal.path}: it is damaged ({error}) and can't be used") from error
+    except BaseException:
+        if journal is not None:
+            journal.close()
+        raise
+
+
+# ---- Which run the producer has
+
+
+def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
+    """What identifies a run, and what its messages are, as a piece."""
+    return pack({"run_id": run_id, **{name: getattr(settings, name) for name in OF_THE_RUN}})
+
+
+def run_from(journal: Journal, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
+    """The id of the run in a journal, and the settings with the run's seed.
+
+    Raises UsageError where flags say something else than those that the run was started with, or DAMAGE.
+    """
+    run, _ = unpack(journal.pieces["run"])
+    for name in OF_THE_RUN:
+        given = getattr(settings, name)
+        if given is not None and given != run[name]:
+            raise bad_value(flag_of(name), given, f"{run[name]}, as the run in the journal {journal.path} has it")
+    return run["run_id"], replace(settings, seed=run["seed"])

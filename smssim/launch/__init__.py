@@ -1,0 +1,1 @@
+"""Child processes, and a whole run made of them."""

@@ -1,0 +1,1 @@
+"""Where the progress and the outcomes of a run are written."""

@@ -1,0 +1,214 @@
+"""Metrics for Prometheus: what a node exposes, and the page that shows it.
+
+Read off the core when somebody asks, on the node's own loop, so that they cost nothing meanwhile. Names and kinds are
+here; labels have few values, never a name or an id. Knows prometheus-client, imported when metrics are wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from smssim.core.backlog import Backlog
+from smssim.core.progress import Latencies
+from smssim.core.sending import SenderProtocol
+from smssim.core.tally import Tally
+from smssim.errors import UsageError
+from smssim.net.access import OPEN, Access
+from smssim.net.http import Desk, HttpServer
+from smssim.process.logs import Log
+from smssim.settings import is_loopback, split_address
+
+SHARED_S: Final = 0.1  # what was read off for one scrape serves others for so long
+LATENCY_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A counter, a gauge or a histogram: one value, or one for each outcome."""
+
+    name: str  # of a counter, without _total
+    says: str
+    kind: str  # counter, gauge or histogram
+    value: float | Latencies = 0.0
+    by_outcome: dict[str, float] = field(default_factory=dict)
+
+
+def _counter(name: str, says: str, value: float = 0.0, **by_outcome: float) -> Metric:
+    return Metric(name, says, "counter", value, by_outcome)
+
+
+def _gauge(name: str, says: str, value: float) -> Metric:
+    return Metric(name, says, "gauge", value)
+
+
+# ---- What each node exposes
+
+
+def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
+    """All runs that the monitor still keeps, added up; one that it lets go of takes its counts with it."""
+    figures = [tally.figures(now) for tally in tallies]
+    sums = {
+        name: sum(getattr(one, name) for one in figures)
+        for name in ("total", "sent", "failed", "retried", "attempts", "duplicates", "in_flight", "waiting", "senders")
+    }
+    reports = sum(session.sequence for tally in tallies for session in tally.sessions.values())
+    latencies = Latencies()
+    for tally in tallies:
+        latencies.merge(tally.progress.latencies)
+    return [
+        _counter("smssim_messages", "Messages with a final outcome", sent=sums["sent"], failed=sums["failed"]),
+        _counter("smssim_attempts", "Attempts that count", sums["attempts"]),
+        _counter("smssim_retries", "Attempts that failed and were to be tried again", sums["retried"]),
+        _counter("smssim_duplicates", "Final outcomes of messages that already had one", sums["duplicates"]),
+        _counter("smssim_reports", "Reports taken in", reports),
+        _gauge("smssim_run_messages", "Messages of the runs followed", sums["total"]),
+        _gauge("smssim_in_flight_messages", "Messages being sent, or sent and not yet reported", sums["in_flight"]),
+        _gauge("smssim_waiting_messages", "Messages that wait", sums["waiting"]),
+        _gauge("smssim_senders", "Senders heard from", sums["senders"]),
+        Metric("smssim_latency_seconds", "Time from queued to final outcome", "histogram", latencies),
+    ]
+
+
+def of_producer(backlog: Backlog, senders: int) -> list[Metric]:
+    """Its one run."""
+    return [
+        _counter("smssim_producer_settled_messages", "Messages settled", sent=backlog.sent, failed=backlog.failed),
+        _counter("smssim_producer_redelivered_messages", "Leases lost and handed out again", backlog.redelivered),
+        _gauge("smssim_producer_leased_messages", "Messages with senders", backlog.leased),
+        _gauge("smssim_producer_waiting_messages", "Messages that wait", backlog.waiting),
+        _gauge("smssim_producer_senders", "Senders with an open stream", senders),
+        _gauge(
+            "smssim_producer_credit_messages",
+            "Messages senders are ready to take",
+            sum(h.credit for h in backlog.holders),
+        ),
+    ]
+
+
+def of_senders(sendings: Sequence[SenderProtocol], reconnects: int) -> list[Metric]:
+    """All copies that take part in a run, added up."""
+    return [
+        _gauge("smssim_sender_copies", "Senders that take part in a run", len(sendings)),
+        _gauge(
+            "smssim_sender_lanes",
+            "Messages that can be sent at the same time",
+            sum(s.lanes.concurrency for s in sendings),
+        ),
+        _gauge("smssim_sender_busy_lanes", "Messages being sent", sum(s.lanes.busy for s in sendings)),
+        _gauge(
+            "smssim_sender_held_messages", "Messages taken and not yet started", sum(s.lanes.held for s in sendings)
+        ),
+        _gauge(
+            "smssim_sender_connected_copies",
+            "Senders with a stream to the producer",
+            sum(s.connected for s in sendings),
+        ),
+        _counter("smssim_sender_reports", "Reports sent, in the present run", sum(s.reports for s in sendings)),
+        _counter("smssim_sender_reconnects", "Times that a peer was lost and came back", reconnects),
+    ]
+
+
+# ---- Exposing
+
+
+@contextlib.asynccontextmanager
+async def exposed(
+    port: int | None, listen: str, read: Callable[[], list[Metric]], log: Log, access: Access = OPEN
+) -> AsyncIterator[None]:
+    """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
+
+    Where others can reach it, a scrape has to show the token, if there is one. Raises UsageError if the port can't be
+    had, or prometheus-client is not there.
+    """
+    if port is None:
+        yield
+        return
+    try:
+        import prometheus_client
+    except ImportError as error:
+        needs = "needs prometheus-client, which is not installed: pip install 'smssim[metrics]'"
+        raise UsageError(f"--metrics-port: {needs}") from error
+    host, _ = split_address("--listen", listen)
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(_Collector(read))
+    only_here = is_loopback(listen)
+    desk = Desk("/metrics", _Exposition(registry).page, OPEN.admits if only_here else access.admits, only_here)
+    server = HttpServer(desk)
+    try:
+        await server.start(host, port)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise UsageError(f"--metrics-port: got {port}, which can't be had on {host} ({why.lower()})") from error
+    shown = f"[{host}]" if ":" in host else host
+    log.info("metrics at http://%s:%d/metrics", shown, server.port)
+    try:
+        yield
+    finally:
+        await server.close()
+
+
+class _Exposition:
+    """The page that is scraped; read off at most every SHARED_S, however many ask."""
+
+    def __init__(self, registry: Any) -> None:
+        self._registry = registry
+        self._clock = asyncio.get_running_loop().time
+        self._made_at = -math.inf
+        self._made: dict[str, bytes] = {}  # by content type
+
+    def page(self, accept: str) -> tuple[str, bytes]:
+        """In the format that is wanted, of which there are few: its content type, and the text."""
+        from prometheus_client.exposition import choose_encoder
+
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is none
+            encode, content_type = choose_encoder("")
+        if self._clock() >= self._made_at + SHARED_S:
+            self._made_at = self._clock()
+            self._made.clear()
+        if content_type not in self._made:
+            self._made[content_type] = encode(self._registry)
+        return content_type, self._made[content_type]
+
+
+class _Collector:
+    """What prometheus-client asks when somebody scrapes."""
+
+    def __init__(self, read: Callable[[], list[Metric]]) -> None:
+        self._read = read
+
+    def collect(self) -> list[Any]:
+        """The metrics of this moment."""
+        return [_family(metric) for metric in self._read()]
+
+    def describe(self) -> list[Any]:
+        """Nothing in advance."""
+        return []
+
+
+def _family(metric: Metric) -> Any:
+    from prometheus_client import core
+
+    if isinstance(metric.value, Latencies):
+        return core.HistogramMetricFamily(metric.name, metric.says, *_buckets(metric.value))
+    kind = core.CounterMetricFamily if metric.kind == "counter" else core.GaugeMetricFamily
+    if not metric.by_outcome:
+        return kind(metric.name, metric.says, value=metric.value)
+    family = kind(metric.name, metric.says, labels=["outcome"])
+    for outcome, value in metric.by_outcome.items():
+        family.add_metric([outcome], value)
+    return family
+
+
+def _buckets(latencies: Latencies) -> tuple[list[tuple[str, float]], float]:
+    """Counts up to each of the bounds, and the sum of all, within 0.4%."""
+    counts = latencies.up_to(LATENCY_BUCKETS_S)
+    bounds = [f"{bound:g}" if bound % 1 else f"{bound:.1f}" for bound in LATENCY_BUCKETS_S]
+    return [*zip(bounds, counts, strict=True), ("+Inf", latencies.count)], latencies.total_s

@@ -1,0 +1,209 @@
+"""The record of a run: each outcome as a row of a Parquet file, in row groups as the run goes.
+
+A thread of its own does the writing, from a bounded queue. Knows pyarrow, which is imported when a record is wanted.
+Must not know how outcomes come in. A file that was not closed, because its process was killed, has no footer and
+can't be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import queue
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.lanes import Finished, pick
+from smssim.core.message import PHONE_BYTES, Phones
+from smssim.core.model import Outcome, RunFacts
+from smssim.errors import UsageError, bad_file
+from smssim.process.logs import Log
+
+GROUP_ROWS: Final = 131_072  # in a row group: about 2 MB
+QUEUED_ROWS_MAX: Final = 1_000_000  # taken in and not yet written: 25 MB
+ROOM_POLL_S: Final = 0.005
+
+COLUMNS: Final = (
+    *("run_id", "message_id", "phone_number", "sender", "attempt", "outcome", "duration_s", "latency_s", "at_s"),
+)
+OUTCOMES: Final = ("sent", "failed", "retry", "duplicate")  # in the order of Outcome, and what does not count
+_DUPLICATE: Final = 3
+
+
+def pyarrow(flag: str) -> Any:
+    """pyarrow; raises UsageError, naming the flag that needs it, where it is not installed."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UsageError(f"{flag}: needs pyarrow, which is not installed: pip install 'smssim[record]'") from error
+    return pyarrow
+
+
+def check_place(path: str, goes_on: bool) -> None:
+    """Raises UsageError unless a record can be written there; leaves nothing behind. `goes_on`: as `place` has it."""
+    pyarrow("--record")
+    path = place(path, goes_on)
+    was_there = Path(path).exists()
+    _new(path).close()
+    if not was_there:
+        os.unlink(path)
+
+
+def place(path: str, goes_on: bool) -> str:
+    """Return the path of a record's next part.
+
+    A Parquet file can't be added to. So a run that goes on after a restart writes `record.2.parquet` beside
+    `record.parquet`, then `record.3.parquet`: the first that is not there, or empty.
+    """
+    root, extension = os.path.splitext(path)
+    parts = (path if number == 1 else f"{root}.{number}{extension}" for number in itertools.count(1))
+    return next(part for part in parts if not goes_on or _is_free(part))
+
+
+def _is_free(path: str) -> bool:
+    return not Path(path).exists() or Path(path).stat().st_size == 0
+
+
+def _new(path: str) -> BinaryIO:
+    """Opens a file that is not there, or empty; raises UsageError."""
+    try:
+        return open(path, "wb" if _is_free(path) else "xb")
+    except (OSError, ValueError) as error:
+        raise bad_file("--record", path, "a file that is not there yet and can be written", error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Outcomes of one report."""
+
+    run: RunFacts
+    sender: str
+    finished: Finished
+    outcomes: NDArray[np.uint8]  # places in OUTCOMES
+    at_s: float
+
+    def __len__(self) -> int:
+        return len(self.finished)
+
+
+class Recorder:
+    """Writes a record. What it writes: every outcome that counts, and duplicates, marked as such."""
+
+    def __init__(self, path: str, log: Log, goes_on: bool = False) -> None:
+        """Opens the file; raises UsageError if it is there already, or can't be written. `goes_on`: see `place`."""
+        self._log = log
+        self._pa = pyarrow("--record")
+        self.path = place(path, goes_on)
+        self._file = _new(self.path)
+        if self.path != path:
+            log.info("--record: %s is of before the restart; what comes now goes to %s", path, self.path)
+        self.error: Exception | None = None  # what ended the writing before its time
+        self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._written = 0  # by the thread alone
+        self._thread = threading.Thread(target=self._write, name="record", daemon=True)
+        self._thread.start()
+
+    def take(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
+        """Takes in a report as the tally did. A late retry of a message that is done is in no figure, and not here."""
+        outcomes = finished.outcomes - np.uint8(1)
+        if not counts.all():
+            final = finished.outcomes != Outcome.RETRY
+            outcomes = np.where(counts, outcomes, np.uint8(_DUPLICATE))
+            finished, outcomes = pick(finished, counts | final), outcomes[counts | final]
+        if len(finished) and self.error is None:
+            self._queued += len(finished)
+            self._queue.put(_Rows(run, sender, finished, outcomes, at_s))
+
+    async def room(self) -> None:
+        """Waits until the queue has room, so that whoever brings outcomes goes no faster than the disk."""
+        while self._queued - self._written > QUEUED_ROWS_MAX and self.error is None:  # noqa: ASYNC110 - a thread's
+            await asyncio.sleep(ROOM_POLL_S)
+
+    async def close(self) -> bool:
+        """Writes what is queued, and the footer; whether all was written. A record of nothing is removed."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        if self.error is None and not self._written:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+        return self.error is None
+
+    # -- in the thread
+
+    def _write(self) -> None:
+        try:
+            with self._file, self._writer() as writer:
+                group: list[_Rows] = []
+                while (rows := self._queue.get()) is not None:
+                    group.append(rows)
+                    if sum(map(len, group)) >= GROUP_ROWS:
+                        self._write_group(writer, group)
+                if group:
+                    self._write_group(writer, group)
+        except (OSError, self._pa.ArrowException) as error:
+            self.error = error
+            self._log.error("--record: %s is not whole and goes no further: %s", self.path, error)
+
+    def _writer(self) -> Any:
+        pa = self._pa
+        word = pa.dictionary(pa.int32(), pa.string())
+        kinds = (word, pa.int64(), pa.string(), word, pa.uint8(), word, pa.float32(), pa.float32(), pa.float64())
+        few = ["run_id", "sender", "attempt", "outcome", "at_s"]
+        return pa.parquet.ParquetWriter(
+            self._file,
+            pa.schema(list(zip(COLUMNS, kinds, strict=True))),
+            compression="zstd",
+            use_dictionary=few,
+            column_encoding={"message_id": "DELTA_BINARY_PACKED"},
+            write_statistics=["run_id", "message_id", "at_s"],
+        )
+
+    def _write_group(self, writer: Any, group: list[_Rows]) -> None:
+        """Writes these rows as one row group, and forgets them."""
+        pa = self._pa
+        sizes = [len(rows) for rows in group]
+        ids = np.concatenate([rows.finished.ids for rows in group])
+        columns = (
+            self._words([rows.run.run_id for rows in group], sizes),
+            ids,
+            self._phones(group, ids),
+            self._words([rows.sender for rows in group], sizes),
+            np.concatenate([rows.finished.attempts for rows in group]),
+            pa.DictionaryArray.from_arrays(
+                np.concatenate([rows.outcomes for rows in group]).astype(np.int32), list(OUTCOMES)
+            ),
+            np.concatenate([rows.finished.durations_s for rows in group]),
+            np.concatenate([rows.finished.latencies_s for rows in group]),
+            np.repeat([rows.at_s for rows in group], sizes),
+        )
+        writer.write_table(pa.table(dict(zip(COLUMNS, columns, strict=True))), row_group_size=len(ids))
+        group.clear()
+        self._written += len(ids)
+
+    def _words(self, words: list[str], sizes: list[int]) -> Any:
+        """A column with each of these words as often as `sizes` says."""
+        places = {word: place for place, word in enumerate(dict.fromkeys(words))}
+        indices = np.repeat(np.array([places[word] for word in words], np.int32), sizes)
+        return self._pa.DictionaryArray.from_arrays(indices, list(places))
+
+    def _phones(self, group: list[_Rows], ids: NDArray[np.int64]) -> Any:
+        """The phone numbers of these messages, as strings."""
+        seeds = np.repeat([rows.run.seed for rows in group], [len(rows) for rows in group])
+        phones = np.empty(len(ids), f"V{PHONE_BYTES}")
+        for seed in np.unique(seeds):
+            of_run = seeds == seed
+            phones[of_run] = _phones_of(int(seed)).column(ids[of_run])
+        ends = np.arange(0, PHONE_BYTES * len(ids) + 1, PHONE_BYTES, dtype=np.int32)
+        return self._pa.StringArray.from_buffers(len(ids), self._pa.py_buffer(ends), self._pa.py_buffer(phones))
+
+
+_phones_of = lru_cache(4)(Phones)

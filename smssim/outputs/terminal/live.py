@@ -1,0 +1,90 @@
+"""A view in place on a terminal: painted no oftener than every interval; log lines and summaries appear above it.
+
+Knows snapshots and the terminal that stdout is. What is where on the screen is in `screen`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from smssim.core.snapshot import Snapshot
+from smssim.outputs.terminal import summary
+from smssim.outputs.terminal.painter import Painter
+from smssim.outputs.terminal.screen import RunView, several_runs
+from smssim.process import terminal
+
+WIDE: Final = 1000  # characters: lines are cut before they come here
+EARLY: Final = 0.5  # share of the interval that must be over before anything is painted again
+
+_STYLES: Final = (  # of a summary
+    (re.compile(r"^run \S+: complete\b"), "bold green"),
+    (re.compile(r"^run \S+: NOT COMPLETE\b"), "bold red"),
+    (re.compile(r"(?<=  )passed(?=  )"), "green"),
+    (re.compile(r"(?<=  )MISSED(?=  )"), "bold red"),
+    (re.compile(r"(?<= )lost(?= )"), "red"),
+    (re.compile(r"^  [a-z]+( [a-z]+)?(?=  )"), "dim"),
+)
+
+
+class Live:
+    """The view of one run, or of several that go on at the same time."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._early_s = EARLY * interval_s
+        self._console = Console(force_terminal=True, legacy_windows=False, width=WIDE)
+        self._painter = Painter(terminal.write, terminal.screen_size)
+        self._views: dict[str, RunView] = {}
+        self._painted_at = float("-inf")
+        self._log = contextlib.ExitStack()
+        self._log.enter_context(terminal.log_to(self._painter.above))
+
+    def show(self, snapshot: Snapshot) -> None:
+        """See Display."""
+        run_id = snapshot.figures.run_id
+        if snapshot.summary is not None:
+            self._views.pop(run_id, None)
+            self._paint()
+            lines = summary.page(snapshot, self._painter.room()[0])
+            self._painter.above("".join(self._rendered(coloured(line))[0] + "\n" for line in ["", *lines]))
+            return
+        is_new = run_id not in self._views
+        self._views.setdefault(run_id, RunView()).take(snapshot)
+        if is_new or time.monotonic() >= self._painted_at + self._early_s:
+            self._paint()
+
+    def say_stopping(self) -> None:
+        """See Display."""
+        for view in self._views.values():
+            view.is_stopping = True
+        self._paint()
+
+    def close(self) -> None:
+        """See Display."""
+        self._log.close()
+
+    def _paint(self) -> None:
+        width, height = self._painter.room()
+        views = list(self._views.values())
+        lines = views[0].lines(width, height) if len(views) == 1 else several_runs(views, width, height)
+        self._painter.paint([self._rendered(line) for line in lines])
+        self._painted_at = time.monotonic()
+
+    def _rendered(self, line: Text) -> tuple[str, int]:
+        """A line as the terminal takes it, and its width."""
+        with self._console.capture() as captured:
+            self._console.print(line, end="", no_wrap=True, highlight=False)
+        return captured.get(), line.cell_len
+
+
+def coloured(line: str) -> Text:
+    """A line of a summary, with what matters in colour."""
+    text = Text(line)
+    for pattern, style in _STYLES:
+        text.highlight_regex(pattern, style)
+    return text

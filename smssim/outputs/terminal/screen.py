@@ -1,0 +1,205 @@
+"""The live view: what a screen of so many characters and lines shows of one run, or of several.
+
+Lays out snapshots as lines with colours. Must not know how they get onto a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Final
+
+from rich.text import Text
+
+from smssim.core.pace import Pace
+from smssim.core.progress import Figures
+from smssim.core.session import State
+from smssim.core.snapshot import Snapshot
+from smssim.outputs.terminal import why
+from smssim.outputs.terminal.sender_table import SenderTable, others_line
+from smssim.words import about_per_second, clock, count, part, plural, seconds
+
+FRAME_LINES: Final = 10  # all but the rows of senders
+WIDTH_MAX: Final = 140  # wider, the eye loses the line
+SENDERS_MIN: Final = 2  # rows, or the table is left out
+SPARK_MAX: Final = 60  # moments
+BARS: Final = "▁▂▃▄▅▆▇█"
+DONE, OPEN = "━", "─"  # of the progress bar: told apart without colour, too
+
+_STATE_STYLE: Final = {State.SENDING: "green", State.WAITING: "", State.LOST: "bold red", State.LEFT: "dim"}
+
+
+class RunView:
+    """One run on the screen, from refresh to refresh."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._table = SenderTable()
+        self.snapshot: Snapshot | None = None
+        self.is_stopping = False  # then nobody takes what is left
+
+    def take(self, snapshot: Snapshot) -> None:
+        """A moment later."""
+        self.snapshot = snapshot
+        self._pace.add(snapshot.figures.elapsed_s, snapshot.figures.done)
+
+    def lines(self, width: int, height: int) -> list[Text]:
+        """The whole view, in at most so many characters and lines."""
+        if self.snapshot is None:
+            return []
+        width = min(width, WIDTH_MAX)
+        lines = [
+            *self.short_lines(width)[:2],
+            Text(),
+            *self._numbers(width),
+            self._stall(),
+            *self._senders(width, height - FRAME_LINES),
+        ]
+        return _cropped(lines, width, height)
+
+    def short_lines(self, width: int) -> list[Text]:
+        """The run in two lines, three if nothing moves: for when there are others."""
+        if self.snapshot is None:
+            return []
+        lines = [self._title(width), self._bar(width)]
+        return _cropped([*lines, self._stall()] if self.snapshot.stall else lines, width, 3)
+
+    def _title(self, width: int) -> Text:
+        assert self.snapshot is not None
+        figures = self.snapshot.figures
+        left = Text.assemble(("run ", "dim"), (figures.run_id[:8], "bold"), "  ", plural(figures.total, "message"))
+        left.append(f"  {plural(figures.senders, 'sender')}")
+        return _apart(left, Text(clock(figures.elapsed_s)), width)
+
+    def _bar(self, width: int) -> Text:
+        assert self.snapshot is not None
+        figures = self.snapshot.figures
+        says = f"  {part(figures.done, figures.total):>6}  {self._time_left(figures):>16}"
+        cells = max(0, width - len(says))
+        done = cells * figures.done // figures.total if figures.total else cells
+        failed = min(done, -(-cells * figures.failed // figures.total)) if figures.failed else 0
+        return Text.assemble(
+            (DONE * (done - failed), "green"), (DONE * failed, "red"), (OPEN * (cells - done), "dim"), says
+        )
+
+    def _time_left(self, figures: Figures) -> str:
+        missing = figures.total - figures.done
+        if missing and self.is_stopping:
+            return "stopping"
+        left_s = self._pace.left_s(missing)
+        if not missing or left_s is None:
+            return ""
+        return "no end in sight" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
+
+    def _numbers(self, width: int) -> list[Text]:
+        assert self.snapshot is not None
+        figures = self.snapshot.figures
+        wide = max(7, len(count(figures.total)))
+        first = [
+            _pair("sent", 11, count(figures.sent), wide, part(figures.sent, figures.total), "green"),
+            _pair(
+                "failed",
+                11,
+                count(figures.failed),
+                wide,
+                part(figures.failed, figures.total),
+                _if(figures.failed, "red"),
+            ),
+            _pair("in flight", 11, count(figures.in_flight), wide, ""),
+            _pair("waiting", 11, count(figures.waiting), wide, ""),
+        ]
+        second = [
+            _pair("average time", 13, seconds(figures.avg_time_s), 7),
+            _pair("when sent", 13, seconds(figures.avg_sent_time_s), 7),
+            _pair("latency p50", 13, seconds(figures.latency_p50_s), 7),
+            _pair("latency p99", 13, seconds(figures.latency_p99_s), 7),
+        ]
+        room = width - len(first[0]) - len(second[0]) - 6
+        third = [
+            _pair("now", 10, about_per_second(figures.recent_rate_per_s), 8),
+            _pair("overall", 10, about_per_second(figures.rate_per_s), 8),
+            Text(sparkline(list(self._pace.rates), min(room, SPARK_MAX)), "cyan"),
+            _rare(figures),
+        ]
+        return [Text("   ").join(three) for three in zip(first, second, third, strict=True)]
+
+    def _stall(self) -> Text:
+        assert self.snapshot is not None
+        stall = self.snapshot.stall
+        return Text(why.sentence(stall), "yellow") if stall else Text()
+
+    def _senders(self, width: int, rows: int) -> list[Text]:
+        assert self.snapshot is not None
+        if rows < SENDERS_MIN:
+            return []
+        fleet = self.snapshot.fleet
+        shown = fleet.limited(rows)
+        others = [Text(others_line(shown.others, width), "dim")] if shown.others.senders else []
+        table = self._table.lines(shown.rows, width)
+        header = Text("".join(text for text, _ in table[0]), "dim")
+        return [header, *map(_sender_line, table[1:], (row.state for row in shown.rows)), *others]
+
+
+def several_runs(views: Sequence[RunView], width: int, height: int) -> list[Text]:
+    """All of them in short, the first ones if the screen is too low for all."""
+    width = min(width, WIDTH_MAX)
+    lines: list[Text] = []
+    for number, view in enumerate(views):
+        some = view.short_lines(width)
+        if len(lines) + len(some) + 1 > height:
+            return _cropped([*lines, Text(f"and {plural(len(views) - number, 'more run')}", "dim")], width, height)
+        lines += some
+    return _cropped(lines, width, height)
+
+
+def sparkline(rates: Sequence[float], width: int) -> str:
+    """The last of these rates, each as high as its share of the highest; as wide as `width` when it is full."""
+    last = list(rates)[-width:] if width > 0 else []
+    top = max(last, default=0.0)
+    return "".join(BARS[min(len(BARS) - 1, int(len(BARS) * one / top))] if top else BARS[0] for one in last)
+
+
+def _about(time_s: float) -> str:
+    """A time that is only estimated: whole seconds, then minutes."""
+    return (
+        f"{time_s:.0f} s" if time_s < 99.5 else clock(time_s) if time_s < 100 * 3600 else f"{time_s / 86400:,.0f} days"
+    )
+
+
+def _pair(head: str, head_width: int, number: str, width: int, share: str | None = None, style: str = "") -> Text:
+    text = Text.assemble((head.ljust(head_width), "dim"), (number.rjust(width), style))
+    return text if share is None else text.append(f"  {share:>6}", style or "dim")
+
+
+def _rare(figures: Figures) -> Text:
+    """What mostly is 0, the worse of the two."""
+    if figures.retried and not figures.duplicates:
+        return _pair("retried", 10, count(figures.retried), 8)
+    return _pair("duplicates", 10, count(figures.duplicates), 8, style=_if(figures.duplicates, "yellow"))
+
+
+def _if(number: int, style: str) -> str:
+    return style if number else ""
+
+
+def _sender_line(pieces: Sequence[tuple[str, str]], state: State) -> Text:
+    faded = "dim" if state == State.LEFT else ""
+    styles = {
+        "state": _STATE_STYLE[state],
+        "lanes": "dim",
+        "mean": "dim",
+        "fail": "dim",
+        "sender": "bold" if not faded else "",
+    }
+    return Text.assemble(*((text, faded or styles.get(head, "")) for text, head in pieces))
+
+
+def _apart(left: Text, right: Text, width: int) -> Text:
+    gap = max(1, width - len(left) - len(right))
+    return Text.assemble(left, " " * gap, right)
+
+
+def _cropped(lines: Sequence[Text], width: int, height: int) -> list[Text]:
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return list(lines[:height])

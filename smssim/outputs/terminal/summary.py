@@ -1,0 +1,131 @@
+"""What came of a run, for people: a page that is read at a glance.
+
+Knows snapshots and plain text. Must not know where it goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from smssim.core.progress import Figures
+from smssim.core.snapshot import Snapshot, Summary
+from smssim.core.threshold import TIMES, Judged, share
+from smssim.outputs.terminal.sender_table import LEFT_TO_READ, SenderTable, others_line
+from smssim.words import clock, count, per_second, percents, plural, seconds
+
+WIDTH: Final = 80  # of the page where no screen says otherwise
+ROWS_MAX: Final = 20  # senders
+INDENT: Final = "  "
+_HEAD: Final = 14  # width of what a line is about
+
+
+def page(snapshot: Snapshot, width: int | None = None) -> list[str]:
+    """The lines of the page."""
+    figures, summary, width = snapshot.figures, snapshot.summary, (width or WIDTH) - 1
+    if summary is None:
+        return []
+    state = "complete" if figures.complete else "NOT COMPLETE"
+    return [
+        f"run {figures.run_id}: {state} after {clock(figures.elapsed_s)}",
+        "",
+        *_totals(figures, summary),
+        "",
+        *_times(figures, summary, width),
+        "",
+        *_senders(snapshot, width),
+        *_thresholds(figures, summary),
+        _line("books", summary.reason),
+        _line("conservation", conservation(figures)),
+    ]
+
+
+def conservation(figures: Figures) -> str:
+    """total = sent + failed + in flight + waiting, in numbers."""
+    parts = (figures.sent, figures.failed, figures.in_flight, figures.waiting)
+    names = ("sent", "failed", "in flight", "waiting")
+    terms = " + ".join(f"{count(part)} {name}" for part, name in zip(parts, names, strict=True))
+    return f"{count(figures.total)} = {terms}"
+
+
+def _line(head: str, text: str) -> str:
+    return f"{INDENT}{head:<{_HEAD}}{text}".rstrip()
+
+
+def _totals(figures: Figures, summary: Summary) -> list[str]:
+    sent, failed = percents(figures.sent, figures.failed, figures.total) if figures.total else ("", "")
+    redelivered = "-" if summary.redelivered is None else count(summary.redelivered)
+    retried = f"{count(figures.retried)} of them failed, their messages were queued again" if figures.retried else ""
+    rows = [
+        ("sent", count(figures.sent), f"{sent:>6}"),
+        ("failed", count(figures.failed), f"{failed:>6}"),
+        ("attempts", count(figures.attempts), retried),
+        ("duplicates", count(figures.duplicates), "sent or failed a second time, in no other figure"),
+        ("redelivered", redelivered, "handed out again because a sender was lost"),
+        ("rate", per_second(figures.rate_per_s), f"with {plural(figures.senders_seen, 'sender')}"),
+        ("average time", seconds(figures.avg_time_s), f"of an attempt, {seconds(figures.avg_sent_time_s)} when sent"),
+    ]
+    width = max(len(number) for _, number, _ in rows)
+    return [_line(head, f"{number:>{width}}  {text}") for head, number, text in rows]
+
+
+def _times(figures: Figures, summary: Summary, width: int) -> list[str]:
+    """How long messages waited for their outcome, and when so many were sent."""
+    latencies = [(f"{percent}%", seconds(value)) for percent, value in summary.percentiles.items()]
+    reached = [
+        (f"{percent}%", "never" if value is None else clock(value)) for percent, value in summary.reached_s.items()
+    ]
+    return [
+        *_across("latency", latencies, "from queued to sent or failed, for so many of the messages", width),
+        *_across("sent after", reached, "from the start until so many of all messages were sent", width),
+    ]
+
+
+def _across(head: str, pairs: Sequence[tuple[str, str]], says: str, width: int) -> list[str]:
+    """Pairs side by side, one above the other in each; further down where the line is full."""
+    if not pairs:
+        return []
+    cell = max(len(text) for pair in pairs for text in pair) + 2
+    fit = max(1, (width - len(INDENT) - _HEAD + 2) // cell)
+    if fit < len(pairs):  # in equal parts
+        fit = -(-len(pairs) // -(-len(pairs) // fit))
+    lines: list[str] = []
+    for first in range(0, len(pairs), fit):
+        some = pairs[first : first + fit]
+        for i in (0, 1):
+            lines.append(_line("" if lines else head, "".join(pair[i].rjust(cell) for pair in some)[2:]))
+    return [*lines, _line("", says)]
+
+
+def _senders(snapshot: Snapshot, width: int) -> list[str]:
+    fleet = snapshot.fleet.limited(ROWS_MAX)
+    if not fleet.rows:
+        return []
+    table = SenderTable(LEFT_TO_READ).lines(fleet.rows, width - len(INDENT))
+    lines = [INDENT + "".join(text for text, _ in line) for line in table]
+    return [*lines, *([INDENT + others_line(fleet.others, width - len(INDENT))] if fleet.others.senders else []), ""]
+
+
+def _thresholds(figures: Figures, summary: Summary) -> list[str]:
+    width = max((len(one.text) for one in summary.thresholds), default=0)
+    lines = [
+        _line(
+            "" if i else "thresholds",
+            f"{'passed' if one.passed else 'MISSED'}  {one.text:<{width}}  {value(one, figures.total)}",
+        )
+        for i, one in enumerate(summary.thresholds)
+    ]
+    return [*lines, ""] if lines else []
+
+
+def value(judged: Judged, total: int) -> str:
+    """What a threshold was compared with, in its own unit: was 12.3 s."""
+    name = re.split(r"\W", judged.text, maxsplit=1)[0]
+    if judged.value is None:
+        return "was never reached" if name.startswith("t") else "is not known"
+    if judged.text.endswith("%"):
+        return f"was {float(share(judged.value, total)):.4g}%"
+    if name.endswith("_per_s"):
+        return f"was {per_second(judged.value)}"
+    return f"was {seconds(judged.value)}" if name in TIMES else f"was {judged.value:,.10g}"

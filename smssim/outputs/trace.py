@@ -1,0 +1,84 @@
+"""`smssim trace`: the life of one message, from a record.
+
+Reads the footer, and of the row groups that may have the message its column of ids; the rest only where it is.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+
+from smssim.errors import UsageError, bad_value
+from smssim.escaping import escape
+from smssim.outputs.record import COLUMNS, OUTCOMES, pyarrow
+from smssim.process import terminal
+from smssim.tasks import TraceSettings
+from smssim.words import clock, count, plural, seconds
+
+_AGAIN: Final = "a duplicate, sent or failed again after {}"
+_SAID: Final = dict(
+    zip(OUTCOMES, ("sent after {}", "failed after {}", "failed after {}, to be tried again", _AGAIN), strict=True)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a record has of a message."""
+
+    rows: list[dict[str, Any]]  # by column, in the order in which they were recorded
+    groups_read: int
+    groups: int
+
+
+def find(path: str, message_id: int) -> Found:
+    """Looks a message up; raises UsageError if there is no such record."""
+    parquet = pyarrow("trace").parquet
+    takes = "a file that --record has written"
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if tuple(names) != COLUMNS:
+                raise bad_value("FILE", path, f"{takes}, with the columns {', '.join(COLUMNS)}")
+            rows: list[dict[str, Any]] = []
+            groups = [i for i in range(file.num_row_groups) if _may_have(file.metadata.row_group(i), message_id)]
+            for i in groups:
+                at = (file.read_row_group(i, ["message_id"])["message_id"].to_numpy() == message_id).nonzero()[0]
+                if len(at):
+                    rows += file.read_row_group(i).take(at).to_pylist()
+            return Found(rows, len(groups), file.num_row_groups)
+    except OSError as error:
+        raise UsageError(f"FILE: {escape(path)}: {os.strerror(error.errno) if error.errno else error}") from error
+    except pyarrow("trace").ArrowException as error:
+        raise bad_value("FILE", path, f"{takes}; one whose monitor was killed can't be read") from error
+
+
+def _may_have(group: Any, message_id: int) -> bool:
+    """Whether a row group may have a message, by the least and the greatest id in it."""
+    statistics = group.column(COLUMNS.index("message_id")).statistics
+    return statistics is None or not statistics.has_min_max or statistics.min <= message_id <= statistics.max
+
+
+def story(rows: list[dict[str, Any]]) -> list[str]:
+    """The life of a message, for people; at least one row."""
+    lines = []
+    for (run_id, phone), attempts in groupby(rows, lambda row: (row["run_id"], row["phone_number"])):
+        lines.append(f"message {rows[0]['message_id']} to {phone}, run {run_id}")
+        for row in attempts:
+            took, latency, at = seconds(row["duration_s"]), seconds(row["latency_s"]), clock(row["at_s"])
+            lines.append(
+                f"  attempt {row['attempt']} by {escape(row['sender'])}: {_SAID[row['outcome']].format(took)}; "
+                f"{latency} since queued, {at} into the run"
+            )
+    return lines
+
+
+def serve(settings: TraceSettings) -> int:
+    """Shows one message; the exit code. Raises UsageError."""
+    found = find(settings.file, settings.message_id)
+    if not found.rows:
+        raise UsageError(f"MESSAGE_ID: got {settings.message_id}, of which {escape(settings.file)} has no outcome")
+    terminal.say(*story(found.rows))
+    terminal.say(f"  read {count(found.groups_read)} of {plural(found.groups, 'row group')}")
+    return 0

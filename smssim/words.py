@@ -1,0 +1,85 @@
+"""Numbers as people read them: with thousands apart, with a unit, with the right plural.
+
+Each writes a kind of number the same way everywhere, as wide as before when it changes little. Knows nothing else.
+"""
+
+from __future__ import annotations
+
+
+def count(number: int) -> str:
+    """1,234,567."""
+    return f"{number:,}"
+
+
+def plural(number: int, thing: str) -> str:
+    """1 sender, 2 senders."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def seconds(time_s: float | None) -> str:
+    """A time in milliseconds or seconds, to three figures or so; a dash where there is none."""
+    if time_s is None:
+        return "-"
+    time_ms = 1000 * time_s
+    if time_ms < 999.5:
+        return f"{_three_figures(time_ms)} ms"
+    return f"{time_s:.2f} s" if time_s < 99.995 else f"{time_s:,.0f} s"
+
+
+def setting_s(time_s: float) -> str:
+    """A time that somebody has set: 20 ms, 0.25 ms, 1.5 s."""
+    return f"{1000 * time_s:.4g} ms" if time_s < 1 else f"{time_s:,.5g} s"
+
+
+def clock(time_s: float) -> str:
+    """Time that has passed: 12.3 s, 4m05s or 1h02m03s."""
+    if time_s < 99.95:
+        return f"{time_s:.1f} s"
+    minutes, rest = divmod(round(time_s), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m{rest:02d}s"
+
+
+def per_second(rate: float) -> str:
+    """A rate, to three figures at least."""
+    return f"{rate:,.0f}/s" if rate >= 999.5 else f"{_three_figures(rate)}/s"
+
+
+def about_per_second(rate: float) -> str:
+    """The same in at most eight characters: 12,345/s, 123k/s, 1.23M/s."""
+    if rate < 99_999.5:
+        return per_second(rate)
+    return f"{_three_figures(rate / 1e3)}k/s" if rate < 999_500 else f"{_three_figures(rate / 1e6)}M/s"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share of a whole that is not 0, cut to tenths: 100% is all and 0% is nothing."""
+    return _tenths(part, whole, 1000 * part // whole)
+
+
+def percents(first: int, second: int, whole: int) -> tuple[str, str]:
+    """Two shares of a whole that is not 0, rounded to tenths so that they add up to the rounded share of both."""
+    both, tenths = ((2000 * part + whole) // (2 * whole) for part in (first + second, first))
+    return _tenths(first, whole, tenths), _tenths(second, whole, both - tenths)
+
+
+def _three_figures(number: float) -> str:
+    """0, 0.012, 1.23, 12.3 or 123."""
+    if number < 0.9995:
+        return f"{number:.3f}" if number else "0"
+    if number < 9.995:
+        return f"{number:.2f}"
+    return f"{number:.1f}" if number < 99.95 else f"{number:.0f}"
+
+
+def _tenths(part: int, whole: int, tenths: int) -> str:
+    """So many tenths of a percent, where they neither hide a part nor pretend that it is the whole."""
+    if part in (0, whole):
+        return "0%" if part == 0 else "100%"
+    if tenths == 0:
+        return "<0.1%"
+    return f"{tenths / 10:.1f}%" if tenths < 1000 else ">99.9%"
+
+
+def part(some: int, whole: int) -> str:
+    """The same, a dash where there is no whole."""
+    return percent(some, whole) if whole else "-"
