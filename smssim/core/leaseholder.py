@@ -195,6 +195,11 @@ class LeaseHolders:
         else:
             self._with_credit.pop(holder.number, None)
 
+    @property
+    def any_with_credit(self) -> bool:
+        """Whether a stream has credit."""
+        return bool(self._with_credit)
+
     def with_credit(self) -> list[LeaseHolder]:
         """The streams with credit, those with the smallest share of their lanes at work first."""
         return sorted(self._with_credit.values(), key=lambda holder: holder.leased / holder.concurrency)

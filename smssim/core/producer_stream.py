@@ -19,7 +19,7 @@ from smssim.core.queue import Batch
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the producer tells a sender; only what was taken in, if there is neither lot nor end."""
+    """What the producer tells a sender; only what was taken in, if there is neither batch nor end."""
 
     settled: int  # settlements and messages handed back that were taken in on this stream
     batch: Batch | None = None
@@ -29,8 +29,10 @@ class Response:
 class ProducerStream:
     """One sender's stream, from when it has joined the backlog."""
 
-    def __init__(self, backlog: Backlog, holder: LeaseHolder, limits: Limits = LIMITS) -> None:
+    def __init__(self, backlog: Backlog, holder: LeaseHolder, limits: Limits = LIMITS, name: str = "") -> None:
         self.holder = holder
+        self.name = name  # of the sender
+        self.ended = ""  # why, if the producer has ended it
         self._backlog = backlog
         self._limits = limits
         self._batches: deque[Batch] = deque()  # leased, and to be written

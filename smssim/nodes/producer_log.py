@@ -1,0 +1,51 @@
+"""What a producer's log says about the events of its run.
+
+Knows their words. Must not know what is done about them.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from smssim.core import producer_events as events
+from smssim.words import count, plural
+
+Log = logging.LoggerAdapter[logging.Logger]
+
+
+def say(log: Log, event: events.Event, total: int) -> None:
+    """Logs an event of a run of so many messages; not all events have a line."""
+    match event:
+        case events.Started():
+            log.info("the run has started")
+        case events.GaveUp(alone_s):
+            log.error("no sender for %.0f s, giving up", alone_s)
+        case events.Draining(leased, within_s):
+            log.info("draining: %s with senders, to be settled within %g s", plural(leased, "message"), within_s)
+        case events.Announced(end, lingers):
+            settled, sent, failed = count(end.sent + end.failed), count(end.sent), count(end.failed)
+            log.info("%s of %s settled: %s sent, %s failed", settled, plural(total, "message"), sent, failed)
+            if lingers:
+                log.info("staying up for late senders, until stopped")
+        case _:
+            _say_of_sender(log, event)
+
+
+def _say_of_sender(log: Log, event: events.Event) -> None:
+    match event:
+        case events.Joined(sender):
+            log.info("%s joined: %s at a time, %g s each", sender.name, count(sender.concurrency), sender.mean_s)
+        case events.Leased(_, batches):
+            for batch in batches:
+                facts = len(batch.ids), batch.ids[0], batch.attempt
+                log.debug("handing out messages: %d, from %d on, attempt %d", *facts)
+        case events.Close(stream):
+            log.info("%s: %s", stream.name, stream.ended)
+        case events.Left(stream, leased):
+            again = f", with {plural(leased, 'message')} to hand out again" if leased else ""
+            log.info("%s left%s", stream.name, again)
+        case events.Alone(for_s):
+            if for_s:
+                log.info("still waiting for a sender, for %.0f s", for_s)
+            else:
+                log.info("waiting for a sender")
