@@ -128,7 +128,7 @@ class RunningMonitor(Running):
 
     def figures(self, run_id: str) -> Figures:
         """Of this moment, or the last ones of a run that is over."""
-        return self.node._watches[run_id].snapshot(asyncio.get_running_loop().time()).figures
+        return self.node.runs.followed[run_id].snapshot(asyncio.get_running_loop().time()).figures
 
     def final(self, run_id: str) -> Figures:
         """The last ones; the run is over."""
@@ -136,7 +136,7 @@ class RunningMonitor(Running):
 
     def last(self, run_id: str) -> Snapshot:
         """The last of all; the run is over."""
-        snapshot = self.node._watches[run_id].final
+        snapshot = self.node.runs.followed[run_id].final
         assert snapshot is not None
         return snapshot
 

@@ -306,12 +306,12 @@ def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             monitor = await stage.monitor()
             stub = monitor_pb2_grpc.MonitorServiceStub(stage.channel(monitor.address))
             watches = [stub.WatchProgress(monitor_pb2.WatchProgressRequest()) for _ in range(3)]
-            await until(lambda: len(monitor.node._watchers) == 3)
+            await until(lambda: len(monitor.node.audience.watchers) == 3)
             one_more = stub.WatchProgress(monitor_pb2.WatchProgressRequest())
             assert await one_more.code() == StatusCode.UNAVAILABLE
             for watch in watches:
                 watch.cancel()
-            await until(lambda: not monitor.node._watchers)
+            await until(lambda: not monitor.node.audience.watchers)
 
     play(scene())
 
@@ -332,39 +332,15 @@ def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb
     return progress_of(stage.channel(monitor.address), interval_s=0.05)
 
 
-def test_a_watcher_waits_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: set[tuple[float, int, int]] = set()
-
-    def wait_s(asked_s: float, watchers: int, runs: int) -> float:
-        waits.add((asked_s, watchers, runs))
-        return asked_s
-
-    monkeypatch.setattr(monitor_node, "wait_s", wait_s)
-
-    async def scene() -> None:
-        async with Stage() as stage:
-            monitor = await stage.monitor()
-            channel = stage.channel(monitor.address)
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
-            watches = [watch_of(stage, monitor) for _ in range(3)]
-            for watch in watches:
-                await anext(watch)
-            await until(lambda: (0.05, 3, 1) in waits)
-            for watch in watches:
-                await watch.aclose()
-
-    play(scene())
-
-
 def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor_node, "SHARED_S", 1000.0)
     made = 0
     make = watching.Shared.of
 
-    def counted(snapshot: Snapshot, now: float) -> watching.Shared:
+    def counted(snapshot: Snapshot) -> watching.Shared:
         nonlocal made
         made += 1
-        return make(snapshot, now)
+        return make(snapshot)
 
     monkeypatch.setattr(watching.Shared, "of", counted)
 
@@ -384,17 +360,6 @@ def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.Monk
     play(scene())
 
 
-def test_what_watchers_get_is_made_twenty_times_a_second_at_most_and_the_last_at_once() -> None:
-    watch = monitor_node._Watch(Tally(RunFacts(str(uuid.uuid4()), 1, 10, 1), 0.0), LIMITS)
-    shared = [watch.shared(ms / 1000) for ms in range(2000)]
-    assert 20 <= len({id(one) for one in shared}) <= 40
-    assert all(0 <= ms / 1000 - one.made_at < 0.05 for ms, one in enumerate(shared))
-    last = watch.tally.figures(2.0, final=True)
-    watch.final = watch.tally.snapshot(last, 2.0)
-    assert watch.shared(1.9991).figures is last
-    assert watch.shared(9.0) is watch.shared(2.0)
-
-
 def test_watchers_that_share_a_moment_have_each_their_own_recent_rate() -> None:
     run = RunFacts(str(uuid.uuid4()), 1, 1000, 1)
     tally, someone = Tally(run, 0.0), SenderFacts(str(uuid.uuid4()), "someone")
@@ -403,7 +368,7 @@ def test_watchers_that_share_a_moment_have_each_their_own_recent_rate() -> None:
     befores.append(tally.figures(3.0))
     tally.report(run, someone, report_of(100, 400, sequence=2, elapsed_s=4.0), 4.0)
     befores.append(tally.figures(5.0))  # nothing came since
-    shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0), 5.0)
+    shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0))
     for before, rate in zip(befores, (80.0, 80.0, 150.0, 0.0), strict=True):
         response = monitor_pb2.WatchProgressResponse.FromString(shared.response(before))
         expected = watching.snapshot_to_proto(tally.snapshot(tally.figures(5.0, before), 5.0))
@@ -458,7 +423,7 @@ def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted(monkeypatc
             assert await report_status(channel, a_report(a_sender(), bogus)) == StatusCode.OK
             watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=bogus.run_id, interval_s=10))
             await anext(aiter(watch))
-            await until(lambda: not monitor.node._watches)
+            await until(lambda: not monitor.node.runs.followed)
             assert await watch.code() == StatusCode.OK  # nobody is left watching what is no more
             monkeypatch.setattr(tally_module, "LOST_AFTER_S", 5.0)
             await a_whole_run(stage, monitor)
@@ -507,7 +472,7 @@ def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(
             monitor = await stage.monitor(journal=journal, give_up_s=0.1)
             channel = stage.channel(monitor.address)
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
-            await until(lambda: not monitor.node._watches)
+            await until(lambda: not monitor.node.runs.followed)
             monitor.stop.set()
             assert await monitor.code() == ExitCode.INCOMPLETE
         kept = Journal(journal, "monitor")
@@ -532,48 +497,7 @@ def test_a_run_of_which_something_was_counted_keeps_its_monitor(monkeypatch: pyt
             counted = a_report(a_sender(), run, message_ids=bytes(8), **column)
             assert await report_status(channel, counted) == StatusCode.OK
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.INVALID_ARGUMENT
-            assert list(monitor.node._watches) == [run.run_id]
-
-    play(scene())
-
-
-def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_node, "RUNS_MAX", 3)
-    monkeypatch.setattr(monitor_node, "OVER_MAX", 5)
-
-    async def scene() -> None:
-        async with Stage() as stage:
-            monitor = await stage.monitor(linger=True)
-            channel = stage.channel(monitor.address)
-            for _ in range(3):
-                assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
-            monkeypatch.setattr(monitor_node, "RUNS_MAX", 100)
-            goodbye = monitor_pb2.Goodbye(end=run_pb2.RunEnd(complete=True))
-            for _ in range(20):
-                empty = a_report(a_sender(), a_run(total=0), goodbye=goodbye)
-                assert await report_status(channel, empty) == StatusCode.OK
-            await until(lambda: len(monitor.node._watches) == 3 + LIMITS.ended_kept_max)
-            assert len(monitor.node._over) == 5
-
-    play(scene())
-
-
-def test_runs_that_never_were_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_node, "RUNS_MAX", 3)
-
-    async def scene() -> None:
-        async with Stage() as stage:
-            monitor = await stage.monitor(linger=True)
-            channel = stage.channel(monitor.address)
-            for _ in range(3):
-                assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
-            assert len(monitor.node._watches) == 3
-            monkeypatch.setattr(tally_module, "LOST_AFTER_S", -1.0)  # nobody is there any more
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
-            await until(lambda: not monitor.node._runs)
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            assert list(monitor.node.runs.followed) == [run.run_id]
 
     play(scene())
 
@@ -667,7 +591,7 @@ def test_a_name_is_shown_without_control_characters(caplog: pytest.LogCaptureFix
             await until(lambda: producer.open_streams() == 0)
             late = a_report(evil, a_run(), sequence=7)
             assert await report_status(stage.channel(monitor.address), late) == StatusCode.OK
-            (tally,) = (watch.tally for watch in monitor.node._watches.values())
+            (tally,) = (watch.tally for watch in monitor.node.runs.followed.values())
             assert tally.missed == [escape(EVIL)]
             assert [session.facts.name for session in tally.sessions.values()] == [escape(EVIL)]
             assert "owned" in caplog.text

@@ -163,21 +163,21 @@ class World:
 
     def ledger(self) -> tuple[int, ...]:
         """Sent, failed, retried and duplicates of the run that was there before."""
-        ledger = self.monitor.node._watches[RUN.run_id].tally.ledger
+        ledger = self.monitor.node.runs.followed[RUN.run_id].tally.ledger
         return ledger.sent, ledger.failed, ledger.retried, ledger.duplicates
 
     def state(self) -> tuple[int, ...]:
         """How much there is of what could grow."""
         node, backlog = self.producer.node, self.producer.backlog
-        sessions = len(self.monitor.node._watches[RUN.run_id].tally.sessions)
+        sessions = len(self.monitor.node.runs.followed[RUN.run_id].tally.sessions)
         streams = (len(node._streams), len(backlog.holders), len(backlog.holders._with_credit))
-        return (*streams, sessions, len(self.monitor.node._watchers))
+        return (*streams, sessions, len(self.monitor.node.audience.watchers))
 
     async def close(self) -> None:
         """A whole run after all that: the servers are as good as new."""
         sender = self.stage.sender(self.producer.address)
         assert await codes(self.producer, sender) == [0, 0]
-        await until(lambda: self.monitor.node._watches[self.producer.run.run_id].final)
+        await until(lambda: self.monitor.node.runs.followed[self.producer.run.run_id].final)
         assert_exact(self.producer, self.monitor)
         await self.stage.__aexit__()
         await until(lambda: running() == 1)
@@ -246,7 +246,7 @@ def test_the_monitor_stands_whatever_it_is_told(world: World) -> None:
     assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT} <= seen  # some are true reports, which count
     assert sum(world.ledger()[:2]) <= TOTAL
     assert world.ledger()[0] >= 1
-    assert len(world.monitor.node._watches) <= LIMITS.runs_max
+    assert len(world.monitor.node.runs.followed) <= LIMITS.runs_max
 
 
 def test_every_method_stands_any_bytes(world: World) -> None:

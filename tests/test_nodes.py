@@ -54,7 +54,7 @@ def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
 def done(monitor: RunningMonitor, producer: RunningProducer, at_least: int) -> Callable[[], bool]:
     """Whether the monitor has so many messages of this run with a final outcome."""
     return lambda: (
-        producer.run.run_id in monitor.node._watches and monitor.figures(producer.run.run_id).done >= at_least
+        producer.run.run_id in monitor.node.runs.followed and monitor.figures(producer.run.run_id).done >= at_least
     )
 
 
@@ -432,7 +432,7 @@ def test_a_lingering_monitor_follows_two_runs_at_once_and_a_third_one_later() ->
             ]
             assert await codes(*producers[:2], *senders) == [0] * 4
             assert await codes(stage.sender(producers[2].address, fail=0.5), producers[2]) == [0, 0]
-            await until(lambda: all(monitor.node._watches[p.run.run_id].final for p in producers))
+            await until(lambda: all(monitor.node.runs.followed[p.run.run_id].final for p in producers))
             assert not monitor.ended.done()
             first, second, third = (assert_exact(producer, monitor) for producer in producers)
             assert (first.sent, first.failed) == (300, 0)
@@ -472,7 +472,7 @@ def test_a_lingering_sender_serves_the_next_run() -> None:
             for _ in range(2):
                 producer = await stage.producer(50, listen=address, monitor=monitor.address)
                 assert await producer.code() == 0
-                await until(lambda run_id: monitor.node._watches[run_id].final, producer.run.run_id)
+                await until(lambda run_id: monitor.node.runs.followed[run_id].final, producer.run.run_id)
                 assert_exact(producer, monitor)
             sender.stop.set()
             monitor.stop.set()
@@ -489,7 +489,7 @@ def test_a_lingering_producer_tells_late_senders_that_the_run_is_complete(caplog
             assert await stage.sender(producer.address, "early").code() == 0
             assert await stage.sender(producer.address, "late").code() == 0
             producer.stop.set()
-            await until(lambda: monitor.node._watches[producer.run.run_id].final)
+            await until(lambda: monitor.node.runs.followed[producer.run.run_id].final)
             monitor.stop.set()
             assert await codes(producer, monitor) == [0, 0]
             assert_exact(producer, monitor)

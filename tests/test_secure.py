@@ -167,7 +167,7 @@ def test_a_monitor_turns_away_as_a_producer_does(pki: Path, caplog: pytest.LogCa
                 producer = await stage.producer(TOTAL, monitor=monitor.address, **theirs)
                 assert await stage.sender(producer.address, **coming[comes]).code() == 2
                 assert TURNED_AWAY[serves, comes] in lines(caplog, f"sender: the monitor at {monitor.address}")[-1]
-                assert monitor.node._watches == {}
+                assert monitor.node.runs.followed == {}
                 assert producer.backlog.settled == 0
 
     play(scene())
@@ -248,7 +248,7 @@ def test_a_stream_without_the_token_is_closed_at_once_and_counts_nothing() -> No
                 assert await stranger.status() == StatusCode.UNAUTHENTICATED
             report = monitor_pb2.ReportResultRequest()
             assert await report_status(stage.channel(monitor.address), report) == StatusCode.UNAUTHENTICATED
-            assert (producer.book(), monitor.node._watches) == ((0, 0, 0, TOTAL), {})
+            assert (producer.book(), monitor.node.runs.followed) == ((0, 0, 0, TOTAL), {})
 
     play(scene())
 

@@ -412,7 +412,7 @@ def test_a_bad_report_is_refused_and_changes_no_figure(case: str) -> None:
             before = apart_from_time(monitor.figures(RUN.run_id))
             assert await report_status(channel, request) == status
             assert apart_from_time(monitor.figures(RUN.run_id)) == before
-            assert list(monitor.node._watches) == [RUN.run_id]
+            assert list(monitor.node.runs.followed) == [RUN.run_id]
             assert (before["sent"], before["failed"], before["senders_seen"], before["in_flight"]) == (1, 1, 1, 3)
 
     play(scene())
@@ -495,7 +495,7 @@ def test_watchers_that_come_and_go_leave_nothing_behind() -> None:
                 if i % 2:
                     assert (await anext(aiter(watch))).progress.sent == 1
                 watch.cancel()
-            await until(lambda: not monitor.node._watchers)
+            await until(lambda: not monitor.node.audience.watchers)
 
     play(scene())
 
@@ -526,7 +526,7 @@ def test_a_run_ends_exact_whatever_strangers_say_meanwhile() -> None:
             async with Fetching(to_producer) as keeper:  # whose messages keep the run from ending
                 await taking(keeper)
                 sender = stage.sender(producer.address, fail=0.3)
-                await until(lambda: producer.run.run_id in monitor.node._watches)
+                await until(lambda: producer.run.run_id in monitor.node.runs.followed)
                 for status, requests in _nonsense():
                     async with Fetching(to_producer) as stranger:
                         await stranger.say(*requests)
@@ -549,7 +549,7 @@ def test_what_a_sender_reports_is_never_settled_unrecorded_because_another_took_
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             victim = stage.sender(producer.address, mean_s=0.1, concurrency=4)
             await until(lambda: producer.backlog.settled)
-            channel, watch = stage.channel(monitor.address), monitor.node._watches[producer.run.run_id]
+            channel, watch = stage.channel(monitor.address), monitor.node.runs.followed[producer.run.run_id]
             (session,) = watch.tally.sessions.values()
             run = run_pb2.Run(run_id=producer.run.run_id, seed=7, total=TOTAL, max_attempts=1)
             me = a_sender(session_id=session.facts.session_id)

@@ -23,7 +23,7 @@ from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Stall
-from smssim.core.threshold import Judged
+from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode
 
 DEADLINE_S: Final = 60.0
@@ -76,7 +76,7 @@ def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
         {"50": 9.5, "80": 16.2, "95": None, "99": None},
         {"50": 0.5, "90": 1.25, "99.9": 12.5, "100": 13.0},
         7,
-        (Judged("failed<5%", 500, False), Judged("t50<1m", 9.5, True)),
+        (Judged(Threshold.parse("failed<5%"), 500, False), Judged(Threshold.parse("t50<1m"), 9.5, True)),
     )
     return Snapshot(last, fleet, None, summary)
 

@@ -1,6 +1,6 @@
-"""One sender as the monitor sees it.
+"""One sender at the monitor.
 
-Knows what it said of itself and what its reports add up to. Must not know other senders.
+Knows what the sender reports of itself, and what its reports add up to. Must not know other senders.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class State(IntEnum):
 
     SENDING = 1
     WAITING = 2  # for messages
-    LOST = 3  # not heard from any more
+    LOST = 3  # its reports have stopped
     LEFT = 4  # it has said goodbye
 
 
@@ -36,19 +36,19 @@ class Session:
     digest: str = ""  # of that report
     answer: Answer | None = None  # to that report
     joined_at: float = -math.inf
-    heard_at: float = -math.inf
+    heard_at: float = -math.inf  # its last report; later by what the monitor itself was paused
     in_flight: int = 0
     held: int = 0
     cut_off: bool = False  # from the producer
     left: bool = False
-    late: bool = False  # it came to a run that was resumed when every message had its final outcome
+    late: bool = False  # it came after the run was resumed complete
     sums: Sums = field(default_factory=Sums)  # of its attempts that count
     _rate_per_s: float | None = None  # in the last full stretch
     _stretch_at: float = -math.inf  # when the present one began ...
     _stretch_from: int = 0  # ... and with how many messages done
 
     def packed(self) -> bytes:
-        """As a piece."""
+        """Return this session as a piece."""
         facts = {"facts": asdict(self.facts), "sequence": self.sequence, "digest": self.digest}
         facts |= {"in_flight": self.in_flight, "left": self.left, "late": self.late}
         facts |= {"heard_s": self.heard_at - self.joined_at, "sums": asdict(self.sums)}
@@ -60,28 +60,31 @@ class Session:
 
     @classmethod
     def unpacked(cls, piece: bytes, now: float, limits: Limits = LIMITS) -> Session:
-        """From a piece; raises DAMAGE. It is taken to be heard now, and to have joined as long before as it had."""
+        """Return the session in a piece; raises DAMAGE.
+
+        Its last report counts as of now, and it joined as long before that as it had when it was saved.
+        """
         facts, columns = unpack(piece)
-        told: dict[str, Any] | None = facts.pop("answer", None)
-        answer = None if told is None else Answer(**told | columns)
+        counts: dict[str, Any] | None = facts.pop("answer", None)
+        answer = None if counts is None else Answer(**counts | columns)
         sender, sums = SenderFacts(**facts.pop("facts")), Sums(**facts.pop("sums"))
         joined_at = now - facts.pop("heard_s")
         return cls(sender, limits, **facts, answer=answer, joined_at=joined_at, heard_at=now, sums=sums)
 
     def state(self, now: float) -> State:
-        """What it is doing."""
+        """Return what the sender is doing."""
         if self.left:
             return State.LEFT
         if now - self.heard_at > self.limits.lost_after_s:
             return State.LOST
         return State.SENDING if self.in_flight else State.WAITING
 
-    def heard(self, report: Report) -> None:
-        """Takes over what a report says of the sender."""
+    def update(self, report: Report) -> None:
+        """Take over what a report says of the sender."""
         self.in_flight, self.held, self.cut_off = report.in_flight, report.held, report.cut_off
 
     def add(self, sums: Sums, now: float) -> None:
-        """Takes in what a report adds up to."""
+        """Add what a report adds up to."""
         self.sums.add(sums)
         stretch_s = now - self._stretch_at
         if stretch_s >= self.limits.rate_over_s:
@@ -91,11 +94,11 @@ class Session:
 
     @property
     def rate_per_s(self) -> float:
-        """Messages with a final outcome a second, for as long as it was heard."""
+        """Messages with a final outcome a second, from when it joined to its last report."""
         return rate(self.sums.final, self.heard_at - self.joined_at)
 
     def recent_rate_per_s(self, now: float) -> float:
-        """The same over the last two seconds or so; 0 once it is gone or silent."""
+        """Return the same over the last two seconds or so; 0 once the sender is gone or silent."""
         if self.left or now - self.heard_at > self.limits.silent_after_s:
             return 0.0
         return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

@@ -22,8 +22,8 @@ class Summary:
 
     exit_code: ExitCode
     reason: str  # one line for people
-    reached_s: Mapping[str, float | None]  # by percent of all messages: seconds until so many were sent
-    percentiles: Mapping[str, float | None]  # by percent: the latency that so many do not exceed, in seconds
+    reached_s: Mapping[str, float | None]  # by percent of all messages: seconds until that many were sent
+    percentiles: Mapping[str, float | None]  # of the latency, by percent, in seconds
     redelivered: int | None  # messages handed out again because a lease was lost; None if the producer did not say
     thresholds: tuple[Judged, ...] = ()
 
@@ -38,7 +38,7 @@ class Snapshot:
     summary: Summary | None = None  # with the last figures
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures and the summary, for --summary-json."""
+        """Return the figures and the summary, for --summary-json."""
         summary = self.summary
         if summary is None:
             return self.figures.as_dict()

@@ -1,7 +1,7 @@
-"""One run as the monitor sees it: whose reports it has, what they add up to, and when it is over.
+"""One run at the monitor: the reports of its senders, what they add up to, and how it ends.
 
-Composes the ledger and the progress with the sessions of the senders. Knows reports and the clock that it is given.
-Must not know how they travel or how figures are shown.
+Composes the ledger and the progress with the sessions of the senders. Knows reports, and the time that it is given.
+Must not know how reports travel or how figures are shown.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 PERCENTILES: Final = (50, 75, 90, 95, 99, 99.9, 100)  # of the latency, in the summary
 
 
-# Is told of each report that is taken in: the sender's name, what it finished, which of that counts (bool of shape
-# (n,)), and seconds since the start of the run.
+# Called for each report that is recorded with outcomes: the run, the sender's name, the outcomes, which of them count
+# (bool of shape (n,)), and seconds since the start of the run.
 OnReport = Callable[[RunFacts, str, Finished, NDArray[np.bool_], float], None]
 
 
@@ -48,32 +48,32 @@ class Tally:
     """Sessions, ledger and progress of one run."""
 
     def __init__(self, run: RunFacts, now: float, key: bytes = b"", limits: Limits = LIMITS) -> None:
-        """`key`: random bytes that no peer knows, so that nobody can make up a report with a given digest."""
+        """`key`: random bytes that no peer knows, so that no peer can make up a report with a given digest."""
         self.run = run
         self._limits = limits
         self.ledger = Ledger(run.total, limits)
         self.progress = Progress()
         self.milestones = Milestones(run.total)
         self.sessions: dict[str, Session] = {}
-        self.over: RunEnd | None = None  # what the producer said at the end
-        self.missed: list[str] = []  # names of senders whose first reports this monitor did not see
+        self.end: RunEnd | None = None  # the producer's totals, once a sender has brought them
+        self.missed: list[str] = []  # names of senders whose first reports never reached this monitor
         self._joined = 0  # senders that have not left
         self._answer_rows = 0  # overruled messages in the answers that are kept
         self._started_at: float | None = None  # of the run, on the local clock
         self._full_at: float | None = None if run.total else now
-        self._heard_at = now
+        self._heard_at = now  # the last report
         self._moved_at = now  # when an attempt last counted
-        self._restored = False  # from a time that is not on this clock
+        self._restored = False  # with messages missing: senders know best when the run started
         self._was_full = False  # when it was restored
         self._changed: dict[str, Session] = {}  # since `changes`
         self._digester = Digester(key)
-        self._forget_at = now  # not before then, idle senders
-        self._forgotten: Changes = {}  # their pieces, since `changes`
+        self._forget_at = now  # when to look for idle senders again, at the earliest
+        self._forgotten: Changes = {}  # pieces of forgotten senders, since `changes`
         self._forgotten_count = 0
         self.on_report: OnReport | None = None
 
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
-        """Records a report, once; raises PeerError and applies nothing of it.
+        """Record a report once, and return the answer. Raises PeerError, and then applies nothing of it.
 
         `others`: bytes that the ledgers of other runs take beyond what they have counted.
         """
@@ -98,7 +98,7 @@ class Tally:
         if is_repeat:
             return self._repeated(session, report)
         session.sequence, session.digest = report.sequence, digest
-        session.heard(report)
+        session.update(report)
         if report.goodbye and not session.left:
             session.left = True
             self._joined -= 1
@@ -107,10 +107,10 @@ class Tally:
         return answer
 
     def _forget_idle(self, now: float) -> None:
-        """Forgets the senders that have left or are lost and of whom nothing was ever counted: there may be many.
+        """Forget the senders that have left or are lost and of which nothing was ever counted.
 
-        Raises TooLargeError or LaterError if that makes no room. Looks at all of them once in
-        `Limits.lost_after_s`, because in that time a sender becomes lost.
+        Raises TooLargeError or LaterError if that makes no room. There may be many: it looks at all of them once in
+        `Limits.lost_after_s`, the time in which a sender becomes lost.
         """
         if now >= self._forget_at:
             self._forget_at = now + self._limits.lost_after_s
@@ -129,14 +129,14 @@ class Tally:
         raise LaterError(f"{self._limits.sessions_max:,} senders are in this run already")
 
     def _repeated(self, session: Session, report: Report) -> Answer:
-        """The answer to the last report of a session, which is already recorded."""
+        """Return the answer to the last report of a session, which is already recorded."""
         if session.answer is None:  # not kept
             overruled = self.ledger.overruled(report.finished.ids, report.finished.outcomes)
             return Answer(0, 0, *overruled, self._wait_s())
         return session.answer
 
     def _keep(self, session: Session, answer: Answer) -> None:
-        """Keeps a session's last answer, in case that it is asked for again; if there is room, for a peer fills it."""
+        """Keep a session's last answer in case the report is repeated, if there is room: peers decide its length."""
         self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
         rows = len(answer.overruled_ids)
         session.answer = answer if self._answer_rows + rows <= self._limits.answer_rows_max else None
@@ -158,33 +158,33 @@ class Tally:
             self._full_at = now
         if self.on_report is not None and len(finished):
             self.on_report(self.run, session.facts.name, finished, counts, self.elapsed_s(now))
-        self.over = report.end or self.over
+        self.end = report.end or self.end
         return Answer(
             accepted=int(np.count_nonzero(counts)),
             duplicates=verdict.duplicates,
             overruled_ids=verdict.overruled_ids,
             overruled_outcomes=verdict.overruled_outcomes,
             wait_s=self._wait_s(),
-            end=self.over if self.complete and self.over is not None and self.over.complete else None,
+            end=self.end if self.complete and self.end is not None and self.end.complete else None,
         )
 
     def _wait_s(self) -> float:
         return max(self._limits.report_wait_min_s, self._limits.report_wait_per_sender_s * self._joined)
 
     def forgive_pause(self, late_s: float, now: float) -> None:
-        """So long nobody took in reports, for the monitor itself was paused: that is no sender's silence."""
+        """Extend the time of all senders by the time that the monitor itself was paused."""
         self._heard_at = min(now, self._heard_at + late_s)
         for session in self.sessions.values():
             if not session.left:
                 session.heard_at = min(now, session.heard_at + late_s)
 
     def idle(self, now: float) -> bool:
-        """Whether nothing was counted so far and no sender is heard from: it may never have been a run."""
-        return not (self.counted or self.over is not None or self.present(now))
+        """Return whether nothing was counted so far and no sender is present: it may never have been a run."""
+        return not (self.counted or self.end is not None or self.present(now))
 
     @property
     def counted(self) -> bool:
-        """Whether any outcome was."""
+        """Whether any outcome was counted."""
         return self.ledger.final + self.ledger.retried > 0
 
     @property
@@ -195,21 +195,21 @@ class Tally:
     # -- what people read
 
     def present(self, now: float) -> list[Session]:
-        """The senders that are heard from."""
+        """Return the senders whose reports still come."""
         return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= self._limits.lost_after_s]
 
     def _took_part(self) -> list[Session]:
-        """The senders of the run: not those that come when the command of a finished run is given again."""
+        """Return the senders of the run, without those that came after a complete run was resumed."""
         return [session for session in self.sessions.values() if not session.late]
 
     def elapsed_s(self, now: float) -> float:
-        """Seconds from the start of the run to now, or to its completion."""
+        """Return the seconds from the start of the run to now, or to its completion."""
         if self._started_at is None:
             return 0.0
         return max(0.0, (now if self._full_at is None else self._full_at) - self._started_at)
 
     def figures(self, now: float, before: Figures | None = None, final: bool = False) -> Figures:
-        """The run at this moment; the recent rate is since the figures `before`."""
+        """Return the run at this moment; the recent rate is since the figures `before`."""
         ledger, progress, present = self.ledger, self.progress, self.present(now)
         elapsed_s = self.elapsed_s(now)
         missing = self.run.total - ledger.final
@@ -239,7 +239,7 @@ class Tally:
         )
 
     def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
-        """These figures of this moment, the senders, at most so many in rows, and why nothing moves."""
+        """Return these figures of this moment with the senders, at most `rows_max` in rows, and why nothing moves."""
         missing = self.run.total - figures.done
         why = stall(self.sessions.values(), missing, now - self._moved_at, now, self._limits)
         return Snapshot(figures, fleet(self._took_part(), now, rows_max), why)
@@ -247,9 +247,9 @@ class Tally:
     # -- the end
 
     def summary(self, figures: Figures, ending: Ending, thresholds: Sequence[Threshold]) -> Summary:
-        """What came of the run, whose last figures these are. A threshold that was missed spoils its exit code."""
+        """Return what came of the run, given its last figures. A missed threshold changes an exit code of 0."""
         reached, latencies = self.milestones.reached_s, self.progress.latencies
-        redelivered = None if self.over is None else self.over.redelivered
+        redelivered = None if self.end is None else self.end.redelivered
         numbers = {**figures.as_dict(), "redelivered": redelivered, **{f"t{p}": s for p, s in reached.items()}}
         judged = tuple(threshold.judge(numbers) for threshold in thresholds)
         missed = ending.exit_code == ExitCode.OK and not all(one.passed for one in judged)
@@ -263,15 +263,15 @@ class Tally:
         )
 
     def ending(self, now: float, give_up_s: float) -> Ending | None:
-        """How the run ended, or None while it goes on.
+        """Return how the run ended, or None while it goes on.
 
-        It goes on while a sender is heard from that has not said goodbye. After that the producer's last word ends
-        it; if no sender brought that, it ends when none was heard for `give_up_s`.
+        It goes on while a sender is present that has not said goodbye. After that, the producer's totals end it; if no
+        sender brought them, it ends `give_up_s` after the last report.
         """
         if self.present(now):
             return None
-        if self.over is not None:
-            return self._compared(self.over) if self.over.complete else self._short("the producer ended the run early")
+        if self.end is not None:
+            return self._compared(self.end) if self.end.complete else self._short("the producer ended the run early")
         silent_s = now - self._heard_at
         if silent_s < give_up_s:
             return None
@@ -280,9 +280,9 @@ class Tally:
         return self._short(f"no sender was heard for {silent_s:.0f} s")
 
     def interrupted(self) -> Ending:
-        """How the run ends if this monitor is stopped now."""
-        if self.over is not None and self.over.complete:
-            return self._compared(self.over)
+        """Return how the run ends if this monitor is stopped now."""
+        if self.end is not None and self.end.complete:
+            return self._compared(self.end)
         return self._short("the monitor was stopped")
 
     def _short(self, reason: str) -> Ending:
@@ -292,7 +292,7 @@ class Tally:
         )
 
     def _compared(self, book: RunEnd) -> Ending:
-        """The producer's book against the ledger."""
+        """Compare the producer's totals with the ledger."""
         ledger = self.ledger
         if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
             return Ending(ExitCode.OK, "the producer's book and the monitor's ledger agree")
@@ -315,12 +315,12 @@ class Tally:
     # -- saved and restored
 
     def changes(self, now: float) -> Changes:
-        """What is to be written since the last call."""
+        """Return what is to be saved since the last call."""
         figures = {
             "key": self._digester.key.hex(),
             "elapsed_s": None if self._started_at is None else self.elapsed_s(now),
             "full": self._full_at is not None,
-            "over": self.over and asdict(self.over),
+            "over": self.end and asdict(self.end),
             "missed": self.missed,
             "forgotten": self._forgotten_count,
             "reached_s": list(self.milestones.reached_s.values()),
@@ -337,14 +337,14 @@ class Tally:
         }
 
     def erased(self, now: float) -> Changes:
-        """What is to be written to forget a run of which nothing is counted."""
+        """Return what erases all pieces of a run of which nothing is counted."""
         return dict.fromkeys([*self.changes(now), *(f"session/{session_id}" for session_id in self.sessions)])
 
     @classmethod
     def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:
-        """The tally that was written; raises DAMAGE. It counts on senders that have not left to come back.
+        """Return the tally that was saved; raises DAMAGE. It waits for the senders that have not left.
 
-        If the producer had ended the run early, it may have come back since: that is forgotten.
+        If the producer had ended the run early, that is forgotten: it may go on with the run.
         """
         figures, _ = unpack(pieces["figures"])
         tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]), limits)
@@ -354,7 +354,7 @@ class Tally:
         tally._forgotten_count = figures["forgotten"]
         tally.milestones.restore(figures["reached_s"])
         if figures["over"] is not None and figures["over"]["complete"]:
-            tally.over = RunEnd(**figures["over"])
+            tally.end = RunEnd(**figures["over"])
         if figures["elapsed_s"] is not None:
             tally._started_at = now - figures["elapsed_s"]
         tally._full_at = now if figures["full"] else None

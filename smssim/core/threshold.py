@@ -20,9 +20,9 @@ TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), 
 COUNTS: Final = (  # of messages; these may be compared with a share of the total
     *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting"),
 )
+REACHED: Final = ("t50", "t80", "t95", "t99")  # until this percentage of all messages was sent
 TIMES: Final = (
-    *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s"),
-    *("t50", "t80", "t95", "t99"),  # until so many percent of all messages were sent
+    *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", *REACHED),
 )
 OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
 FIGURES: Final = COUNTS + TIMES + OTHERS
@@ -46,15 +46,6 @@ _EXPRESSION: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A threshold after the run."""
-
-    text: str
-    value: float | None  # what it was compared with, before units; None if the run has no such figure
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Threshold:
     """One comparison; `bound` in seconds for a time, in percent of the total for a share."""
 
@@ -69,7 +60,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """Reads an expression; raises ValueError if it is none."""
+        """Read an expression; raises ValueError if it is malformed."""
         match = _EXPRESSION.fullmatch(text.strip())
         if match is None:
             raise ValueError(f"no threshold: {text}")
@@ -77,36 +68,50 @@ class Threshold:
         if name not in {"%": COUNTS, "": FIGURES}.get(unit, TIMES):
             raise ValueError(f"no threshold: {text}")
         bound = Fraction(match["number"]) * Fraction(TIME_UNITS.get(unit, 1))
-        return cls(text.strip(), name, match["sign"], bound, unit == "%")
+        return cls(" ".join(text.split()), name, match["sign"], bound, unit == "%")
 
     def judge(self, figures: Mapping[str, float | None]) -> Judged:
-        """Whether these figures pass, `total` among them; a figure that there is not has missed."""
+        """Judge figures, `total` among them. A figure that the run does not have misses the threshold."""
         value = figures.get(self.name)
         if value is None:
-            return Judged(self.text, None, False)
+            return Judged(self, None, False)
         compared = share(value, figures["total"] or 0) if self.is_share else value
-        return Judged(self.text, value, _OPERATORS[self.sign](compared, self.bound))
+        return Judged(self, value, _OPERATORS[self.sign](compared, self.bound))
 
     def warning(self) -> str | None:
-        """What to say where a number of messages is compared as if it were a share, as in k6: failed<0.05."""
+        """Return a warning where a number of messages is compared as if it were a share, as in k6: failed<0.05."""
         if self.name not in COUNTS or self.is_share or not 0 < self.bound < 1:
             return None
         share = f"{self.name}{self.sign}{float(100 * self.bound):.10g}%"
         return f"--threshold {self.text}: {self.name} is a number of messages; for a share of all, write {share}"
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A threshold after the run."""
+
+    threshold: Threshold
+    value: float | None  # what it was compared with, before units; None if the run has no such figure
+    passed: bool
+
+    @property
+    def text(self) -> str:
+        """The expression, as the operator wrote it."""
+        return self.threshold.text
+
+
 def warnings(thresholds: Iterable[Threshold]) -> list[str]:
-    """What to say of these thresholds before a run."""
+    """Return the warnings about these thresholds."""
     return [said for said in (threshold.warning() for threshold in thresholds) if said is not None]
 
 
 def near_figure(text: str) -> str | None:
-    """The figure that was meant where an expression names none."""
+    """Return the figure that was probably meant by an unknown name."""
     name = re.split(r"\W", text.strip(), maxsplit=1)[0]
     near = [] if name in FIGURES else get_close_matches(name.lower(), FIGURES, n=1)
     return near[0] if near else None
 
 
 def share(number: float, total: float) -> Fraction:
-    """So many messages in percent of all, exactly; 0 of nothing."""
+    """Return a number of messages in percent of all, exactly; 0 of nothing."""
     return 100 * Fraction(number) / Fraction(total) if total else Fraction(0)

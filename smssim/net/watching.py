@@ -17,7 +17,7 @@ from smssim.core.progress import Figures, recent_rate
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Cause, Stall
-from smssim.core.threshold import Judged
+from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode, PeerError
 from smssim.escaping import escape
 from smssim.net.wire import number, uuid_of
@@ -48,28 +48,28 @@ def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A moment of a run, encoded once for all watchers; only its recent rate is a matter of each of them."""
+    """A moment of a run, encoded once for all watchers, without the recent rate, which each has its own of."""
 
-    figures: Figures
-    made_at: float  # on the monitor's clock
+    snapshot: Snapshot
     encoded: bytes
 
     @classmethod
-    def of(cls, snapshot: Snapshot, now: float) -> Shared:
-        """Encodes a moment of a run. The last one of a run is the same for all."""
+    def of(cls, snapshot: Snapshot) -> Shared:
+        """Encode a moment of a run. The last one of a run is the same for all watchers."""
         message = snapshot_to_proto(snapshot)
         if not snapshot.figures.final:
             message.progress.ClearField("recent_rate_per_s")
-        return cls(snapshot.figures, now, message.SerializeToString())
+        return cls(snapshot, message.SerializeToString())
 
     def response(self, before: Figures | None) -> bytes:
-        """A WatchProgressResponse for a watcher that got the figures `before` with its previous response.
+        """Return a WatchProgressResponse for a watcher that got the figures `before` with its previous response.
 
         The encodings of two messages, one after the other, are that of both merged: so says protobuf's encoding guide.
         """
-        if self.figures.final:
+        figures = self.snapshot.figures
+        if figures.final:
             return self.encoded
-        rate_per_s = recent_rate(self.figures.done, self.figures.elapsed_s, before)
+        rate_per_s = recent_rate(figures.done, figures.elapsed_s, before)
         own = monitor_pb2.WatchProgressResponse(progress=monitor_pb2.Progress(recent_rate_per_s=rate_per_s))
         return self.encoded + own.SerializeToString()
 
@@ -88,7 +88,7 @@ def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
             stall=_stall_from_proto(message.stall) if message.HasField("stall") else None,
             summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
         )
-    except ValueError as error:  # of an enumeration
+    except ValueError as error:  # of an enumeration or a threshold
         raise PeerError(f"the monitor said what is not understood: {error}") from error
 
 
@@ -137,7 +137,7 @@ def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
         percentiles={f"{one.percent:g}": _given(one, "latency_s") for one in summary.percentiles},
         redelivered=_given(summary, "redelivered"),
         thresholds=tuple(
-            Judged(escape(one.threshold[:TEXT_MAX]), _given(one, "value"), one.passed) for one in summary.thresholds
+            Judged(Threshold.parse(one.threshold), _given(one, "value"), one.passed) for one in summary.thresholds
         ),
     )
 

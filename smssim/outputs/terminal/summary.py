@@ -5,13 +5,12 @@ Knows snapshots and plain text. Must not know where it goes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot, Summary
-from smssim.core.threshold import TIMES, Judged, share
+from smssim.core.threshold import REACHED, TIMES, Judged, share
 from smssim.outputs.terminal.sender_table import LEFT_TO_READ, SenderTable, others_line
 from smssim.words import clock, count, per_second, percents, plural, seconds
 
@@ -120,12 +119,12 @@ def _thresholds(figures: Figures, summary: Summary) -> list[str]:
 
 
 def value(judged: Judged, total: int) -> str:
-    """What a threshold was compared with, in its own unit: was 12.3 s."""
-    name = re.split(r"\W", judged.text, maxsplit=1)[0]
+    """Return what a threshold was compared with, in its own unit: was 12.3 s."""
+    threshold = judged.threshold
     if judged.value is None:
-        return "was never reached" if name.startswith("t") else "is not known"
-    if judged.text.endswith("%"):
+        return "was never reached" if threshold.name in REACHED else "is not known"
+    if threshold.is_share:
         return f"was {float(share(judged.value, total)):.4g}%"
-    if name.endswith("_per_s"):
+    if threshold.name.endswith("_per_s"):
         return f"was {per_second(judged.value)}"
-    return f"was {seconds(judged.value)}" if name in TIMES else f"was {judged.value:,.10g}"
+    return f"was {seconds(judged.value)}" if threshold.name in TIMES else f"was {judged.value:,.10g}"
