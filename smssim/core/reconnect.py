@@ -95,10 +95,10 @@ class Reconnector:
         is_first = self._lost_at is None
         lost_at = self._lost_at = now if self._lost_at is None else self._lost_at
         away_s = now - lost_at
-        if self.met and away_s >= self.give_up_s:
+        give_up_at = lost_at + self.give_up_s if self.met else math.inf
+        if now >= give_up_at:
             return Stop(GoneError(f"{self.peer} has been gone for {away_s:.0f} s"))
-        left_s = self.give_up_s - away_s if self.met else math.inf
-        wait_s = min(self._backoff_s * self._uniform(JITTER_MIN, 1.0), left_s)
+        wait_s = min(self._backoff_s * self._uniform(JITTER_MIN, 1.0), give_up_at - now)
         self._backoff_s = min(2 * self._backoff_s, self._limits.backoff_max_s)
         return Retry(wait_s, self._notice(loss, is_first, away_s, now))
 
