@@ -38,13 +38,12 @@ from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import Tally
-from smssim.errors import ExitCode, LaterError, PeerError, RefusedError, TooLargeError
+from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 from smssim.escaping import escape
 from smssim.journal.sqlite import Journal
-from smssim.net import access, bounds, rpc, watching, wire
+from smssim.net import bounds, rpc, watching, wire
 from smssim.nodes import monitor as monitor_node
 from smssim.nodes import producer as producer_node
-from smssim.process.logs import node_log
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, producer_pb2_grpc, run_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -221,26 +220,6 @@ def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_fre
                 assert producer.open_streams() == 2
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)
-
-    play(scene())
-
-
-def test_a_reason_that_grpc_lost_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
-    def failure(code: StatusCode, details: str) -> aio.AioRpcError:
-        return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details)
-
-    async def scene() -> None:
-        patience = rpc.Reconnector("producer", "127.0.0.1:1", access.OPEN, 60.0, node_log("sender"))
-        lost = failure(StatusCode.INTERNAL, "Internal error from Core")
-        for _ in range(2):  # it may be lost again
-            await patience.lost(lost)
-        assert caplog.messages == []
-        await patience.lost(failure(StatusCode.UNAVAILABLE, "all streams are taken"))
-        assert caplog.messages == ["sender: waiting for the producer at 127.0.0.1:1 (all streams are taken)"]
-        for _ in range(2):
-            await patience.lost(lost)
-        with pytest.raises(RefusedError):
-            await patience.lost(failure(StatusCode.UNAUTHENTICATED, ""))
 
     play(scene())
 

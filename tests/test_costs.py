@@ -141,12 +141,9 @@ class World:
             self.work(client)
 
     def hear(self, client: Client, response: producer_pb2.FetchMessageResponse) -> None:
-        client.sending.advance(self.now)
-        client.sending.confirm(response.settled)
-        if response.HasField("batch"):
-            client.sending.receive(wire.batch_from_proto(response.batch, self.run), self.now)
-        if response.HasField("end"):
-            client.sending.end(wire.end_from_proto(response.end))
+        delivery = wire.batch_from_proto(response.batch, self.run) if response.HasField("batch") else None
+        end = wire.end_from_proto(response.end) if response.HasField("end") else None
+        client.sending.on_response(self.now, response.settled, delivery, end)
         self.work(client)
 
     # -- the monitor

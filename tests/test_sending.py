@@ -255,8 +255,8 @@ def test_while_the_monitor_is_away_a_sender_takes_no_more_than_its_window() -> N
             deliver(some, range(taken, taken + got.credit), now)
             taken += got.credit
     assert taken == some._window
-    assert some._unreported + some._unsettled == taken
-    while some._unreported or some._report is not None:
+    assert some._unreported.count + some._unsettled == taken
+    while some._unreported.count or some._report is not None:
         some.acknowledge(answer())
         some.report(10.0)
     settled(some, 10.0)
@@ -285,7 +285,7 @@ def test_a_batch_beyond_the_credit_is_refused_and_nothing_of_it_taken() -> None:
 def test_credit_ends_with_its_stream() -> None:
     some = introduced(mean_s=1.0, concurrency=2)
     assert request(some, 0.0).credit > 0
-    some.stream_lost()
+    some.stream_lost(1.0)
     some.stream_up(1.0)
     with pytest.raises(PeerError, match="credit for 0 is left"):
         some.receive(Delivery(np.arange(1), 1, np.zeros(1, np.float32), 0.0), 1.0)
@@ -301,7 +301,7 @@ def test_everything_confirmed_frees_the_window() -> None:
         while (got := some.request(now)) is not None:
             deliver(some, range(got.credit), now)
             some.confirm(some._rows_written)
-    assert some._unsettled + some._unreported + some.lanes.busy + some.lanes.held <= 2 + some._ahead
+    assert some._unsettled + some._unreported.count + some.lanes.busy + some.lanes.held <= 2 + some._ahead
 
 
 # -- without the producer
@@ -310,7 +310,7 @@ def test_everything_confirmed_frees_the_window() -> None:
 def test_a_lost_stream_drops_what_has_not_started_and_keeps_what_has() -> None:
     some = introduced(concurrency=2)
     deliver(some, [1, 2, 3, 4], 0.0)
-    some.stream_lost()
+    some.stream_lost(0.0)
     assert (some.lanes.busy, some.lanes.held) == (2, 0)
     assert some.request(5.0) is None
     some.advance(5.0)
@@ -330,11 +330,11 @@ def test_what_is_not_confirmed_is_settled_again_on_the_next_stream_in_the_same_o
         some.acknowledge(answer())
         settled(some, now)
     some.confirm(1)
-    some.stream_lost()
+    some.stream_lost(3.5)
     some.stream_up(3.5)
     assert settled(some, 3.5) == [(2, SENT, 1), (3, SENT, 1)]
     some.confirm(2)
-    some.stream_lost()
+    some.stream_lost(3.6)
     some.stream_up(3.6)
     assert settled(some, 3.6) == []
 
@@ -347,7 +347,7 @@ def test_a_part_of_a_settlement_confirms_nothing_of_it() -> None:
     some.acknowledge(answer())
     settled(some, 1.0)
     some.confirm(1)
-    some.stream_lost()
+    some.stream_lost(1.0)
     some.stream_up(1.0)
     assert len(settled(some, 1.0)) == 2
 
@@ -355,7 +355,7 @@ def test_a_part_of_a_settlement_confirms_nothing_of_it() -> None:
 def test_a_new_stream_starts_with_full_credit_and_the_idle_lanes() -> None:
     some = introduced(mean_s=0.1, concurrency=5)
     request(some, 0.0)
-    some.stream_lost()
+    some.stream_lost(0.5)
     some.stream_up(0.5)
     got = request(some, 0.5)
     assert (got.credit, got.idle_lanes, got.received) == (5 + 50, 5, 0)
@@ -393,7 +393,7 @@ def test_a_draining_sender_hands_back_finishes_settles_and_leaves() -> None:
 def test_a_sender_without_a_stream_takes_the_end_from_the_monitor() -> None:
     some = introduced()
     deliver(some, [1, 2], 0.0)
-    some.stream_lost()
+    some.stream_lost(0.5)
     some.advance(1.0)
     report(some, 1.0)
     some.acknowledge(replace(answer(), end=END))
@@ -438,7 +438,7 @@ def test_leaving_is_said_once_on_each_stream() -> None:
     deliver(some, [1], 0.0)
     drained(some, 0.1)
     assert [request(some, now).leaving for now in (0.1, 1.2, 2.3)] == [True, False, False]
-    some.stream_lost()
+    some.stream_lost(3.0)
     some.stream_up(3.0)
     assert request(some, 3.0).leaving
 
@@ -510,9 +510,9 @@ def test_what_a_lost_stream_brought_is_not_handed_back_on_the_next(drained_befor
     deliver(some, [1, 2], 0.0)
     if drained_before:
         drained(some, 0.5)
-        some.stream_lost()
+        some.stream_lost(0.5)
     else:
-        some.stream_lost()
+        some.stream_lost(0.5)
         drained(some, 0.5)
     some.stream_up(0.6)
     got = request(some, 0.6)
@@ -524,7 +524,7 @@ def test_without_a_stream_a_draining_sender_does_not_leave_before_it_has_settled
     some = introduced(concurrency=1)
     deliver(some, [1], 0.0)
     drained(some, 0.5)
-    some.stream_lost()
+    some.stream_lost(0.5)
     some.advance(1.0)
     for now in (1.0, 2.0):
         assert not report(some, now).goodbye
@@ -546,7 +546,7 @@ def test_at_the_end_of_the_run_a_sender_brings_the_producers_totals() -> None:
     assert (last.goodbye, last.end, last.in_flight, last.held) == (True, END, 0, 0)
     some.acknowledge(answer())
     assert some.done
-    assert some.over == END
+    assert some.run_end == END
 
 
 def test_at_the_end_everything_is_reported_before_the_goodbye() -> None:

@@ -6,18 +6,17 @@ Knows gRPC and the wire. Must not know what is said on the stream after that.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from grpc import aio
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts
 from smssim.errors import PeerError
 from smssim.net import rpc, wire
 from smssim.net.access import Access
 from smssim.v1 import producer_pb2, producer_pb2_grpc
-
-OFFER_TIMEOUT_S: Final = 60.0  # far beyond what two thousand copies on a busy machine wait for theirs
 
 Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.FetchMessageResponse]
 
@@ -41,13 +40,18 @@ class Channels:
             await channel.close()
 
 
-async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[Stream, RunFacts, str]:
-    """A stream to the producer, its run, and its monitor's address; raises AioRpcError, PeerError or UsageError."""
+async def open_stream(
+    channels: Channels, address: str, sender: Any, limits: Limits = LIMITS
+) -> tuple[Stream, RunFacts, str]:
+    """Open a stream; returns it, the producer's run and its monitor's address.
+
+    Raises AioRpcError, PeerError or UsageError.
+    """
     stub = producer_pb2_grpc.ProducerServiceStub(channels.to(address))
     stream = stub.FetchMessage(metadata=channels.access.metadata)
     try:
         hello = producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender)
-        async with asyncio.timeout(OFFER_TIMEOUT_S):
+        async with asyncio.timeout(limits.offer_timeout_s):
             await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
             response = await stream.read()
         with rpc.naming(f"the producer at {address}"):
@@ -61,7 +65,7 @@ async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[St
         ) from None
     except TimeoutError:
         stream.cancel()
-        late = f"no run was offered within {OFFER_TIMEOUT_S:g} s"
+        late = f"no run was offered within {limits.offer_timeout_s:g} s"
         raise aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), late) from None
     except BaseException:
         stream.cancel()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -20,27 +18,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from smssim.errors import (
-    GoneError,
     LaterError,
     NotSavedError,
     PeerError,
-    RefusedError,
     SmssimError,
     TooLargeError,
     UsageError,
     VersionError,
 )
-from smssim.escaping import escape
 from smssim.net import descriptors
 from smssim.net.access import HEADER, Access
 from smssim.net.bounds import Bounds
 from smssim.process.logs import Log
 from smssim.settings import split_address
 
-BACKOFF_MIN_S: Final = 0.1
-BACKOFF_MAX_S: Final = 2.0
-ASKS_MAX: Final = 5  # times in a row that a peer is asked why it has ended a call
-SAY_AGAIN_S: Final = 10.0  # how often a node repeats what it waits for
 STREAMS_OF_ONE_MAX: Final = 12_000  # calls on one connection; a client with more waits
 KEEPALIVE_MS: Final = 10_000  # a peer whose machine is gone is noticed in about twice that
 HANDSHAKE_MS: Final = 10_000  # how long a connection may say nothing
@@ -71,17 +62,6 @@ _STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # 
     (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (LaterError, grpc.StatusCode.UNAVAILABLE),
     (PeerError, grpc.StatusCode.INVALID_ARGUMENT),
-)
-# Asking again would bring the same answer.
-_REFUSALS: Final = frozenset(
-    {
-        grpc.StatusCode.UNIMPLEMENTED,
-        grpc.StatusCode.FAILED_PRECONDITION,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-    }
 )
 
 Message = TypeVar("Message")
@@ -229,78 +209,3 @@ async def answering(context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Non
     except PeerError as error:
         code = next(code for kind, code in _STATUS_OF if isinstance(error, kind))
         await context.abort(code, str(error))
-
-
-def _reason(error: aio.AioRpcError) -> str:
-    """Why a call has failed, in the few words that say it."""
-    if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-        return "what listens there is something else"
-    if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-        return "missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
-    details = escape(error.details() or error.code().name.lower().replace("_", " "))
-    return details.rpartition(": ")[2].rstrip("]") if error.code() == grpc.StatusCode.UNAVAILABLE else details
-
-
-class Reconnector:
-    """One node's waiting for one peer: says what it waits for, backs off, and gives up on one that it has met."""
-
-    def __init__(
-        self, kind: str, address: str, access: Access, give_up_s: float, log: logging.LoggerAdapter[logging.Logger]
-    ) -> None:
-        self.peer = f"the {kind} at {address}"
-        self.give_up_s = give_up_s
-        self.met = False
-        self.returns = 0  # how often it was lost and came back
-        self._address = address
-        self._access = access
-        self._log = log
-        self._away_since: float | None = None
-        self._said_at = 0.0
-        self._asks = 0
-        self._backoff_s = BACKOFF_MIN_S
-
-    def found(self) -> None:
-        """The peer has answered."""
-        if not self.met:
-            self._log.info("connected to %s", self.peer)
-        elif self._away_since is not None:
-            self.returns += 1
-            self._log.info("%s is back after %.1f s", self.peer, time.monotonic() - self._away_since)
-        self.met = True
-        self._away_since = None
-        self._backoff_s = BACKOFF_MIN_S
-
-    def bound(self) -> None:
-        """From now on it waits no longer than for a peer that it has met."""
-        if not self.met:
-            self.met = True
-            self._away_since = None if self._away_since is None else time.monotonic()
-
-    async def lost(self, error: aio.AioRpcError | None = None) -> None:
-        """The peer has not answered: waits a while. Raises RefusedError or GoneError where waiting is no use."""
-        reasonless = error is not None and error.code() == grpc.StatusCode.INTERNAL  # a write met the end of the call
-        if reasonless and not self.met and self._asks < ASKS_MAX:
-            self._asks += 1  # another try tells the reason that gRPC has lost
-            await asyncio.sleep(BACKOFF_MIN_S)
-            return
-        self._asks = 0
-        if error is not None and error.code() in _REFUSALS:
-            raise RefusedError(f"{self.peer} refused: {_reason(error)}")
-        if error is not None and not self.met:  # certificates don't mend themselves
-            fault = await self._access.fault(self._address, error.details() or "")
-            if fault is not None:
-                raise RefusedError(f"{self.peer}: {fault}")
-        now = time.monotonic()
-        reason = f" ({_reason(error)})" if error is not None else ""
-        if self._away_since is None:
-            self._away_since = self._said_at = now
-            self._log.info("lost %s, trying again" if self.met else f"waiting for %s{reason}", self.peer)
-        away_s = now - self._away_since
-        if self.met and away_s >= self.give_up_s:
-            raise GoneError(f"{self.peer} has been gone for {away_s:.0f} s")
-        if now - self._said_at >= SAY_AGAIN_S:
-            self._said_at = now
-            self._log.info("still waiting for %s, for %.0f s%s", self.peer, away_s, reason)
-        left_s = self.give_up_s - away_s if self.met else BACKOFF_MAX_S
-        await asyncio.sleep(min(self._backoff_s * random.uniform(0.5, 1.0), left_s))
-        self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)

@@ -13,6 +13,7 @@ from grpc import aio
 from smssim.core.snapshot import Snapshot
 from smssim.errors import ExitCode, SmssimError, worst
 from smssim.net import access, rpc, watching
+from smssim.net.reconnecting import Peer
 from smssim.outputs.terminal.display import display
 from smssim.process import program, terminal, waiting
 from smssim.process.logs import Log, node_log
@@ -29,8 +30,7 @@ class Watcher:
         self._settings = settings
         self._log = log
         self._access = access.load(settings)
-        self._patience = rpc.Reconnector("monitor", settings.monitor, self._access, settings.give_up_s, log)
-        self._patience.met = met
+        self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, met=met)
         self._display = display(settings.json, settings.interval_s, several_runs=False)
         self._codes: list[int] = []  # of the runs that are over
         self._open: set[str] = set()  # ids of those that go on
@@ -64,18 +64,18 @@ class Watcher:
             call = stub.WatchProgress(request, metadata=self._access.metadata)
             try:
                 await call.wait_for_connection()
-                self._patience.found()
+                self._monitor.found()
                 async for response in call:
                     if not terminal.has_reader():  # as behind `| head`: whom else should it serve?
                         return
-                    with rpc.naming(self._patience.peer):
+                    with rpc.naming(self._monitor.name):
                         snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
                     self._show(snapshot)
                 return
             except aio.AioRpcError as error:
                 if self._codes and not self._open:
                     return  # it has said all there was to say
-                await self._patience.lost(error)
+                await self._monitor.lost(error)
             finally:
                 call.cancel()
 

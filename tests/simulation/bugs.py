@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,16 +17,24 @@ from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Verdict
 from smssim.core.model import Attempts, Ids, Outcomes
 from smssim.core.pieces import Pieces
+from smssim.core.reconnect import Reconnector
+from smssim.core.sender_run import SenderEnd, SenderLife, SenderRun
 from smssim.core.sending import SenderProtocol
 from smssim.core.session import Session
 from smssim.core.stretches import Rows, Stretches
 from smssim.core.tally import Tally
 from smssim.core.unsettled import Flags, Tries
+from smssim.errors import ExitCode
 
 Bug = Callable[[], AbstractContextManager[Any]]
 
 _report = SenderProtocol.report
 _acknowledge = SenderProtocol.acknowledge
+_stream_lost = SenderProtocol.stream_lost
+_on_offer = SenderRun.on_offer
+_end = SenderRun.__dict__["end"]
+_found = Reconnector.found
+_bound = Reconnector.bound
 _record = Ledger.record
 _requeue = Backlog._requeue
 _restore_open = Backlog._restore_open
@@ -41,11 +50,11 @@ def settles_before_the_report_is_answered() -> AbstractContextManager[Any]:
     """The monitor may never get it."""
 
     def report(self: SenderProtocol, now: float) -> Report | None:
-        told = _report(self, now)
-        if told is not None and len(told.finished):
-            done = told.finished
+        made = _report(self, now)
+        if made is not None and len(made.finished):
+            done = made.finished
             self._to_settle.append(Settlements(done.ids, done.outcomes, done.attempts))
-        return told
+        return made
 
     return mock.patch.object(SenderProtocol, "report", report)
 
@@ -67,6 +76,84 @@ def loses_a_message_of_a_batch_in_its_lanes() -> AbstractContextManager[Any]:
         _put(self, pick(work, slice(1, None)) if len(work) > 4 else work, now)
 
     return mock.patch.object(Lanes, "put", put)
+
+
+def keeps_what_it_had_not_started_when_the_stream_breaks() -> AbstractContextManager[Any]:
+    """The producer leases those messages to others."""
+
+    def stream_lost(self: SenderProtocol, now: float) -> None:
+        with mock.patch.object(Lanes, "drop_held"):
+            _stream_lost(self, now)
+
+    return mock.patch.object(SenderProtocol, "stream_lost", stream_lost)
+
+
+def says_goodbye_before_its_last_report() -> AbstractContextManager[Any]:
+    """What is still to be reported is lost with it."""
+    return mock.patch.object(SenderProtocol, "_may_leave", lambda self: self.ended or self.draining)
+
+
+def never_resets_its_backoff() -> AbstractContextManager[Any]:
+    """A peer that is away for a moment is not called for seconds."""
+
+    def found(self: Reconnector, now: float) -> str:
+        backoff_s = self._backoff_s
+        notice = _found(self, now)
+        self._backoff_s = backoff_s
+        return notice
+
+    return mock.patch.object(Reconnector, "found", found)
+
+
+def counts_the_give_up_time_from_the_first_loss_ever() -> AbstractContextManager[Any]:
+    """A peer that was away a minute ago is given up when it fails once."""
+
+    def found(self: Reconnector, now: float) -> str:
+        lost_at = self._lost_at
+        notice = _found(self, now)
+        self._lost_at = lost_at
+        return notice
+
+    return mock.patch.object(Reconnector, "found", found)
+
+
+def drains_without_a_cap_on_its_patience() -> AbstractContextManager[Any]:
+    """A drained sender waits for a peer that is away as long as any other."""
+    return mock.patch.object(Reconnector, "bound", lambda self, now, give_up_s=math.inf: _bound(self, now))
+
+
+def waits_without_limit_for_the_monitor_of_a_run_that_has_ended() -> AbstractContextManager[Any]:
+    """That of an empty run, which has no other sender that a monitor would be started for."""
+
+    def bound(self: Reconnector, now: float, give_up_s: float = math.inf) -> None:
+        if give_up_s < math.inf:
+            _bound(self, now, give_up_s)
+
+    return mock.patch.object(Reconnector, "bound", bound)
+
+
+def joins_the_run_that_it_took_part_in() -> AbstractContextManager[Any]:
+    """Again and again, until its producer has left."""
+    return mock.patch.object(SenderLife, "on_offer", return_value=None)
+
+
+def takes_another_run_for_its_own() -> AbstractContextManager[Any]:
+    """It reports and settles messages of the wrong run."""
+
+    def on_offer(self: SenderRun, run_id: str, now: float) -> str | None:
+        return _on_offer(self, self.run_id, now)
+
+    return mock.patch.object(SenderRun, "on_offer", on_offer)
+
+
+def calls_a_run_complete_whose_producer_is_gone() -> AbstractContextManager[Any]:
+    """It ends with exit code 0."""
+
+    def end(self: SenderRun) -> SenderEnd | None:
+        end: SenderEnd | None = _end.__get__(self)
+        return end if end is None or end.error is not self._gone else replace(end, exit_code=ExitCode.OK)
+
+    return mock.patch.object(SenderRun, "end", property(end))
 
 
 # ---- The producer
@@ -220,6 +307,15 @@ BUGS: dict[Bug, str] = {
     settles_before_the_report_is_answered: "",
     ignores_what_is_overruled: "",
     loses_a_message_of_a_batch_in_its_lanes: "",
+    keeps_what_it_had_not_started_when_the_stream_breaks: "",
+    says_goodbye_before_its_last_report: "",
+    never_resets_its_backoff: "",
+    counts_the_give_up_time_from_the_first_loss_ever: "",
+    drains_without_a_cap_on_its_patience: "sender drains",
+    waits_without_limit_for_the_monitor_of_a_run_that_has_ended: "",
+    joins_the_run_that_it_took_part_in: "",
+    takes_another_run_for_its_own: "producer killed",
+    calls_a_run_complete_whose_producer_is_gone: "sender astray",
     keeps_the_leases_of_lost_streams: "",
     queues_twice_what_a_lost_stream_had: "",
     accepts_a_late_retry: "",

@@ -13,7 +13,7 @@ from simulation.saver import Saver
 from smssim.core.exchange import Report
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes
-from smssim.core.sending import NOTHING
+from smssim.core.reporting import NOTHING
 from smssim.core.tally import Ending, Tally
 from smssim.errors import PeerError
 

@@ -27,6 +27,7 @@ FAULTS = {  # how often a second, where it strikes at all
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)
+GIVE_UPS_S = (15.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Plan:
             report_rows_full=min(self.report_rows_max, LIMITS.report_rows_full),
             report_rows_max=self.report_rows_max,
             report_timeout_s=self.report_timeout_s,
+            tick_min_s=self.tick_s,
             stuck_after_s=0.0,
             slower_max=2,
             tail=12,
@@ -95,7 +97,7 @@ def draw_plan(seed: int) -> Plan:
         retry_delay_s=random.choice([0.0, 0.0, 0.5]),
         rate_per_s=random.choice([None, None, None, total / faulty_s + 1]),
         lease_timeout_s=random.choice([1.5, 3.0, 10.0]),
-        senders=senders,
+        senders=_patient(senders, seed),
         equal=equal,
         journals=journals,
         commit_s=random.choice([0.005, 0.05, 0.2]),
@@ -134,3 +136,10 @@ def _senders(random: Random, per_s: float, equal: bool) -> tuple[SenderSettings,
         )
 
     return (one(),) * count if equal else tuple(one() for _ in range(count))
+
+
+def _patient(senders: tuple[SenderSettings, ...], seed: int) -> tuple[SenderSettings, ...]:
+    """How long these senders wait for a lost peer, and whether they linger; luck of its own leaves other luck alone."""
+    random = Random(f"senders {seed}")
+    give_up_s, linger = random.choice(GIVE_UPS_S), random.random() < 0.3
+    return tuple(replace(sender, give_up_s=give_up_s, linger=linger) for sender in senders)

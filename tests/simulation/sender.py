@@ -1,213 +1,245 @@
-"""A sender: around the core classes, what its shell does, in the same order."""
+"""A sender: between the core classes, which decide, and the simulated network and clock."""
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from simulation.books import check
 from simulation.clock import Process
 from simulation.network import Stream
+from simulation.sender_book import PeerBook, SenderBook
 from smssim.core.exchange import Answer, Report
 from smssim.core.fate import Fates
 from smssim.core.model import RunFacts
-from smssim.core.producer_stream import Response
+from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
+from smssim.core.sender_run import NO_RUN, SenderEnd, SenderLife, SenderRun
 from smssim.core.sending import SenderProtocol
-from smssim.errors import PeerError
+from smssim.errors import ExitCode, GoneError, LaterError, PeerError
 from smssim.settings import SenderSettings
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-
-BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 2.0
-GIVE_UP_S = 60.0
-
-
-class Reconnector:
-    """Waiting for one peer."""
-
-    def __init__(self, world: World) -> None:
-        self.met = False
-        self._world = world
-        self._away_since: float | None = None
-        self._backoff_s = BACKOFF_MIN_S
-
-    def found(self) -> None:
-        """The peer has answered."""
-        self.met = True
-        self._away_since = None
-        self._backoff_s = BACKOFF_MIN_S
-
-    def lost(self) -> float | None:
-        """How long to wait before the next try; None if the peer is gone for good."""
-        now = self._world.clock.now
-        self._away_since = now if self._away_since is None else self._away_since
-        if self.met and now - self._away_since >= GIVE_UP_S:
-            return None
-        wait_s = self._backoff_s * self._world.clock.random.uniform(0.5, 1.0)
-        self._backoff_s = min(2 * self._backoff_s, BACKOFF_MAX_S)
-        return wait_s
+UNEXPLAINED = 0.2  # chance that the reason of a loss is lost
 
 
 class Sender(Process):
-    """One sender in one run."""
+    """One sender: in one run after the other if it lingers."""
 
     def __init__(self, world: World, number: int, settings: SenderSettings) -> None:
         super().__init__()
-        self.world, self.clock, self.settings = world, world.clock, settings
+        self.world, self.clock, self.settings, self.limits = world, world.clock, settings, world.limits
         self.name = f"sender {number}"
-        self.session_id = self.name
+        self.session_id = ""
         self.run: RunFacts | None = None
-        self.left = ""  # why
-        self.gone = False  # the producer
+        self.end: SenderEnd | None = None  # the last one
         self.forged = False  # somebody has reported in its name
         self.stream: Stream | None = None
-        self._sending: SenderProtocol | None = None
-        self._producer, self._monitor = Reconnector(world), Reconnector(world)
-        self._under_way: Report | None = None
-        self._writing = False
-        self._awake_at = math.inf
-        self._connect()
+        self._life = SenderLife(settings.linger, self.limits)
+        self._joined_runs: set[str] = set()
+        self._done_runs: set[str] = set()  # that it took part in to their end
+        self._sessions = 0
+        self._search()
 
     @property
     def waits_for_ever(self) -> bool:
         """Whether it has not met a peer that will never come: the monitor, if that has ended with another run."""
         producer, monitor = self.world.producer, self.world.monitor
-        if self.run is None:
+        if self._part is None:
             return producer is not None and producer.left
-        return not self.sending.introduced and monitor is not None and monitor.ending is not None
+        protocol = self._part.protocol
+        return not (protocol.introduced or protocol.ended) and monitor is not None and monitor.ending is not None
 
     @property
-    def sending(self) -> SenderProtocol:
-        """The protocol, once a run is found."""
-        assert self._sending is not None
-        return self._sending
+    def part(self) -> SenderRun:
+        """Its part in the run that was found."""
+        assert self._part is not None
+        return self._part
 
     def drain(self) -> None:
         """SIGTERM."""
-        if self._sending is None:
-            self.leave("stopped before a run was found")
+        self._life.stop()
+        if self._part is None:
+            self._leave(NO_RUN)
             return
-        self.sending.advance(self.clock.now, at_once=True)
-        self.sending.drain(self.clock.now)
-        self._producer.met = self._monitor.met = True
+        for peer in (self._producer_book, self._monitor_book):
+            peer.bound(self.clock.now, self.limits.drain_max_s)
+        self._book.draining = True
+        self.part.drain(self.clock.now)
         self.work()
 
-    def leave(self, why: str) -> None:
-        """Ends the process in order."""
-        self.left = why
-        self.alive = False
-        self.clock.note(self.name, "leaves: %s", why)
-        if self.stream is not None:
-            self.stream.close(self.stream.down)
-            self.stream = None
+    # -- from run to run
+
+    def _search(self) -> None:
+        self._sessions += 1
+        self.session_id = self.name if self._sessions == 1 else f"{self.name}, run {self._sessions}"
+        self.run, self.forged = None, False
+        self._part: SenderRun | None = None
+        self._under_way: Report | None = None
+        self._writing = False
+        self._awake_at = math.inf
+        self._book = SenderBook(self.session_id)
+        self._producer = self._reconnector("producer")
+        self._producer_book = self._peer_book("producer")
+        self._monitor_book = self._peer_book("monitor")
+        self._connect()
+
+    def _reconnector(self, peer: str) -> Reconnector:
+        return Reconnector(f"the {peer}", self.settings.give_up_s, self.clock.random.uniform, self.limits)
+
+    def _peer_book(self, peer: str) -> PeerBook:
+        return PeerBook(f"{self.session_id}, the {peer}", self.settings.give_up_s, self.limits)
+
+    def _leave(self, end: SenderEnd) -> None:
+        """Leaves its run, or ends without one."""
+        self.clock.note(self.name, "leaves, exit code %s: %s", end.exit_code, end.warning or end.reason)
+        self.end = end
+        if self.run is not None:
+            self._check_end(end, self.run)
+        self._close_stream()
+        if self._life.on_end(end):
+            self.clock.strike("sender lingers", self.name)
+            self._search()
+        else:
+            self.alive = False
+
+    def _check_end(self, end: SenderEnd, run: RunFacts) -> None:
+        if isinstance(end.error, GoneError):
+            self.clock.strike("sender gives up" if not self._book.draining else "drained sender gives up", self.name)
+        if end.warning:
+            self.clock.strike("goodbye unanswered", self.name)
+        if end.error is None:
+            self._book.leave()
+            self._done_runs.add(run.run_id)
+        if end.exit_code == ExitCode.OK and not self._book.draining:
+            settled = len(self.world.producer_books[run.run_id].settled)
+            check(settled == run.total, "%s leaves as if all were settled: %s", self.name, settled)
+
+    def _later(self, delay_s: float, happen: Callable[[], None]) -> None:
+        """Lets something happen later, if it is still in the same run, or search, then."""
+        self.clock.after(delay_s, self, partial(self._if_same, self.session_id, happen))
+
+    def _if_same(self, session_id: str, happen: Callable[..., None], *args: object) -> None:
+        if session_id == self.session_id:
+            happen(*args)
 
     # -- the producer
 
     def _connect(self) -> None:
-        if self._sending is not None and self.sending.ended:
-            return
         self.stream = self.world.network.open(self, self.world.producer)
+        self._offered = False  # on this stream
         if self.stream is None:
             self._lost_producer()
         else:
-            self.stream.up.send(self)
+            self.stream.up.send(copy.copy(self))  # as it is now
 
     def _lost_producer(self) -> None:
-        if self._sending is not None and self.sending.ended:
-            return
-        wait_s = self._producer.lost()
-        if wait_s is not None:
-            self.clock.after(wait_s, self, self._connect)
+        loss, now = self._loss(), self.clock.now
+        if self._part is None:
+            step = self._producer.lost(loss, now)
+            check(isinstance(step, Retry), "%s gives up a producer that it never met", self.name)
+            retry = step if isinstance(step, Retry) else None
         else:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        """The producer is gone for good: what is finished is still reported."""
-        self.gone = True
-        self.sending.advance(self.clock.now, at_once=True)
-        self.sending.end(None)
+            ended = self._part.protocol.ended
+            retry = self._part.on_producer_lost(loss, now)
+            if retry is None and not ended:
+                self._producer_book.given_up(now)
+        if retry is not None:
+            self._producer_book.waits(retry.wait_s, now, loss.kind is Kind.MAY_PASS)
+            self._later(retry.wait_s, self._connect)
         self.work()
+
+    def _loss(self) -> Loss:
+        return Loss(Kind.UNEXPLAINED if self.clock.luck(UNEXPLAINED) else Kind.MAY_PASS, "no answer")
 
     def hear(self, stream: Stream, said: Any) -> None:
         """What the producer says: first the run."""
         if stream is not self.stream:
             return
-        now = self.clock.now
         if isinstance(said, RunFacts):
-            self._met(said)
-            return
-        response: Response = said[0]
-        self.sending.advance(now, at_once=response.end is not None)
-        self.sending.confirm(response.settled)
-        if said[1] is not None:
-            self.sending.receive(said[1], now)
-        if response.end is not None:
-            self.sending.end(response.end)
-            self._end_stream()
+            self._on_offer(said)
+        else:
+            response, delivery = said
+            if delivery is not None:
+                self._book.receive(delivery)
+            if response.end is not None:
+                self._monitor_book.bound(self.clock.now)
+            self.part.on_response(self.clock.now, response.settled, delivery, response.end)
+            if response.end is not None:
+                self._close_stream()
         self.work()
 
-    def _met(self, run: RunFacts) -> None:
-        settings = self.settings
-        if self.run is not None and run.run_id != self.run.run_id:
-            self._end_stream()
-            self._give_up()
+    def _on_offer(self, run: RunFacts) -> None:
+        now = self.clock.now
+        if self._part is not None:
+            self._offered = self._part.on_offer(run.run_id, now) is not None
+            if self._offered:
+                self._producer_book.answered()
+            else:
+                self._close_stream()
             return
-        self._producer.found()
-        if self._sending is None:
-            self.run = run
-            fates = Fates(run.seed, run.max_attempts, settings.attempt_model)
-            self._sending = SenderProtocol(
-                fates, settings.mean_s, settings.concurrency, self.clock.now, limits=self.world.limits
-            )
-        self.sending.stream_up(self.clock.now)
-        self.work()
+        wait_s = self._life.on_offer(run.run_id)
+        if wait_s is not None:
+            self._close_stream()
+            self._later(wait_s, self._connect)
+            return
+        check(run.run_id not in self._done_runs, "%s joins %s again", self.name, run.run_id)
+        if self._joined_runs - {run.run_id}:
+            self.clock.strike("sender in another run", self.name)
+        self._joined_runs.add(run.run_id)
+        self._offered = True
+        self._producer.found(now)
+        self._producer_book.answered()
+        self.run, settings = run, self.settings
+        fates = Fates(run.seed, run.max_attempts, settings.attempt_model)
+        protocol = SenderProtocol(fates, settings.mean_s, settings.concurrency, now, self.limits)
+        protocol.on_finished = lambda finished, _: self._book.finish(finished)
+        monitor = self._reconnector("monitor")
+        self._part = SenderRun(run.run_id, protocol, self._producer, monitor, now, self.limits)
 
-    def _end_stream(self) -> None:
-        assert self.stream is not None
-        self.stream.close(self.stream.down)
-        self.stream = None
-        self._stream_lost()
-
-    def _stream_lost(self) -> None:
-        if self._sending is not None:
-            self.sending.advance(self.clock.now)
-            self.sending.stream_lost()
+    def _close_stream(self) -> None:
+        if self.stream is not None:
+            self.stream.close(self.stream.down)
+            self.stream = None
+            if self._offered and self._part is not None:
+                self._part.on_stream_lost(self.clock.now)
+                self._book.lose_stream()
 
     def hang_up(self, stream: Stream) -> None:
         """The stream has broken, or the producer has ended it."""
         if stream is self.stream:
-            stream.close(stream.down)
-            self.stream = None
-            self._stream_lost()
+            self._close_stream()
             self._lost_producer()
 
     # -- whatever is due
 
     def work(self) -> None:
         """Moves the lanes on, and says what there is to say."""
-        if self._sending is None or not self.alive:
+        if self._part is None or not self.alive:
             return
-        now, sending = self.clock.now, self.sending
-        sending.advance(now)
-        while self.stream is not None and not self._writing and (request := sending.request(now)) is not None:
+        if (end := self._part.end) is not None:
+            self._leave(end)
+            return
+        now, protocol = self.clock.now, self._part.protocol
+        protocol.advance(now)
+        while self.stream is not None and not self._writing and (request := protocol.request(now)) is not None:
+            self._book.request(request)
             self.stream.up.send(request)
             if self.world.plan.write_s:
                 self._writing = True
-                self.clock.after(self.world.plan.write_s, self, self._written)
-        if self._under_way is None:
-            if sending.draining and sending.is_needless:
-                self.leave("drained before it met the monitor")
-                return
-            self._under_way = sending.report(now)
-            if self._under_way is not None:
-                self._deliver()
-        due = max(sending.wake_at(now), now + self.world.plan.tick_s)
+                self._later(self.world.plan.write_s, self._written)
+        if self._under_way is None and (report := protocol.report(now)) is not None:
+            self._book.report(report)
+            self._under_way = report
+            self._deliver()
+        due = protocol.wake_at(now)
         if due < self._awake_at:
             self._awake_at = due
-            self.clock.after(due - now, self, partial(self._wake, due))
+            self._later(due - now, partial(self._wake, due))
 
     def _wake(self, due: float) -> None:
         if due == self._awake_at:
@@ -225,34 +257,33 @@ class Sender(Process):
         assert report is not None
         assert run is not None
         serve = partial(self.world.report, self.world.monitor, run, self.session_id, report)
-        self.world.network.call(self, serve, self._told, self.world.plan.report_timeout_s)
+        answered = partial(self._if_same, self.session_id, self._answered)
+        self.world.network.call(self, serve, answered, self.limits.report_timeout_s)
 
-    def _unanswered(self) -> None:
-        if self.sending.is_needless:
-            self.leave("nothing to tell the monitor")
-            return
-        wait_s = self._monitor.lost()
-        if wait_s is None:
-            self.leave("the monitor is gone")
-        else:
-            self.clock.after(wait_s, self, self._deliver)
+    def _failed(self, loss: Loss) -> None:
+        now, needless = self.clock.now, self.part.protocol.is_needless
+        retry = self.part.on_report_failed(loss, now)
+        if retry is not None:
+            self._monitor_book.waits(retry.wait_s, now, loss.kind is Kind.MAY_PASS)
+            self._later(retry.wait_s, self._deliver)
+        elif loss.kind is not Kind.REFUSED and not needless:
+            self._monitor_book.given_up(now)
+        self.work()
 
-    def _told(self, answer: Answer | PeerError | None) -> None:
+    def _answered(self, answer: Answer | PeerError | None) -> None:
         if answer is None:
-            self._unanswered()
+            self._failed(self._loss())
             return
         if isinstance(answer, PeerError):
             check(self.forged or not self.world.plan.journals, "refused: %s", answer)
-            self.leave("refused by the monitor")
+            later = isinstance(answer, LaterError)
+            self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))
             return
-        self._monitor.found()
-        ended = self.sending.ended
-        self.sending.acknowledge(answer)
-        if self.sending.ended and not ended:
+        self._monitor_book.answered()
+        ended = self.part.protocol.ended
+        self.part.on_answer(answer, self.clock.now)
+        if self.part.protocol.ended and not ended:
             self.clock.strike("end learned from the monitor", self.name)
         self.clock.note(self.name, "report %s is acknowledged", self._under_way and self._under_way.sequence)
         self._under_way = None
-        if self.sending.done:
-            self.leave("the producer is gone" if self.gone else "done")
-            return
         self.work()

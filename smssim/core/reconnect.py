@@ -1,0 +1,119 @@
+"""How a lost peer is waited for: backoff with jitter, what to say meanwhile, and when to give up.
+
+A peer that was never met is waited for without limit: nodes start in any order. One that was met is given up after
+`give_up_s` without it. Knows one peer by its name, how calls to it failed, and the clock and the chance that it is
+given. Must not know gRPC, sleep, or write a log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from smssim.core.limits import LIMITS, Limits
+from smssim.errors import GoneError, RefusedError
+
+Uniform = Callable[[float, float], float]  # draws a number between these two, as `random.uniform` does
+
+JITTER_MIN: Final = 0.5  # a wait takes this share of its backoff at least
+
+
+class Kind(Enum):
+    """What a failed call says of its peer."""
+
+    MAY_PASS = auto()  # it may be back soon
+    UNEXPLAINED = auto()  # the transport lost the reason; another call may bring it
+    REFUSED = auto()  # it answered, and another call would bring the same answer
+    UNUSABLE = auto()  # no connection to it can work as the two are set up
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A call that failed, and why in a few words."""
+
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Say this, if anything, wait this long, then call again."""
+
+    wait_s: float
+    notice: str = ""  # one line for people
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Calling again is of no use."""
+
+    error: GoneError | RefusedError
+
+
+class Reconnector:
+    """One node's waiting for one peer."""
+
+    def __init__(
+        self, peer: str, give_up_s: float, uniform: Uniform, limits: Limits = LIMITS, *, met: bool = False
+    ) -> None:
+        """`peer`: its name in notices and errors. `met`: whether the give-up timeout applies from the start."""
+        self.peer = peer
+        self.give_up_s = give_up_s
+        self.met = met
+        self.returns = 0  # how often it was lost and came back
+        self._uniform = uniform
+        self._limits = limits
+        self._lost_at: float | None = None  # when the first call failed since it last answered
+        self._noticed_at = 0.0
+        self._reasons_asked = 0  # in a row
+        self._backoff_s = limits.backoff_min_s
+
+    def found(self, now: float) -> str:
+        """Note that the peer has answered; returns what to say of it, empty if nothing."""
+        notice = "" if self.met else f"connected to {self.peer}"
+        if self.met and self._lost_at is not None:
+            self.returns += 1
+            notice = f"{self.peer} is back after {now - self._lost_at:.1f} s"
+        self.met = True
+        self._lost_at = None
+        self._backoff_s = self._limits.backoff_min_s
+        return notice
+
+    def lost(self, loss: Loss, now: float) -> Retry | Stop:
+        """Return what to do after a call that failed."""
+        if loss.kind is Kind.UNEXPLAINED and not self.met and self._reasons_asked < self._limits.reasons_asked_max:
+            self._reasons_asked += 1
+            return Retry(self._limits.backoff_min_s)
+        self._reasons_asked = 0
+        if loss.kind is Kind.REFUSED:
+            return Stop(RefusedError(f"{self.peer} refused: {loss.reason}"))
+        if loss.kind is Kind.UNUSABLE:
+            return Stop(RefusedError(f"{self.peer}: {loss.reason}"))
+        is_first = self._lost_at is None
+        lost_at = self._lost_at = now if self._lost_at is None else self._lost_at
+        away_s = now - lost_at
+        give_up_at = lost_at + self.give_up_s if self.met else math.inf
+        if now >= give_up_at:
+            return Stop(GoneError(f"{self.peer} has been gone for {away_s:.0f} s"))
+        wait_s = min(self._backoff_s * self._uniform(JITTER_MIN, 1.0), give_up_at - now)
+        self._backoff_s = min(2 * self._backoff_s, self._limits.backoff_max_s)
+        return Retry(wait_s, self._notice(loss, is_first, away_s, now))
+
+    def bound(self, now: float, give_up_s: float = math.inf) -> None:
+        """Apply the give-up timeout from now on, also if the peer was never met; it is `give_up_s` at most."""
+        self.give_up_s = min(self.give_up_s, give_up_s)
+        if not self.met:
+            self.met = True
+            self._lost_at = None if self._lost_at is None else now
+
+    def _notice(self, loss: Loss, is_first: bool, away_s: float, now: float) -> str:
+        """What to say of this loss: the first one, and a reminder now and then."""
+        if not is_first and now - self._noticed_at < self._limits.repeat_notice_s:
+            return ""
+        self._noticed_at = now
+        if not is_first:
+            return f"still waiting for {self.peer}, for {away_s:.0f} s ({loss.reason})"
+        return f"lost {self.peer}, trying again" if self.met else f"waiting for {self.peer} ({loss.reason})"

@@ -1,0 +1,208 @@
+"""One sender in one run: moves requests, batches and reports between gRPC and the core, which decides.
+
+Knows the calls to a producer and a monitor. Must not know which run comes next, or other senders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from functools import partial
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from smssim.core.exchange import Report
+from smssim.core.fate import Fates
+from smssim.core.limits import Limits
+from smssim.core.model import RunFacts
+from smssim.core.sender_run import SenderEnd, SenderRun
+from smssim.core.sending import SenderProtocol
+from smssim.net import rpc, wire
+from smssim.net.connecting import Channels, Stream, open_stream
+from smssim.net.reconnecting import Peer
+from smssim.outputs.terminal.each import EachMessage
+from smssim.process import waiting
+from smssim.process.logs import Log
+from smssim.settings import SenderSettings
+from smssim.v1 import monitor_pb2_grpc, producer_pb2
+from smssim.words import count, plural
+
+
+class RunClient:
+    """Moves what one sender and its peers say to each other in one run."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        sender: Any,
+        facts: RunFacts,
+        producer: Peer,
+        monitor: str,
+        channels: Channels,
+        log: Log,
+        each: EachMessage | None,
+        limits: Limits,
+    ) -> None:
+        """`sender`: as it travels. `monitor`: an address. Raises UsageError if that can't be used."""
+        self._settings = settings
+        self._sender = sender
+        self._facts = facts
+        self._producer = producer
+        self._monitor = Peer("monitor", monitor, channels.access, settings.give_up_s, log, limits)
+        self._reports = monitor_pb2_grpc.MonitorServiceStub(channels.to(monitor))
+        self._channels = channels
+        self._log = log
+        self._each = each
+        self._limits = limits
+        self._clock = asyncio.get_running_loop().time
+        self._tick = waiting.Wakeup()  # rung when something has changed
+        self._requests = waiting.Wakeup()  # rung when a request may be due
+        self._outbox = waiting.Wakeup()  # rung when a report may be due
+        fates, now = Fates(facts.seed, facts.max_attempts, settings.attempt_model), self._clock()
+        self._protocol = SenderProtocol(fates, settings.mean_s, settings.concurrency, now, limits)
+        if each is not None:
+            name = str(sender.name)
+            self._protocol.on_finished = lambda some, now: each.finished(name, some, log, now)
+        peers = producer.reconnector, self._monitor.reconnector
+        self.run = SenderRun(facts.run_id, self._protocol, *peers, now, limits)
+
+    async def take_part(self, stream: Stream, stop: asyncio.Event) -> SenderEnd:
+        """Take part to the end of the run, or until drained; raises SmssimError."""
+        await waiting.first_of(
+            self._keep_time(),
+            waiting.forever(self._follow_producer(stream)),
+            waiting.forever(self._follow_monitor()),
+            waiting.forever(self._drain_on(stop)),
+        )
+        if self._each is not None:
+            self._each.say_left_out(self._log, self._clock(), at_last=True)
+        end = self.run.end
+        assert end is not None
+        return end
+
+    async def _keep_time(self) -> None:
+        """Moves the lanes on, and wakes whoever may have something to say then, until the run has ended."""
+        protocol = self._protocol
+        while self.run.end is None:
+            now = self._clock()
+            protocol.advance(now)
+            if protocol.has_request(now):
+                self._requests.ring()
+            if protocol.has_report(now):
+                self._outbox.ring()
+            await self._tick.wait(protocol.wake_at(now))
+
+    async def _drain_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        to_finish, given_back = self.run.drain(self._clock())
+        self._log.info("draining: %s to finish, %s given back", plural(to_finish, "message"), count(given_back))
+        self._tick.ring()
+
+    # -- the producer
+
+    async def _follow_producer(self, stream: Stream | None) -> None:
+        """Keeps a stream to the producer for as long as one is wanted; raises PeerError."""
+        while stream is not None:
+            try:
+                await self._use(stream)
+                stream = None
+            except aio.AioRpcError as error:
+                stream = await self._reopen(error)
+        self._tick.ring()
+
+    async def _reopen(self, error: aio.AioRpcError) -> Stream | None:
+        """A new stream to the producer of this run; None if none is wanted any more."""
+        while True:
+            retry = self.run.on_producer_lost(await self._producer.loss(error), self._clock())
+            if retry is None:
+                return None
+            await self._producer.wait(retry)
+            try:
+                stream, facts, _ = await open_stream(
+                    self._channels, self._settings.producer, self._sender, self._limits
+                )
+            except aio.AioRpcError as again:
+                error = again
+                continue
+            notice = self.run.on_offer(facts.run_id, self._clock())
+            if notice is None:
+                stream.cancel()
+                return None
+            self._producer.say(notice)
+            return stream
+
+    async def _use(self, stream: Stream) -> None:
+        """Talks on an open stream until it ends; raises AioRpcError or PeerError."""
+        self._tick.ring()
+        try:
+            with rpc.naming(self._producer.name):
+                await waiting.first_of(self._write(stream), self._read(stream))
+            await stream.done_writing()
+        finally:
+            self.run.on_stream_lost(self._clock())
+            stream.cancel()
+
+    async def _write(self, stream: Stream) -> None:
+        while True:
+            request = self._protocol.request(self._clock())
+            if request is None:
+                await self._requests.wait(math.inf)
+                continue
+            try:
+                await stream.write(wire.request_to_proto(request))
+            except (asyncio.InvalidStateError, aio.UsageError):
+                await asyncio.Event().wait()  # the stream is over: reading says why
+
+    async def _read(self, stream: Stream) -> None:
+        """Reads until the run has ended; raises AioRpcError if the stream ends before, or PeerError."""
+        while isinstance(read := await stream.read(), producer_pb2.FetchMessageResponse | None):
+            response = rpc.decoded(read, "response")
+            event, now = response.WhichOneof("event"), self._clock()
+            delivery = wire.batch_from_proto(response.batch, self._facts) if event == "batch" else None
+            end = wire.end_from_proto(response.end) if event == "end" else None
+            self.run.on_response(now, response.settled, delivery, end)
+            if delivery is not None:
+                self._log.debug("received messages: %d, attempt %d", len(delivery.ids), delivery.attempt)
+                if self._each is not None:
+                    name, texts = str(self._sender.name), partial(wire.texts_of, response.batch)
+                    self._each.arrived(name, delivery.ids, texts, now)
+            self._tick.ring()
+            if end is not None:
+                return
+        if not self._protocol.ended:
+            raise aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata(), "the stream ended")
+
+    # -- the monitor
+
+    async def _follow_monitor(self) -> None:
+        """Delivers reports; raises PeerError."""
+        while True:
+            report = self._protocol.report(self._clock())
+            if report is None:
+                await self._outbox.wait(math.inf)
+            else:
+                await self._deliver(report)
+                self._tick.ring()
+
+    async def _deliver(self, report: Report) -> None:
+        """Sends a report until it is answered, or for as long as it is wanted; raises PeerError."""
+        request = wire.report_to_proto(report, wire.run_to_proto(self._facts), self._sender)
+        while True:
+            shown = self._channels.access.metadata
+            try:
+                answer = await self._reports.ReportResult(
+                    request, timeout=self._limits.report_timeout_s, metadata=shown
+                )
+            except aio.AioRpcError as error:
+                retry = self.run.on_report_failed(await self._monitor.loss(error), self._clock())
+                if retry is None:
+                    return
+                await self._monitor.wait(retry)
+                continue
+            with rpc.naming(self._monitor.name):
+                taken = wire.answer_from_proto(rpc.decoded(answer, "response"), self._facts)
+            self._monitor.say(self.run.on_answer(taken, self._clock()))
+            self._log.debug("report %d is on record, outcomes: %d", report.sequence, len(report.finished))
+            return
