@@ -27,7 +27,7 @@ from smssim.bench.scaling import BASELINE, SMSSIM, Sample, Setting
 from smssim.core.fate import Fates
 from smssim.errors import ExitCode, UsageError
 from smssim.settings import BENCH_CASES, SenderSettings
-from smssim.tasks import BenchSettings
+from smssim.settings import BenchSettings
 
 
 def stage(*, seed: int = 3) -> Stage:

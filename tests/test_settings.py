@@ -27,7 +27,7 @@ from smssim.settings import (
     parse,
     split_address,
 )
-from smssim.tasks import BenchSettings, CertsSettings
+from smssim.settings import BenchSettings, CertsSettings
 
 NOT_A_NUMBER = ("", " ", "abc", "nan", "inf", "-inf", "1e999", "-1", "-1e-9", "1,000", "0x10", "1 2", "1__0", "--std")
 NOT_WHOLE = (*NOT_A_NUMBER, "0.5", "1e-3", "1e300", "9" * 5000)
