@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from smssim.errors import UsageError, bad_value
 from smssim.settings.rules import SWITCH, Rule
@@ -121,7 +121,9 @@ def _field(flag: Flag) -> Any:
 
 def flags_of(kind: type[Any]) -> Mapping[str, Flag]:
     """The flag of each setting that has one: first those of the class itself, then those that it inherits."""
-    return _found_in(kind)
+    return _found_in(
+        cast("Any", kind)
+    )  # mypy takes the class of a dataclass for unhashable, which its instances may be
 
 
 @cache
