@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks format, lint, types and that smssim/v1 is what protos/ says. One line a step; stops at the first that fails.
+# Checks format, lint, types, and that what is made from other files is fresh. One line a step; stops at the first that fails.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -24,7 +24,13 @@ generated_is_fresh() {
         diff --recursive --exclude=__pycache__ "$scratch/generated/smssim/v1" smssim/v1
 }
 
+flags_are_fresh() {
+    .venv/bin/python scripts/gen_flags.py "$scratch/flags.md" &&
+        diff "$scratch/flags.md" docs/flags.md
+}
+
 step "format" "run .venv/bin/ruff format" .venv/bin/ruff format --check --diff
 step "lint" "run .venv/bin/ruff check --fix, then mend what it leaves" .venv/bin/ruff check
 step "types" "mend what is shown above" .venv/bin/mypy
 step "generated code" "run scripts/gen_protos.sh" generated_is_fresh
+step "docs/flags.md" "run .venv/bin/python scripts/gen_flags.py" flags_are_fresh

@@ -73,8 +73,9 @@ def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
 
     enough = round(copies * LANES / MEAN_S * 4 * time_s)
     with Fleet(lambda: None) as fleet:
-        monitor = fleet.node("monitor", MonitorSettings(0.25, FREE_ADDRESS, json=True))
-        producer = fleet.node("producer", ProducerSettings(1, held + enough, FREE_ADDRESS, fleet.address(monitor)))
+        monitor = fleet.node("monitor", MonitorSettings(interval_s=0.25, listen=FREE_ADDRESS, json=True))
+        settings = ProducerSettings(seed=1, count=held + enough, listen=FREE_ADDRESS, monitor=fleet.address(monitor))
+        producer = fleet.node("producer", settings)
         watched, address = Watched(fleet, monitor), fleet.address(producer)
         with Fleet(lambda: None) as doomed:  # its end is SIGKILL
             large = SenderSettings(HOLDS_S, distribution="fixed", concurrency=held, name="large", producer=address)

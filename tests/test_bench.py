@@ -26,8 +26,7 @@ from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_
 from smssim.bench.scaling import BASELINE, SMSSIM, Sample, Setting
 from smssim.core.fate import Fates
 from smssim.errors import ExitCode, UsageError
-from smssim.settings import BENCH_CASES, SenderSettings
-from smssim.tasks import BenchSettings
+from smssim.settings import BENCH_CASES, BenchSettings, SenderSettings
 
 
 def stage(*, seed: int = 3) -> Stage:

@@ -17,7 +17,7 @@ from processes_support import Node, Nodes
 
 from smssim.net import certs, descriptors, rpc
 from smssim.net.descriptors import CONNECTIONS_MAX, RESERVED, Shortage, connections_max
-from smssim.tasks import CertsSettings
+from smssim.settings import CertsSettings
 
 TOTAL: Final = 50
 

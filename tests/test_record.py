@@ -27,7 +27,7 @@ from smssim.errors import UsageError
 from smssim.outputs import record, trace
 from smssim.outputs import undelivered as unsent
 from smssim.outputs.record import COLUMNS, Recorder, check_place, place
-from smssim.tasks import TraceSettings
+from smssim.settings import TraceSettings
 
 RUN = RunFacts("7d3f1a52-94a3-4b8e-9c53-8a3f1e0a6d11", 7, 1_000_000, 3)
 LOG = logging.LoggerAdapter(logging.getLogger("smssim"))

@@ -21,8 +21,7 @@ from smssim.errors import UsageError
 from smssim.launch import cluster
 from smssim.net import access, certs
 from smssim.net.certs import FILES
-from smssim.settings import AccessSettings, MonitorSettings, ProducerSettings, SenderSettings
-from smssim.tasks import CertsSettings
+from smssim.settings import AccessSettings, CertsSettings, MonitorSettings, ProducerSettings, SenderSettings
 from smssim.v1 import monitor_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")

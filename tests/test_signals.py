@@ -109,11 +109,12 @@ def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_p
     program = (
         "import sys\n"
         "from smssim import cli, settings\n"
+        "from smssim.cli import entry\n"
         "from smssim.process import program, streams, terminal\n"
         "async def node(stop):\n"
         "    for _ in range(3): terminal.say('a line')\n"
         "    return 0\n"
-        "cli._answer = lambda words: program.run(node, settings.LogSettings(log_format='json'))\n"
+        "entry._answer = lambda words: program.run(node, settings.LogSettings(log_format='json'))\n"
         "cli.main(['monitor'])\n"
     )
     full = os.open("/dev/full", os.O_WRONLY)

@@ -155,10 +155,13 @@ def _idle(stage: Stage, time_s: int) -> list[Reading]:
         nobody.bind(("127.0.0.1", 0))  # and never listens
         nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
         fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
-        fleet.node("producer", ProducerSettings(0, listen=FREE_ADDRESS), "producer, waiting")
+        fleet.node("producer", ProducerSettings(seed=0, listen=FREE_ADDRESS), "producer, waiting")
         fleet.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
         monitor = fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
-        released = ProducerSettings(0, 2, FREE_ADDRESS, fleet.address(monitor), rate_per_s=1e-6)  # one message, for now
+        address = fleet.address(monitor)
+        released = ProducerSettings(
+            seed=0, count=2, listen=FREE_ADDRESS, monitor=address, rate_per_s=1e-6
+        )  # one, for now
         producer = fleet.node("producer", released, "producer, of an idle run")
         sender = SenderSettings(mean_s=0.0, producer=fleet.address(producer))
         fleet.node("sender", sender, "sender, connected, nothing to do")

@@ -21,10 +21,9 @@ from smssim.bench.fleet import BenchError, Fleet, InterruptedBenchError
 from smssim.bench.machine import in_words, machine
 from smssim.bench.measure import Spread, TooShortError, spreads
 from smssim.bench.runs import Stage
-from smssim.errors import ExitCode, UsageError, bad_value
+from smssim.errors import ExitCode, UsageError
 from smssim.process import signals, terminal
-from smssim.settings import RULES
-from smssim.tasks import BenchSettings
+from smssim.settings import BenchSettings, flags_of
 
 SAY_AGAIN_S: Final = 15.0  # where progress can't be shown in one line that changes
 TICK_S: Final = 0.2
@@ -177,7 +176,7 @@ def _pictures(folder: str) -> ModuleType:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise bad_value("--figures", folder, RULES["--figures"].takes) from error
+        raise flags_of(BenchSettings)["figures"].refuse(folder) from error
     try:
         from smssim.bench import pictures
     except ModuleNotFoundError as error:

@@ -47,8 +47,10 @@ class Run:
 
     def start(self, fleet: Fleet) -> None:
         """Starts the nodes; raises BenchError."""
-        monitor = fleet.node("monitor", MonitorSettings(INTERVAL_S, FREE_ADDRESS, json=True))
-        settings = ProducerSettings(self.seed, self.count, FREE_ADDRESS, fleet.address(monitor))
+        monitor = fleet.node("monitor", MonitorSettings(interval_s=INTERVAL_S, listen=FREE_ADDRESS, json=True))
+        settings = ProducerSettings(
+            seed=self.seed, count=self.count, listen=FREE_ADDRESS, monitor=fleet.address(monitor)
+        )
         producer = fleet.node("producer", settings)
         self.processes = [monitor, producer]
         address = fleet.address(producer)

@@ -15,7 +15,7 @@ from typing import Final
 from smssim.core.pieces import DAMAGE, Changes, pack, unpack
 from smssim.errors import JournalError, NotSavedError, bad_value
 from smssim.journal.sqlite import Journal
-from smssim.settings import ProducerSettings, flag_of
+from smssim.settings import ProducerSettings, flags_of
 
 EVERY_S: Final = 0.02  # between the begins of two commits ...
 SHARE_MAX: Final = 0.3  # ... and longer if they would take more of the time than this
@@ -119,5 +119,9 @@ def run_from(journal: Journal, settings: ProducerSettings) -> tuple[str, Produce
     for name in OF_THE_RUN:
         given = getattr(settings, name)
         if given is not None and given != run[name]:
-            raise bad_value(flag_of(name), given, f"{run[name]}, as the run in the journal {journal.path} has it")
+            raise bad_value(
+                flags_of(ProducerSettings)[name].name,
+                given,
+                f"{run[name]}, as the run in the journal {journal.path} has it",
+            )
     return run["run_id"], replace(settings, seed=run["seed"])

@@ -33,8 +33,7 @@ from smssim.settings import (
     RunSettings,
     SenderSettings,
     WatchSettings,
-    flag_of,
-    flagged,
+    command_line,
 )
 from smssim.words import plural
 
@@ -54,16 +53,7 @@ NodeSettings = ProducerSettings | SenderSettings | MonitorSettings
 
 def command(name: str, settings: NodeSettings) -> list[str]:
     """The command line that starts this node with these settings."""
-    words = [sys.executable, "-m", "smssim", name]
-    for setting in flagged(settings):
-        value = getattr(settings, setting.name)
-        if value is True:
-            words.append(flag_of(setting.name))
-        elif isinstance(value, tuple):
-            words += [f"{flag_of(setting.name)}={one}" for one in value]
-        elif value is not None and value is not False and value != "":
-            words.append(f"{flag_of(setting.name)}={value}")
-    return words
+    return [sys.executable, "-m", "smssim", name, *command_line(settings)]
 
 
 def end_with_parent() -> None:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from smssim.errors import ExitCode, UsageError, bad_value
-from smssim.settings import RULES
-from smssim.tasks import CertsSettings
+from smssim.errors import ExitCode, UsageError
+from smssim.settings import CertsSettings, flags_of
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -46,7 +45,7 @@ def serve(settings: CertsSettings) -> int:
         raise UsageError("takes the cryptography package: pip install cryptography") from error
     for host in settings.host:
         if _alternative(host) is None:
-            raise bad_value("--host", host, RULES["--host"].takes)
+            raise flags_of(CertsSettings)["host"].refuse(host)
     directory = Path(settings.directory)
     hosts = list(dict.fromkeys((*LOCAL, *_own_names(), *settings.host)))
     files = _make(hosts)

@@ -20,7 +20,7 @@ from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.queue import Batch
 from smssim.errors import PeerError, VersionError
 from smssim.escaping import escape, quote
-from smssim.settings import RULES, SenderSettings
+from smssim.settings import SenderSettings, address_words, is_address
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 PROTOCOL: Final = 1
@@ -92,8 +92,8 @@ def run_from_proto(run: run_pb2.Run) -> RunFacts:
 
 def offer_from_proto(offer: producer_pb2.RunOffer) -> tuple[RunFacts, str]:
     """The run that a producer has, and the address of its monitor; raises PeerError."""
-    if not RULES["--monitor"].holds(offer.monitor):
-        raise PeerError(f"monitor: got {quote(offer.monitor)}; takes {RULES['--monitor'].takes}")
+    if not is_address(offer.monitor, port_min=1):
+        raise PeerError(f"monitor: got {quote(offer.monitor)}; takes {address_words(port_min=1)}")
     return run_from_proto(offer.run), offer.monitor
 
 

@@ -14,7 +14,7 @@ from smssim.errors import UsageError, bad_value
 from smssim.escaping import escape
 from smssim.outputs.record import COLUMNS, OUTCOMES, pyarrow
 from smssim.process import terminal
-from smssim.tasks import TraceSettings
+from smssim.settings import TraceSettings, flags_of
 from smssim.words import clock, count, plural, seconds
 
 _AGAIN: Final = "a duplicate, sent or failed again after {}"
@@ -35,7 +35,7 @@ class Found:
 def find(path: str, message_id: int) -> Found:
     """Looks a message up; raises UsageError if there is no such record."""
     parquet = pyarrow("trace").parquet
-    takes = "a file that --record has written"
+    takes = flags_of(TraceSettings)["file"].rule.takes
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names

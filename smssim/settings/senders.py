@@ -5,12 +5,13 @@ Knows the settings of a sender. Must stay cheap to import, as they are.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Final
 
 from smssim.errors import UsageError, bad_value
-from smssim.settings import SenderSettings, flag_of, parse
+from smssim.settings.flags import flags_of
+from smssim.settings.nodes import SenderSettings
+from smssim.settings.shared import NodeSettings
 
 RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
     SenderSettings(name="quick", mean_s=0.02, fail=0.02, concurrency=4),
@@ -19,9 +20,14 @@ RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
     SenderSettings(name="slow", mean_s=0.5, fail=0.1, concurrency=20, distribution="exponential"),
 )
 RUN_COUNT: Final = 5000  # ten seconds of these senders
-SENDER_KEYS: Final = ("mean", "std", "distribution", "max-time", "fail", "concurrency", "copies", "name")
+
+# The word of each key, as that of its flag, and its setting. What all nodes of a run have alike is no key.
+SENDER_KEYS: Final = {
+    flag.word: setting
+    for setting, flag in flags_of(SenderSettings).items()
+    if flag.in_run and setting not in flags_of(NodeSettings)
+}
 SENDER_TAKES: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
-_SENDER_SETTINGS: Final = {flag_of(setting.name): setting.name for setting in fields(SenderSettings)}
 
 
 def parse_sender(spec: str) -> SenderSettings:
@@ -33,10 +39,10 @@ def parse_sender(spec: str) -> SenderSettings:
         if key not in SENDER_KEYS or not equals:
             near = [] if key in SENDER_KEYS else get_close_matches(key.lower(), SENDER_KEYS, n=1)
             raise bad_value("--sender", part, SENDER_TAKES, *near)
-        setting = _SENDER_SETTINGS["--" + key]
+        setting = SENDER_KEYS[key]
         if setting in given:
             raise bad_value("--sender", f"{key} twice in {spec}", "each key once")
-        given[setting] = parse("--" + key, text.strip(), f"--sender: {key}")
+        given[setting] = flags_of(SenderSettings)[setting].read(text.strip(), f"--sender: {key}")
     try:
         return SenderSettings(**given)
     except UsageError as error:  # the settings together, not one of them

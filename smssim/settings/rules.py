@@ -1,6 +1,6 @@
 """What a flag can take: how it is read from text, which values may stand, and the words that say so.
 
-Knows kinds of values. Must not know any flag: those are in `settings`.
+Knows kinds of values. Must not know any flag.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from smssim.core.threshold import TIME_UNITS
+from smssim.settings.addresses import address_words, is_address
 
 SHARE_UNITS: Final = {"%": Decimal("0.01")}
 
@@ -24,6 +25,8 @@ class Rule:
     read: Callable[[str], Any]  # from text; raises ValueError
     holds: Callable[[Any], bool]  # whether a value read, or set in code, may stand
     near: Callable[[str], str | None] = lambda text: None  # what a wrong text may have been meant to be
+    kind: type = str  # of a value read, where the help names it
+    words: tuple[str, ...] = ()  # all values there are, where they can be listed
 
 
 def _read_real(text: str, units: Mapping[str, Decimal]) -> float:
@@ -58,12 +61,13 @@ def _read_switch(text: str) -> bool:
 def whole(low: int, high: int, high_in_words: str = "") -> Rule:
     """A whole number from low to high."""
     takes = f"a whole number from {low} to {high_in_words or f'{high:,}'}"
-    return Rule(takes, _read_whole, lambda got: isinstance(got, int) and low <= got <= high)
+    return Rule(takes, _read_whole, lambda got: isinstance(got, int) and low <= got <= high, kind=int)
 
 
 def real(low: float, high: float, takes: str, units: Mapping[str, Decimal] | None = None) -> Rule:
     """A number from low to high, which may be given with one of these units."""
-    return Rule(takes, partial(_read_real, units=units or {}), lambda got: low <= got <= high)  # false for NaN too
+    read = partial(_read_real, units=units or {})
+    return Rule(takes, read, lambda got: low <= got <= high, kind=float)  # false for NaN too
 
 
 def seconds(low: float, high: float) -> Rule:
@@ -85,7 +89,7 @@ def text(takes: str, holds: Callable[[str], bool]) -> Rule:
 def one_of(words: tuple[str, ...], any_case: bool = False) -> Rule:
     """One of these words, which are lowercase; with `any_case`, `Word` is `word` too."""
     read = str.lower if any_case else str
-    return Rule("one of " + ", ".join(words), read, lambda got: got in words)
+    return Rule("one of " + ", ".join(words), read, lambda got: got in words, words=words)
 
 
 def file(takes: str) -> Rule:
@@ -93,4 +97,9 @@ def file(takes: str) -> Rule:
     return text(takes, lambda got: got not in ("", "-"))
 
 
-SWITCH: Final = Rule("true or false", _read_switch, lambda got: isinstance(got, bool))
+def address(port_min: int) -> Rule:
+    """`host:port` or `[v6]:port`, with a port from `port_min` on."""
+    return text(address_words(port_min), partial(is_address, port_min=port_min))
+
+
+SWITCH: Final = Rule("true or false", _read_switch, lambda got: isinstance(got, bool), kind=bool)

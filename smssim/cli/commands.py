@@ -1,0 +1,133 @@
+"""The commands: what each is for, its settings, and what it starts.
+
+A command's flags are those of its settings. What it starts is imported only when it runs, so that the help answers
+at once. Knows every room; must not know how words become settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from smssim.settings import (
+    BenchSettings,
+    CertsSettings,
+    Checked,
+    Flag,
+    MonitorSettings,
+    ProducerSettings,
+    RunSettings,
+    SenderSettings,
+    TraceSettings,
+    WatchSettings,
+)
+
+Settings = TypeVar("Settings", bound=Checked)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of `smssim`."""
+
+    name: str
+    says: str  # what it is for, in a sentence or two
+    examples: tuple[str, ...]
+    settings: type[Checked]
+    serve: Callable[[Any], int]  # takes these settings and gives the exit code
+
+    @property
+    def flags(self) -> Mapping[str, Flag]:
+        """Its flags, by setting."""
+        return self.settings.flags()
+
+
+COMMANDS: Final[dict[str, Command]] = {}  # in the order of the help
+
+
+def _command(settings: type[Settings], *examples: str) -> Callable[[Callable[[Settings], int]], None]:
+    """Makes a command of the function that serves it, whose docstring is what it is for."""
+
+    def add(serve: Callable[[Settings], int]) -> None:
+        name = serve.__name__
+        COMMANDS[name] = Command(name, serve.__doc__ or "", examples, settings, serve)
+
+    return add
+
+
+@_command(
+    ProducerSettings,
+    "smssim producer --count 1000",
+    "smssim producer --count 1e6 --seed 7 --max-attempts 3 --rate 50000",
+)
+def producer(settings: ProducerSettings) -> int:
+    """Hold the messages of a run and hand them to senders."""
+    from smssim.nodes.producer import serve
+
+    return serve(settings)
+
+
+@_command(
+    SenderSettings,
+    "smssim sender --mean 0.5 --fail 0.1",
+    "smssim sender --concurrency 1000 --producer 10.0.0.5:50051 --name big",
+)
+def sender(settings: SenderSettings) -> int:
+    """Pull messages, simulate sending them and report what became of each."""
+    from smssim.nodes.sender import serve
+
+    return serve(settings)
+
+
+@_command(MonitorSettings, "smssim monitor --interval 5", "smssim monitor --interval 1 --json --linger")
+def monitor(settings: MonitorSettings) -> int:
+    """Count what was sent and what failed, and show it as it happens."""
+    from smssim.nodes.monitor import serve
+
+    return serve(settings)
+
+
+@_command(
+    RunSettings,
+    "smssim run",
+    "smssim run --count 2000 --sender mean=0.05,fail=0.1,concurrency=4 --seed 7",
+    "smssim run --sender mean=0.1 --sender mean=1,copies=50 --max-attempts 3",
+    "smssim run --threshold 'failed<15%' --threshold 't95<10s' --summary-json summary.json",
+)
+def run(settings: RunSettings) -> int:
+    """A whole run on this machine: a producer, a monitor and senders, each a process."""
+    from smssim.launch.cluster import serve
+
+    return serve(settings)
+
+
+@_command(WatchSettings, "smssim watch", "smssim watch 10.0.0.5:50052 --interval 0.5", "smssim watch --json")
+def watch(settings: WatchSettings) -> int:
+    """See what a running monitor sees, from any terminal; any number at once."""
+    from smssim.nodes.watch import serve
+
+    return serve(settings)
+
+
+@_command(TraceSettings, "smssim trace outcomes.parquet 42", "smssim trace /tmp/outcomes.parquet 123456")
+def trace(settings: TraceSettings) -> int:
+    """The life of one message: each attempt that a record has of it."""
+    from smssim.outputs.trace import serve
+
+    return serve(settings)
+
+
+@_command(BenchSettings, "smssim bench --quick", "smssim bench --case saturation --case idle --repeat 5 --json")
+def bench(settings: BenchSettings) -> int:
+    """Measure how fast smssim is on this machine, beside a plain asyncio program. To miss a target is no error."""
+    from smssim.bench.main import serve
+
+    return serve(settings)
+
+
+@_command(CertsSettings, "smssim certs pki", "smssim certs pki --host alpha --host 10.0.0.5")
+def certs(settings: CertsSettings) -> int:
+    """Make a test authority and certificates, for trying TLS."""
+    from smssim.net.certs import serve
+
+    return serve(settings)

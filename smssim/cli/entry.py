@@ -1,0 +1,81 @@
+"""The entry point: runs the command of the arguments, and answers what makes no sense in one line.
+
+Knows errors and exit codes. Must stay cheap to import: `smssim --help` loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+from typer.exceptions import TyperException
+
+from smssim.cli import options, typer_quirks
+from smssim.cli.commands import COMMANDS
+from smssim.errors import ExitCode, SmssimError, bad_value
+from smssim.escaping import quote
+from smssim.process import streams
+from smssim.settings import TOKEN_VARIABLE, VARIABLE_PREFIX, Flag
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command in `args` (by default the program's own) to its end and exits with its exit code."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before anything imports grpc; a busy port is told in our words
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    words = list(sys.argv[1:] if args is None else args) or ["--help"]
+    program = f"smssim {words[0]}" if words[0] in COMMANDS else "smssim"
+    try:
+        code = _answer(words)
+    except SmssimError as error:
+        code = error.exit_code
+        print(f"{program}: {error}", file=sys.stderr)
+    except TyperException as error:
+        code = ExitCode.USAGE
+        flags = {flag.name: flag for flag in COMMANDS[words[0]].flags.values()} if words[0] in COMMANDS else {}
+        print(f"{program}: {_in_one_line(error, program, flags)}", file=sys.stderr)
+    sys.stdout.flush()
+    reason = streams.news_of_loss()
+    if reason is not None:
+        print(f"{program}: stdout can't be written: {reason}", file=sys.stderr)
+    sys.exit(ExitCode.INCOMPLETE if code == ExitCode.OK and streams.has_lost() else code)
+
+
+def _answer(words: list[str]) -> int:
+    if words[0] not in COMMANDS and not words[0].startswith("-"):
+        *most, last = COMMANDS
+        near = get_close_matches(words[0], COMMANDS, n=1)
+        raise bad_value("command", words[0], f"{', '.join(most)} or {last}", *near)
+    if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
+        _warn_of_variables(words[0])
+    return int(options.program(COMMANDS.values())(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
+
+
+def _warn_of_variables(name: str) -> None:
+    """Says which variables look like ours and are none, on a line each."""
+    given = [variable for variable in os.environ if variable.startswith(VARIABLE_PREFIX)]
+    if not given:
+        return
+    known = {TOKEN_VARIABLE}
+    for command in COMMANDS.values():
+        known |= {variable for flag in command.flags.values() if (variable := flag.variable(command.name))}
+    ends = sorted(variable.removeprefix(VARIABLE_PREFIX) for variable in known)  # or else all would be alike
+    for variable in sorted({*given} - known):
+        near = get_close_matches(variable.removeprefix(VARIABLE_PREFIX), ends, n=1, cutoff=0.75)
+        hint = f"did you mean {VARIABLE_PREFIX}{near[0]}?" if near else f"see smssim {name} --help"
+        print(f"smssim {name}: {quote(variable)}: no such variable; {hint}", file=sys.stderr)
+
+
+def _in_one_line(error: TyperException, program: str, flags: Mapping[str, Flag]) -> str:
+    """What typer could not tell apart as flags and values, in the form of our own errors."""
+    name, possible = typer_quirks.wrong_flag(error)
+    if possible is not None:
+        near = get_close_matches(name, possible, n=1, cutoff=0.75)
+        return f"{quote(name)}: no such flag; " + (f"did you mean {near[0]}?" if near else f"see {program} --help")
+    if name in flags:
+        flag = flags[name]
+        return f"{name}: got a value; takes none" if flag.is_switch else f"{name}: got nothing; takes {flag.rule.takes}"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message[:1].lower()}{message[1:]}; see {program} --help"

@@ -1,0 +1,60 @@
+"""All that depends on how typer is made, rather than on what its documentation promises.
+
+Written for the version below, which a test compares with the installed one: when that changes, each function here is to
+be looked at again. Knows typer alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import typer
+from typer.exceptions import TyperException
+
+WRITTEN_FOR: Final = "0.29.2"
+
+
+def with_parameters(function: Callable[..., int], parameters: Sequence[inspect.Parameter]) -> Callable[..., int]:
+    """The function, with these parameters in place of its `**given`.
+
+    Relies on this: typer asks `inspect.signature`, which believes `__signature__`, and passes all by name.
+    """
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def without_types_of_switches(app: typer.Typer) -> Any:
+    """The program; the switches that typer adds by itself show no type in the help, like those of our own.
+
+    Relies on this: a command makes its help option once and keeps it, though `help_option_names` come with a context;
+    what is added for completion are parameters of the program.
+    """
+    program: Any = typer.main.get_command(app)
+    names = program.context_settings["help_option_names"]
+    for command in (program, *program.commands.values()):
+        command.get_help_option(typer.Context(command, help_option_names=names)).metavar = ""
+    for param in program.params:
+        param.metavar = ""
+    return program
+
+
+def is_from_variable(ctx: typer.Context, param: typer.CallbackParam) -> bool:
+    """Whether the value of a parameter comes from its variable.
+
+    Relies on this: the context knows the source of each parameter, as a member of an enum that is not public.
+    """
+    source = ctx.get_parameter_source(param.name)
+    return source is not None and source.name == "ENVIRONMENT"
+
+
+def wrong_flag(error: TyperException) -> tuple[str, Sequence[str] | None]:
+    """The flag that an error is about, and the flags that there are if it is none of them; `""` where it is another.
+
+    Relies on this: the classes of these errors are not public, but the attributes tell them apart. Both the one about
+    an unknown flag and the one about a value that is missing, or too many, have `option_name`; the first alone has
+    `possibilities`, which may be None.
+    """
+    flag: str = getattr(error, "option_name", "")
+    return flag, (error.possibilities or ()) if hasattr(error, "possibilities") else None

@@ -1,0 +1,54 @@
+"""What each node and each command can be set to, and all there is to say about each flag.
+
+Other rooms import from here; adding a flag touches one class in here, and what uses it. Must stay cheap to import:
+`smssim --help` loads it.
+"""
+
+from smssim.settings.addresses import FREE_ADDRESS, address_words, is_address, is_loopback, split_address
+from smssim.settings.commands import (
+    BENCH_CASES,
+    BenchSettings,
+    CertsSettings,
+    RunSettings,
+    TraceSettings,
+    WatchSettings,
+)
+from smssim.settings.flags import VARIABLE_PREFIX, Checked, Flag, command_line, flags_of
+from smssim.settings.nodes import DISTRIBUTIONS, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.settings.shared import (
+    TOKEN_CHARACTERS_MAX,
+    TOKEN_CHARACTERS_MIN,
+    TOKEN_TAKES,
+    TOKEN_VARIABLE,
+    AccessSettings,
+    LogSettings,
+)
+
+__all__ = [
+    "BENCH_CASES",
+    "DISTRIBUTIONS",
+    "FREE_ADDRESS",
+    "TOKEN_CHARACTERS_MAX",
+    "TOKEN_CHARACTERS_MIN",
+    "TOKEN_TAKES",
+    "TOKEN_VARIABLE",
+    "VARIABLE_PREFIX",
+    "AccessSettings",
+    "BenchSettings",
+    "CertsSettings",
+    "Checked",
+    "Flag",
+    "LogSettings",
+    "MonitorSettings",
+    "ProducerSettings",
+    "RunSettings",
+    "SenderSettings",
+    "TraceSettings",
+    "WatchSettings",
+    "address_words",
+    "command_line",
+    "flags_of",
+    "is_address",
+    "is_loopback",
+    "split_address",
+]

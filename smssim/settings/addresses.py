@@ -1,0 +1,61 @@
+"""Addresses of nodes, `host:port` or `[v6]:port`, and which of them only this machine can reach.
+
+Knows text alone. Flags and the wire check addresses with it alike.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from smssim.errors import bad_value
+
+PRODUCER_ADDRESS: Final = "127.0.0.1:50051"
+MONITOR_ADDRESS: Final = "127.0.0.1:50052"
+FREE_ADDRESS: Final = "127.0.0.1:0"  # a free port
+
+PORT_MAX: Final = 65535
+
+
+def is_address(text: str, port_min: int) -> bool:
+    """Whether this is an address with a port from `port_min` on."""
+    host_port = _host_port(text)
+    return host_port is not None and host_port[1] >= port_min
+
+
+def address_words(port_min: int) -> str:
+    """What `is_address` accepts, in words."""
+    return f"host:port, port {port_min} to {PORT_MAX}"
+
+
+def is_host(text: str) -> bool:
+    """Whether this is the name or the IP address of a host, without a port and without brackets."""
+    return _host_port(f"[{text}]:0") is not None
+
+
+def split_address(flag: str, address: str) -> tuple[str, int]:
+    """Host (without brackets) and port of an address; raises UsageError."""
+    host_port = _host_port(address)
+    if host_port is None:
+        raise bad_value(flag, address, address_words(0))
+    return host_port
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can be reached at this address, and this machine only by itself."""
+    host, _ = split_address("address", address)
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a host's name
+        return False
+
+
+def _host_port(address: str) -> tuple[str, int] | None:
+    """Host and port of `host:port` or `[v6]:port`; None if it is neither."""
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if bracketed else host
+    plain = bare.isprintable() and not any(c in " []/@" for c in bare) and (bracketed or ":" not in bare)
+    if not (bare and plain and port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= PORT_MAX):
+        return None
+    return bare, int(port)

@@ -1,0 +1,195 @@
+"""A flag is said once, at its setting: the help, the variables, --sender, child processes and docs/flags.md follow."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smssim.cli import options, typer_quirks
+from smssim.cli.commands import COMMANDS, Command
+from smssim.core.threshold import Threshold
+from smssim.errors import UsageError
+from smssim.settings import (
+    Checked,
+    MonitorSettings,
+    ProducerSettings,
+    RunSettings,
+    SenderSettings,
+    command_line,
+    flags_of,
+)
+from smssim.settings.flags import flag, like
+from smssim.settings.rules import whole
+from smssim.settings.senders import SENDER_KEYS
+
+ROOT = Path(__file__).parent.parent
+PAGE = runpy.run_path(str(ROOT / "scripts" / "gen_flags.py"))
+ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # what has to be given
+
+# What --sender can't give a sender of `smssim run`: where it connects to, and what is for a sender on its own ...
+NO_KEYS = {"producer", "monitor", "verbose", "linger", "metrics_port", "tls_cert", "tls_key", "tls_ca", "insecure"}
+OF_ALL = {"give_up_s", "log_level", "log_format", "token_file"}  # ... or what the run gives to all its nodes
+
+
+def given_by(command: Command, words: Sequence[str]) -> Any:
+    """The settings that a command is given for these words."""
+    taken: list[Any] = []
+
+    def serve(settings: Checked) -> int:
+        taken.append(settings)
+        return 0
+
+    stand_in = Command(command.name, command.says, command.examples, command.settings, serve)
+    options.program([stand_in])([command.name, *words], standalone_mode=False)
+    (settings,) = taken
+    return settings
+
+
+def help_of(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "400")  # one line a flag
+    options.program([command])([command.name, "--help"], standalone_mode=False)
+    return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+
+# ---- Each flag everywhere
+
+
+def test_every_setting_has_a_flag_but_for_the_token() -> None:
+    for command in COMMANDS.values():
+        without = {setting.name for setting in fields(command.settings)} - flags_of(command.settings).keys()
+        expected = {"producer", "monitor"} if command.settings is RunSettings else {"token"} & without
+        assert without == expected, command.name
+
+
+def test_every_flag_is_in_the_help_of_its_command_and_in_the_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = (ROOT / "docs" / "flags.md").read_text(encoding="utf-8").split("\n## smssim ")
+    pages = {section.split("\n", 1)[0]: section for section in sections[1:]}
+    assert pages.keys() == COMMANDS.keys()
+    for command in COMMANDS.values():
+        shown = " ".join(help_of(command, capsys, monkeypatch).replace("│", " ").split())
+        rows = [line for line in pages[command.name].splitlines() if line.startswith("| `")]
+        assert len(rows) == len(command.flags), command.name
+        for said in command.flags.values():
+            variable = said.variable(command.name)
+            assert " ".join(said.help.split()) in shown, (command.name, said.name)
+            assert variable is None or f"[env var: {variable}]" in shown, (command.name, said.name)
+            assert PAGE["row"](said, variable) in rows, (command.name, said.name)
+
+
+def test_the_page_is_what_the_settings_say() -> None:
+    assert (ROOT / "docs" / "flags.md").read_text(encoding="utf-8") == PAGE["page"](COMMANDS.values())
+
+
+def test_flags_of_one_name_have_one_rule_and_one_variable_a_command() -> None:
+    rules: dict[str, str] = {}
+    variables: list[str] = []
+    for command in COMMANDS.values():
+        for said in command.flags.values():
+            assert rules.setdefault(said.name, said.rule.takes) == said.rule.takes, (command.name, said.name)
+            variables += filter(None, [said.variable(command.name)])
+    assert len(set(variables)) == len(variables) > 90
+
+
+def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_none() -> None:
+    settings = set(flags_of(SenderSettings))
+    assert set(SENDER_KEYS.values()) == settings - NO_KEYS - OF_ALL
+    assert settings >= NO_KEYS | OF_ALL
+    assert RunSettings.flags().keys() >= OF_ALL
+    assert not NO_KEYS - {"metrics_port"} & RunSettings.flags().keys()  # that one is of the run's monitor
+
+
+def test_every_flag_of_a_producer_and_a_monitor_is_of_a_run_or_is_listed_as_none() -> None:
+    alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca", "insecure"}
+    of_both = flags_of(ProducerSettings).keys() | flags_of(MonitorSettings).keys()
+    assert RunSettings.flags().keys() - {"senders"} == of_both - alone
+
+
+def test_a_command_line_gives_the_settings_that_it_was_made_from() -> None:
+    access: dict[str, Any] = {
+        "tls_cert": "a b.pem",
+        "tls_key": "-k",
+        "tls_ca": "ca",
+        "token_file": "--t",
+        "insecure": True,
+    }
+    threshold = (Threshold.parse("failed<5%"), Threshold.parse("t95 < 10m"))
+    samples: tuple[tuple[str, Checked], ...] = (
+        ("producer", ProducerSettings()),
+        ("producer", ProducerSettings(seed=2**63 - 1, rate_per_s=1 / 3, retry_delay_s=1e-7, linger=True, **access)),
+        ("sender", SenderSettings()),
+        ("sender", SenderSettings(0.1 + 0.2, 1e-3, "lognormal", name="a=b c", verbose=True, metrics_port=0, **access)),
+        ("monitor", MonitorSettings()),
+        ("monitor", MonitorSettings(json=True, csv="a b", threshold=threshold, listen="[::1]:0", **access)),
+    )
+    for name, settings in samples:
+        assert given_by(COMMANDS[name], command_line(settings)) == settings, name
+    for name, words in ARGUMENTS.items():
+        assert command_line(given_by(COMMANDS[name], words)) == words
+
+
+# ---- One more flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Louder(ProducerSettings):
+    """A producer with a flag more, and another range for one that it has."""
+
+    volume_db: int | None = flag(None, whole(0, 11), "DB", "Sound", "How loud", unset="silent", word="volume")
+    count: int = like(ProducerSettings, "count", default=7, says="How many, loudly")
+
+
+LOUDER = Command("producer", "Shout.", ("smssim producer --volume 3",), Louder, lambda settings: 0)
+
+
+def test_one_more_setting_has_its_option_variable_error_help_and_command_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert given_by(LOUDER, []) == Louder()
+    assert given_by(LOUDER, ["--volume", "3"]) == Louder(volume_db=3)
+    with pytest.raises(UsageError, match=r"^--volume: got 12; takes a whole number from 0 to 11$"):
+        given_by(LOUDER, ["--volume=12"])
+    assert command_line(Louder(volume_db=3))[:2] == ["--volume=3", "--count=7"]
+    shown = " ".join(help_of(LOUDER, capsys, monkeypatch).split())
+    assert (
+        "--volume DB How loud: a whole number from 0 to 11. [env var: SMSSIM_PRODUCER_VOLUME] [default: (silent)]"
+        in shown
+    )
+    monkeypatch.setenv("SMSSIM_PRODUCER_VOLUME", "11")
+    assert given_by(LOUDER, []).volume_db == 11
+
+
+def test_one_more_setting_has_its_row_in_the_page() -> None:
+    lines = list(PAGE["section"](LOUDER))
+    row = "| `--volume DB` | `SMSSIM_PRODUCER_VOLUME` | silent | How loud: a whole number from 0 to 11. |"
+    assert lines[lines.index("### Sound") + 4] == row
+    assert "| `--count N` | `SMSSIM_PRODUCER_COUNT` | 7 | How many, loudly: a whole number from 0 to 10^10. |" in lines
+
+
+def test_own_settings_come_before_inherited_ones_also_where_those_are_said_anew() -> None:
+    assert list(flags_of(Louder))[:3] == ["volume_db", "count", "seed"]
+    assert list(flags_of(MonitorSettings))[-8:] == [
+        *("give_up_s", "tls_cert", "tls_key", "tls_ca", "token_file", "insecure", "log_level", "log_format"),
+    ]
+
+
+# ---- typer
+
+
+def test_the_quirks_are_those_of_the_typer_that_is_installed() -> None:
+    pinned = re.search(r"^typer==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert pinned
+    for what, found in (("constraints.txt", pinned[1]), ("this environment", version("typer"))):
+        assert found == typer_quirks.WRITTEN_FOR, (
+            f"{what} has typer {found}: look again at each function of smssim/cli/typer_quirks.py (the signature that "
+            "typer reads, the help option that it keeps, the source of a value, the attributes of its errors), run "
+            "tests/test_cli.py, and then write this version there"
+        )
