@@ -299,10 +299,14 @@ class World:
 
 def simulate(seed: int) -> Shown:
     """Plays one seed; raises SimulationError that tells the seed, the plan and what happened last."""
-    plan = draw_plan(seed)
+    return play(draw_plan(seed))
+
+
+def play(plan: Plan) -> Shown:
+    """Plays one plan; raises SimulationError as `simulate` does."""
     world = World(plan)
     try:
         return world.play()
     except Exception as error:
-        what = f"seed {seed}: {type(error).__name__}: {error}"
+        what = f"seed {plan.seed}: {type(error).__name__}: {error}"
         raise SimulationError(f"{what}\n{plan.told()}\n{world.clock.story()}") from error

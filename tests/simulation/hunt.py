@@ -1,0 +1,64 @@
+"""Looks for a planted bug: plays worlds in which it may show, until one goes wrong that goes well without it.
+
+Knows plans and how to play them. Must not know what a bug changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from simulation.plan import FAULTS, Plan, draw_plan
+from simulation.world import SimulationError, play
+
+BUG_SEEDS = range(1000)  # some bugs show in one plan of a hundred only
+FOCUSED_SEEDS = range(200)
+FOCUSED_TOTALS = range(7, 401)  # quickly played, and yet with something to go wrong
+
+
+@dataclass(frozen=True)
+class Found:
+    """A plan that shows a bug."""
+
+    plan: Plan
+    played: int  # plans, to find it
+    told: str  # what went wrong
+
+
+def hunt(bug: Callable[[], AbstractContextManager[Any]], fault: str, most: int | None = None) -> Found | None:
+    """Return the first plan that shows the bug, of at most `most`; None if none does.
+
+    `fault`: the one that brings it out, if there is one alone. Raises SimulationError where a plan goes wrong without
+    the bug, too.
+    """
+    for played, plan in enumerate(islice(plans_for(fault), most), 1):
+        try:
+            with bug():
+                play(plan)
+        except SimulationError as error:
+            play(plan)
+            return Found(plan, played, str(error).partition("\n")[0])
+    return None
+
+
+def plans_for(fault: str) -> Iterator[Plan]:
+    """Yield the plans in which to look for a bug that this fault brings out, the most promising first.
+
+    Small ones that hardly any other fault strikes, then those of all seeds that the fault strikes, as they are drawn.
+    """
+    if fault:
+        yield from (focused(plan, fault) for plan in map(draw_plan, FOCUSED_SEEDS) if plan.total in FOCUSED_TOTALS)
+    yield from (plan for plan in map(draw_plan, BUG_SEEDS) if not fault or fault in plan.faults)
+
+
+def focused(plan: Plan, fault: str) -> Plan:
+    """Return the same plan, but that this fault strikes often, and that others do hardly hide what it brings out."""
+    return replace(
+        plan,
+        journals=plan.journals or fault.endswith("killed"),  # without one, nothing is restored wrongly
+        max_attempts=max(2, plan.max_attempts),
+        faults={"stream cut": FAULTS["stream cut"], fault: 2 * FAULTS[fault]},
+    )
