@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from smssim.core import backlog as backlog_module
 from smssim.core.backlog import Backlog
 from smssim.core.leaseholder import LeaseHolder
 from smssim.core.limits import LIMITS
@@ -466,9 +466,8 @@ def test_a_sender_may_not_ask_for_more_than_the_bound() -> None:
         holder.check_ask(most - 9, 0)
 
 
-def test_all_senders_together_hold_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog_module, "LEASED_MAX", 10)
-    backlog = Backlog(100)
+def test_all_senders_together_hold_no_more_than_the_bound() -> None:
+    backlog = Backlog(100, limits=replace(LIMITS, leased_max=10))
     holders = [joined(backlog, name, concurrency=8) for name in ("a", "b")]
     for holder in holders:
         take(backlog, holder, 8)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import struct
 import uuid
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from grpc import StatusCode, aio
 from nodes_support import (
+    BRIEF,
     SCENE_MAX_S,
     Fetching,
     RunningMonitor,
@@ -21,6 +24,7 @@ from nodes_support import (
     assert_exact,
     codes,
     hello,
+    losing_after,
     open_calls,
     play,
     progress_of,
@@ -29,10 +33,9 @@ from nodes_support import (
 )
 
 from smssim.core import audience
-from smssim.core import tally as tally_module
 from smssim.core.admission import Admission, CallBounds
 from smssim.core.exchange import Report
-from smssim.core.limits import LIMITS
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
@@ -41,9 +44,8 @@ from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError, RefusedError, TooLargeError
 from smssim.escaping import escape
 from smssim.journal.sqlite import Journal
-from smssim.net import access, bounds, rpc, watching, wire
+from smssim.net import access, rpc, watching, wire
 from smssim.nodes import monitor as monitor_node
-from smssim.nodes import producer as producer_node
 from smssim.process.logs import node_log
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, producer_pb2_grpc, run_pb2
 
@@ -52,11 +54,6 @@ pytestmark = pytest.mark.usefixtures("quiet")
 TOTAL: Final = 50
 EVIL: Final = "\x1b[2J\x1b]0;owned\x07\r\nsender: all is well\u202e"
 ESCAPES: Final = ("\x1b", "\x07", "\r", "\n", "\u202e")
-
-
-@pytest.fixture(autouse=True)
-def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_node, "DOOR_OPEN_S", 0.1)
 
 
 # -- streams
@@ -86,11 +83,10 @@ def opened(channel: aio.Channel, method: str) -> Call:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_call_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setattr(bounds, "HELLO_S", 0.1)
     calls = open_calls(monkeypatch)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, hello_s=0.1)) as stage:
             silent = opened(stage.channel(await a_server_of(method, stage)), method)
             assert await silent.code() == StatusCode.UNAVAILABLE
             assert await silent.details() == "no request within 0.1 s"
@@ -113,11 +109,9 @@ def test_a_call_that_ends_without_a_request_is_closed_at_once(monkeypatch: pytes
     play(scene())
 
 
-def test_a_call_that_says_something_in_time_may_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "HELLO_S", 0.2)
-
+def test_a_call_that_says_something_in_time_may_stay() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, hello_s=0.2)) as stage:
             channel = stage.channel((await stage.producer(TOTAL)).address)
             async with Fetching(channel) as stranger, Fetching(channel) as silent:
                 await stranger.say(hello())
@@ -132,11 +126,10 @@ def test_a_call_that_says_something_in_time_may_stay(monkeypatch: pytest.MonkeyP
 def test_one_silent_call_too_many_ends_the_oldest_and_senders_come_in_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounds, "SILENT_MAX", 5)
     calls = open_calls(monkeypatch)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, silent_calls_max=5)) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             channel = stage.channel(producer.address)
@@ -154,11 +147,10 @@ def test_one_silent_call_too_many_ends_the_oldest_and_senders_come_in_all_the_sa
 def test_health_watches_and_reflection_are_bounded_and_keep_neither_senders_nor_checks_out(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(bounds, "ASIDE_MAX", 3)
     calls = open_calls(monkeypatch)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, aside_calls_max=3)) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             channel = stage.channel(producer.address)
@@ -203,11 +195,11 @@ def test_calls_are_bounded_in_all() -> None:
 def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_free(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(bounds, "STREAMS_MAX", 3)
     calls = open_calls(monkeypatch)
+    few = replace(BRIEF, calls_max=3, silent_calls_max=3, aside_calls_max=3)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(few) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             channel = stage.channel(producer.address)
@@ -245,30 +237,19 @@ def test_a_reason_that_grpc_lost_is_asked_for_again(caplog: pytest.LogCaptureFix
     play(scene())
 
 
-def test_one_connection_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, int] = dict(rpc._SERVER_OPTIONS)
-    assert options["grpc.max_concurrent_streams"] == rpc.STREAMS_OF_ONE_MAX
-    options["grpc.max_concurrent_streams"] = 2
-    monkeypatch.setattr(rpc, "_SERVER_OPTIONS", tuple(options.items()))
+def test_one_connection_has_a_bound_of_its_own() -> None:
+    """The server says so in the settings that begin a connection (RFC 9113, 6.5.2); a client waits with more calls."""
+    most = LIMITS.calls_per_connection_max + 1
 
     async def scene() -> None:
-        async with Stage() as stage:
-            producer = await stage.producer(TOTAL)
-            greedy = stage.channel(producer.address)
-            async with contextlib.AsyncExitStack() as strangers:
-                for _ in range(2):
-                    call = await strangers.enter_async_context(Fetching(greedy))
-                    await call.say(hello())
-                    await call.hear_of("offer")
-                calls = [await strangers.enter_async_context(Fetching(greedy)) for _ in range(3)]
-                late = [asyncio.create_task(call.say(hello())) for call in calls]
-                async with Fetching(stage.channel(producer.address, fresh=True)) as other:
-                    await other.say(hello())
-                    await other.hear_of("offer")
-                    assert producer.open_streams() == 3
-                for task in late:
-                    task.cancel()
-                await asyncio.gather(*late, return_exceptions=True)
+        async with Stage(replace(BRIEF, calls_per_connection_max=most)) as stage:
+            host, _, port = (await stage.producer(TOTAL)).address.rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            head = await reader.readexactly(9)
+            settings = dict(struct.iter_unpack(">HI", await reader.readexactly(int.from_bytes(head[:3]))))
+            assert (head[3], settings[3]) == (4, most)  # a frame of SETTINGS, MAX_CONCURRENT_STREAMS
+            writer.close()
 
     play(scene())
 
@@ -298,11 +279,9 @@ def test_who_comes_and_goes_wakes_nobody_else() -> None:
     play(scene())
 
 
-def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_node, "WATCHERS_MAX", 3)
-
+def test_watchers_are_bounded() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, watchers_max=3)) as stage:
             monitor = await stage.monitor()
             stub = monitor_pb2_grpc.MonitorServiceStub(stage.channel(monitor.address))
             watches = [stub.WatchProgress(monitor_pb2.WatchProgressRequest()) for _ in range(3)]
@@ -335,7 +314,7 @@ def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb
 def test_a_watcher_waits_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: set[tuple[float, int, int]] = set()
 
-    def wait_s(asked_s: float, watchers: int, runs: int) -> float:
+    def wait_s(asked_s: float, watchers: int, runs: int, limits: Limits) -> float:
         waits.add((asked_s, watchers, runs))
         return asked_s
 
@@ -357,7 +336,6 @@ def test_a_watcher_waits_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_node, "SHARED_S", 1000.0)
     made = 0
     make = watching.Shared.of
 
@@ -369,7 +347,7 @@ def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.Monk
     monkeypatch.setattr(watching.Shared, "of", counted)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, shared_s=1000.0)) as stage:
             monitor = await stage.monitor()
             channel = stage.channel(monitor.address)
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
@@ -431,12 +409,10 @@ async def a_whole_run(stage: Stage, monitor: Any) -> None:
 
 
 def test_a_run_of_which_nothing_is_counted_makes_room_for_another_once_its_sender_is_gone(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.3)
-
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(losing_after(0.5)) as stage:
             monitor = await stage.monitor()
             assert await report_status(stage.channel(monitor.address), a_report(a_sender(), a_run())) == StatusCode.OK
             await a_whole_run(stage, monitor)
@@ -447,11 +423,9 @@ def test_a_run_of_which_nothing_is_counted_makes_room_for_another_once_its_sende
     play(scene())
 
 
-def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.05)
-
+def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(losing_after(0.5)) as stage:
             monitor = await stage.monitor(give_up_s=0.1)
             channel, bogus = stage.channel(monitor.address), a_run()
             stub = monitor_pb2_grpc.MonitorServiceStub(channel)
@@ -460,7 +434,6 @@ def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted(monkeypatc
             await anext(aiter(watch))
             await until(lambda: not monitor.node._watches)
             assert await watch.code() == StatusCode.OK  # nobody is left watching what is no more
-            monkeypatch.setattr(tally_module, "LOST_AFTER_S", 5.0)
             await a_whole_run(stage, monitor)
 
     play(scene())
@@ -469,13 +442,12 @@ def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted(monkeypatc
 @pytest.mark.parametrize("journaled", [False, True])
 @pytest.mark.parametrize("other", ["another run", "the same run with another total"])
 def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_lose_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str, journaled: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str, journaled: bool
 ) -> None:
-    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.3)
     journal = str(tmp_path / "monitor.journal") if journaled else None
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(losing_after(0.5)) as stage:
             monitor = await stage.monitor(journal=journal)
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             run = a_run(TOTAL + 1)
@@ -495,15 +467,12 @@ def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_
     play(scene())
 
 
-def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(tmp_path: Path) -> None:
     """Unless it was there at the start: then that is the run which is waited for."""
-    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.05)
-    journal = str(tmp_path / "monitor.journal")
+    journal, brief = str(tmp_path / "monitor.journal"), losing_after(0.05)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(brief) as stage:
             monitor = await stage.monitor(journal=journal, give_up_s=0.1)
             channel = stage.channel(monitor.address)
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
@@ -514,63 +483,59 @@ def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(
         assert kept.pieces == {}
         kept.commit(Tally(RunFacts(str(uuid.uuid4()), 1, 5, 1), 0.0).changes(0.0))
         kept.close()
-        async with Stage() as stage:
+        async with Stage(brief) as stage:
             monitor = await stage.monitor(journal=journal, give_up_s=0.1)
             assert await monitor.code() == ExitCode.INCOMPLETE
 
     play(scene())
 
 
-def test_a_run_of_which_something_was_counted_keeps_its_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally_module, "LOST_AFTER_S", 0.0)
-
+def test_a_run_of_which_something_was_counted_keeps_its_monitor() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(losing_after(0.05)) as stage:
             monitor = await stage.monitor()
             channel, run = stage.channel(monitor.address), a_run()
             column = {"outcomes": b"\1", "attempts": b"\1", "durations_s": bytes(4), "latencies_s": bytes(4)}
             counted = a_report(a_sender(), run, message_ids=bytes(8), **column)
             assert await report_status(channel, counted) == StatusCode.OK
+            tally = monitor.node._watches[run.run_id].tally
+            await until(lambda: not tally.present(asyncio.get_running_loop().time()))
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.INVALID_ARGUMENT
             assert list(monitor.node._watches) == [run.run_id]
 
     play(scene())
 
 
-def test_runs_are_bounded_and_those_that_are_over_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_node, "RUNS_MAX", 3)
-    monkeypatch.setattr(monitor_node, "OVER_MAX", 5)
-
+def test_runs_are_bounded_and_those_that_are_over_forgotten() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, runs_max=3, ended_ids_max=5)) as stage:
             monitor = await stage.monitor(linger=True)
             channel = stage.channel(monitor.address)
-            for _ in range(3):
+            for _ in range(2):
                 assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
-            monkeypatch.setattr(monitor_node, "RUNS_MAX", 100)
             goodbye = monitor_pb2.Goodbye(end=run_pb2.RunEnd(complete=True))
             for _ in range(20):
                 empty = a_report(a_sender(), a_run(total=0), goodbye=goodbye)
                 assert await report_status(channel, empty) == StatusCode.OK
-            await until(lambda: len(monitor.node._watches) == 3 + LIMITS.ended_kept_max)
+                await until(lambda: len(monitor.node._runs) == 2)
+            assert len(monitor.node._watches) == 2 + LIMITS.ended_kept_max
             assert len(monitor.node._over) == 5
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
+            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
 
     play(scene())
 
 
-def test_runs_that_never_were_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_node, "RUNS_MAX", 3)
-
+def test_runs_that_never_were_make_room_for_others() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(losing_after(0.1), runs_max=3)) as stage:
             monitor = await stage.monitor(linger=True)
             channel = stage.channel(monitor.address)
             for _ in range(3):
                 assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
-            assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
             assert len(monitor.node._watches) == 3
-            monkeypatch.setattr(tally_module, "LOST_AFTER_S", -1.0)  # nobody is there any more
+            tallies, now = [watch.tally for watch in monitor.node._watches.values()], asyncio.get_running_loop().time
+            await until(lambda: all(tally.idle(now()) for tally in tallies))  # nobody is there any more
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.UNAVAILABLE
             await until(lambda: not monitor.node._runs)
             assert await report_status(channel, a_report(a_sender(), a_run())) == StatusCode.OK
@@ -615,8 +580,9 @@ def test_outcomes_that_lie_too_far_apart_are_refused_and_nothing_of_them_is_kept
     assert tally.report(run, someone, far_apart(100, run.total), 0.0).accepted == 100  # its number is still free
 
 
-def test_all_runs_of_a_lingering_monitor_share_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.ledger.MEMORY_MAX", 250 * STRETCH_SIZE)
+def test_all_runs_of_a_lingering_monitor_share_a_bound() -> None:
+    room = 250 * STRETCH_SIZE
+    few = replace(BRIEF, pending_bytes_max=room, pending_max=room - 1, leased_max=room // 4)
 
     def apart(run: run_pb2.Run, first: int) -> Any:
         ids = (np.arange(first, first + 100, dtype="<i8") * STRETCH_SIZE).tobytes()
@@ -629,7 +595,7 @@ def test_all_runs_of_a_lingering_monitor_share_a_bound(monkeypatch: pytest.Monke
         return a_report(a_sender(), run, message_ids=ids, **columns)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(few) as stage:
             monitor = await stage.monitor(linger=True)
             channel, runs = stage.channel(monitor.address), [a_run(10**7) for _ in range(3)]
             statuses = [await report_status(channel, apart(run, 0)) for run in runs]

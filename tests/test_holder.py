@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from nodes_support import LOOK_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play
 
-from smssim.core import leaseholder as leaseholder_module
 from smssim.core.backlog import Backlog
 from smssim.core.fate import time_table
 from smssim.core.leaseholder import LeaseHolder, longest_attempt_s
@@ -124,16 +124,11 @@ async def heartbeats(stream: Fetching) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(leaseholder_module, "STUCK_AFTER_S", 0.0)
-
+def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(LIMITS, stuck_after_s=0.0)) as stage:
             monitor = await stage.monitor()
-            limits = {"lease_timeout_s": 1.5, "give_up_s": 1.5}
-            producer = await stage.producer(20, monitor=monitor.address, **limits)
+            producer = await stage.producer(20, monitor=monitor.address, lease_timeout_s=1.5, give_up_s=1.5)
             stranger = a_sender(mean_s=0.0, std_s=0.0, distribution="of my own")
             async with Fetching(stage.channel(producer.address)) as stream:
                 await stream.say(hello(stranger, credit=20, idle_lanes=20))

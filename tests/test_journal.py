@@ -276,11 +276,13 @@ def test_an_empty_file_becomes_a_journal(path: str) -> None:
     assert pieces(path) == {"a": b"1"}
 
 
-def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.journal.sqlite.IN_USE_WAIT_S", 0.01)
+def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str) -> None:
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1"})
-    opening = f"from smssim.journal import sqlite; sqlite.IN_USE_WAIT_S = 0.01; sqlite.Journal({path!r}, 'monitor')"
+    opening = (
+        "from smssim.core.limits import Limits; from smssim.journal.sqlite import Journal; "
+        f"Journal({path!r}, 'monitor', Limits(journal_in_use_wait_s=0.01))"
+    )
     other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
     assert re.search("JournalError: journal .*: it is in use by another process$", other.stderr.strip())
     journal.commit({"a": b"2"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -172,18 +172,14 @@ def test_those_that_were_not_sent_are_listed() -> None:
 TOGETHER = 40 * STRETCH_SIZE  # messages that senders may have at once, here
 
 
-@pytest.fixture
-def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.backlog.LEASED_MAX", TOGETHER)
-    monkeypatch.setattr("smssim.core.ledger.PENDING_MAX", 2 * TOGETHER)
+FEW = replace(LIMITS, leased_max=TOGETHER, pending_max=2 * TOGETHER)
 
 
-@pytest.mark.usefixtures("_few")
 @pytest.mark.parametrize("seed", range(3))
 def test_no_order_in_which_outcomes_of_messages_that_were_handed_out_come_reaches_the_bound(seed: int) -> None:
     """As many as may be are with senders; of each stretch, one message comes back at once, the others late."""
     random = np.random.default_rng(seed)
-    ledger, backlog = Ledger(200 * STRETCH_SIZE), Backlog(200 * STRETCH_SIZE, max_attempts=2)
+    ledger, backlog = Ledger(200 * STRETCH_SIZE, FEW), Backlog(200 * STRETCH_SIZE, max_attempts=2, limits=FEW)
     holder = backlog.join("a", 1.0, 10**7, 0.0)
     out: dict[int, int] = {}  # with a sender, at this attempt
     while not backlog.complete:
@@ -201,9 +197,8 @@ def test_no_order_in_which_outcomes_of_messages_that_were_handed_out_come_reache
     assert ledger.final == ledger.total
 
 
-@pytest.mark.usefixtures("_few")
 def test_messages_that_no_producer_hands_out_together_are_refused_and_nothing_is_opened() -> None:
-    ledger = Ledger(10**9)
+    ledger = Ledger(10**9, FEW)
     apart = np.arange(0, 80 * STRETCH_SIZE, STRETCH_SIZE)
     ledger.check_room(apart)
     ledger.record(apart, np.full(80, SENT, np.uint8))

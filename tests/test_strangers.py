@@ -9,12 +9,14 @@ import math
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pytest
 from grpc import StatusCode, aio
 from nodes_support import (
+    BRIEF,
     Fetching,
     Stage,
     a_sender,
@@ -30,7 +32,6 @@ from nodes_support import (
 
 from smssim.core.progress import Figures
 from smssim.errors import ExitCode
-from smssim.nodes import producer as producer_node
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, run_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -48,11 +49,6 @@ FOUR_MIB: Final = 4 << 20
 SENT, FAILED, RETRY = 1, 2, 3
 
 Fetch = producer_pb2.FetchMessageRequest
-
-
-@pytest.fixture(autouse=True)
-def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_node, "DOOR_OPEN_S", 0.2)
 
 
 def u64(*values: int) -> bytes:
@@ -244,12 +240,12 @@ def test_a_stranger_that_never_settles_loses_its_messages_in_time() -> None:
     play(scene())
 
 
-def test_a_stranger_that_never_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_node, "FAREWELL_S", 0.3)
+def test_a_stranger_that_never_reads_holds_up_nobody() -> None:
+    brief = replace(BRIEF, backoff_max_s=0.1, farewell_s=0.3)
     total = 200_000  # some 15 MB, far more than the connection takes in ahead of its reader
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(brief) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(total, monitor=monitor.address, lease_timeout_s=1.5)
             async with Fetching(stage.channel(producer.address)) as stranger:

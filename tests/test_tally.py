@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smssim.core import tally as tally_module
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS
@@ -73,10 +72,9 @@ def test_a_report_says_what_counted_what_was_double_and_what_is_overruled() -> N
     assert overruled(answer) == [(0, SENT), (1, FAILED)]
 
 
-def test_no_more_answers_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_answers_are_kept_than_there_is_room_for() -> None:
     """Of the others, what is overruled is found out again when they are asked for."""
-    monkeypatch.setattr(tally_module, "ANSWER_ROWS_MAX", 3)
-    tally = Tally(RUN, 0.0)
+    tally = Tally(RUN, 0.0, limits=replace(LIMITS, answer_rows_max=3))
     tell(tally, 1, ALL)
     other = [(0, FAILED), (1, FAILED), (3, FAILED)]
     for sender in "bcd":
@@ -150,9 +148,8 @@ def test_reports_of_a_run_with_other_settings_are_refused(other: dict[str, int])
     assert tally.figures(0.0).senders_seen == 0
 
 
-def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
-    tally = Tally(RUN, 0.0)
+def test_senders_are_bounded() -> None:
+    tally = Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=2))
     for sender in "ab":
         tell(tally, 1, [(0, RETRY)], sender=sender)
     with pytest.raises(TooLargeError):
@@ -160,11 +157,8 @@ def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tell(tally, 2, sender="a")
 
 
-def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 4)
-    tally = Tally(RUN, 0.0)
+def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost() -> None:
+    tally = Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=4))
     tell(tally, 1, [(0, SENT)], sender="counted")
     tell(tally, 1, sender="left", goodbye=True)
     tell(tally, 1, [(0, FAILED)], sender="lost")  # a duplicate is not counted

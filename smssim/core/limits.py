@@ -115,9 +115,22 @@ class Limits:
     keepalive_s: float = 10.0  # a peer whose machine is gone is noticed in about twice that
     handshake_s: float = 10.0  # how long a new connection may take to become one
     connection_idle_s: float = 120.0  # without a call: far longer than a sender waits between reports
+    connections_max: int = 20_000  # open at a server: one for each process of senders, and as many watchers
+    descriptors_max: int = 65_536  # that a server asks the system for; each connection takes one
+    descriptors_reserved: int = 64  # of them, for what is not a connection: files, journals, metrics
+    descriptors_check_s: float = 2.0  # how often a server counts those that are open
+    probe_s: float = 2.0  # how long a peer may take for the handshake that asks why it refused another
+
+    # -- pages over HTTP
+
+    http_connections_max: int = 32  # one more ends the oldest
+    http_head_bytes_max: int = 8192  # of a request: browsers send some 1 KiB
+    http_connection_s: float = 5.0  # for a request to come and its answer to be taken
+    scrape_shared_s: float = 0.1  # what was read off for one scrape serves others for this long
 
     # -- journals
 
+    journal_in_use_wait_s: float = 2.0  # a killed process takes a moment to let go of its file
     commit_every_s: float = 0.02  # between the begins of two commits ...
     commit_share_max: float = 0.3  # ... and longer where they would take more of the time than this
 
@@ -140,6 +153,12 @@ class Limits:
             (self.aside_calls_max <= self.calls_max, "calls of other services are part of all calls"),
             (self.silent_calls_max <= self.calls_max, "silent calls are part of all calls"),
             (self.calls_per_connection_max >= COPIES_MAX, "all copies of a sender share a connection"),
+            (self.report_wait_max_s < self.connection_idle_s, "a connection is not idle between two reports"),
+            (
+                self.connections_max + self.descriptors_reserved <= self.descriptors_max,
+                "a server asks for the descriptors of all its connections",
+            ),
+            (0 < self.commit_share_max <= 1, "commits take a part of the time"),
         ):
             if not holds:
                 raise ValueError(f"these limits contradict each other: {rule}")

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.pieces import DAMAGE, Changes, pack, unpack
 from smssim.errors import JournalError, NotSavedError, bad_value
 from smssim.journal.sqlite import Journal
 from smssim.settings import ProducerSettings, flag_of
 
-EVERY_S: Final = 0.02  # between the begins of two commits ...
-SHARE_MAX: Final = 0.3  # ... and longer if they would take more of the time than this
 OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that may not change in it
 
 
@@ -28,7 +27,8 @@ class GroupCommit:
     Group commit (Gawlick and Kinkade, 1985): what comes while one commit is under way goes into the next one, together.
     """
 
-    def __init__(self, journal: Journal | None, changes: Callable[[], Changes]) -> None:
+    def __init__(self, journal: Journal | None, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._journal = journal
         self._changes = changes
         self._clock = asyncio.get_running_loop().time
@@ -83,7 +83,9 @@ class GroupCommit:
                         refused.exception()  # not all of them are waited for
                 raise
             waiting.set_result(None)
-            await asyncio.sleep(max(EVERY_S, (self._clock() - began) / SHARE_MAX) - (self._clock() - began))
+            took_s = self._clock() - began
+            due_s = max(self._limits.commit_every_s, took_s / self._limits.commit_share_max)
+            await asyncio.sleep(due_s - took_s)
 
 
 @contextmanager

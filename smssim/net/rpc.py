@@ -19,6 +19,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.errors import (
     GoneError,
     LaterError,
@@ -41,30 +42,8 @@ BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 2.0
 ASKS_MAX: Final = 5  # times in a row that a peer is asked why it has ended a call
 SAY_AGAIN_S: Final = 10.0  # how often a node repeats what it waits for
-STREAMS_OF_ONE_MAX: Final = 12_000  # calls on one connection; a client with more waits
-KEEPALIVE_MS: Final = 10_000  # a peer whose machine is gone is noticed in about twice that
-HANDSHAKE_MS: Final = 10_000  # how long a connection may say nothing
-IDLE_MS: Final = 120_000  # how long it may be open without a call: far longer than a sender waits between reports
 
-_SERVER_OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # or two servers would bind one port without an error
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-    ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_concurrent_streams", STREAMS_OF_ONE_MAX),
-    ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
-    ("grpc.max_connection_idle_ms", IDLE_MS),
-)
-_CHANNEL_OPTIONS: Final = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
-    ("grpc.http2.max_pings_without_data", 0),
-)
+Options = tuple[tuple[str, int], ...]
 
 _STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # the most particular error first
     (VersionError, grpc.StatusCode.FAILED_PRECONDITION),
@@ -157,12 +136,46 @@ def _is_readable(record: logging.LogRecord) -> bool:
     return kind is not DecodeError
 
 
-def server(access: Access) -> aio.Server:
+def server(access: Access, limits: Limits = LIMITS) -> aio.Server:
     """A server, not yet bound, whose methods get None for a request that is not protobuf."""
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
     doors = [_TokenInterceptor(access)] if access.token else []
-    connections = ("grpc.max_allowed_incoming_connections", descriptors.connections_max(descriptors.raise_limit()))
-    return aio.server(options=(*_SERVER_OPTIONS, connections), interceptors=[*doors, Bounds(), _Codec()])
+    return aio.server(options=_server_options(limits), interceptors=[*doors, Bounds(limits), _Codec()])
+
+
+def _server_options(limits: Limits) -> Options:
+    """Return gRPC's options for a server."""
+    keepalive_ms = _ms(limits.keepalive_s)
+    connections_max = descriptors.connections_max(descriptors.raise_limit(limits), limits)
+    return (
+        ("grpc.so_reuseport", 0),  # or two servers would bind one port without an error
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", keepalive_ms),
+        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),  # or a channel's pings would be too many
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_concurrent_streams", limits.calls_per_connection_max),
+        ("grpc.server_handshake_timeout_ms", _ms(limits.handshake_s)),
+        ("grpc.max_connection_idle_ms", _ms(limits.connection_idle_s)),
+        ("grpc.max_allowed_incoming_connections", connections_max),
+    )
+
+
+def _channel_options(limits: Limits) -> Options:
+    """Return gRPC's options for a channel."""
+    keepalive_ms = _ms(limits.keepalive_s)
+    return (
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.initial_reconnect_backoff_ms", _ms(limits.backoff_min_s)),
+        ("grpc.min_reconnect_backoff_ms", _ms(limits.backoff_min_s)),
+        ("grpc.max_reconnect_backoff_ms", _ms(limits.backoff_max_s)),
+        ("grpc.keepalive_time_ms", keepalive_ms),
+        ("grpc.keepalive_timeout_ms", keepalive_ms),
+        ("grpc.http2.max_pings_without_data", 0),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)
 
 
 def decoded(message: Message | None, what: str = "request") -> Message:
@@ -181,7 +194,9 @@ def naming(peer: str) -> Iterator[None]:
         raise PeerError(f"{peer} breaks the protocol: {error}") from error
 
 
-async def start(serving: aio.Server, access: Access, listen: str, services: Sequence[str], log: Log) -> str:
+async def start(
+    serving: aio.Server, access: Access, listen: str, services: Sequence[str], log: Log, limits: Limits = LIMITS
+) -> str:
     """Binds and starts a server, with health checks and reflection; the address that it listens on.
 
     Until it is stopped, the log says when no more connections are taken.
@@ -201,13 +216,13 @@ async def start(serving: aio.Server, access: Access, listen: str, services: Sequ
         await serving.stop(None)  # left as it is, it would complain when it is collected
         raise UsageError(f"--listen: got {listen!r}, which is in use or not an address of this machine") from error
     await serving.start()
-    watching = asyncio.create_task(descriptors.watch(serving, log))
+    watching = asyncio.create_task(descriptors.watch(serving, log, limits))
     _watching.add(watching)
     watching.add_done_callback(_watching.discard)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def channel(address: str, access: Access) -> aio.Channel:
+def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channel:
     """A channel to a peer; connects when it is used, and again when that is lost. Raises UsageError.
 
     A response that is not protobuf arrives as None, to be refused by `readable`.
@@ -215,8 +230,8 @@ def channel(address: str, access: Access) -> aio.Channel:
     logging.getLogger("grpc._common").addFilter(_is_readable)
     credentials = access.of_client(address)
     if credentials is None:
-        return aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-    return aio.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+        return aio.insecure_channel(address, options=_channel_options(limits))
+    return aio.secure_channel(address, credentials, options=_channel_options(limits))
 
 
 @contextlib.asynccontextmanager

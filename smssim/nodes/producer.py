@@ -59,7 +59,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
     def __init__(self, settings: ProducerSettings, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self.access = access.load(settings)
-        self._journal = Journal(settings.journal, "producer") if settings.journal else None
+        self._journal = Journal(settings.journal, "producer", limits) if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
         if self._journal is not None and self._resumed:
             with restoring(self._journal):
@@ -83,7 +83,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         )
         with restoring(self._journal):
             self._restore()
-        self._saving = GroupCommit(self._journal, self._changes)
+        self._saving = GroupCommit(self._journal, self._changes, limits)
         self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
         self._streams: dict[int, _Stream] = {}  # by the number of their holder
         self._end: RunEnd | None = None
@@ -94,7 +94,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._alone_since = self._clock()  # since when there is no sender, if there is none
         self._more = waiting.Wakeup()  # rung when messages became ready again
         self._changed = waiting.Wakeup()  # rung when a stream has ended or something was settled
-        self._server = rpc.server(self.access)
+        self._server = rpc.server(self.access, limits)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
@@ -102,7 +102,9 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         services = ["smssim.v1.ProducerService"]
         try:
             await self._saving.saved()  # nobody hears of a run that a crash could take back
-            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
+            self.address = await rpc.start(
+                self._server, self.access, self._settings.listen, services, self._log, self._limits
+            )
         except BaseException:
             await self._saving.close()
             raise
