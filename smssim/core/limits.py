@@ -26,6 +26,9 @@ INTERVAL_MIN_S: Final = 0.01
 NAME_BYTES_MAX: Final = 64
 NAME_GIVEN_BYTES_MAX: Final = NAME_BYTES_MAX - 6  # a copy adds "-9999" or so
 MEAN_MIN_S: Final = 1e-6  # a sender that declares a smaller mean counts as this fast
+REQUEST_BYTES_MAX: Final = 4 << 20  # of a request or a response: what gRPC receives unless it is set otherwise
+ROW_BYTES_MAX: Final = 25 + TEXT_LENGTH_MAX  # of a message in a batch: id, phone number, length, text, time
+REPORT_ROW_BYTES: Final = 18  # of an outcome in a report: id, outcome, attempt, two times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,15 +138,21 @@ class Limits:
     commit_share_max: float = 0.3  # ... and longer where they would take more of the time than this
 
     def __post_init__(self) -> None:
-        """Checks each rule that ties two of them together."""
-        for holds, rule in (
+        """Checks each rule that ties two of them together; raises ValueError."""
+        for holds, rule in self.rules():
+            if not holds:
+                raise ValueError(f"these limits contradict each other: {rule}")
+
+    def rules(self) -> tuple[tuple[bool, str], ...]:
+        """Return what has to be true of them together: whether it is, and in words."""
+        return (
             (self.heartbeat_s < LEASE_TIMEOUT_MIN_S, "a heartbeat comes within the least lease timeout"),
             (2 * self.lease_check_s < LEASE_TIMEOUT_MIN_S, "leases are looked at twice within the least lease timeout"),
             (self.tick_max_s < self.heartbeat_s, "lanes are looked at within a heartbeat"),
             (self.heartbeat_s <= self.report_wait_max_s, "the longest wait for a report is no less than a heartbeat"),
             (self.report_wait_max_s < self.silent_after_s, "a report comes before its sender counts as silent"),
             (self.silent_after_s < self.lost_after_s, "a sender counts as silent before it counts as lost"),
-            (self.report_wait_max_s < self.lost_after_s, "a report comes before its sender counts as lost"),
+            (2 * self.report_wait_max_s < self.lost_after_s, "two reports are missed before a sender counts as lost"),
             (self.backoff_min_s <= self.backoff_max_s, "backoff grows"),
             (self.resume_grace_s <= self.farewell_s, "senders come back to a resumed producer within its farewell"),
             (self.report_rows_full <= self.report_rows_max, "a full report is no larger than the largest"),
@@ -158,10 +167,14 @@ class Limits:
                 self.connections_max + self.descriptors_reserved <= self.descriptors_max,
                 "a server asks for the descriptors of all its connections",
             ),
+            (
+                self.frame_rows_max * ROW_BYTES_MAX < REQUEST_BYTES_MAX,
+                "a response with messages fits into what gRPC takes",
+            ),
+            (self.report_rows_max * REPORT_ROW_BYTES < REQUEST_BYTES_MAX, "a report fits into what gRPC takes"),
+            (8 * self.handed_back_max < REQUEST_BYTES_MAX, "messages handed back fit into what gRPC takes"),
             (0 < self.commit_share_max <= 1, "commits take a part of the time"),
-        ):
-            if not holds:
-                raise ValueError(f"these limits contradict each other: {rule}")
+        )
 
     @property
     def resume_grace_s(self) -> float:
