@@ -17,8 +17,9 @@ from grpc import aio
 from smssim.core.admission import Admission, CallBounds
 from smssim.core.limits import LIMITS, Limits
 from smssim.errors import LaterError
+from smssim.net import grpc_quirks
 
-OURS: Final = "/smssim."
+OURS: Final = "/smssim."  # with which the names of our own methods begin
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -77,7 +78,8 @@ class Bounds(aio.ServerInterceptor):
             finally:
                 self.admission.leave(call)
 
-        return handler._replace(
+        return grpc_quirks.changed(
+            handler,
             request_streaming=True,
             unary_unary=None,
             unary_stream=None,

@@ -6,7 +6,7 @@ Knows gRPC and the wire. Must not know what is said on the stream after that.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from grpc import aio
@@ -18,6 +18,8 @@ from smssim.net import rpc, wire
 from smssim.net.access import Access
 from smssim.v1 import producer_pb2, producer_pb2_grpc
 
+OFFER_TIMEOUT_S: Final = 60.0  # far beyond what two thousand copies on a busy machine wait for theirs
+
 Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.FetchMessageResponse]
 
 
@@ -26,13 +28,13 @@ class Channels:
 
     def __init__(self, access: Access, limits: Limits = LIMITS) -> None:
         self.access = access
-        self.limits = limits
+        self._limits = limits
         self._channels: dict[str, aio.Channel] = {}
 
     def to(self, address: str) -> aio.Channel:
         """The connection to this address; raises UsageError if the token may not go there."""
         if address not in self._channels:
-            self._channels[address] = rpc.channel(address, self.access, self.limits)
+            self._channels[address] = rpc.channel(address, self.access, self._limits)
         return self._channels[address]
 
     async def close(self) -> None:
@@ -47,7 +49,7 @@ async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[St
     stream = stub.FetchMessage(metadata=channels.access.metadata)
     try:
         hello = producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender)
-        async with asyncio.timeout(channels.limits.offer_timeout_s):
+        async with asyncio.timeout(OFFER_TIMEOUT_S):
             await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
             response = await stream.read()
         with rpc.naming(f"the producer at {address}"):
@@ -61,7 +63,7 @@ async def open_stream(channels: Channels, address: str, sender: Any) -> tuple[St
         ) from None
     except TimeoutError:
         stream.cancel()
-        late = f"no run was offered within {channels.limits.offer_timeout_s:g} s"
+        late = f"no run was offered within {OFFER_TIMEOUT_S:g} s"
         raise aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), late) from None
     except BaseException:
         stream.cancel()

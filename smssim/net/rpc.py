@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from typing import Any, Final, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -32,9 +31,9 @@ from smssim.errors import (
     VersionError,
 )
 from smssim.escaping import escape
-from smssim.net import descriptors
+from smssim.net import descriptors, grpc_quirks
 from smssim.net.access import HEADER, Access
-from smssim.net.bounds import Bounds
+from smssim.net.bounds import OURS, Bounds
 from smssim.process.logs import Log
 from smssim.settings import split_address
 
@@ -68,36 +67,6 @@ Message = TypeVar("Message")
 _watching: Final[set[asyncio.Task[None]]] = set()  # of each server that serves: asyncio itself keeps no task
 
 
-class _Codec(aio.ServerInterceptor):
-    """Hands on bytes that are no message of the method as None, to be refused by `readable`.
-
-    Left to itself, grpc logs a stack trace for them. Health checks and reflection get an empty message instead.
-    A response may be bytes, already encoded.
-    """
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        handler: Any = await continuation(handler_call_details)
-        if handler is None:  # no such method
-            return None
-        ours = handler_call_details.method.startswith("/smssim.")
-
-        def read(data: bytes) -> Any:
-            try:
-                return handler.request_deserializer(data)
-            except DecodeError:
-                return None if ours else handler.request_deserializer(b"")
-
-        def write(response: Any) -> bytes:
-            encoded: bytes = response if isinstance(response, bytes) else handler.response_serializer(response)
-            return encoded
-
-        return handler._replace(request_deserializer=read, response_serializer=write)
-
-
 class _TokenInterceptor(aio.ServerInterceptor):
     """Turns away who does not show the token, but for health checks. Once a call: a stream shows it when it opens."""
 
@@ -120,27 +89,11 @@ class _TokenInterceptor(aio.ServerInterceptor):
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, "missing or wrong token")
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a record of gRPC's tells more than that a peer left in the midst of what was written to it.
-
-    gRPC itself says nothing of that where it knows already that the peer has left; where the write fails before it
-    knows, it logs a stack trace. The node sees the stream end and says who left.
-    """
-    kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or kind.__name__ != "ExecuteBatchError"
-
-
-def _is_readable(record: logging.LogRecord) -> bool:
-    """Whether a record of gRPC's tells more than that a response is not protobuf: the node itself says that."""
-    kind = record.exc_info[0] if record.exc_info else None
-    return kind is not DecodeError
-
-
 def server(access: Access, limits: Limits = LIMITS) -> aio.Server:
     """A server, not yet bound, whose methods get None for a request that is not protobuf."""
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+    grpc_quirks.quiet_server()
     doors = [_TokenInterceptor(access)] if access.token else []
-    return aio.server(options=_server_options(limits), interceptors=[*doors, Bounds(limits), _Codec()])
+    return aio.server(options=_server_options(limits), interceptors=[*doors, Bounds(limits), grpc_quirks.Codec(OURS)])
 
 
 def _server_options(limits: Limits) -> Options:
@@ -227,7 +180,7 @@ def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channe
 
     A response that is not protobuf arrives as None, to be refused by `readable`.
     """
-    logging.getLogger("grpc._common").addFilter(_is_readable)
+    grpc_quirks.quiet_client()
     credentials = access.of_client(address)
     if credentials is None:
         return aio.insecure_channel(address, options=_channel_options(limits))
