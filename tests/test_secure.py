@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
+import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from grpc import StatusCode, aio
@@ -39,19 +43,25 @@ def made(directory: Path, *hosts: str) -> Path:
     return directory
 
 
+def issued(directory: Path, host: str, **dates: Any) -> None:
+    """An authority, and a server's certificate that it has signed, with other dates than those of `smssim certs`."""
+    directory.mkdir()
+    ca = trustme.CA()
+    server = ca.issue_cert(host, **dates)
+    ca.cert_pem.write_to_path(directory / "ca.pem")
+    server.cert_chain_pems[0].write_to_path(directory / "server.pem")
+    server.private_key_pem.write_to_path(directory / "server-key.pem")
+    (directory / "server-key.pem").chmod(0o600)
+
+
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two authorities and what they have signed; one more for another host, one whose certificates have expired."""
     base = tmp_path_factory.mktemp("pki")
     made(base / "ours")
     made(base / "theirs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certs, "LOCAL", ("elsewhere.example",))
-        made(base / "elsewhere")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certs, "EARLY_DAYS", 10)
-        patch.setattr(certs, "VALID_DAYS", -1)
-        made(base / "old")
+    issued(base / "elsewhere", "elsewhere.example")
+    issued(base / "old", "127.0.0.1", not_after=datetime.now(UTC) - timedelta(days=1))
     return base
 
 
@@ -442,11 +452,44 @@ def test_certs_overwrite_nothing_and_leave_nothing_half_done(tmp_path: Path) -> 
     assert (tmp_path / "client.pem").read_text() == "mine"
 
 
+def test_a_host_that_no_certificate_can_name_is_refused(tmp_path: Path) -> None:
+    for host in ("a..b", "under_scored", "-a"):
+        with pytest.raises(UsageError) as caught:
+            made(tmp_path / "pki", host)
+        assert str(caught.value) == f"--host: got {host}; takes an IP address, or a name of letters, digits and hyphens"
+    assert not (tmp_path / "pki").exists()
+
+
+def test_certs_are_valid_for_a_year_and_the_clients_for_no_host(pki: Path) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    server, client = (
+        x509.load_pem_x509_certificate((pki / "ours" / name).read_bytes()) for name in (certs.SERVER, certs.CLIENT)
+    )
+    for certificate in (server, client):
+        assert certificate.not_valid_before_utc < now - day / 2
+        assert now + 364 * day < certificate.not_valid_after_utc < now + 366 * day
+    names = client.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [type(name) for name in names] == [x509.RFC822Name]
+
+
 def test_without_the_package_certs_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(UsageError, match=r"^takes the cryptography package: pip install cryptography$"):
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    with pytest.raises(UsageError, match=r"^needs trustme, which is not installed: pip install 'smssim\[tls\]'$"):
         made(tmp_path / "pki")
     assert not (tmp_path / "pki").exists()
+
+
+def test_whatever_is_to_be_installed_is_an_extra_of_this_package() -> None:
+    root = Path(__file__).parent.parent
+    with open(root / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    said = {
+        what
+        for path in (root / "smssim").rglob("*.py")
+        for what in re.findall(r"pip install ([^\s\"]+)", path.read_text())
+    }
+    assert said >= {"'smssim[tls]'"}
+    assert said <= {f"'smssim[{extra}]'" for extra in extras}
 
 
 def test_the_certs_command_says_what_it_wrote(tmp_path: Path) -> None:
