@@ -9,16 +9,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.pieces import DAMAGE, Changes, pack, unpack
-from smssim.errors import JournalError, NotSavedError, bad_value
+from smssim.core.pieces import DAMAGE, Changes
+from smssim.errors import JournalError, NotSavedError
 from smssim.journal.sqlite import Journal
-from smssim.settings import ProducerSettings, flag_of
-
-OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that may not change in it
 
 
 class GroupCommit:
@@ -102,24 +97,3 @@ def restoring(journal: Journal | None) -> Iterator[None]:
         if journal is not None:
             journal.close()
         raise
-
-
-# ---- Which run the producer has
-
-
-def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
-    """What identifies a run, and what its messages are, as a piece."""
-    return pack({"run_id": run_id, **{name: getattr(settings, name) for name in OF_THE_RUN}})
-
-
-def run_from(journal: Journal, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
-    """The id of the run in a journal, and the settings with the run's seed.
-
-    Raises UsageError where flags say something else than those that the run was started with, or DAMAGE.
-    """
-    run, _ = unpack(journal.pieces["run"])
-    for name in OF_THE_RUN:
-        given = getattr(settings, name)
-        if given is not None and given != run[name]:
-            raise bad_value(flag_of(name), given, f"{run[name]}, as the run in the journal {journal.path} has it")
-    return run["run_id"], replace(settings, seed=run["seed"])

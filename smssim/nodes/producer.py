@@ -26,7 +26,8 @@ from smssim.core.producer_stream import ProducerStream
 from smssim.core.queue import Batch
 from smssim.errors import ExitCode, PeerError
 from smssim.escaping import escape
-from smssim.journal.group_commit import GroupCommit, restoring, run_from, run_piece
+from smssim.journal.group_commit import GroupCommit, restoring
+from smssim.journal.run_piece import run_from, run_piece
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, wire
 from smssim.outputs import metrics
