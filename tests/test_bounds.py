@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import struct
 import uuid
 from collections.abc import AsyncGenerator
@@ -81,30 +82,30 @@ def opened(channel: aio.Channel, method: str) -> Call:
     return multi()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_call_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_a_call_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = open_calls(monkeypatch)
 
     async def scene() -> None:
         async with Stage(replace(BRIEF, hello_s=0.1)) as stage:
-            silent = opened(stage.channel(await a_server_of(method, stage)), method)
-            assert await silent.code() == StatusCode.UNAVAILABLE
-            assert await silent.details() == "no request within 0.1 s"
-            await until(lambda: calls() == 0)
+            for method in METHODS:
+                silent = opened(stage.channel(await a_server_of(method, stage)), method)
+                assert await silent.code() == StatusCode.UNAVAILABLE, method
+                assert await silent.details() == "no request within 0.1 s", method
+                await until(lambda: calls() == 0)
 
     play(scene())
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_call_that_ends_without_a_request_is_closed_at_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+def test_a_call_that_ends_without_a_request_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = open_calls(monkeypatch)
 
     async def scene() -> None:
         async with Stage() as stage:
-            empty = opened(stage.channel(await a_server_of(method, stage)), method)
-            await empty.done_writing()
-            assert await empty.code() == StatusCode.INVALID_ARGUMENT
-            await until(lambda: calls() == 0)
+            for method in METHODS:
+                empty = opened(stage.channel(await a_server_of(method, stage)), method)
+                await empty.done_writing()
+                assert await empty.code() == StatusCode.INVALID_ARGUMENT, method
+                await until(lambda: calls() == 0)
 
     play(scene())
 
@@ -143,13 +144,12 @@ def test_one_silent_call_too_many_ends_the_oldest_and_senders_come_in_all_the_sa
     play(scene())
 
 
-@pytest.mark.parametrize("method", [HEALTH, REFLECTION])
 def test_health_watches_and_reflection_are_bounded_and_keep_neither_senders_nor_checks_out(
-    monkeypatch: pytest.MonkeyPatch, method: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = open_calls(monkeypatch)
 
-    async def scene() -> None:
+    async def scene(method: str) -> None:
         async with Stage(replace(BRIEF, aside_calls_max=3)) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(TOTAL, monitor=monitor.address)
@@ -169,7 +169,8 @@ def test_health_watches_and_reflection_are_bounded_and_keep_neither_senders_nor_
             for call in lasting:
                 call.cancel()
 
-    play(scene())
+    for method in (HEALTH, REFLECTION):
+        play(scene(method))
 
 
 def test_calls_are_bounded_in_all() -> None:
@@ -295,16 +296,16 @@ def test_watchers_are_bounded() -> None:
     play(scene())
 
 
-@pytest.mark.parametrize("asked_s", [0.05, 1.0, 10.0])
-def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most(asked_s: float) -> None:
-    for watchers in (1, 2, 50, LIMITS.watchers_max):
-        for runs in (1, 10):
-            wait_s = audience.wait_s(asked_s, watchers, runs)
-            assert wait_s >= asked_s
-            assert watchers * runs / wait_s <= 500 * (1 + 1e-9)
-            assert wait_s <= max(asked_s, LIMITS.watcher_wait_max_s)
-    assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few are told as often as they ask for
-    assert audience.wait_s(asked_s, LIMITS.watchers_max, LIMITS.runs_max) == LIMITS.watcher_wait_max_s
+def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most() -> None:
+    asked = (0.05, 1.0, 10.0)
+    for asked_s, watchers, runs in itertools.product(asked, (1, 2, 50, LIMITS.watchers_max), (1, 10)):
+        wait_s = audience.wait_s(asked_s, watchers, runs)
+        assert wait_s >= asked_s
+        assert watchers * runs / wait_s <= 500 * (1 + 1e-9)
+        assert wait_s <= max(asked_s, LIMITS.watcher_wait_max_s)
+    for asked_s in asked:
+        assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few are told as often as they ask for
+        assert audience.wait_s(asked_s, LIMITS.watchers_max, LIMITS.runs_max) == LIMITS.watcher_wait_max_s
 
 
 def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb2.Progress, None]:
@@ -439,19 +440,17 @@ def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted() -> None:
     play(scene())
 
 
-@pytest.mark.parametrize("journaled", [False, True])
-@pytest.mark.parametrize("other", ["another run", "the same run with another total"])
 def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_lose_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, other: str, journaled: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    journal = str(tmp_path / "monitor.journal") if journaled else None
+    """Or of the same run, with another total."""
 
-    async def scene() -> None:
+    async def scene(is_the_same: bool, journal: str | None) -> None:
         async with Stage(losing_after(0.5)) as stage:
             monitor = await stage.monitor(journal=journal)
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             run = a_run(TOTAL + 1)
-            if "same" in other:
+            if is_the_same:
                 run.run_id = producer.run.run_id
             assert await report_status(stage.channel(monitor.address), a_report(a_sender(), run)) == StatusCode.OK
             sender = stage.sender(producer.address)
@@ -464,7 +463,9 @@ def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_
             tally = Tally.restored(kept.pieces, 0.0)
             assert (tally.run, tally.ledger.final, len(tally.sessions)) == (producer.run, TOTAL, 1)
 
-    play(scene())
+    for number, (is_the_same, journaled) in enumerate(itertools.product((False, True), (False, True))):
+        caplog.clear()
+        play(scene(is_the_same, str(tmp_path / f"{number}.journal") if journaled else None))
 
 
 def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(tmp_path: Path) -> None:
@@ -615,9 +616,9 @@ def test_a_senders_texts_are_bounded() -> None:
 # -- what strangers write
 
 
-@pytest.mark.parametrize("control", ESCAPES)
-def test_no_control_character_is_printed(control: str) -> None:
-    assert escape(f"a{control}b").isprintable()
+def test_no_control_character_is_printed() -> None:
+    for control in ESCAPES:
+        assert escape(f"a{control}b").isprintable()
     assert escape("Bob & Ann") == "Bob & Ann"
     assert len(escape("x" * 1000)) == 300
 
@@ -654,11 +655,8 @@ class EvilProducer(producer_pb2_grpc.ProducerServiceServicer):
         await context.abort(StatusCode.FAILED_PRECONDITION, EVIL)
 
 
-@pytest.mark.parametrize("offers", [False, True])
-def test_what_a_producer_writes_is_shown_without_control_characters(
-    caplog: pytest.LogCaptureFixture, offers: bool
-) -> None:
-    async def scene() -> None:
+def test_what_a_producer_writes_is_shown_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(offers: bool) -> None:
         async with Stage() as stage:
             server = aio.server()
             producer_pb2_grpc.add_ProducerServiceServicer_to_server(EvilProducer(offers), server)
@@ -671,5 +669,7 @@ def test_what_a_producer_writes_is_shown_without_control_characters(
             assert "owned" in caplog.text
             assert all(message.isprintable() for message in caplog.messages)
 
-    # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
-    asyncio.run(asyncio.wait_for(scene(), SCENE_MAX_S))
+    for offers in (False, True):
+        caplog.clear()
+        # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
+        asyncio.run(asyncio.wait_for(scene(offers), SCENE_MAX_S))

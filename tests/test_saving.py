@@ -65,17 +65,22 @@ def test_a_piece_is_read_as_it_was_packed() -> None:
     }
 
 
-@pytest.mark.parametrize("piece", [b"", b"\n", b"7\n", b"{}\n", pack(a=np.arange(4))[:-1], b"\xff\xfe"])
-def test_what_is_no_piece_is_damage(piece: bytes) -> None:
-    with pytest.raises(DAMAGE):
-        unpack(piece)
+def test_what_is_no_piece_is_damage() -> None:
+    for piece in (b"", b"\n", b"7\n", b"{}\n", pack(a=np.arange(4))[:-1], b"\xff\xfe"):
+        with pytest.raises(DAMAGE):
+            unpack(piece)
 
 
 # -- the ledger
 
 
-@pytest.mark.parametrize("seed", range(WALKS))
-def test_a_restored_ledger_gives_the_verdicts_of_the_one_that_was_written(seed: int) -> None:
+def test_a_restored_ledger_gives_the_verdicts_of_the_one_that_was_written(subtests: pytest.Subtests) -> None:
+    for seed in range(WALKS):
+        with subtests.test(seed=seed):
+            write_and_restore_a_ledger(seed)
+
+
+def write_and_restore_a_ledger(seed: int) -> None:
     random, disk = Random(seed), Disk()
     ledger = Ledger(random.choice([1, 700, WIDE]))
     for _ in range(12):
@@ -152,8 +157,13 @@ def check(backlog: Backlog, settled: dict[int, Outcome], tries: dict[int, int], 
     assert backlog.complete
 
 
-@pytest.mark.parametrize("seed", range(WALKS))
-def test_a_restored_backlog_hands_out_all_that_is_not_settled_and_nothing_else(seed: int) -> None:
+def test_a_restored_backlog_hands_out_all_that_is_not_settled_and_nothing_else(subtests: pytest.Subtests) -> None:
+    for seed in range(WALKS):
+        with subtests.test(seed=seed):
+            write_and_restore_a_backlog(seed)
+
+
+def write_and_restore_a_backlog(seed: int) -> None:
     random, disk, settled, tries = Random(seed), Disk(), dict[int, Outcome](), dict[int, int]()
     backlog = Backlog(random.choice([1, 700, WIDE]), max_attempts=9)
     disk.write(backlog.changes(0.0))

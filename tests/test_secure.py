@@ -110,11 +110,8 @@ WELCOME: Final = (
 )
 
 
-@pytest.mark.parametrize(("serves", "comes"), WELCOME)
-def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path, serves: str, comes: str) -> None:
-    serving, coming = (side[name] for side, name in zip(sides(pki), (serves, comes), strict=True))
-
-    async def scene() -> None:
+def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path) -> None:
+    async def scene(serving: Settings, coming: Settings) -> None:
         async with Stage() as stage:
             monitor = await stage.monitor(**serving)
             producer = await stage.producer(TOTAL, monitor=monitor.address, **serving)
@@ -122,7 +119,9 @@ def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path, serves
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)
 
-    play(scene())
+    ways_to_serve, ways_to_come = sides(pki)
+    for serves, comes in WELCOME:
+        play(scene(ways_to_serve[serves], ways_to_come[comes]))
 
 
 NO_TOKEN: Final = "refused: missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
@@ -147,23 +146,21 @@ def lines(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
     return [line for line in caplog.messages if line.startswith(start)]
 
 
-@pytest.mark.parametrize(("serves", "comes"), TURNED_AWAY)
-def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(
-    pki: Path, caplog: pytest.LogCaptureFixture, serves: str, comes: str
-) -> None:
-    serving, coming = (side[name] for side, name in zip(sides(pki), (serves, comes), strict=True))
-
-    async def scene() -> None:
+def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(serving: Settings, coming: Settings, reason: str) -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, **serving)
             sender = stage.sender(producer.address, **coming)
-            assert await sender.code() == 2
-            assert (producer.open_streams(), producer.book()) == (0, (0, 0, 0, TOTAL))
+            assert await sender.code() == 2, reason
+            assert (producer.open_streams(), producer.book()) == (0, (0, 0, 0, TOTAL)), reason
             (line,) = lines(caplog, "sender: ")
-            between = " " if TURNED_AWAY[serves, comes] == NO_TOKEN else ": "
-            assert line == f"sender: the producer at {producer.address}{between}{TURNED_AWAY[serves, comes]}"
+            between = " " if reason == NO_TOKEN else ": "
+            assert line == f"sender: the producer at {producer.address}{between}{reason}"
 
-    play(scene())
+    ways_to_serve, ways_to_come = sides(pki)
+    for (serves, comes), reason in TURNED_AWAY.items():
+        caplog.clear()
+        play(scene(ways_to_serve[serves], ways_to_come[comes], reason))
 
 
 def test_a_monitor_turns_away_as_a_producer_does(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,15 +221,15 @@ async def answered(channel: aio.Channel, method: str, headers: Any) -> StatusCod
     return StatusCode.OK
 
 
-@pytest.mark.parametrize("shown", HEADERS)
-def test_without_the_token_no_call_is_answered_but_for_health_checks(shown: str) -> None:
+def test_without_the_token_no_call_is_answered_but_for_health_checks() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             for server in (await stage.producer(TOTAL, token=TOKEN), await stage.monitor(token=TOKEN)):
                 channel = stage.channel(server.address)
-                for method in METHODS:
-                    assert await answered(channel, method, HEADERS[shown]) == StatusCode.UNAUTHENTICATED
-                assert await answered(channel, "/grpc.health.v1.Health/Check", HEADERS[shown]) == StatusCode.OK
+                for shown, headers in HEADERS.items():
+                    for method in METHODS:
+                        assert await answered(channel, method, headers) == StatusCode.UNAUTHENTICATED, shown
+                    assert await answered(channel, "/grpc.health.v1.Health/Check", headers) == StatusCode.OK, shown
 
     play(scene())
 
@@ -263,13 +260,13 @@ def test_a_stream_without_the_token_is_closed_at_once_and_counts_nothing() -> No
     play(scene())
 
 
-@pytest.mark.parametrize("peer", ["alpha:50051", "10.0.0.5:50051", "[::]:50051"])
-def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path, peer: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        access.load(AccessSettings(token=TOKEN)).of_client(peer)
-    assert str(caught.value) == f"--tls-ca: got nothing; the token goes to {peer} with --tls-ca or --insecure only"
-    assert access.load(AccessSettings(token=TOKEN, insecure=True)).of_client(peer) is None
-    assert access.load(AccessSettings(token=TOKEN, **authority(pki / "ours"))).of_client(peer) is not None
+def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path) -> None:
+    for peer in ("alpha:50051", "10.0.0.5:50051", "[::]:50051"):
+        with pytest.raises(UsageError) as caught:
+            access.load(AccessSettings(token=TOKEN)).of_client(peer)
+        assert str(caught.value) == f"--tls-ca: got nothing; the token goes to {peer} with --tls-ca or --insecure only"
+        assert access.load(AccessSettings(token=TOKEN, insecure=True)).of_client(peer) is None
+        assert access.load(AccessSettings(token=TOKEN, **authority(pki / "ours"))).of_client(peer) is not None
     assert access.load(AccessSettings(token=TOKEN)).of_client("127.0.0.1:1") is None
 
 
@@ -290,17 +287,18 @@ BAD_TOKENS: Final = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD_TOKENS)
-def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path, bad: str) -> None:
+def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_bytes(BAD_TOKENS[bad])
-    for settings, source in (
-        (AccessSettings(token_file=str(file)), f"--token-file: {str(file)!r}"),
-        (AccessSettings(token=BAD_TOKENS[bad].decode() or " "), "SMSSIM_TOKEN"),
-    ):
-        with pytest.raises(UsageError) as caught:
-            access.load(settings)
-        assert str(caught.value) == f"{source}: holds no token, which takes 8 to 512 characters of ASCII, no spaces"
+    for bad, token in BAD_TOKENS.items():
+        file.write_bytes(token)
+        for settings, source in (
+            (AccessSettings(token_file=str(file)), f"--token-file: {str(file)!r}"),
+            (AccessSettings(token=token.decode() or " "), "SMSSIM_TOKEN"),
+        ):
+            with pytest.raises(UsageError) as caught:
+                access.load(settings)
+            said = f"{source}: holds no token, which takes 8 to 512 characters of ASCII, no spaces"
+            assert str(caught.value) == said, bad
 
 
 def test_the_token_is_on_no_command_line_and_in_no_text_of_its_settings() -> None:
@@ -354,19 +352,17 @@ UNUSABLE: Final[list[tuple[Settings, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "line"), UNUSABLE)
-def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(
-    pki: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, line: str
-) -> None:
+def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(pki)
     Path("text").write_text("hello")
     Path("broken").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     key = serialization.load_pem_private_key(Path("ours/server-key.pem").read_bytes(), None)
     locked = serialization.BestAvailableEncryption(b"secret")
     Path("locked").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
-    with pytest.raises(UsageError) as caught:
-        access.load(AccessSettings(**settings))
-    assert str(caught.value) == line
+    for settings, line in UNUSABLE:
+        with pytest.raises(UsageError) as caught:
+            access.load(AccessSettings(**settings))
+        assert str(caught.value) == line
 
 
 def test_a_node_with_such_a_file_ends_with_2_and_one_line(pki: Path) -> None:
@@ -385,22 +381,23 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-@pytest.mark.parametrize(("mode", "public"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
 def test_a_secret_that_others_can_read_is_warned_of(
-    pki: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, public: bool
+    pki: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, token = tmp_path / "key.pem", tmp_path / "the token"
     key.write_bytes((pki / "ours" / "server-key.pem").read_bytes())
     token.write_text(TOKEN)
-    for file in (key, token):
-        file.chmod(mode)
     certificate = str(pki / "ours" / "server.pem")
-    assert access.load(AccessSettings(tls_cert=certificate, tls_key=str(key), token_file=str(token))).token
     said = [
         f"--tls-key: {key} can be read by other users of this machine; chmod 600 {key}",
         f"--token-file: {token} can be read by other users of this machine; chmod 600 '{token}'",
     ]
-    assert warnings(caplog) == (said if public else [])
+    for mode, public in ((0o600, False), (0o400, False), (0o640, True), (0o604, True)):
+        caplog.clear()
+        for file in (key, token):
+            file.chmod(mode)
+        assert access.load(AccessSettings(tls_cert=certificate, tls_key=str(key), token_file=str(token))).token
+        assert warnings(caplog) == (said if public else []), oct(mode)
 
 
 def test_what_comes_from_a_pipe_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:

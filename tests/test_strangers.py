@@ -99,18 +99,17 @@ FIRST_REQUESTS: dict[str, tuple[StatusCode, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", FIRST_REQUESTS)
-def test_who_introduces_itself_wrongly_is_refused_and_leaves_no_trace(case: str) -> None:
-    status, request = FIRST_REQUESTS[case]
-
+def test_who_introduces_itself_wrongly_is_refused_and_leaves_no_trace() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, max_attempts=ATTEMPTS)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                await stranger.say(request)
-                assert await stranger.status() == status
-            assert producer.open_streams() == 0
-            assert producer.book() == (0, 0, 0, TOTAL)
+            channel = stage.channel(producer.address)
+            for case, (status, request) in FIRST_REQUESTS.items():
+                async with Fetching(channel) as stranger:
+                    await stranger.say(request)
+                    assert await stranger.status() == status, case
+                assert producer.open_streams() == 0, case
+                assert producer.book() == (0, 0, 0, TOTAL), case
 
     play(scene())
 
@@ -161,20 +160,19 @@ async def taking(stranger: Fetching, count: int = TAKEN) -> list[int]:
     return ids
 
 
-@pytest.mark.parametrize("case", MISDEEDS)
-def test_who_breaks_the_protocol_later_loses_its_stream_and_nothing_of_the_request_is_applied(case: str) -> None:
-    status, misdeed = MISDEEDS[case]
-
+def test_who_breaks_the_protocol_later_loses_its_stream_and_nothing_of_the_request_is_applied() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, max_attempts=ATTEMPTS)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                taken = await taking(stranger)
-                assert producer.book() == (0, 0, TAKEN, TOTAL - TAKEN)
-                await stranger.say(misdeed(taken))
-                assert await stranger.status() == status
-            await until(lambda: producer.open_streams() == 0)
-            assert producer.book() == (0, 0, 0, TOTAL)
+            channel = stage.channel(producer.address)
+            for case, (status, misdeed) in MISDEEDS.items():
+                async with Fetching(channel) as stranger:
+                    taken = await taking(stranger)
+                    assert producer.book() == (0, 0, TAKEN, TOTAL - TAKEN), case
+                    await stranger.say(misdeed(taken))
+                    assert await stranger.status() == status, case
+                await until(lambda: producer.open_streams() == 0)
+                assert producer.book() == (0, 0, 0, TOTAL), case
 
     play(scene())
 
@@ -205,20 +203,23 @@ def test_a_message_that_a_stranger_does_not_hold_can_not_be_handed_back_by_it() 
     play(scene())
 
 
-@pytest.mark.parametrize("way", ["cancels", "closes"])
-def test_a_streams_end_gives_its_messages_back(way: str) -> None:
+def test_a_streams_end_gives_its_messages_back() -> None:
+    """Whether the sender cancels the call or closes it."""
+
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                await taking(stranger)
-                if way == "cancels":
-                    stranger.call.cancel()
-                else:
-                    await stranger.call.done_writing()
-                    assert await stranger.status() == StatusCode.OK
-            await until(lambda: producer.open_streams() == 0)
-            assert producer.book() == (0, 0, 0, TOTAL)
+            channel = stage.channel(producer.address)
+            for cancels in (True, False):
+                async with Fetching(channel) as stranger:
+                    await taking(stranger)
+                    if cancels:
+                        stranger.call.cancel()
+                    else:
+                        await stranger.call.done_writing()
+                        assert await stranger.status() == StatusCode.OK
+                await until(lambda: producer.open_streams() == 0)
+                assert producer.book() == (0, 0, 0, TOTAL)
 
     play(scene())
 
@@ -395,10 +396,7 @@ def apart_from_time(figures: Figures) -> dict[str, object]:
     return {k: v for k, v in figures.as_dict().items() if k not in ("elapsed_s", "rate_per_s", "recent_rate_per_s")}
 
 
-@pytest.mark.parametrize("case", REPORTS)
-def test_a_bad_report_is_refused_and_changes_no_figure(case: str) -> None:
-    status, request = REPORTS[case]
-
+def test_a_bad_report_is_refused_and_changes_no_figure() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -406,9 +404,10 @@ def test_a_bad_report_is_refused_and_changes_no_figure(case: str) -> None:
             real = report(REAL, message_ids=u64(1, 2))
             assert await report_status(channel, real) == StatusCode.OK
             before = apart_from_time(monitor.figures(RUN.run_id))
-            assert await report_status(channel, request) == status
-            assert apart_from_time(monitor.figures(RUN.run_id)) == before
-            assert list(monitor.node._watches) == [RUN.run_id]
+            for case, (status, request) in REPORTS.items():
+                assert await report_status(channel, request) == status, case
+                assert apart_from_time(monitor.figures(RUN.run_id)) == before, case
+                assert list(monitor.node._watches) == [RUN.run_id], case
             assert (before["sent"], before["failed"], before["senders_seen"], before["in_flight"]) == (1, 1, 1, 3)
 
     play(scene())
@@ -464,17 +463,17 @@ WATCHES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("case", WATCHES)
-def test_a_bad_watch_is_refused(case: str) -> None:
+def test_a_bad_watch_is_refused() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
             watch: aio.UnaryStreamMultiCallable[Any, bytes] = stage.channel(monitor.address).unary_stream(
                 "/smssim.v1.MonitorService/WatchProgress", request_serializer=encoded
             )
-            with pytest.raises(aio.AioRpcError) as caught:
-                await anext(aiter(watch(WATCHES[case])))
-            assert caught.value.code() == INVALID
+            for case, request in WATCHES.items():
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await anext(aiter(watch(request)))
+                assert caught.value.code() == INVALID, case
 
     play(scene())
 
@@ -496,16 +495,17 @@ def test_watchers_that_come_and_go_leave_nothing_behind() -> None:
     play(scene())
 
 
-@pytest.mark.parametrize(
-    "method", ["/smssim.v1.ProducerService/Nothing", "/grpc.health.v1.Health/Check", "/smssim.v1.MonitorService/X"]
-)
-def test_other_methods_stand_garbage_too(method: str) -> None:
+def test_other_methods_stand_garbage_too() -> None:
     async def scene() -> None:
         async with Stage() as stage:
-            producer = await stage.producer(TOTAL)
-            ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = stage.channel(producer.address).unary_unary(method)
-            expected = StatusCode.OK if "Health" in method else StatusCode.UNIMPLEMENTED
-            assert await ask(GARBAGE).code() == expected
+            channel = stage.channel((await stage.producer(TOTAL)).address)
+            for method, status in (
+                ("/smssim.v1.ProducerService/Nothing", StatusCode.UNIMPLEMENTED),
+                ("/grpc.health.v1.Health/Check", StatusCode.OK),
+                ("/smssim.v1.MonitorService/X", StatusCode.UNIMPLEMENTED),
+            ):
+                ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+                assert await ask(GARBAGE).code() == status, method
 
     play(scene())
 
