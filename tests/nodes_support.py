@@ -10,6 +10,7 @@ import contextlib
 import socket
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
 import grpc
@@ -34,6 +35,15 @@ FETCH: Final = "/smssim.v1.ProducerService/FetchMessage"
 REPORT: Final = "/smssim.v1.MonitorService/ReportResult"
 
 T = TypeVar("T")
+
+BRIEF: Final = replace(LIMITS, join_grace_s=0.2)  # long enough for senders that a test starts all at once
+
+
+def losing_after(lost_after_s: float, limits: Limits = BRIEF) -> Limits:
+    """Limits with which a sender counts as lost after this time; what comes before that is faster in proportion."""
+    faster = lost_after_s / limits.lost_after_s
+    names = ("tick_max_s", "heartbeat_s", "report_wait_max_s", "silent_after_s")
+    return replace(limits, lost_after_s=lost_after_s, **{name: faster * getattr(limits, name) for name in names})
 
 
 def play(scene: Coroutine[Any, Any, T], within_s: float = SCENE_MAX_S) -> T:
@@ -74,8 +84,8 @@ def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """What tells how many calls are open, of all kinds, at the servers that are made from now on."""
     made: list[Bounds] = []
 
-    def make() -> Bounds:
-        made.append(Bounds())
+    def make(limits: Limits) -> Bounds:
+        made.append(Bounds(limits))
         return made[-1]
 
     monkeypatch.setattr(rpc, "Bounds", make)
@@ -144,7 +154,7 @@ class RunningMonitor(Running):
 class Stage:
     """Nodes in this process, each as its command would run it. Leaving the stage ends those that still run."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = BRIEF) -> None:
         self._limits = limits
         self._running: list[Running] = []
         self._channels: list[aio.Channel | Channels] = []
@@ -188,7 +198,7 @@ class Stage:
     def sender(self, producer: str, name: str = "sender", **settings: Any) -> Running:
         """A sender with connections of its own; quick unless the settings say otherwise."""
         made = SenderSettings(**{"mean_s": 0.002, "fail": 0.1, "producer": producer, **settings})
-        channels, stop = Channels(access.load(made)), asyncio.Event()
+        channels, stop = Channels(access.load(made), self._limits), asyncio.Event()
         self._channels.append(channels)
         return self._keep(Running(lambda stop: Sender(made, name, channels, stop, limits=self._limits).serve(), stop))
 

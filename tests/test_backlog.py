@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from smssim.core import backlog as backlog_module
 from smssim.core.backlog import Backlog
 from smssim.core.leaseholder import LeaseHolder
 from smssim.core.limits import LIMITS
@@ -439,20 +439,15 @@ def test_the_first_final_outcome_stands() -> None:
     assert (backlog.sent, backlog.failed) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [
-        pytest.param((3, SENT, 1), id="a message that was never handed out"),
-        pytest.param((0, RETRY, 2), id="a retry of the last attempt"),
-    ],
-)
-def test_nothing_of_a_false_settlement_is_applied(bad: tuple[int, Outcome, int]) -> None:
+def test_nothing_of_a_false_settlement_is_applied() -> None:
+    """Of a message that was never handed out, or of a retry of the last attempt."""
     backlog = Backlog(5, max_attempts=2)
     holder = joined(backlog)
     take(backlog, holder, 3)
-    with pytest.raises(PeerError):
-        settle(backlog, [(1, SENT, 1), bad])
-    assert (backlog.settled, backlog.leased, holder.leased) == (0, 3, 3)
+    for bad in ((3, SENT, 1), (0, RETRY, 2)):
+        with pytest.raises(PeerError):
+            settle(backlog, [(1, SENT, 1), bad])
+        assert (backlog.settled, backlog.leased, holder.leased) == (0, 3, 3)
 
 
 def test_a_sender_may_not_ask_for_more_than_the_bound() -> None:
@@ -466,9 +461,8 @@ def test_a_sender_may_not_ask_for_more_than_the_bound() -> None:
         holder.check_ask(most - 9, 0)
 
 
-def test_all_senders_together_hold_no_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog_module, "LEASED_MAX", 10)
-    backlog = Backlog(100)
+def test_all_senders_together_hold_no_more_than_the_bound() -> None:
+    backlog = Backlog(100, limits=replace(LIMITS, leased_max=10))
     holders = [joined(backlog, name, concurrency=8) for name in ("a", "b")]
     for holder in holders:
         take(backlog, holder, 8)
@@ -630,17 +624,17 @@ def test_returned_messages_are_not_held_back_by_the_rate() -> None:
     assert ids_of(take(backlog, joined(backlog, "other"), 100, 4.0)) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("rate", [3.0, 7.0, 1e3 / 3, 1e9, 1e12])
-def test_no_message_was_queued_in_the_future(rate: float) -> None:
-    backlog = Backlog(3 * STRETCH_SIZE, rate_per_s=rate)
-    holder = joined(backlog, now=1000.1)
-    now = 1000.1
-    for _ in range(20):
-        for batch in take(backlog, holder, 10_000, now):
-            queued_s = backlog.queued_s(batch.ids, now)
-            assert queued_s.dtype == np.float32
-            assert queued_s.min() >= 0
-        now = backlog.wake_at(now) if backlog.wake_at(now) < math.inf else now + 1 / rate
+def test_no_message_was_queued_in_the_future() -> None:
+    for rate in (3.0, 7.0, 1e3 / 3, 1e9, 1e12):
+        backlog = Backlog(3 * STRETCH_SIZE, rate_per_s=rate)
+        holder = joined(backlog, now=1000.1)
+        now = 1000.1
+        for _ in range(20):
+            for batch in take(backlog, holder, 10_000, now):
+                queued_s = backlog.queued_s(batch.ids, now)
+                assert queued_s.dtype == np.float32
+                assert queued_s.min() >= 0
+            now = backlog.wake_at(now) if backlog.wake_at(now) < math.inf else now + 1 / rate
 
 
 def test_since_when_messages_are_queued() -> None:

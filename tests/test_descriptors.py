@@ -8,34 +8,23 @@ import resource
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from nodes_support import Stage, assert_exact, codes, play
+from nodes_support import BRIEF, Stage, assert_exact, codes, losing_after, play
 from processes_support import Node, Nodes
 
-from smssim.net import certs, descriptors, rpc
-from smssim.net.descriptors import CONNECTIONS_MAX, RESERVED, Shortage, connections_max
+from smssim.core.limits import LIMITS
+from smssim.net import certs
+from smssim.net.descriptors import Shortage, connections_max
 from smssim.settings import CertsSettings
 
 TOTAL: Final = 50
 
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
-
-
-def limit_ms(monkeypatch: pytest.MonkeyPatch, option: str, stands: int, ms: int) -> None:
-    """Gives connections this much time of a kind, in which they have so much otherwise."""
-    options: dict[str, int] = dict(rpc._SERVER_OPTIONS)
-    assert options[option] == stands
-    options[option] = ms
-    monkeypatch.setattr(rpc, "_SERVER_OPTIONS", tuple(options.items()))
-
-
-def limit_silence(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
-    """Gives connections this much time to say something."""
-    limit_ms(monkeypatch, "grpc.server_handshake_timeout_ms", rpc.HANDSHAKE_MS, ms)
 
 
 async def connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -51,30 +40,25 @@ async def closed(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) 
     connection[1].close()
 
 
-@pytest.mark.parametrize("secure", [False, True])
-def test_a_connection_that_says_nothing_is_closed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, secure: bool
-) -> None:
-    limit_silence(monkeypatch, 200)
-    settings: dict[str, Any] = {}
-    if secure:
-        certs.serve(CertsSettings(str(tmp_path / "pki"), ()))
-        settings = {"tls_cert": f"{tmp_path}/pki/server.pem", "tls_key": f"{tmp_path}/pki/server-key.pem"}
+def test_a_connection_that_says_nothing_is_closed(tmp_path: Path) -> None:
+    certs.serve(CertsSettings(str(tmp_path / "pki"), ()))
+    secure = {"tls_cert": f"{tmp_path}/pki/server.pem", "tls_key": f"{tmp_path}/pki/server-key.pem"}
 
     async def scene() -> None:
-        async with Stage() as stage:
-            producer = await stage.producer(TOTAL, **settings)
-            for connection in [await connected(producer.address) for _ in range(3)]:
-                await closed(connection)
+        async with Stage(replace(BRIEF, handshake_s=0.2)) as stage:
+            for settings in ({}, secure):
+                producer = await stage.producer(TOTAL, **settings)
+                for connection in [await connected(producer.address) for _ in range(3)]:
+                    await closed(connection)
 
     play(scene())
 
 
-def test_a_connection_without_a_call_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit_ms(monkeypatch, "grpc.max_connection_idle_ms", rpc.IDLE_MS, 200)
+def test_a_connection_without_a_call_is_closed() -> None:
+    brief = replace(losing_after(0.3), connection_idle_s=0.2)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(brief) as stage:
             connection = await connected((await stage.producer(TOTAL)).address)
             connection[1].write(PREFACE)
             await closed(connection)
@@ -82,14 +66,9 @@ def test_a_connection_without_a_call_is_closed(monkeypatch: pytest.MonkeyPatch) 
     play(scene())
 
 
-def test_connections_beyond_the_bound_are_closed_and_senders_come_in_when_silent_ones_are(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(descriptors, "connections_max", lambda limit: 3)
-    limit_silence(monkeypatch, 200)
-
+def test_connections_beyond_the_bound_are_closed_and_senders_come_in_when_silent_ones_are() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, connections_max=3, handshake_s=0.2)) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(TOTAL, monitor=monitor.address)
             silent = [await connected(producer.address) for _ in range(3)]
@@ -103,12 +82,9 @@ def test_connections_beyond_the_bound_are_closed_and_senders_come_in_when_silent
     play(scene())
 
 
-def test_one_connection_too_many_is_closed_while_silent_ones_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "connections_max", lambda limit: 3)
-    limit_silence(monkeypatch, 1_000_000)
-
+def test_one_connection_too_many_is_closed_while_silent_ones_are_open() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(replace(BRIEF, connections_max=3, handshake_s=1000.0)) as stage:
             producer = await stage.producer(TOTAL)
             silent = [await connected(producer.address) for _ in range(3)]
             await closed(await connected(producer.address))
@@ -121,7 +97,7 @@ def test_one_connection_too_many_is_closed_while_silent_ones_are_open(monkeypatc
 def test_a_shortage_is_said_once_each_time_that_it_begins() -> None:
     limit = 1000
     most = connections_max(limit)
-    assert most == limit - RESERVED
+    assert most == limit - LIMITS.descriptors_reserved
     shortage = Shortage(limit)
     said = [shortage.news(opened) for opened in (20, most - 1, most, most + 1, most - 1, most, 20, most, most)]
     assert [i for i, news in enumerate(said) if news] == [2, 7]
@@ -129,13 +105,14 @@ def test_a_shortage_is_said_once_each_time_that_it_begins() -> None:
         "936 of 1,000 file descriptors are open, and no more connections are taken: raise the limit (ulimit -n), or "
         "find out who holds them"
     )
-    assert Shortage(10**6).news(CONNECTIONS_MAX) == (
+    assert Shortage(10**6).news(LIMITS.connections_max) == (
         "20,000 connections are open, and no more are taken: find out who holds them"
     )
 
 
 def test_small_limits_leave_room_for_connections() -> None:
-    assert [connections_max(limit) for limit in (64, 128, 1024, 65_536)] == [32, 64, 960, CONNECTIONS_MAX]
+    limits = (64, 128, 1024, 65_536)
+    assert [connections_max(limit) for limit in limits] == [32, 64, 960, LIMITS.connections_max]
 
 
 @contextlib.contextmanager

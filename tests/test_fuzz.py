@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from nodes_support import FETCH, REPORT, Fetching, Stage, a_sender, assert_exact, codes, encoded, hello, running, until
 
 from smssim.core.limits import LIMITS
-from smssim.nodes import producer as producer_node
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -184,8 +183,7 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
-    monkeypatch.setattr(producer_node, "DOOR_OPEN_S", 0.1)
+def world(caplog: pytest.LogCaptureFixture) -> Any:
     made = World()
     with made.runner:
         yield made

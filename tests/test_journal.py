@@ -83,27 +83,30 @@ def test_a_commit_survives_a_process_that_is_killed_right_after_it(path: str) ->
     assert pieces(path) == {"last": b"19", **{str(i): bytes(1000 * i) for i in range(20)}}
 
 
-@pytest.mark.parametrize("lost", [1, 100, 5000, 20_000, 90_000])
-def test_a_torn_last_write_takes_back_whole_commits_and_nothing_else(path: str, tmp_path: Path, lost: int) -> None:
+def test_a_torn_last_write_takes_back_whole_commits_and_nothing_else(path: str, tmp_path: Path) -> None:
     """As power loss may leave it: the end of the log has not come to the disk."""
     journal = Journal(path, "monitor")
     for i in range(10):
         journal.commit({"a": b"%d" % i, "b": b"%d" % i * 10_000})
-    copy = str(tmp_path / "copy.journal")
-    for end in ("", "-wal"):
-        shutil.copy(path + end, copy + end)
+    for lost in (1, 100, 5000, 20_000, 90_000):
+        copy = str(tmp_path / f"{lost}.journal")
+        for end in ("", "-wal"):
+            shutil.copy(path + end, copy + end)
+        os.truncate(copy + "-wal", os.path.getsize(copy + "-wal") - lost)
+        left = pieces(copy)
+        assert left["b"] == left["a"] * 10_000
+        assert int(left["a"]) in ([8] if lost <= 5000 else range(9))
     journal.close()
-    os.truncate(copy + "-wal", os.path.getsize(copy + "-wal") - lost)
-    left = pieces(copy)
-    assert left["b"] == left["a"] * 10_000
-    assert int(left["a"]) in ([8] if lost <= 5000 else range(9))
 
 
-@pytest.mark.parametrize("first", [False, True])
-def test_a_process_that_is_killed_at_any_moment_leaves_a_journal_that_goes_on(path: str, first: bool) -> None:
+def test_a_process_that_is_killed_at_any_moment_leaves_a_journal_that_goes_on(tmp_path: Path) -> None:
     """Its file is new, or has a run. Killed at one instruction of SQLite after another, from opening to closing."""
-    if not first:
-        written(path, n=b"0")
+    written(str(tmp_path / "old.journal"), n=b"0")
+    for name in ("old", "new"):
+        kill_at_each_moment(str(tmp_path / f"{name}.journal"))
+
+
+def kill_at_each_moment(path: str) -> None:
     moment, killed = 0, True
     while killed and moment < INSTRUCTIONS_MAX:
         moment += 1
@@ -184,25 +187,25 @@ def test_an_orderly_end_leaves_one_file(path: str, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.journal", "a.journal.copy"]
 
 
-@pytest.mark.parametrize("size", [100, 1_000_000])
-def test_one_that_has_lost_its_log_is_refused_and_left_as_it_was(path: str, tmp_path: Path, size: int) -> None:
+def test_one_that_has_lost_its_log_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     """Whether all commits were in the log, or some had been moved into the main file."""
-    copy = str(tmp_path / "moved.journal")
-    crashed(path, copy, "", size=size)
-    before = Path(copy).read_bytes()
-    assert refusal(copy).startswith(f"its log {copy}-wal is missing; put it back beside it, or delete the journal")
-    assert Path(copy).read_bytes() == before
+    for size in (100, 1_000_000):
+        copy = str(tmp_path / f"{size}.moved.journal")
+        crashed(str(tmp_path / f"{size}.journal"), copy, "", size=size)
+        before = Path(copy).read_bytes()
+        assert refusal(copy).startswith(f"its log {copy}-wal is missing; put it back beside it, or delete the journal")
+        assert Path(copy).read_bytes() == before
 
 
-@pytest.mark.parametrize("instead", [None, b""])
-def test_a_log_that_has_lost_its_journal_is_refused_and_left_as_it_was(path: str, instead: bytes | None) -> None:
+def test_a_log_that_has_lost_its_journal_is_refused_and_left_as_it_was(path: str) -> None:
     copy = path + ".copy"
     crashed(path, copy, "-wal")
-    if instead is not None:
-        Path(copy).write_bytes(instead)
-    assert refusal(copy).startswith(f"the file is missing or empty, and its log {copy}-wal is there; put it back")
-    assert os.path.getsize(copy + "-wal") > 0
-    assert not os.path.exists(copy) or os.path.getsize(copy) == 0
+    for instead in (None, b""):
+        if instead is not None:
+            Path(copy).write_bytes(instead)
+        assert refusal(copy).startswith(f"the file is missing or empty, and its log {copy}-wal is there; put it back")
+        assert os.path.getsize(copy + "-wal") > 0
+        assert not os.path.exists(copy) or os.path.getsize(copy) == 0
 
 
 # -- what it refuses
@@ -232,30 +235,32 @@ def damage(name: str) -> Callable[[Path], None]:
     return {"middle": middle, "bit": bit, "half": half, "header": header, "no table": no_table}[name]
 
 
-@pytest.mark.parametrize("how", ["middle", "bit", "half", "header", "no table"])
-def test_a_damaged_one_is_refused_and_left_as_it_was(path: str, how: str) -> None:
-    written(path, **{f"piece{i}": b"x" * 20_000 for i in range(20)})
-    damage(how)(Path(path))
-    before = Path(path).read_bytes()
-    assert refusal(path).startswith("it is damaged (")
-    assert Path(path).read_bytes() == before
+def test_a_damaged_one_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    for how in ("middle", "bit", "half", "header", "no table"):
+        path = str(tmp_path / f"{how}.journal")
+        written(path, **{f"piece{i}": b"x" * 20_000 for i in range(20)})
+        damage(how)(Path(path))
+        before = Path(path).read_bytes()
+        assert refusal(path).startswith("it is damaged ("), how
+        assert Path(path).read_bytes() == before, how
 
 
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        (f"PRAGMA user_version = {FORMAT + 1}", "it has format 3, of a newer smssim; this one reads 2"),
-        ("PRAGMA user_version = 1", "it has format 1, of an older smssim; this one reads 2: finish the run with that"),
-        (f"PRAGMA application_id = {KINDS['producer']}", "it is that of a producer; takes that of a monitor"),
-        ("PRAGMA application_id = 77", "the file is a database of another program, not a journal of smssim"),
-    ],
-)
-def test_one_that_is_not_meant_is_refused_and_left_as_it_was(path: str, statement: str, said: str) -> None:
-    written(path, a=b"1")
-    alter(path, statement)
-    before = Path(path).read_bytes()
-    assert said in refusal(path)
-    assert Path(path).read_bytes() == before
+OTHERS: Final = {  # by what makes it another file
+    f"user_version = {FORMAT + 1}": "it has format 3, of a newer smssim; this one reads 2",
+    "user_version = 1": "it has format 1, of an older smssim; this one reads 2: finish the run with that",
+    f"application_id = {KINDS['producer']}": "it is that of a producer; takes that of a monitor",
+    "application_id = 77": "the file is a database of another program, not a journal of smssim",
+}
+
+
+def test_one_that_is_not_meant_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    for number, (pragma, said) in enumerate(OTHERS.items()):
+        path = str(tmp_path / f"{number}.journal")
+        written(path, a=b"1")
+        alter(path, f"PRAGMA {pragma}")
+        before = Path(path).read_bytes()
+        assert said in refusal(path)
+        assert Path(path).read_bytes() == before
 
 
 def test_what_is_no_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
@@ -276,11 +281,13 @@ def test_an_empty_file_becomes_a_journal(path: str) -> None:
     assert pieces(path) == {"a": b"1"}
 
 
-def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.journal.sqlite.IN_USE_WAIT_S", 0.01)
+def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str) -> None:
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1"})
-    opening = f"from smssim.journal import sqlite; sqlite.IN_USE_WAIT_S = 0.01; sqlite.Journal({path!r}, 'monitor')"
+    opening = (
+        "from smssim.core.limits import Limits; from smssim.journal.sqlite import Journal; "
+        f"Journal({path!r}, 'monitor', Limits(journal_in_use_wait_s=0.01))"
+    )
     other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
     assert re.search("JournalError: journal .*: it is in use by another process$", other.stderr.strip())
     journal.commit({"a": b"2"})
@@ -303,16 +310,16 @@ def test_where_nothing_can_be_made_it_says_so() -> None:
 # -- a file that is gone
 
 
-@pytest.mark.parametrize("instead", [None, b"", b"something else"])
-def test_a_journal_that_somebody_has_removed_takes_no_more(path: str, instead: bytes | None) -> None:
-    """What goes into it nobody would find again."""
+def test_a_journal_that_somebody_has_removed_takes_no_more(path: str) -> None:
+    """What goes into it nobody would find again, whether or not something else is there now."""
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1"})
     os.rename(path, path + ".aside")
-    if instead is not None:
-        Path(path).write_bytes(instead)
-    with pytest.raises(NotSavedError, match=f"journal {path}: somebody has removed it; nothing more is accepted"):
-        journal.commit({"a": b"2"})
+    for instead in (None, b"", b"something else"):
+        if instead is not None:
+            Path(path).write_bytes(instead)
+        with pytest.raises(NotSavedError, match=f"journal {path}: somebody has removed it; nothing more is accepted"):
+            journal.commit({"a": b"2"})
     journal.close()
 
 

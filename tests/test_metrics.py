@@ -10,6 +10,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from smssim.core.backlog import Backlog
-from smssim.net import http
+from smssim.core.limits import LIMITS, Limits
 from smssim.net.access import Access
 from smssim.net.http import Desk
 from smssim.outputs import metrics as metrics_module
@@ -193,14 +194,14 @@ def test_where_a_token_is_wanted_a_scrape_has_to_show_it() -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(listen: str = "127.0.0.1:0", token: str | None = None) -> AsyncIterator[int]:
+async def serving(listen: str = "127.0.0.1:0", token: str | None = None, limits: Limits = LIMITS) -> AsyncIterator[int]:
     """Metrics of no run; the port that they are at."""
     said: list[str] = []
     log = node_log("monitor")
     access = Access(AccessSettings(), token=token.encode() if token else None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "info", lambda text, *args: said.append(text % args))
-        async with exposed(0, listen, lambda: of_monitor([], 0.0), log, access):
+        async with exposed(0, listen, lambda: of_monitor([], 0.0), log, access, limits):
             (line,) = said
             yield int(line.rpartition(":")[2].partition("/")[0])
 
@@ -253,20 +254,16 @@ def test_the_format_is_the_one_that_is_asked_for() -> None:
     play(scene())
 
 
-def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_a_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http, "CONNECTION_S", 1000.0)
-
+def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_a_thread() -> None:
     async def scene() -> None:
-        async with serving() as port:
+        async with serving(limits=replace(LIMITS, http_connection_s=1000.0)) as port:
             threads = threading.active_count()
             stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
             for i, (_, writer) in enumerate(stalled):
                 writer.write((b"", b"GET /metrics HTTP/1.1\r\nHost: local", b"\r\n")[i % 3])
             assert b"smssim_messages_total" in await asked(port, asks())
             assert threading.active_count() <= threads
-            for reader, _ in stalled[: 200 - http.CONNECTIONS_MAX]:  # one too many ends the oldest
+            for reader, _ in stalled[: 200 - LIMITS.http_connections_max]:  # one too many ends the oldest
                 with contextlib.suppress(ConnectionError):
                     assert await reader.read() == b""
             for _, writer in stalled:
@@ -275,11 +272,9 @@ def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_
     play(scene())
 
 
-def test_a_connection_that_stalls_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "CONNECTION_S", 0.1)
-
+def test_a_connection_that_stalls_is_closed_in_time() -> None:
     async def scene() -> None:
-        async with serving() as port:
+        async with serving(limits=replace(LIMITS, http_connection_s=0.1)) as port:
             assert await asked(port, b"GET /metrics HTTP/1.1\r\n") == b""
 
     play(scene())
@@ -303,15 +298,14 @@ def test_a_request_that_is_too_long_is_refused() -> None:
     async def scene() -> None:
         async with serving() as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * http.HEAD_BYTES_MAX)
+            writer.write(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * LIMITS.http_head_bytes_max)
             assert (await reader.read(12)) == b"HTTP/1.1 431"
             writer.close()
 
     play(scene())
 
 
-def test_scrapes_at_about_the_same_time_share_what_was_read_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_module, "SHARED_S", 1000.0)
+def test_scrapes_at_about_the_same_time_share_what_was_read_off() -> None:
     read = 0
 
     def figures() -> list[Metric]:
@@ -322,7 +316,7 @@ def test_scrapes_at_about_the_same_time_share_what_was_read_off(monkeypatch: pyt
     async def scene() -> None:
         registry = CollectorRegistry()
         registry.register(metrics_module._Collector(figures))
-        exposition = metrics_module._Exposition(registry)
+        exposition = metrics_module._Exposition(registry, replace(LIMITS, scrape_shared_s=1000.0))
         assert len({exposition.page("*/*") for _ in range(5)}) == 1
         assert read == 1
 

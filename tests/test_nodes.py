@@ -24,6 +24,7 @@ from nodes_support import (
     codes,
     encoded,
     free_address,
+    losing_after,
     play,
     progress_of,
     until,
@@ -36,19 +37,12 @@ from smssim.core.progress import Figures
 from smssim.core.sending import SenderProtocol
 from smssim.errors import ExitCode, UsageError, VersionError
 from smssim.net import watching, wire
-from smssim.nodes import producer as producer_node
 from smssim.nodes import sender as sender_node
 from smssim.process import program
 from smssim.settings import LogSettings, SenderSettings
 from smssim.v1 import monitor_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
-
-
-@pytest.fixture(autouse=True)
-def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The door stays open just long enough for senders that a test starts all at once."""
-    monkeypatch.setattr(producer_node, "DOOR_OPEN_S", 0.2)
 
 
 def done(monitor: RunningMonitor, producer: RunningProducer, at_least: int) -> Callable[[], bool]:
@@ -652,11 +646,9 @@ def test_nodes_give_up_a_producer_that_is_gone() -> None:
     play(scene())
 
 
-def test_nodes_give_up_a_monitor_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.tally.LOST_AFTER_S", 0.3)
-
+def test_nodes_give_up_a_monitor_that_is_gone() -> None:
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(losing_after(0.3)) as stage:
             monitor = await stage.monitor(give_up_s=0.3)
             proxy = await stage.proxy(monitor.address)
             producer = await stage.producer(2000, monitor=proxy.address, give_up_s=0.3)
@@ -672,10 +664,9 @@ def test_who_misses_the_last_answer_of_a_complete_run_has_not_failed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The monitor has all that was reported; without a goodbye it has no totals to compare its count with."""
-    monkeypatch.setattr("smssim.core.tally.LOST_AFTER_S", 0.3)
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(losing_after(0.3)) as stage:
             monitor = await stage.monitor(give_up_s=0.3)
             proxy = await stage.proxy(monitor.address)
             producer = await stage.producer(20, monitor=proxy.address)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import tracemalloc
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smssim.core import queue as queue_module
 from smssim.core.model import Ids
 from smssim.core.queue import BATCH_ROWS_MAX, Queue
 
@@ -45,14 +43,12 @@ def size(queue: Queue) -> int:
 def test_what_still_waits_goes_out_in_order_and_once(
     batches: list[tuple[int, int, bool]], stale: set[int], wants: list[int], rows_max: int
 ) -> None:
-    queue, attempt_of, lost = Queue(0.0), dict[int, int](), set[int]()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queue_module, "LOT_ROWS_MAX", rows_max)
-        for attempt, count, was_lost in batches:
-            ids = range(len(attempt_of), len(attempt_of) + count)
-            put(queue, ids.start, count, attempt, was_lost)
-            attempt_of |= dict.fromkeys(ids, attempt)
-            lost |= set(ids) if was_lost else set()
+    queue, attempt_of, lost = Queue(0.0, rows_max), dict[int, int](), set[int]()
+    for attempt, count, was_lost in batches:
+        ids = range(len(attempt_of), len(attempt_of) + count)
+        put(queue, ids.start, count, attempt, was_lost)
+        attempt_of |= dict.fromkeys(ids, attempt)
+        lost |= set(ids) if was_lost else set()
     waiting = Waiting(attempt_of.keys() - stale)
     went = []
     for wanted in wants * 500:
@@ -72,7 +68,7 @@ def test_what_still_waits_goes_out_in_order_and_once(
     assert went == sorted(attempt_of.keys() - stale)
 
 
-def test_what_is_at_one_attempt_goes_out_together_from_however_many_lots_it_comes() -> None:
+def test_what_is_at_one_attempt_goes_out_together_from_however_many_batches_it_comes() -> None:
     queue = Queue(0.0)
     for first in range(0, 300, 3):
         put(queue, first, 3)
@@ -82,15 +78,15 @@ def test_what_is_at_one_attempt_goes_out_together_from_however_many_lots_it_come
     assert queue.take(1000, everything).batch.ids.tolist() == list(range(300, 305))
 
 
-@pytest.mark.parametrize("count", [BATCH_ROWS_MAX, 20 * BATCH_ROWS_MAX])
-def test_a_few_messages_that_are_left_keep_no_others_in_memory(count: int) -> None:
-    queue = Queue(0.0)
-    tracemalloc.start()
-    try:
-        put(queue, 0, count)
-        assert tracemalloc.get_traced_memory()[0] > 8 * count
-        queue.take(count - 1, lambda ids, attempt: ids >= 0)
-        assert size(queue) == 1
-        assert tracemalloc.get_traced_memory()[0] < 10_000
-    finally:
-        tracemalloc.stop()
+def test_a_few_messages_that_are_left_keep_no_others_in_memory() -> None:
+    for count in (BATCH_ROWS_MAX, 20 * BATCH_ROWS_MAX):
+        queue = Queue(0.0)
+        tracemalloc.start()
+        try:
+            put(queue, 0, count)
+            assert tracemalloc.get_traced_memory()[0] > 8 * count
+            queue.take(count - 1, lambda ids, attempt: ids >= 0)
+            assert size(queue) == 1
+            assert tracemalloc.get_traced_memory()[0] < 10_000
+        finally:
+            tracemalloc.stop()

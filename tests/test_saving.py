@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -11,6 +12,7 @@ from smssim.core.backlog import Backlog
 from smssim.core.exchange import Report, RunEnd
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
+from smssim.core.limits import LIMITS
 from smssim.core.model import Ids, Outcome, RunFacts, SenderFacts
 from smssim.core.pieces import DAMAGE, Changes, Columns, pack, unpack
 from smssim.core.stretches import STRETCH_SIZE
@@ -63,17 +65,22 @@ def test_a_piece_is_read_as_it_was_packed() -> None:
     }
 
 
-@pytest.mark.parametrize("piece", [b"", b"\n", b"7\n", b"{}\n", pack(a=np.arange(4))[:-1], b"\xff\xfe"])
-def test_what_is_no_piece_is_damage(piece: bytes) -> None:
-    with pytest.raises(DAMAGE):
-        unpack(piece)
+def test_what_is_no_piece_is_damage() -> None:
+    for piece in (b"", b"\n", b"7\n", b"{}\n", pack(a=np.arange(4))[:-1], b"\xff\xfe"):
+        with pytest.raises(DAMAGE):
+            unpack(piece)
 
 
 # -- the ledger
 
 
-@pytest.mark.parametrize("seed", range(WALKS))
-def test_a_restored_ledger_gives_the_verdicts_of_the_one_that_was_written(seed: int) -> None:
+def test_a_restored_ledger_gives_the_verdicts_of_the_one_that_was_written(subtests: pytest.Subtests) -> None:
+    for seed in range(WALKS):
+        with subtests.test(seed=seed):
+            write_and_restore_a_ledger(seed)
+
+
+def write_and_restore_a_ledger(seed: int) -> None:
     random, disk = Random(seed), Disk()
     ledger = Ledger(random.choice([1, 700, WIDE]))
     for _ in range(12):
@@ -150,8 +157,13 @@ def check(backlog: Backlog, settled: dict[int, Outcome], tries: dict[int, int], 
     assert backlog.complete
 
 
-@pytest.mark.parametrize("seed", range(WALKS))
-def test_a_restored_backlog_hands_out_all_that_is_not_settled_and_nothing_else(seed: int) -> None:
+def test_a_restored_backlog_hands_out_all_that_is_not_settled_and_nothing_else(subtests: pytest.Subtests) -> None:
+    for seed in range(WALKS):
+        with subtests.test(seed=seed):
+            write_and_restore_a_backlog(seed)
+
+
+def write_and_restore_a_backlog(seed: int) -> None:
     random, disk, settled, tries = Random(seed), Disk(), dict[int, Outcome](), dict[int, int]()
     backlog = Backlog(random.choice([1, 700, WIDE]), max_attempts=9)
     disk.write(backlog.changes(0.0))
@@ -188,9 +200,9 @@ def test_what_was_handed_out_after_the_last_write_is_settled_at_the_senders_word
     check(restored, {STRETCH_SIZE + 3: SENT, 7: FAILED}, {}, 1.0)
 
 
-def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.backlog.UNSAVED_MAX", 100)
-    backlog, disk = Backlog(1000), Disk()
+def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out() -> None:
+    few = replace(LIMITS, unsaved_max=100)
+    backlog, disk = Backlog(1000, limits=few), Disk()
     disk.write(backlog.changes(0.0))
     holder = backlog.join("a", 1.0, 1, 0.0)
     holder.ask(1000, 1000, 0)
@@ -198,7 +210,7 @@ def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out(monke
     assert backlog.stalled
     disk.write(backlog.changes(0.0))  # which has 100 as handed out, and is not known to be written yet
     assert not backlog.grant(holder, 0.0)
-    restored = Backlog(1000)
+    restored = Backlog(1000, limits=few)
     restored.restore(disk.pieces, 0.0)
     disk.write(backlog.changes(0.0))
     assert [batch.ids[-1] for batch in backlog.grant(holder, 0.0)] == [199]
@@ -262,9 +274,8 @@ def test_a_restored_tally_tells_a_repeated_report_from_another_one() -> None:
     assert restored.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 500.0).accepted == 1
 
 
-def test_senders_that_were_forgotten_are_not_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
-    disk, tally = Disk(), Tally(RUN, 0.0)
+def test_senders_that_were_forgotten_are_not_restored() -> None:
+    disk, tally = Disk(), Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=2))
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 0.0)
     tally.report(RUN, SenderFacts("b", "b"), report(1, []), 0.0)
     disk.write(tally.changes(0.0))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
+import tomllib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from grpc import StatusCode, aio
@@ -38,19 +42,25 @@ def made(directory: Path, *hosts: str) -> Path:
     return directory
 
 
+def issued(directory: Path, host: str, **dates: Any) -> None:
+    """An authority, and a server's certificate that it has signed, with other dates than those of `smssim certs`."""
+    directory.mkdir()
+    ca = trustme.CA()
+    server = ca.issue_cert(host, **dates)
+    ca.cert_pem.write_to_path(directory / "ca.pem")
+    server.cert_chain_pems[0].write_to_path(directory / "server.pem")
+    server.private_key_pem.write_to_path(directory / "server-key.pem")
+    (directory / "server-key.pem").chmod(0o600)
+
+
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two authorities and what they have signed; one more for another host, one whose certificates have expired."""
     base = tmp_path_factory.mktemp("pki")
     made(base / "ours")
     made(base / "theirs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certs, "LOCAL", ("elsewhere.example",))
-        made(base / "elsewhere")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certs, "EARLY_DAYS", 10)
-        patch.setattr(certs, "VALID_DAYS", -1)
-        made(base / "old")
+    issued(base / "elsewhere", "elsewhere.example")
+    issued(base / "old", "127.0.0.1", not_after=datetime.now(UTC) - timedelta(days=1))
     return base
 
 
@@ -99,11 +109,8 @@ WELCOME: Final = (
 )
 
 
-@pytest.mark.parametrize(("serves", "comes"), WELCOME)
-def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path, serves: str, comes: str) -> None:
-    serving, coming = (side[name] for side, name in zip(sides(pki), (serves, comes), strict=True))
-
-    async def scene() -> None:
+def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path) -> None:
+    async def scene(serving: Settings, coming: Settings) -> None:
         async with Stage() as stage:
             monitor = await stage.monitor(**serving)
             producer = await stage.producer(TOTAL, monitor=monitor.address, **serving)
@@ -111,7 +118,9 @@ def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path, serves
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)
 
-    play(scene())
+    ways_to_serve, ways_to_come = sides(pki)
+    for serves, comes in WELCOME:
+        play(scene(ways_to_serve[serves], ways_to_come[comes]))
 
 
 NO_TOKEN: Final = "refused: missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
@@ -136,23 +145,21 @@ def lines(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
     return [line for line in caplog.messages if line.startswith(start)]
 
 
-@pytest.mark.parametrize(("serves", "comes"), TURNED_AWAY)
-def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(
-    pki: Path, caplog: pytest.LogCaptureFixture, serves: str, comes: str
-) -> None:
-    serving, coming = (side[name] for side, name in zip(sides(pki), (serves, comes), strict=True))
-
-    async def scene() -> None:
+def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(serving: Settings, coming: Settings, reason: str) -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, **serving)
             sender = stage.sender(producer.address, **coming)
-            assert await sender.code() == 2
-            assert (producer.open_streams(), producer.book()) == (0, (0, 0, 0, TOTAL))
+            assert await sender.code() == 2, reason
+            assert (producer.open_streams(), producer.book()) == (0, (0, 0, 0, TOTAL)), reason
             (line,) = lines(caplog, "sender: ")
-            between = " " if TURNED_AWAY[serves, comes] == NO_TOKEN else ": "
-            assert line == f"sender: the producer at {producer.address}{between}{TURNED_AWAY[serves, comes]}"
+            between = " " if reason == NO_TOKEN else ": "
+            assert line == f"sender: the producer at {producer.address}{between}{reason}"
 
-    play(scene())
+    ways_to_serve, ways_to_come = sides(pki)
+    for (serves, comes), reason in TURNED_AWAY.items():
+        caplog.clear()
+        play(scene(ways_to_serve[serves], ways_to_come[comes], reason))
 
 
 def test_a_monitor_turns_away_as_a_producer_does(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -213,15 +220,15 @@ async def answered(channel: aio.Channel, method: str, headers: Any) -> StatusCod
     return StatusCode.OK
 
 
-@pytest.mark.parametrize("shown", HEADERS)
-def test_without_the_token_no_call_is_answered_but_for_health_checks(shown: str) -> None:
+def test_without_the_token_no_call_is_answered_but_for_health_checks() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             for server in (await stage.producer(TOTAL, token=TOKEN), await stage.monitor(token=TOKEN)):
                 channel = stage.channel(server.address)
-                for method in METHODS:
-                    assert await answered(channel, method, HEADERS[shown]) == StatusCode.UNAUTHENTICATED
-                assert await answered(channel, "/grpc.health.v1.Health/Check", HEADERS[shown]) == StatusCode.OK
+                for shown, headers in HEADERS.items():
+                    for method in METHODS:
+                        assert await answered(channel, method, headers) == StatusCode.UNAUTHENTICATED, shown
+                    assert await answered(channel, "/grpc.health.v1.Health/Check", headers) == StatusCode.OK, shown
 
     play(scene())
 
@@ -252,13 +259,13 @@ def test_a_stream_without_the_token_is_closed_at_once_and_counts_nothing() -> No
     play(scene())
 
 
-@pytest.mark.parametrize("peer", ["alpha:50051", "10.0.0.5:50051", "[::]:50051"])
-def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path, peer: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        access.load(AccessSettings(token=TOKEN)).of_client(peer)
-    assert str(caught.value) == f"--tls-ca: got nothing; the token goes to {peer} with --tls-ca or --insecure only"
-    assert access.load(AccessSettings(token=TOKEN, insecure=True)).of_client(peer) is None
-    assert access.load(AccessSettings(token=TOKEN, **authority(pki / "ours"))).of_client(peer) is not None
+def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path) -> None:
+    for peer in ("alpha:50051", "10.0.0.5:50051", "[::]:50051"):
+        with pytest.raises(UsageError) as caught:
+            access.load(AccessSettings(token=TOKEN)).of_client(peer)
+        assert str(caught.value) == f"--tls-ca: got nothing; the token goes to {peer} with --tls-ca or --insecure only"
+        assert access.load(AccessSettings(token=TOKEN, insecure=True)).of_client(peer) is None
+        assert access.load(AccessSettings(token=TOKEN, **authority(pki / "ours"))).of_client(peer) is not None
     assert access.load(AccessSettings(token=TOKEN)).of_client("127.0.0.1:1") is None
 
 
@@ -279,17 +286,18 @@ BAD_TOKENS: Final = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD_TOKENS)
-def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path, bad: str) -> None:
+def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    file.write_bytes(BAD_TOKENS[bad])
-    for settings, source in (
-        (AccessSettings(token_file=str(file)), f"--token-file: {str(file)!r}"),
-        (AccessSettings(token=BAD_TOKENS[bad].decode() or " "), "SMSSIM_TOKEN"),
-    ):
-        with pytest.raises(UsageError) as caught:
-            access.load(settings)
-        assert str(caught.value) == f"{source}: holds no token, which takes 8 to 512 characters of ASCII, no spaces"
+    for bad, token in BAD_TOKENS.items():
+        file.write_bytes(token)
+        for settings, source in (
+            (AccessSettings(token_file=str(file)), f"--token-file: {str(file)!r}"),
+            (AccessSettings(token=token.decode() or " "), "SMSSIM_TOKEN"),
+        ):
+            with pytest.raises(UsageError) as caught:
+                access.load(settings)
+            said = f"{source}: holds no token, which takes 8 to 512 characters of ASCII, no spaces"
+            assert str(caught.value) == said, bad
 
 
 def test_the_token_is_on_no_command_line_and_in_no_text_of_its_settings() -> None:
@@ -343,19 +351,17 @@ UNUSABLE: Final[list[tuple[Settings, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "line"), UNUSABLE)
-def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(
-    pki: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, line: str
-) -> None:
+def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(pki)
     Path("text").write_text("hello")
     Path("broken").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     key = serialization.load_pem_private_key(Path("ours/server-key.pem").read_bytes(), None)
     locked = serialization.BestAvailableEncryption(b"secret")
     Path("locked").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked))
-    with pytest.raises(UsageError) as caught:
-        access.load(AccessSettings(**settings))
-    assert str(caught.value) == line
+    for settings, line in UNUSABLE:
+        with pytest.raises(UsageError) as caught:
+            access.load(AccessSettings(**settings))
+        assert str(caught.value) == line
 
 
 def test_a_node_with_such_a_file_ends_with_2_and_one_line(pki: Path) -> None:
@@ -374,22 +380,23 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-@pytest.mark.parametrize(("mode", "public"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
 def test_a_secret_that_others_can_read_is_warned_of(
-    pki: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, public: bool
+    pki: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, token = tmp_path / "key.pem", tmp_path / "the token"
     key.write_bytes((pki / "ours" / "server-key.pem").read_bytes())
     token.write_text(TOKEN)
-    for file in (key, token):
-        file.chmod(mode)
     certificate = str(pki / "ours" / "server.pem")
-    assert access.load(AccessSettings(tls_cert=certificate, tls_key=str(key), token_file=str(token))).token
     said = [
         f"--tls-key: {key} can be read by other users of this machine; chmod 600 {key}",
         f"--token-file: {token} can be read by other users of this machine; chmod 600 '{token}'",
     ]
-    assert warnings(caplog) == (said if public else [])
+    for mode, public in ((0o600, False), (0o400, False), (0o640, True), (0o604, True)):
+        caplog.clear()
+        for file in (key, token):
+            file.chmod(mode)
+        assert access.load(AccessSettings(tls_cert=certificate, tls_key=str(key), token_file=str(token))).token
+        assert warnings(caplog) == (said if public else []), oct(mode)
 
 
 def test_what_comes_from_a_pipe_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -441,11 +448,44 @@ def test_certs_overwrite_nothing_and_leave_nothing_half_done(tmp_path: Path) -> 
     assert (tmp_path / "client.pem").read_text() == "mine"
 
 
+def test_a_host_that_no_certificate_can_name_is_refused(tmp_path: Path) -> None:
+    for host in ("a..b", "under_scored", "-a"):
+        with pytest.raises(UsageError) as caught:
+            made(tmp_path / "pki", host)
+        assert str(caught.value) == f"--host: got {host}; takes an IP address, or a name of letters, digits and hyphens"
+    assert not (tmp_path / "pki").exists()
+
+
+def test_certs_are_valid_for_a_year_and_the_clients_for_no_host(pki: Path) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    server, client = (
+        x509.load_pem_x509_certificate((pki / "ours" / name).read_bytes()) for name in (certs.SERVER, certs.CLIENT)
+    )
+    for certificate in (server, client):
+        assert certificate.not_valid_before_utc < now - day / 2
+        assert now + 364 * day < certificate.not_valid_after_utc < now + 366 * day
+    names = client.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [type(name) for name in names] == [x509.RFC822Name]
+
+
 def test_without_the_package_certs_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(UsageError, match=r"^takes the cryptography package: pip install cryptography$"):
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    with pytest.raises(UsageError, match=r"^needs trustme, which is not installed: pip install 'smssim\[tls\]'$"):
         made(tmp_path / "pki")
     assert not (tmp_path / "pki").exists()
+
+
+def test_whatever_is_to_be_installed_is_an_extra_of_this_package() -> None:
+    root = Path(__file__).parent.parent
+    with open(root / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    said = {
+        what
+        for path in (root / "smssim").rglob("*.py")
+        for what in re.findall(r"pip install ([^\s\"]+)", path.read_text())
+    }
+    assert said >= {"'smssim[tls]'"}
+    assert said <= {f"'smssim[{extra}]'" for extra in extras}
 
 
 def test_the_certs_command_says_what_it_wrote(tmp_path: Path) -> None:

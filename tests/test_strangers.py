@@ -9,12 +9,14 @@ import math
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import pytest
 from grpc import StatusCode, aio
 from nodes_support import (
+    BRIEF,
     Fetching,
     Stage,
     a_sender,
@@ -30,7 +32,6 @@ from nodes_support import (
 
 from smssim.core.progress import Figures
 from smssim.errors import ExitCode
-from smssim.nodes import producer as producer_node
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, run_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -48,11 +49,6 @@ FOUR_MIB: Final = 4 << 20
 SENT, FAILED, RETRY = 1, 2, 3
 
 Fetch = producer_pb2.FetchMessageRequest
-
-
-@pytest.fixture(autouse=True)
-def _brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_node, "DOOR_OPEN_S", 0.2)
 
 
 def u64(*values: int) -> bytes:
@@ -103,18 +99,17 @@ FIRST_REQUESTS: dict[str, tuple[StatusCode, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", FIRST_REQUESTS)
-def test_who_introduces_itself_wrongly_is_refused_and_leaves_no_trace(case: str) -> None:
-    status, request = FIRST_REQUESTS[case]
-
+def test_who_introduces_itself_wrongly_is_refused_and_leaves_no_trace() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, max_attempts=ATTEMPTS)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                await stranger.say(request)
-                assert await stranger.status() == status
-            assert producer.open_streams() == 0
-            assert producer.book() == (0, 0, 0, TOTAL)
+            channel = stage.channel(producer.address)
+            for case, (status, request) in FIRST_REQUESTS.items():
+                async with Fetching(channel) as stranger:
+                    await stranger.say(request)
+                    assert await stranger.status() == status, case
+                assert producer.open_streams() == 0, case
+                assert producer.book() == (0, 0, 0, TOTAL), case
 
     play(scene())
 
@@ -165,20 +160,19 @@ async def taking(stranger: Fetching, count: int = TAKEN) -> list[int]:
     return ids
 
 
-@pytest.mark.parametrize("case", MISDEEDS)
-def test_who_breaks_the_protocol_later_loses_its_stream_and_nothing_of_the_request_is_applied(case: str) -> None:
-    status, misdeed = MISDEEDS[case]
-
+def test_who_breaks_the_protocol_later_loses_its_stream_and_nothing_of_the_request_is_applied() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, max_attempts=ATTEMPTS)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                taken = await taking(stranger)
-                assert producer.book() == (0, 0, TAKEN, TOTAL - TAKEN)
-                await stranger.say(misdeed(taken))
-                assert await stranger.status() == status
-            await until(lambda: producer.open_streams() == 0)
-            assert producer.book() == (0, 0, 0, TOTAL)
+            channel = stage.channel(producer.address)
+            for case, (status, misdeed) in MISDEEDS.items():
+                async with Fetching(channel) as stranger:
+                    taken = await taking(stranger)
+                    assert producer.book() == (0, 0, TAKEN, TOTAL - TAKEN), case
+                    await stranger.say(misdeed(taken))
+                    assert await stranger.status() == status, case
+                await until(lambda: producer.open_streams() == 0)
+                assert producer.book() == (0, 0, 0, TOTAL), case
 
     play(scene())
 
@@ -209,20 +203,23 @@ def test_a_message_that_a_stranger_does_not_hold_can_not_be_handed_back_by_it() 
     play(scene())
 
 
-@pytest.mark.parametrize("way", ["cancels", "closes"])
-def test_a_streams_end_gives_its_messages_back(way: str) -> None:
+def test_a_streams_end_gives_its_messages_back() -> None:
+    """Whether the sender cancels the call or closes it."""
+
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL)
-            async with Fetching(stage.channel(producer.address)) as stranger:
-                await taking(stranger)
-                if way == "cancels":
-                    stranger.call.cancel()
-                else:
-                    await stranger.call.done_writing()
-                    assert await stranger.status() == StatusCode.OK
-            await until(lambda: producer.open_streams() == 0)
-            assert producer.book() == (0, 0, 0, TOTAL)
+            channel = stage.channel(producer.address)
+            for cancels in (True, False):
+                async with Fetching(channel) as stranger:
+                    await taking(stranger)
+                    if cancels:
+                        stranger.call.cancel()
+                    else:
+                        await stranger.call.done_writing()
+                        assert await stranger.status() == StatusCode.OK
+                await until(lambda: producer.open_streams() == 0)
+                assert producer.book() == (0, 0, 0, TOTAL)
 
     play(scene())
 
@@ -244,12 +241,12 @@ def test_a_stranger_that_never_settles_loses_its_messages_in_time() -> None:
     play(scene())
 
 
-def test_a_stranger_that_never_reads_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_node, "FAREWELL_S", 0.3)
+def test_a_stranger_that_never_reads_holds_up_nobody() -> None:
+    brief = replace(BRIEF, backoff_max_s=0.1, farewell_s=0.3)
     total = 200_000  # some 15 MB, far more than the connection takes in ahead of its reader
 
     async def scene() -> None:
-        async with Stage() as stage:
+        async with Stage(brief) as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(total, monitor=monitor.address, lease_timeout_s=1.5)
             async with Fetching(stage.channel(producer.address)) as stranger:
@@ -399,10 +396,7 @@ def apart_from_time(figures: Figures) -> dict[str, object]:
     return {k: v for k, v in figures.as_dict().items() if k not in ("elapsed_s", "rate_per_s", "recent_rate_per_s")}
 
 
-@pytest.mark.parametrize("case", REPORTS)
-def test_a_bad_report_is_refused_and_changes_no_figure(case: str) -> None:
-    status, request = REPORTS[case]
-
+def test_a_bad_report_is_refused_and_changes_no_figure() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -410,9 +404,10 @@ def test_a_bad_report_is_refused_and_changes_no_figure(case: str) -> None:
             real = report(REAL, message_ids=u64(1, 2))
             assert await report_status(channel, real) == StatusCode.OK
             before = apart_from_time(monitor.figures(RUN.run_id))
-            assert await report_status(channel, request) == status
-            assert apart_from_time(monitor.figures(RUN.run_id)) == before
-            assert list(monitor.node.runs.followed) == [RUN.run_id]
+            for case, (status, request) in REPORTS.items():
+                assert await report_status(channel, request) == status, case
+                assert apart_from_time(monitor.figures(RUN.run_id)) == before, case
+                assert list(monitor.node.runs.followed) == [RUN.run_id], case
             assert (before["sent"], before["failed"], before["senders_seen"], before["in_flight"]) == (1, 1, 1, 3)
 
     play(scene())
@@ -468,17 +463,17 @@ WATCHES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("case", WATCHES)
-def test_a_bad_watch_is_refused(case: str) -> None:
+def test_a_bad_watch_is_refused() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
             watch: aio.UnaryStreamMultiCallable[Any, bytes] = stage.channel(monitor.address).unary_stream(
                 "/smssim.v1.MonitorService/WatchProgress", request_serializer=encoded
             )
-            with pytest.raises(aio.AioRpcError) as caught:
-                await anext(aiter(watch(WATCHES[case])))
-            assert caught.value.code() == INVALID
+            for case, request in WATCHES.items():
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await anext(aiter(watch(request)))
+                assert caught.value.code() == INVALID, case
 
     play(scene())
 
@@ -500,16 +495,17 @@ def test_watchers_that_come_and_go_leave_nothing_behind() -> None:
     play(scene())
 
 
-@pytest.mark.parametrize(
-    "method", ["/smssim.v1.ProducerService/Nothing", "/grpc.health.v1.Health/Check", "/smssim.v1.MonitorService/X"]
-)
-def test_other_methods_stand_garbage_too(method: str) -> None:
+def test_other_methods_stand_garbage_too() -> None:
     async def scene() -> None:
         async with Stage() as stage:
-            producer = await stage.producer(TOTAL)
-            ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = stage.channel(producer.address).unary_unary(method)
-            expected = StatusCode.OK if "Health" in method else StatusCode.UNIMPLEMENTED
-            assert await ask(GARBAGE).code() == expected
+            channel = stage.channel((await stage.producer(TOTAL)).address)
+            for method, status in (
+                ("/smssim.v1.ProducerService/Nothing", StatusCode.UNIMPLEMENTED),
+                ("/grpc.health.v1.Health/Check", StatusCode.OK),
+                ("/smssim.v1.MonitorService/X", StatusCode.UNIMPLEMENTED),
+            ):
+                ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+                assert await ask(GARBAGE).code() == status, method
 
     play(scene())
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smssim.core import tally as tally_module
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS
@@ -73,10 +72,9 @@ def test_a_report_says_what_counted_what_was_double_and_what_is_overruled() -> N
     assert overruled(answer) == [(0, SENT), (1, FAILED)]
 
 
-def test_no_more_answers_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_answers_are_kept_than_there_is_room_for() -> None:
     """Of the others, what is overruled is found out again when they are asked for."""
-    monkeypatch.setattr(tally_module, "ANSWER_ROWS_MAX", 3)
-    tally = Tally(RUN, 0.0)
+    tally = Tally(RUN, 0.0, limits=replace(LIMITS, answer_rows_max=3))
     tell(tally, 1, ALL)
     other = [(0, FAILED), (1, FAILED), (3, FAILED)]
     for sender in "bcd":
@@ -141,18 +139,17 @@ def test_a_gap_in_the_sequence_is_refused_and_nothing_of_it_applied() -> None:
     assert tell(tally, 2, [(0, SENT)]).accepted == 1
 
 
-@pytest.mark.parametrize("other", [{"seed": 2}, {"total": 5}, {"max_attempts": 3}])
-def test_reports_of_a_run_with_other_settings_are_refused(other: dict[str, int]) -> None:
+def test_reports_of_a_run_with_other_settings_are_refused() -> None:
     tally = Tally(RUN, 0.0)
-    with pytest.raises(PeerError, match="other settings"):
-        tally.report(replace(RUN, **other), SenderFacts("a", "a"), Report(1, finished([(0, SENT)]), 0, 0), 0.0)  # type: ignore[arg-type]
+    for other in (replace(RUN, seed=2), replace(RUN, total=5), replace(RUN, max_attempts=3)):
+        with pytest.raises(PeerError, match="other settings"):
+            tally.report(other, SenderFacts("a", "a"), Report(1, finished([(0, SENT)]), 0, 0), 0.0)
     assert counts(tally) == (0, 0, 0, 0)
     assert tally.figures(0.0).senders_seen == 0
 
 
-def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 2)
-    tally = Tally(RUN, 0.0)
+def test_senders_are_bounded() -> None:
+    tally = Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=2))
     for sender in "ab":
         tell(tally, 1, [(0, RETRY)], sender=sender)
     with pytest.raises(TooLargeError):
@@ -160,11 +157,8 @@ def test_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     tell(tally, 2, sender="a")
 
 
-def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("smssim.core.tally.SESSIONS_MAX", 4)
-    tally = Tally(RUN, 0.0)
+def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost() -> None:
+    tally = Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=4))
     tell(tally, 1, [(0, SENT)], sender="counted")
     tell(tally, 1, sender="left", goodbye=True)
     tell(tally, 1, [(0, FAILED)], sender="lost")  # a duplicate is not counted
@@ -324,24 +318,24 @@ def exit_code(tally: Tally, now: float) -> ExitCode | None:
     return None if ending is None else ending.exit_code
 
 
-@pytest.mark.parametrize(
-    ("rows", "end", "code"),
-    [
-        pytest.param(ALL, RunEnd(True, 3, 1), ExitCode.OK, id="both books agree"),
-        pytest.param(ALL, RunEnd(True, 2, 2), ExitCode.DISAGREE, id="as many, but other outcomes"),
-        pytest.param(ALL, RunEnd(True, 3, 0), ExitCode.DISAGREE, id="the producer has fewer"),
-        pytest.param(ALL[:3], RunEnd(True, 3, 1), ExitCode.INCOMPLETE, id="the monitor has fewer"),
-        pytest.param(ALL[:3], RunEnd(True, 3, 0), ExitCode.DISAGREE, id="both agree on less than all"),
-        pytest.param(ALL[:3], RunEnd(True, 2, 2), ExitCode.DISAGREE, id="fewer, but not of those"),
-        pytest.param(ALL[:3], RunEnd(False, 3, 0), ExitCode.INCOMPLETE, id="the producer ended early"),
-    ],
-)
-def test_how_a_run_ended(rows: Rows, end: RunEnd, code: ExitCode) -> None:
-    tally = Tally(RUN, 0.0)
-    tell(tally, 1, rows)
-    assert exit_code(tally, 0.0) is None
-    tell(tally, 2, end=end)
-    assert exit_code(tally, 0.0) == code
+ENDINGS: dict[str, tuple[Rows, RunEnd, ExitCode]] = {
+    "both books agree": (ALL, RunEnd(True, 3, 1), ExitCode.OK),
+    "as many, but other outcomes": (ALL, RunEnd(True, 2, 2), ExitCode.DISAGREE),
+    "the producer has fewer": (ALL, RunEnd(True, 3, 0), ExitCode.DISAGREE),
+    "the monitor has fewer": (ALL[:3], RunEnd(True, 3, 1), ExitCode.INCOMPLETE),
+    "both agree on less than all": (ALL[:3], RunEnd(True, 3, 0), ExitCode.DISAGREE),
+    "fewer, but not of those": (ALL[:3], RunEnd(True, 2, 2), ExitCode.DISAGREE),
+    "the producer ended early": (ALL[:3], RunEnd(False, 3, 0), ExitCode.INCOMPLETE),
+}
+
+
+def test_how_a_run_ended() -> None:
+    for case, (rows, end, code) in ENDINGS.items():
+        tally = Tally(RUN, 0.0)
+        tell(tally, 1, rows)
+        assert exit_code(tally, 0.0) is None, case
+        tell(tally, 2, end=end)
+        assert exit_code(tally, 0.0) == code, case
 
 
 def test_a_monitor_that_lacks_what_the_producer_has_settled_has_missed_reports() -> None:
@@ -394,23 +388,20 @@ def test_a_run_ends_without_the_goodbye_of_a_lost_sender() -> None:
     assert exit_code(tally, LIMITS.lost_after_s + 0.1) == ExitCode.OK
 
 
-@pytest.mark.parametrize(
-    ("rows", "end", "told"),
-    [
-        pytest.param(ALL, RunEnd(True, 3, 1), True, id="all is counted"),
-        pytest.param(ALL[:3], RunEnd(True, 3, 1), False, id="one is missing"),
-        pytest.param(ALL, RunEnd(False, 3, 1), False, id="the producer ended early"),
-        pytest.param(ALL, None, False, id="nobody has said it"),
-    ],
-)
-def test_the_producers_last_word_is_passed_on_once_every_message_has_its_outcome(
-    rows: Rows, end: RunEnd | None, told: bool
-) -> None:
+def test_the_producers_totals_are_passed_on_once_every_message_has_its_outcome() -> None:
     """To those who have lost the producer."""
-    tally = Tally(RUN, 0.0)
-    assert tell(tally, 1, rows).end is None
-    tell(tally, 2, goodbye=True, end=end)
-    assert tell(tally, 1, sender="astray").end == (end if told else None)
+    whole = RunEnd(True, 3, 1)
+    cases: dict[str, tuple[Rows, RunEnd | None, RunEnd | None]] = {
+        "all is counted": (ALL, whole, whole),
+        "one is missing": (ALL[:3], whole, None),
+        "the producer ended early": (ALL, RunEnd(False, 3, 1), None),
+        "nobody has said it": (ALL, None, None),
+    }
+    for case, (rows, end, passed_on) in cases.items():
+        tally = Tally(RUN, 0.0)
+        assert tell(tally, 1, rows).end is None, case
+        tell(tally, 2, goodbye=True, end=end)
+        assert tell(tally, 1, sender="astray").end == passed_on, case
 
 
 def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
@@ -423,17 +414,15 @@ def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
     assert exit_code(tally, 51.0) == ExitCode.OK
 
 
-@pytest.mark.parametrize(
-    ("rows", "words"), [(ALL[:1], "3 of 4 messages"), (ALL, "the producer's totals never arrived")]
-)
-def test_when_nobody_is_heard_any_more_the_monitor_gives_up(rows: Rows, words: str) -> None:
-    tally = Tally(RUN, 0.0)
-    tell(tally, 1, rows, now=10.0)
-    assert exit_code(tally, 10.0 + GIVE_UP_S - 0.1) is None
-    ending = tally.ending(10.0 + GIVE_UP_S, GIVE_UP_S)
-    assert ending is not None
-    assert ending.exit_code == ExitCode.INCOMPLETE
-    assert words in ending.reason
+def test_when_nobody_is_heard_any_more_the_monitor_gives_up() -> None:
+    for rows, words in ((ALL[:1], "3 of 4 messages"), (ALL, "the producer's totals never arrived")):
+        tally = Tally(RUN, 0.0)
+        tell(tally, 1, rows, now=10.0)
+        assert exit_code(tally, 10.0 + GIVE_UP_S - 0.1) is None
+        ending = tally.ending(10.0 + GIVE_UP_S, GIVE_UP_S)
+        assert ending is not None
+        assert ending.exit_code == ExitCode.INCOMPLETE
+        assert words in ending.reason
 
 
 def test_a_run_of_which_nobody_was_ever_heard_is_given_up_too() -> None:

@@ -383,7 +383,7 @@ def test_any_watch_is_sound_or_refused(run_id: str, interval_s: float) -> None:
     assert interval == 0 or watching.INTERVAL_MIN_S <= interval < math.inf
 
 
-@pytest.mark.parametrize("protocol", [0, wire.PROTOCOL + 1, 2**32 - 1])
-def test_another_version_of_the_protocol_is_named_as_such(protocol: int) -> None:
-    with pytest.raises(VersionError, match=f"version {wire.PROTOCOL} of the protocol, the sender {protocol}"):
-        wire.check_hello(producer_pb2.Hello(protocol=protocol))
+def test_another_version_of_the_protocol_is_named_as_such() -> None:
+    for protocol in (0, wire.PROTOCOL + 1, 2**32 - 1):
+        with pytest.raises(VersionError, match=f"version {wire.PROTOCOL} of the protocol, the sender {protocol}"):
+            wire.check_hello(producer_pb2.Hello(protocol=protocol))

@@ -26,6 +26,9 @@ INTERVAL_MIN_S: Final = 0.01
 NAME_BYTES_MAX: Final = 64
 NAME_GIVEN_BYTES_MAX: Final = NAME_BYTES_MAX - 6  # a copy adds "-9999" or so
 MEAN_MIN_S: Final = 1e-6  # a sender that declares a smaller mean counts as this fast
+REQUEST_BYTES_MAX: Final = 4 << 20  # of a request or a response: what gRPC receives unless it is set otherwise
+ROW_BYTES_MAX: Final = 25 + TEXT_LENGTH_MAX  # of a message in a batch: id, phone number, length, text, time
+REPORT_ROW_BYTES: Final = 18  # of an outcome in a report: id, outcome, attempt, two times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,22 +118,41 @@ class Limits:
     keepalive_s: float = 10.0  # a peer whose machine is gone is noticed in about twice that
     handshake_s: float = 10.0  # how long a new connection may take to become one
     connection_idle_s: float = 120.0  # without a call: far longer than a sender waits between reports
+    connections_max: int = 20_000  # open at a server: one for each process of senders, and as many watchers
+    descriptors_max: int = 65_536  # that a server asks the system for; each connection takes one
+    descriptors_reserved: int = 64  # of them, for what is not a connection: files, journals, metrics
+    descriptors_check_s: float = 2.0  # how often a server counts those that are open
+    probe_s: float = 2.0  # how long a peer may take for the handshake that asks why it refused another
+
+    # -- pages over HTTP
+
+    http_connections_max: int = 32  # one more ends the oldest
+    http_head_bytes_max: int = 8192  # of a request: browsers send some 1 KiB
+    http_connection_s: float = 5.0  # for a request to come and its answer to be taken
+    scrape_shared_s: float = 0.1  # what was read off for one scrape serves others for this long
 
     # -- journals
 
+    journal_in_use_wait_s: float = 2.0  # a killed process takes a moment to let go of its file
     commit_every_s: float = 0.02  # between the begins of two commits ...
     commit_share_max: float = 0.3  # ... and longer where they would take more of the time than this
 
     def __post_init__(self) -> None:
-        """Checks each rule that ties two of them together."""
-        for holds, rule in (
+        """Checks each rule that ties two of them together; raises ValueError."""
+        for holds, rule in self.rules():
+            if not holds:
+                raise ValueError(f"these limits contradict each other: {rule}")
+
+    def rules(self) -> tuple[tuple[bool, str], ...]:
+        """Return what has to be true of them together: whether it is, and in words."""
+        return (
             (self.heartbeat_s < LEASE_TIMEOUT_MIN_S, "a heartbeat comes within the least lease timeout"),
             (2 * self.lease_check_s < LEASE_TIMEOUT_MIN_S, "leases are looked at twice within the least lease timeout"),
             (self.tick_max_s < self.heartbeat_s, "lanes are looked at within a heartbeat"),
             (self.heartbeat_s <= self.report_wait_max_s, "the longest wait for a report is no less than a heartbeat"),
             (self.report_wait_max_s < self.silent_after_s, "a report comes before its sender counts as silent"),
             (self.silent_after_s < self.lost_after_s, "a sender counts as silent before it counts as lost"),
-            (self.report_wait_max_s < self.lost_after_s, "a report comes before its sender counts as lost"),
+            (2 * self.report_wait_max_s < self.lost_after_s, "two reports are missed before a sender counts as lost"),
             (self.backoff_min_s <= self.backoff_max_s, "backoff grows"),
             (self.resume_grace_s <= self.farewell_s, "senders come back to a resumed producer within its farewell"),
             (self.report_rows_full <= self.report_rows_max, "a full report is no larger than the largest"),
@@ -140,9 +162,19 @@ class Limits:
             (self.aside_calls_max <= self.calls_max, "calls of other services are part of all calls"),
             (self.silent_calls_max <= self.calls_max, "silent calls are part of all calls"),
             (self.calls_per_connection_max >= COPIES_MAX, "all copies of a sender share a connection"),
-        ):
-            if not holds:
-                raise ValueError(f"these limits contradict each other: {rule}")
+            (self.report_wait_max_s < self.connection_idle_s, "a connection is not idle between two reports"),
+            (
+                self.connections_max + self.descriptors_reserved <= self.descriptors_max,
+                "a server asks for the descriptors of all its connections",
+            ),
+            (
+                self.frame_rows_max * ROW_BYTES_MAX < REQUEST_BYTES_MAX,
+                "a response with messages fits into what gRPC takes",
+            ),
+            (self.report_rows_max * REPORT_ROW_BYTES < REQUEST_BYTES_MAX, "a report fits into what gRPC takes"),
+            (8 * self.handed_back_max < REQUEST_BYTES_MAX, "messages handed back fit into what gRPC takes"),
+            (0 < self.commit_share_max <= 1, "commits take a part of the time"),
+        )
 
     @property
     def resume_grace_s(self) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from smssim.core.model import Attempts, Ids
 
-BATCH_ROWS_MAX: Final = 65_536  # messages of a lot in the queue: what is left of one keeps no more memory than that
+BATCH_ROWS_MAX: Final = 65_536  # messages of a batch: what is left of one keeps no more memory than that
 
 Waits = Callable[[Ids, int], NDArray[np.bool_]]  # which of these messages, at this attempt, still wait; shape (n,)
 
@@ -41,12 +41,13 @@ class Taken:
 
 
 class Queue:
-    """Lots in the order in which they are to go out."""
+    """Batches in the order in which they are to go out."""
 
-    def __init__(self, retry_delay_s: float) -> None:
+    def __init__(self, retry_delay_s: float, batch_rows_max: int = BATCH_ROWS_MAX) -> None:
         self.delayed = 0  # ids whose delay is not over
-        self.readied = 0  # lots that have ever become ready
+        self.readied = 0  # batches that have ever become ready
         self._retry_delay_s = retry_delay_s
+        self._rows_max = batch_rows_max
         self._ready: deque[Batch] = deque()
         self._later: deque[tuple[float, Batch]] = deque()  # from a time on; in order of that time
 
@@ -56,19 +57,19 @@ class Queue:
 
     def put_first(self, ids: Ids, attempts: Attempts, lost: bool) -> None:
         """To go out before all else, in order of id; the next attempt of each, columns of shape (n,)."""
-        batches = list(_by_attempt(ids, attempts, lost))
+        batches = list(self._by_attempt(ids, attempts, lost))
         self._ready.extendleft(reversed(batches))
         self.readied += len(batches)
 
     def put_last(self, ids: Ids, attempts: Attempts, lost: bool) -> None:
         """To go out after all that is ready."""
-        batches = list(_by_attempt(ids, attempts, lost))
+        batches = list(self._by_attempt(ids, attempts, lost))
         self._ready.extend(batches)
         self.readied += len(batches)
 
     def put_later(self, ids: Ids, attempts: Attempts, now: float) -> None:
         """To go out after the delay of a retry."""
-        self._later.extend((now + self._retry_delay_s, batch) for batch in _by_attempt(ids, attempts))
+        self._later.extend((now + self._retry_delay_s, batch) for batch in self._by_attempt(ids, attempts))
         self.delayed += len(ids)
 
     def promote(self, now: float) -> None:
@@ -79,7 +80,7 @@ class Queue:
             self.delayed -= len(batch.ids)
             due.setdefault(batch.attempt, []).append(batch.ids)
         for attempt, parts in due.items():
-            batches = list(_pieces(_merged(parts), attempt, lost=False))
+            batches = list(self._pieces(_merged(parts), attempt, lost=False))
             self._ready.extend(batches)
             self.readied += len(batches)
 
@@ -111,27 +112,25 @@ class Queue:
         return Taken(Batch(_merged(parts), attempt), lost)
 
     def _put_back(self, batch: Batch, rest: Ids) -> None:
-        """Puts back, at the front, what is left of a lot."""
+        """Puts back, at the front, what is left of a batch."""
         if not len(rest):
             return
         if rest.base is not None and 2 * len(rest) <= len(rest.base):
             rest = rest.copy()  # or a few of them would keep all in memory
         self._ready.appendleft(Batch(rest, batch.attempt, batch.lost))
 
+    def _by_attempt(self, ids: Ids, attempts: Attempts, lost: bool = False) -> Iterator[Batch]:
+        """The ids, apart by attempt and ascending, in batches of bounded size."""
+        counts = np.bincount(attempts)
+        for attempt in np.flatnonzero(counts).tolist():
+            of_it = ids if counts[attempt] == len(ids) else ids[attempts == attempt]
+            yield from self._pieces(np.sort(of_it, kind="stable"), attempt, lost)
 
-def _by_attempt(ids: Ids, attempts: Attempts, lost: bool = False) -> Iterator[Batch]:
-    """The ids, apart by attempt and ascending, in lots of bounded size."""
-    counts = np.bincount(attempts)
-    for attempt in np.flatnonzero(counts).tolist():
-        of_it = ids if counts[attempt] == len(ids) else ids[attempts == attempt]
-        yield from _pieces(np.sort(of_it, kind="stable"), attempt, lost)
-
-
-def _pieces(ids: Ids, attempt: int, lost: bool) -> Iterator[Batch]:
-    """Ascending ids as lots of bounded size, none of which keeps another in memory."""
-    for first in range(0, len(ids), BATCH_ROWS_MAX):
-        piece = ids[first : first + BATCH_ROWS_MAX]
-        yield Batch(piece if len(piece) == len(ids) else piece.copy(), attempt, lost)
+    def _pieces(self, ids: Ids, attempt: int, lost: bool) -> Iterator[Batch]:
+        """Ascending ids as batches of bounded size, none of which keeps another in memory."""
+        for first in range(0, len(ids), self._rows_max):
+            piece = ids[first : first + self._rows_max]
+            yield Batch(piece if len(piece) == len(ids) else piece.copy(), attempt, lost)
 
 
 def _merged(parts: list[Ids]) -> Ids:

@@ -9,17 +9,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Final
 
-from smssim.core.pieces import DAMAGE, Changes, pack, unpack
-from smssim.errors import JournalError, NotSavedError, bad_value
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.pieces import DAMAGE, Changes
+from smssim.errors import JournalError, NotSavedError
 from smssim.journal.sqlite import Journal
-from smssim.settings import ProducerSettings, flags_of
-
-EVERY_S: Final = 0.02  # between the begins of two commits ...
-SHARE_MAX: Final = 0.3  # ... and longer if they would take more of the time than this
-OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that may not change in it
 
 
 class GroupCommit:
@@ -28,7 +22,8 @@ class GroupCommit:
     Group commit (Gawlick and Kinkade, 1985): what comes while one commit is under way goes into the next one, together.
     """
 
-    def __init__(self, journal: Journal | None, changes: Callable[[], Changes]) -> None:
+    def __init__(self, journal: Journal | None, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._journal = journal
         self._changes = changes
         self._clock = asyncio.get_running_loop().time
@@ -83,7 +78,9 @@ class GroupCommit:
                         refused.exception()  # not all of them are waited for
                 raise
             waiting.set_result(None)
-            await asyncio.sleep(max(EVERY_S, (self._clock() - began) / SHARE_MAX) - (self._clock() - began))
+            took_s = self._clock() - began
+            due_s = max(self._limits.commit_every_s, took_s / self._limits.commit_share_max)
+            await asyncio.sleep(due_s - took_s)
 
 
 @contextmanager
@@ -100,28 +97,3 @@ def restoring(journal: Journal | None) -> Iterator[None]:
         if journal is not None:
             journal.close()
         raise
-
-
-# ---- Which run the producer has
-
-
-def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
-    """What identifies a run, and what its messages are, as a piece."""
-    return pack({"run_id": run_id, **{name: getattr(settings, name) for name in OF_THE_RUN}})
-
-
-def run_from(journal: Journal, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
-    """The id of the run in a journal, and the settings with the run's seed.
-
-    Raises UsageError where flags say something else than those that the run was started with, or DAMAGE.
-    """
-    run, _ = unpack(journal.pieces["run"])
-    for name in OF_THE_RUN:
-        given = getattr(settings, name)
-        if given is not None and given != run[name]:
-            raise bad_value(
-                flags_of(ProducerSettings)[name].name,
-                given,
-                f"{run[name]}, as the run in the journal {journal.path} has it",
-            )
-    return run["run_id"], replace(settings, seed=run["seed"])

@@ -17,12 +17,12 @@ import zlib
 from pathlib import Path
 from typing import Final
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.pieces import Changes
 from smssim.errors import JournalError, NotSavedError
 
 FORMAT: Final = 2  # of what the pieces contain, too; in the file's user_version
 KINDS: Final = {"producer": 0x736D_7370, "monitor": 0x736D_736D}  # "smsp", "smsm": the file's application_id
-IN_USE_WAIT_S: Final = 2.0  # a killed process takes a moment to let go of its file
 
 _IN_USE: Final = 1 << 16  # set in user_version from the first commit to an orderly close: there is a log
 _MODE: Final = 0o600  # session ids are in it; SQLite gives the log the mode of the main file
@@ -35,7 +35,7 @@ _READ_ONLY: Final = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLIT
 class Journal:
     """An open journal, locked for this process alone until it is closed."""
 
-    def __init__(self, path: str, kind: str) -> None:
+    def __init__(self, path: str, kind: str, limits: Limits = LIMITS) -> None:
         """Opens the journal of this kind of node, or makes it; raises JournalError and leaves the file as it was."""
         self.path = path
         self._using = threading.Lock()
@@ -43,7 +43,9 @@ class Journal:
         _check_file(path, kind)
         _make(path)
         try:
-            self._db = sqlite3.connect(path, timeout=IN_USE_WAIT_S, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(
+                path, timeout=limits.journal_in_use_wait_s, isolation_level=None, check_same_thread=False
+            )
         except sqlite3.Error as error:
             raise _refusal(path, error) from error
         try:

@@ -5,7 +5,6 @@ Knows certificates, tokens and the errors of a handshake. Must not know what is 
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import ssl
 from dataclasses import dataclass, field
@@ -14,8 +13,10 @@ from typing import Final
 
 import grpc
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.errors import UsageError, bad_value
-from smssim.net import secrecy
+from smssim.net import grpc_quirks, secrecy
+from smssim.net.grpc_quirks import Handshake, Probed
 from smssim.settings import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
@@ -26,22 +27,20 @@ from smssim.settings import (
     split_address,
 )
 
-PROBE_S: Final = 2.0  # how long a peer may take to answer a probe
 HEADER: Final = "authorization"
 SCHEME: Final = "Bearer "
 
-_NOT_TLS: Final = "it does not speak TLS: give it --tls-cert and --tls-key, or leave out --tls-ca here"
 _TLS: Final = "it speaks TLS: takes --tls-ca here"
 _NO_CLIENT: Final = "it asks for a certificate: takes --tls-cert and --tls-key here"
 _WRONG_CLIENT: Final = "it does not trust the certificate in --tls-cert, which its own --tls-ca has not signed"
-_FAULTS: Final = (  # what a client's gRPC says of a handshake, and what that means
-    ("WRONG_VERSION_NUMBER", _NOT_TLS),
-    ("Hostname Verification Check failed", "its certificate is for another host, not for {host}"),
-    ("expired", "its certificate has expired"),
-    ("certificate is not yet valid", "its certificate is not valid yet"),
-    ("certificate", "its certificate was not signed by the authority in --tls-ca"),
-    ("Tls handshake failed", "it speaks TLS in a way that is not understood here"),
-)
+_FAULTS: Final = {
+    Handshake.NOT_TLS: "it does not speak TLS: give it --tls-cert and --tls-key, or leave out --tls-ca here",
+    Handshake.OTHER_HOST: "its certificate is for another host, not for {host}",
+    Handshake.EXPIRED: "its certificate has expired",
+    Handshake.NOT_YET_VALID: "its certificate is not valid yet",
+    Handshake.OTHER_AUTHORITY: "its certificate was not signed by the authority in --tls-ca",
+    Handshake.FAILED: "it speaks TLS in a way that is not understood here",
+}
 
 
 @dataclass(frozen=True)
@@ -80,38 +79,20 @@ class Access:
             raise UsageError(f"--tls-ca: got nothing; the token goes to {address} with --tls-ca or --insecure only")
         return None
 
-    async def fault(self, address: str, details: str) -> str | None:
-        """What is wrong at a peer that was not reached, for this reason; None if it may be just away."""
+    async def fault(self, address: str, details: str, limits: Limits = LIMITS) -> str | None:
+        """Return what is wrong at a peer that was not reached, for this reason; None if it may be just away."""
         host, port = split_address("address", address)
-        if "Socket closed" in details and "Handshake" not in details:
-            return await self._probe(host, port)  # after the handshake, and gRPC does not say why
-        if "Tls handshake failed" not in details and "verification" not in details:
+        failure = grpc_quirks.handshake(details)
+        if failure is None:
             return None
-        return next((says.format(host=host) for part, says in _FAULTS if part in details), None)
-
-    async def _probe(self, host: str, port: int) -> str | None:
-        """Asks a peer that ends connections for its reason, in a handshake that trusts everybody and says nothing."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        if self.settings.tls_cert:
-            context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
-        refused = _WRONG_CLIENT if self.certificate else _NO_CLIENT
-        try:
-            async with asyncio.timeout(PROBE_S):
-                reader, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
-                if self.ca is None:
-                    writer.transport.abort()
-                    return _TLS
-                try:
-                    return None if await reader.read(1) else refused
-                finally:
-                    writer.transport.abort()
-        except ssl.SSLError as error:
-            return refused if "ALERT" in str(error.reason) else None
-        except (OSError, TimeoutError):
-            return None
+        if failure is not Handshake.CLOSED:
+            return _FAULTS[failure].format(host=host)
+        cert, key = self.settings.tls_cert, self.settings.tls_key
+        pair = (cert, key) if cert and key else None
+        probed = await grpc_quirks.probe(host, port, pair, limits.probe_s, to_the_end=self.ca is not None)
+        if probed is Probed.REFUSES:
+            return _WRONG_CLIENT if self.certificate else _NO_CLIENT
+        return _TLS if probed is Probed.ACCEPTS and self.ca is None else None
 
 
 OPEN: Final = Access(AccessSettings())  # without TLS and without a token

@@ -15,13 +15,11 @@ import grpc
 from grpc import aio
 
 from smssim.core.admission import Admission, CallBounds
+from smssim.core.limits import LIMITS, Limits
 from smssim.errors import LaterError
+from smssim.net import grpc_quirks
 
-HELLO_S: Final = 10.0  # how long the first request of a call may take
-STREAMS_MAX: Final = 20_000  # calls in all, of every kind
-SILENT_MAX: Final = 10_000  # of them, without a request so far
-ASIDE_MAX: Final = 1_000  # of them, health watches and reflection
-OURS: Final = "/smssim."
+OURS: Final = "/smssim."  # with which the names of our own methods begin
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -33,8 +31,10 @@ class Bounds(aio.ServerInterceptor):
     open that ends without one. So each handler is made one that reads a stream: what it sees first is the request.
     """
 
-    def __init__(self) -> None:
-        self.admission: Admission[asyncio.Timeout] = Admission(CallBounds(STREAMS_MAX, SILENT_MAX, ASIDE_MAX))
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        bounds = CallBounds(limits.calls_max, limits.silent_calls_max, limits.aside_calls_max)
+        self.admission: Admission[asyncio.Timeout] = Admission(bounds)
+        self._hello_s = limits.hello_s
         self._handlers: dict[str, Any] = {}  # by method, as they are for every call
 
     async def intercept_service(
@@ -78,7 +78,8 @@ class Bounds(aio.ServerInterceptor):
             finally:
                 self.admission.leave(call)
 
-        return handler._replace(
+        return grpc_quirks.changed(
+            handler,
             request_streaming=True,
             unary_unary=None,
             unary_stream=None,
@@ -88,7 +89,7 @@ class Bounds(aio.ServerInterceptor):
 
     async def _enter(self, context: Context, aside: bool) -> asyncio.Timeout:
         """Takes in a call, whose key is the time that it has for its first request; ends it if there is no room."""
-        call = asyncio.timeout(HELLO_S)
+        call = asyncio.timeout(self._hello_s)
         try:
             oldest = self.admission.enter(call, aside)
         except LaterError as error:
@@ -103,7 +104,7 @@ class Bounds(aio.ServerInterceptor):
             async with call:
                 first = await context.read()
         except TimeoutError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"no request within {HELLO_S:g} s")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"no request within {self._hello_s:g} s")
         self.admission.spoke(call)
         if first is aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")

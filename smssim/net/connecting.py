@@ -24,14 +24,15 @@ Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.Fet
 class Channels:
     """One connection to each address, whoever asks."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, limits: Limits = LIMITS) -> None:
         self.access = access
+        self._limits = limits
         self._channels: dict[str, aio.Channel] = {}
 
     def to(self, address: str) -> aio.Channel:
         """The connection to this address; raises UsageError if the token may not go there."""
         if address not in self._channels:
-            self._channels[address] = rpc.channel(address, self.access)
+            self._channels[address] = rpc.channel(address, self.access, self._limits)
         return self._channels[address]
 
     async def close(self) -> None:

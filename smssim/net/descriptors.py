@@ -13,37 +13,36 @@ from typing import Final
 
 from grpc import aio
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.process.logs import Log
 
-WANTED: Final = 65_536  # descriptors
-RESERVED: Final = 64  # of them, for what is not a connection: files, journals, metrics
-CONNECTIONS_MAX: Final = 20_000
-LOOK_S: Final = 2.0
 EASED_SHARE: Final = 0.9  # of the bound: fewer are an end of the shortage
 
 
-def raise_limit() -> int:
+def raise_limit(limits: Limits = LIMITS) -> int:
     """Lets this process have as many descriptors as it may and could use; how many it may have now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = WANTED if hard == resource.RLIM_INFINITY else min(hard, WANTED)
+    wanted = limits.descriptors_max
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     if soft != resource.RLIM_INFINITY and soft < most:
         with contextlib.suppress(OSError, ValueError):  # a system that counts otherwise
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             return most
-    return WANTED if soft == resource.RLIM_INFINITY else soft
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
-def connections_max(limit: int) -> int:
+def connections_max(limit: int, limits: Limits = LIMITS) -> int:
     """How many connections a server may take that may have so many descriptors."""
-    return min(CONNECTIONS_MAX, max(limit - RESERVED, limit // 2))
+    return min(limits.connections_max, max(limit - limits.descriptors_reserved, limit // 2))
 
 
 class Shortage:
     """Whether new connections are turned away, said once each time that it begins."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limits: Limits = LIMITS) -> None:
         self._limit = limit
-        self._most = connections_max(limit)
+        self._most = connections_max(limit, limits)
+        self._is_own = self._most == limits.connections_max  # a bound of ours, not of the system's
         self._said = False
 
     def news(self, opened: int) -> str | None:
@@ -53,7 +52,7 @@ class Shortage:
         if opened < self._most or self._said:
             return None
         self._said = True
-        if self._most == CONNECTIONS_MAX:
+        if self._is_own:
             return f"{self._most:,} connections are open, and no more are taken: find out who holds them"
         return (
             f"{opened:,} of {self._limit:,} file descriptors are open, and no more connections are taken: raise the "
@@ -69,11 +68,11 @@ def opened(limit: int) -> int:
         return limit if error.errno in (errno.EMFILE, errno.ENFILE) else 0
 
 
-async def watch(serving: aio.Server, log: Log) -> None:
+async def watch(serving: aio.Server, log: Log, limits: Limits = LIMITS) -> None:
     """Says when descriptors run out, for as long as the server serves."""
-    limit = raise_limit()
-    shortage = Shortage(limit)
-    while await serving.wait_for_termination(LOOK_S):
+    limit = raise_limit(limits)
+    shortage = Shortage(limit, limits)
+    while await serving.wait_for_termination(limits.descriptors_check_s):
         news = shortage.news(opened(limit))
         if news is not None:
             log.warning("%s", news)

@@ -14,12 +14,10 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.errors import UsageError
 from smssim.settings import is_loopback
 
-CONNECTIONS_MAX: Final = 32  # one more ends the oldest
-HEAD_BYTES_MAX: Final = 8192  # of a request
-CONNECTION_S: Final = 5.0  # for a request to come and its answer to be taken
 END: Final = b"\r\n\r\n"
 
 Page = Callable[[str], tuple[str, bytes]]  # the Accept header of a request; the content type and the body for it
@@ -101,8 +99,9 @@ def _path_of(target: str) -> str:
 class HttpServer:
     """Answers at a desk. Who stalls holds up nobody: there is a time for each, and the oldest goes for one too many."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, limits: Limits = LIMITS) -> None:
         self.port = 0
+        self._limits = limits
         self._desk = desk
         self._open: dict[asyncio.StreamWriter, None] = {}  # oldest first
         self._serving: set[asyncio.Task[None]] = set()  # of all that came, also of those that had to go
@@ -114,7 +113,7 @@ class HttpServer:
         family, *_, address = found[0]
         both = host == "::" and socket.has_dualstack_ipv6()
         listening = socket.create_server(address, family=family, dualstack_ipv6=both)
-        self._server = await asyncio.start_server(self._come, sock=listening, limit=HEAD_BYTES_MAX)
+        self._server = await asyncio.start_server(self._come, sock=listening, limit=self._limits.http_head_bytes_max)
         self.port = listening.getsockname()[1]
 
     async def close(self) -> None:
@@ -134,13 +133,13 @@ class HttpServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open[writer] = None
-        if len(self._open) > CONNECTIONS_MAX:
+        if len(self._open) > self._limits.http_connections_max:
             oldest = next(iter(self._open))
             del self._open[oldest]
             oldest.transport.abort()
         try:
             with contextlib.suppress(OSError, EOFError, TimeoutError):  # it has left, or is too slow
-                async with asyncio.timeout(CONNECTION_S):
+                async with asyncio.timeout(self._limits.http_connection_s):
                     await self._answer(reader, writer)
         finally:
             self._open.pop(writer, None)
@@ -151,7 +150,7 @@ class HttpServer:
             answer = self._desk.answer(await reader.readuntil(END))
         except asyncio.LimitOverrunError:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            answer = _refusal(status, f"takes {HEAD_BYTES_MAX:,} bytes of headers at most")
+            answer = _refusal(status, f"takes {self._limits.http_head_bytes_max:,} bytes of headers at most")
         writer.write(answer.encoded())
         writer.close()
         await writer.wait_closed()

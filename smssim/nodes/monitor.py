@@ -61,19 +61,21 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._watcher_left = waiting.Wakeup()
         self._shared: WeakKeyDictionary[FollowedRun, watching.Shared] = WeakKeyDictionary()
         self.access = access.load(settings)
-        self._journal = Journal(settings.journal, "monitor") if settings.journal else None
+        self._journal = Journal(settings.journal, "monitor", limits) if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
         if self._journal is not None and self._resumed:
             self._resume(self._journal)
-        self._saving = GroupCommit(self._journal, lambda: self.runs.changes(self._clock()))
-        self._server = rpc.server(self.access)
+        self._saving = GroupCommit(self._journal, lambda: self.runs.changes(self._clock()), limits)
+        self._server = rpc.server(self.access, limits)
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
         """Listen, and open what is to be recorded; raises UsageError."""
         services = ["smssim.v1.MonitorService"]
         try:
-            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
+            self.address = await rpc.start(
+                self._server, self.access, self._settings.listen, services, self._log, self._limits
+            )
             self._outputs.open(goes_on=self._resumed)
         except BaseException:
             await self._server.stop(None)

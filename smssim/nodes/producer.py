@@ -25,7 +25,8 @@ from smssim.core.pieces import Changes
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.core.producing import ProducerRun
 from smssim.errors import PeerError
-from smssim.journal.group_commit import GroupCommit, restoring, run_from, run_piece
+from smssim.journal.group_commit import GroupCommit, restoring
+from smssim.journal.run_piece import run_from, run_piece
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, wire
 from smssim.nodes import producer_log
@@ -48,7 +49,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     def __init__(self, settings: ProducerSettings, limits: Limits = LIMITS) -> None:
         self.access = access.load(settings)
-        journal = Journal(settings.journal, "producer") if settings.journal else None
+        journal = Journal(settings.journal, "producer", limits) if settings.journal else None
         resumes = journal is not None and bool(journal.pieces)
         if journal is not None and resumes:
             with restoring(journal):
@@ -59,6 +60,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts)
         self.address = ""
         self._settings = settings
+        self._limits = limits
         self._log = node_log("producer")
         self._clock = asyncio.get_running_loop().time
         self._core = ProducerRun(
@@ -79,13 +81,13 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
                 else:
                     self._core.begin(run_piece(run_id, settings))
             journal.pieces.clear()
-        self._saving = GroupCommit(journal, self._changes)
+        self._saving = GroupCommit(journal, self._changes, limits)
         self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
         self._writable: dict[int, asyncio.Event] = {}  # of each open stream, by the number of its holder
         self._tick_at = -math.inf  # when the next tick comes by itself
         self._early_tick = waiting.Wakeup()
         self._save_wanted = waiting.Wakeup()
-        self._server = rpc.server(self.access)
+        self._server = rpc.server(self.access, limits)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
@@ -93,7 +95,9 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         services = ["smssim.v1.ProducerService"]
         try:
             await self._saving.saved()  # nobody hears of a run that a crash could take back
-            self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
+            self.address = await rpc.start(
+                self._server, self.access, self._settings.listen, services, self._log, self._limits
+            )
         except BaseException:
             await self._saving.close()
             raise

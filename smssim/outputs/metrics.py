@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from smssim.core.backlog import Backlog
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Latencies
 from smssim.core.sending import SenderProtocol
 from smssim.core.tally import Tally
@@ -24,7 +25,6 @@ from smssim.net.http import Desk, HttpServer
 from smssim.process.logs import Log
 from smssim.settings import is_loopback, split_address
 
-SHARED_S: Final = 0.1  # what was read off for one scrape serves others for so long
 LATENCY_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
@@ -119,7 +119,12 @@ def of_senders(sendings: Sequence[SenderProtocol], reconnects: int) -> list[Metr
 
 @contextlib.asynccontextmanager
 async def exposed(
-    port: int | None, listen: str, read: Callable[[], list[Metric]], log: Log, access: Access = OPEN
+    port: int | None,
+    listen: str,
+    read: Callable[[], list[Metric]],
+    log: Log,
+    access: Access = OPEN,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
     """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
 
@@ -138,8 +143,8 @@ async def exposed(
     registry = prometheus_client.CollectorRegistry()
     registry.register(_Collector(read))
     only_here = is_loopback(listen)
-    desk = Desk("/metrics", _Exposition(registry).page, OPEN.admits if only_here else access.admits, only_here)
-    server = HttpServer(desk)
+    desk = Desk("/metrics", _Exposition(registry, limits).page, OPEN.admits if only_here else access.admits, only_here)
+    server = HttpServer(desk, limits)
     try:
         await server.start(host, port)
     except OSError as error:
@@ -154,10 +159,11 @@ async def exposed(
 
 
 class _Exposition:
-    """The page that is scraped; read off at most every SHARED_S, however many ask."""
+    """The page that is scraped; read off at most every `scrape_shared_s`, however many ask."""
 
-    def __init__(self, registry: Any) -> None:
+    def __init__(self, registry: Any, limits: Limits = LIMITS) -> None:
         self._registry = registry
+        self._shared_s = limits.scrape_shared_s
         self._clock = asyncio.get_running_loop().time
         self._made_at = -math.inf
         self._made: dict[str, bytes] = {}  # by content type
@@ -170,7 +176,7 @@ class _Exposition:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
-        if self._clock() >= self._made_at + SHARED_S:
+        if self._clock() >= self._made_at + self._shared_s:
             self._made_at = self._clock()
             self._made.clear()
         if content_type not in self._made:

@@ -1,0 +1,55 @@
+"""Limits: those that nodes run with agree with each other, and each rule refuses what breaks it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any, Final
+
+import pytest
+from nodes_support import losing_after
+
+from smssim.core.limits import LIMITS, Limits
+
+BROKEN: Final[dict[str, dict[str, Any]]] = {  # by the rule, limits that break this one and none before it
+    "a heartbeat comes within the least lease timeout": {"heartbeat_s": 1.5},
+    "leases are looked at twice within the least lease timeout": {"lease_check_s": 0.75},
+    "lanes are looked at within a heartbeat": {"tick_max_s": 1.0},
+    "the longest wait for a report is no less than a heartbeat": {"report_wait_max_s": 0.9},
+    "a report comes before its sender counts as silent": {"report_wait_max_s": 2.5},
+    "a sender counts as silent before it counts as lost": {"silent_after_s": 5.0},
+    "two reports are missed before a sender counts as lost": {"report_wait_max_s": 2.5, "silent_after_s": 3.0},
+    "backoff grows": {"backoff_min_s": 2.1},
+    "senders come back to a resumed producer within its farewell": {"backoff_max_s": 5.1},
+    "a full report is no larger than the largest": {"report_rows_full": 98_305},
+    "the producer gives the credit that senders ask for": {"ahead_max": 1_600_001},
+    "the monitor has room for all that a producer hands out": {"leased_max": 100_000_001},
+    "the monitor has memory for all that it has room for": {"pending_max": 400_000_000},
+    "calls of other services are part of all calls": {"aside_calls_max": 20_001},
+    "silent calls are part of all calls": {"silent_calls_max": 20_001},
+    "all copies of a sender share a connection": {"calls_per_connection_max": 1_999},
+    "a connection is not idle between two reports": {"connection_idle_s": 2.0},
+    "a server asks for the descriptors of all its connections": {"connections_max": 65_500},
+    "a response with messages fits into what gRPC takes": {"frame_rows_max": 40_000},
+    "a report fits into what gRPC takes": {"report_rows_max": 300_000},
+    "messages handed back fit into what gRPC takes": {"handed_back_max": 524_288},
+    "commits take a part of the time": {"commit_share_max": 1.1},
+}
+
+
+def test_every_rule_refuses_limits_that_break_it() -> None:
+    assert [rule for _, rule in LIMITS.rules()] == list(BROKEN)
+    for rule, broken in BROKEN.items():
+        with pytest.raises(ValueError, match=f"^these limits contradict each other: {rule}$"):
+            replace(LIMITS, **broken)
+
+
+def test_the_limits_of_nodes_keep_every_rule_and_are_above_nothing() -> None:
+    assert all(holds for holds, _ in LIMITS.rules())
+    assert all(getattr(LIMITS, field.name) > 0 for field in fields(Limits))
+
+
+def test_limits_that_are_faster_in_proportion_agree_with_each_other() -> None:
+    for lost_after_s in (0.05, 0.3, 5.0):
+        brief = losing_after(lost_after_s)
+        assert brief.lost_after_s == lost_after_s
+        assert brief.silent_after_s / LIMITS.silent_after_s == pytest.approx(lost_after_s / LIMITS.lost_after_s)
