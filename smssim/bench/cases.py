@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from smssim.bench.measure import Reading, Target, best_s, steady
+from smssim.bench.process_group import cpu_s
 from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_of
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 
@@ -151,23 +152,23 @@ def _thousand(stage: Stage, count: int) -> list[Reading]:
 
 
 def _idle(stage: Stage, time_s: int) -> list[Reading]:
-    with stage.fleet() as fleet, socket.socket() as nobody:
+    with stage.group() as group, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and never listens
         nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
-        fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
-        fleet.node("producer", ProducerSettings(0, listen=FREE_ADDRESS), "producer, waiting")
-        fleet.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
-        monitor = fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
-        released = ProducerSettings(0, 2, FREE_ADDRESS, fleet.address(monitor), rate_per_s=1e-6)  # one message, for now
-        producer = fleet.node("producer", released, "producer, of an idle run")
-        sender = SenderSettings(mean_s=0.0, producer=fleet.address(producer))
-        fleet.node("sender", sender, "sender, connected, nothing to do")
-        fleet.watch(SETTLE_S)
-        before = [process.cpu_s() for process in fleet.processes]
-        passed_s = fleet.watch(time_s)
+        group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
+        group.node("producer", ProducerSettings(0, listen=FREE_ADDRESS), "producer, waiting")
+        group.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
+        monitor = group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
+        released = ProducerSettings(0, 2, FREE_ADDRESS, group.address(monitor), rate_per_s=1e-6)  # one message, for now
+        producer = group.node("producer", released, "producer, of an idle run")
+        sender = SenderSettings(mean_s=0.0, producer=group.address(producer))
+        group.node("sender", sender, "sender, connected, nothing to do")
+        group.run_for(SETTLE_S)
+        before = [cpu_s(node) for node in group.children]
+        passed_s = group.run_for(time_s)
         return [
-            Reading(process.name, (process.cpu_s() - cpu_s) / passed_s, "cores", Target(0.01, at_least=False))
-            for process, cpu_s in zip(fleet.processes, before, strict=True)
+            Reading(node.name, (cpu_s(node) - used_s) / passed_s, "cores", Target(0.01, at_least=False))
+            for node, used_s in zip(group.children, before, strict=True)
         ]
 
 

@@ -30,7 +30,7 @@ from smssim.journal.group_commit import GroupCommit, restoring, run_from, run_pi
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, wire
 from smssim.outputs import metrics
-from smssim.process import program, waiting
+from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
 from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2, producer_pb2_grpc
@@ -107,6 +107,8 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             await self._saving.close()
             raise
         self._log.info("listening on %s", self.address)
+        facts = {"run_id": self.run.run_id, "seed": self.run.seed, "total": self.run.total, "resumed": self._resumed}
+        ready.announce("ready", kind="producer", address=self.address, **facts)
         self._log.info("run %s: %s, seed %d", self.run.run_id, plural(self.run.total, "message"), self.run.seed)
         if self._resumed:
             book = self._backlog
@@ -248,6 +250,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         if batches:
             if first:
                 self._log.info("the run has started")
+                ready.announce("started", last=True)
             for batch in batches:
                 self._log.debug(
                     "handing out messages: %d, from %d on, attempt %d", len(batch.ids), batch.ids[0], batch.attempt

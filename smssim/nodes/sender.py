@@ -26,7 +26,7 @@ from smssim.net import access, rpc, wire
 from smssim.net.connecting import Channels, Stream, open_stream
 from smssim.outputs import metrics
 from smssim.outputs.terminal.each import EachMessage
-from smssim.process import program, waiting
+from smssim.process import program, ready, waiting
 from smssim.process.logs import Log, node_log
 from smssim.settings import FREE_ADDRESS, SenderSettings
 from smssim.v1 import monitor_pb2_grpc, producer_pb2
@@ -81,6 +81,7 @@ class Sender:
         finally:
             finding.cancel()
         self.participation = participation
+        ready.announce("joined", name=self._name, run_id=participation.run.run_id)
         code = await participation.take_part(stream, self._stop)
         self._last_run_id = participation.run.run_id
         return code
