@@ -88,7 +88,7 @@ class ProcessGroup:
             if time.monotonic() > until:
                 raise BenchError(f"{node.name} is not ready")
             seen += self.lines()
-        self._unread = seen
+        self._unread = [*seen, *self._unread]
         return str(record.facts["address"])
 
     def lines(self) -> Iterator[tuple[Child, Line]]:

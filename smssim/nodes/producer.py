@@ -10,7 +10,7 @@ import math
 import secrets
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from grpc import StatusCode, aio
@@ -107,8 +107,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             await self._saving.close()
             raise
         self._log.info("listening on %s", self.address)
-        facts = {"run_id": self.run.run_id, "seed": self.run.seed, "total": self.run.total, "resumed": self._resumed}
-        ready.announce("ready", kind="producer", address=self.address, **facts)
+        ready.announce("ready", kind="producer", address=self.address, resumed=self._resumed, **asdict(self.run))
         self._log.info("run %s: %s, seed %d", self.run.run_id, plural(self.run.total, "message"), self.run.seed)
         if self._resumed:
             book = self._backlog

@@ -7,7 +7,7 @@ writes one JSON object a line:
 |---|---|---|---|
 | `metrics` | any node | its metrics are served, before `ready` | `url` |
 | `ready` | monitor | it serves | `kind`, `address`, `resumed` |
-| `ready` | producer | it serves | `kind`, `address`, `run_id`, `seed`, `total`, `resumed` |
+| `ready` | producer | it serves | `kind`, `address`, `resumed`, and its run: `run_id`, `seed`, `total`, `max_attempts` |
 | `started` | producer | it has handed out the first message | |
 | `joined` | sender, each copy | it has joined a run | `name`, `run_id` |
 
@@ -62,7 +62,7 @@ def _is_pipe(descriptor: int) -> bool:
         return False
 
 
-def announce(event: str, *, last: bool = False, **facts: object) -> None:
+def announce(event: str, *, last: bool = False, **facts: Any) -> None:
     """Write a record, if a parent wants them; with `last`, close the pipe then. Never raises OSError, never blocks."""
     if _pipe.descriptor is None:
         return
