@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -110,7 +110,8 @@ def steady_rate(run: BaselineRun, lanes: int, mean_s: float) -> float:
     return run.with_generation(steady(run.points, lanes, mean_s).rate_per_s)
 
 
-def _one_lane(stage: Stage, time_s: int) -> list[Reading]:
+def one_lane(stage: Stage, time_s: int) -> list[Reading]:
+    """One repetition of the case of this name; raises BenchError or TooShortError."""
     means = (0.05, 0.5)
     fast, slow = (Run(stage.seed, round(time_s / mean_s), [SenderSettings(mean_s=mean_s)]) for mean_s in means)
     follow(stage, fast, slow)
@@ -123,8 +124,9 @@ def _one_lane(stage: Stage, time_s: int) -> list[Reading]:
 # ---- Many senders
 
 
-def _unequal(stage: Stage, count: int) -> list[Reading]:
-    senders = [SenderSettings(mean_s=mean_s, concurrency=UNEQUAL_LANES) for mean_s in UNEQUAL_MEANS_S]
+def unequal(stage: Stage, count: int, *, means_s: Sequence[float] = UNEQUAL_MEANS_S) -> list[Reading]:
+    """One repetition of the case of this name; raises BenchError."""
+    senders = [SenderSettings(mean_s=mean_s, concurrency=UNEQUAL_LANES) for mean_s in means_s]
     run = Run(stage.seed, count, senders)
     follow(stage, run)
     best = best_s(run.seed, run.count, senders, run.joined_s())
@@ -151,7 +153,8 @@ def _thousand(stage: Stage, count: int) -> list[Reading]:
 # ---- Nothing to do
 
 
-def _idle(stage: Stage, time_s: int) -> list[Reading]:
+def idle(stage: Stage, time_s: int, *, settle_s: float = SETTLE_S) -> list[Reading]:
+    """One repetition of the case of this name; raises BenchError."""
     with stage.group() as group, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and never listens
         nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -163,7 +166,7 @@ def _idle(stage: Stage, time_s: int) -> list[Reading]:
         producer = group.node("producer", released, "producer, of an idle run")
         sender = SenderSettings(mean_s=0.0, producer=group.address(producer))
         group.node("sender", sender, "sender, connected, nothing to do")
-        group.run_for(SETTLE_S)
+        group.run_for(settle_s)
         before = [cpu_s(node) for node in group.children]
         passed_s = group.run_for(time_s)
         return [
@@ -217,7 +220,7 @@ _CASES: Final = (
         "the durations of all attempts together, over the time of the whole run",
         size=15,
         quick_size=4,
-        measure_size=_one_lane,
+        measure_size=one_lane,
     ),
     Case(
         "unequal",
@@ -225,7 +228,7 @@ _CASES: Final = (
         "time to completion, against a greedy list schedule of the same attempts with each lane from when it joined",
         size=20_000,
         quick_size=5_000,
-        measure_size=_unequal,
+        measure_size=unequal,
     ),
     Case(
         "thousand",
@@ -252,7 +255,7 @@ _CASES: Final = (
         "CPU time of each process, start-up excluded",
         size=20,
         quick_size=5,
-        measure_size=_idle,
+        measure_size=idle,
     ),
 )
 CASES: Final = {case.name: case for case in _CASES}

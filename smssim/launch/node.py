@@ -108,7 +108,7 @@ class Node:
 
     async def _follow(self) -> None:
         await self._read_all.wait()
-        while not self._child.reap():
+        while not self._child.reap():  # noqa: ASYNC110 - not every system announces an exit, and it is about to come
             await asyncio.sleep(self._limits.reap_s)
         self._child.close()
 

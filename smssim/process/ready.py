@@ -7,7 +7,7 @@ writes one JSON object a line:
 |---|---|---|---|
 | `metrics` | any node | its metrics are served, before `ready` | `url` |
 | `ready` | monitor | it serves | `kind`, `address`, `resumed` |
-| `ready` | producer | it serves | `kind`, `address`, `resumed`, and its run: `run_id`, `seed`, `total`, `max_attempts` |
+| `ready` | producer | it serves | the same; `run_id`, `seed`, `total`, `max_attempts` of its run |
 | `started` | producer | it has handed out the first message | |
 | `joined` | sender, each copy | it has joined a run | `name`, `run_id` |
 
