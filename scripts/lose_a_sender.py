@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv/bin/python"
 sys.path.insert(0, str(ROOT))
 if TYPE_CHECKING:
-    from smssim.bench.fleet import Fleet, Process
+    from smssim.bench.process_group import ProcessGroup
+    from smssim.launch.child import Child
 
 LANES, MEAN_S = 10, 0.1  # of each of the others
 HOLDS_S = 1e6  # how long each message takes that the one sender holds
@@ -31,16 +32,16 @@ RATIO_MIN = 0.9
 
 
 class Watched:
-    """A monitor and what it has last said."""
+    """A monitor and the figures that it writes."""
 
-    def __init__(self, fleet: Fleet, monitor: Process) -> None:
-        self._fleet, self._monitor = fleet, monitor
+    def __init__(self, group: ProcessGroup, monitor: Child) -> None:
+        self._group, self._monitor = group, monitor
 
     def figures(self) -> Iterator[dict[str, Any]]:
         """Each JSON object that the monitor writes from now on."""
         while True:
-            for line in self._fleet.lines():
-                if line.process is self._monitor and not line.is_log:
+            for child, line in self._group.lines():
+                if child is self._monitor and not line.is_log:
                     yield json.loads(line.text)
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
@@ -68,21 +69,21 @@ def done(figures: dict[str, Any]) -> int:
 
 def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
     """Messages a second before and after the loss of a sender that holds `held`. No process is left."""
-    from smssim.bench.fleet import Fleet
+    from smssim.bench.process_group import ProcessGroup
     from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 
     enough = round(copies * LANES / MEAN_S * 4 * time_s)
-    with Fleet(lambda: None) as fleet:
-        monitor = fleet.node("monitor", MonitorSettings(interval_s=0.25, listen=FREE_ADDRESS, json=True))
-        settings = ProducerSettings(seed=1, count=held + enough, listen=FREE_ADDRESS, monitor=fleet.address(monitor))
-        producer = fleet.node("producer", settings)
-        watched, address = Watched(fleet, monitor), fleet.address(producer)
-        with Fleet(lambda: None) as doomed:  # its end is SIGKILL
+    with ProcessGroup(lambda: None) as group:
+        monitor = group.node("monitor", MonitorSettings(interval_s=0.25, listen=FREE_ADDRESS, json=True))
+        settings = ProducerSettings(seed=1, count=held + enough, listen=FREE_ADDRESS, monitor=group.address(monitor))
+        producer = group.node("producer", settings)
+        watched, address = Watched(group, monitor), group.address(producer)
+        with ProcessGroup(lambda: None) as doomed:  # its end is SIGKILL
             large = SenderSettings(HOLDS_S, distribution="fixed", concurrency=held, name="large", producer=address)
             doomed.node("sender", large)
             watched.until(lambda figures: figures["in_flight"] >= held)
             small = SenderSettings(MEAN_S, concurrency=LANES, copies=copies, name="small", producer=address)
-            fleet.node("sender", small)
+            group.node("sender", small)
             watched.until(lambda figures: figures["senders"] == 1 + copies)
             watched.rate(RAMP_S)
             before = watched.rate(time_s)

@@ -61,7 +61,7 @@ class Rehearsal:
         for who in them:
             self.current[who].signal(SIGKILL)
         for who in them:
-            self.current[who].process.wait(DEADLINE_S)
+            self.current[who].wait()
 
     def until(self, done: int) -> None:
         """Waits until so many messages are counted."""

@@ -17,52 +17,52 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
+
+from smssim.launch.child import Child, Record, read_lines
+from smssim.process.ready import Facts
 
 DEADLINE_S: Final = 60.0
+READ_S: Final = 0.2  # how often a thread that reads looks whether it is to end
 MARK: Final = "REHEARSAL_MARK"  # a variable that all that a test starts inherits, whatever its parent
 
 Figures = dict[str, Any]
 
 
 class Node:
-    """A `python -m smssim ...` and all that it has written so far."""
+    """A `python -m smssim ...` and all that it has written so far; a thread reads it."""
 
-    def __init__(self, words: tuple[object, ...], environment: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "smssim", *map(str, words)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env=environment,
-            start_new_session=True,
-        )
+    def __init__(
+        self,
+        words: tuple[object, ...],
+        variables: dict[str, str],
+        before: tuple[str, ...] = (),
+        stdout: int = subprocess.PIPE,
+    ) -> None:
+        """`before`: the command line of what is to start it. `stdout`: as of `subprocess.Popen`."""
+        command = [*before, sys.executable, "-m", "smssim", *map(str, words)]
         self.out: list[str] = []
         self.err: list[str] = []
-        self._words = " ".join(map(str, words))
+        self._child = Child(" ".join(map(str, words)), command, variables=variables, stdout=stdout)
         self._news = threading.Condition()
-        self._reading = 2
-        self._deaf = False
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self._readers = [
-            threading.Thread(target=self._read, args=source, daemon=True)
-            for source in ((self.process.stdout, self.out), (self.process.stderr, self.err))
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._reading = True
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Sends it this signal."""
-        self.process.send_signal(number)
+        self._child.signal(number)
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
         """What a condition on its output yields, as soon as that is true; fails if it can't come true any more."""
         with self._news:
             ended = not self._news.wait_for(lambda: condition() or not self._reading, DEADLINE_S)
             result = condition()
-        assert result, f"{self._words}: {'not yet' if ended else 'ended without'} {what}; {self.story()}"
+        assert result, f"{self._child.name}: {'not yet' if ended else 'ended without'} {what}; {self.story()}"
         return result
 
     def says(self, pattern: str, times: int = 1) -> re.Match[str]:
@@ -75,9 +75,14 @@ class Node:
         match: re.Match[str] = self.until(last, repr(pattern))
         return match
 
+    def record(self, event: str) -> Facts:
+        """The facts of the first ready record of this event, as soon as it is there."""
+        record: Record = self.until(lambda: self._child.record(event), f"the record {event!r}")
+        return record.facts
+
     def address(self) -> str:
-        """Where it listens."""
-        return self.says(r"listening on (\S+)$")[1]
+        """Where it listens, once it does."""
+        return str(self.record("ready")["address"])
 
     def figures(self) -> list[Figures]:
         """The objects that it has written with --json."""
@@ -90,36 +95,37 @@ class Node:
 
     def code(self) -> int:
         """Its exit code, once it has ended by itself and all is read."""
-        for reader in self._readers:
-            reader.join(DEADLINE_S)
-        assert not self._reading, f"{self._words} goes on; {self.story()}"
-        return self.process.wait(DEADLINE_S)
+        self._reader.join(DEADLINE_S)
+        assert not self._reading, f"{self._child.name} goes on; {self.story()}"
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended by itself, whoever may still hold its pipes."""
+        assert self._child.wait(DEADLINE_S), f"{self._child.name} goes on; {self.story()}"
+        code = self._child.code
+        assert code is not None
+        return code
 
     def close(self) -> None:
         """Ends it, if it still runs, however it may be stuck."""
-        self.process.kill()
-        self.process.wait()
-        for reader in self._readers:
-            reader.join(1.0)  # it may wait for a child that holds the pipe
-
-    def stop_reading(self) -> None:
-        """Closes our end of its stdout with the next line that comes."""
-        self._deaf = True
+        self._child.kill()
+        self._reading = False  # it may wait for a child that holds the pipe
+        self._reader.join()
+        self._child.close()
 
     def story(self) -> str:
         """The end of what it wrote."""
         return f"it wrote {self.out[-5:]} and {self.err[-15:]}"
 
-    def _read(self, source: IO[str], lines: list[str]) -> None:
-        with source:
-            for line in source:
-                if self._deaf and lines is self.out:
-                    break
-                with self._news:
-                    lines.append(line.rstrip("\n"))
-                    self._news.notify_all()
+    def _read(self) -> None:
+        while self._reading and self._child.descriptors:
+            new = [line for _, line in read_lines([self._child], READ_S)]
+            with self._news:
+                for line in new:
+                    (self.err if line.is_log else self.out).append(line.text)
+                self._news.notify_all()
         with self._news:
-            self._reading -= 1
+            self._reading = False
             self._news.notify_all()
 
 
@@ -139,10 +145,9 @@ class Nodes:
         for pid in self.left():
             os.kill(pid, signal.SIGKILL)
 
-    def start(self, *words: object, **variables: str) -> Node:
+    def start(self, *words: object, stdout: int = subprocess.PIPE, **variables: str) -> Node:
         """Starts a command with these words, and these variables beside those of this process."""
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("SMSSIM_")}
-        node = Node(words, {**plain, "PYTHONUNBUFFERED": "", **variables, MARK: self._mark})
+        node = Node(words, {"PYTHONUNBUFFERED": "", **variables, MARK: self._mark}, stdout=stdout)
         self.all.append(node)
         self._stack.callback(node.close)
         return node

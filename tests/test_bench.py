@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,12 @@ import numpy as np
 import pytest
 
 import smssim.bench
-from smssim.bench import cases, fleet, pictures, scaling, table
+from smssim.bench import cases, pictures, scaling, table
 from smssim.bench import main as bench_main
 from smssim.bench.cases import CASES, Case
-from smssim.bench.fleet import BenchError, Fleet
 from smssim.bench.machine import in_words, machine
 from smssim.bench.measure import Point, Reading, Spread, Target, TooShortError, best_s, schedule_s, spreads, steady
+from smssim.bench.process_group import BenchError, GroupLimits, ProcessGroup, cpu_s
 from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_of
 from smssim.bench.scaling import BASELINE, SMSSIM, Sample, Setting
 from smssim.core.fate import Fates
@@ -31,7 +33,7 @@ from smssim.settings import BENCH_CASES, BenchSettings, SenderSettings
 
 def stage(*, seed: int = 3) -> Stage:
     """For one repetition."""
-    return Stage(quick=True, seed=seed, fleet=lambda: Fleet(lambda: None), done=lambda _: None)
+    return Stage(quick=True, seed=seed, group=lambda: ProcessGroup(lambda: None), done=lambda _: None)
 
 
 def python(code: str) -> list[str]:
@@ -180,60 +182,53 @@ def test_the_machine_is_named_with_what_a_figure_depends_on() -> None:
 # ---- Processes
 
 
-def test_lines_arrive_whole_and_are_told_apart() -> None:
-    with Fleet(lambda: None) as some:
-        code = "import sys; [print(x, end='', flush=True) for x in ('a', 'b\\n', 'c\\n')]; print('d', file=sys.stderr)"
-        process = some.start("it", python(code))
-        lines = list(some.until_ended([process]))
-    assert [line.text for line in lines if not line.is_log] == ["ab", "c"]
-    assert [line.text for line in lines if line.is_log] == list(process.log) == ["d"]
+def group(**limits: float) -> ProcessGroup:
+    return ProcessGroup(lambda: None, GroupLimits(**limits))
 
 
-def test_the_usage_of_a_process_is_known_at_its_end() -> None:
-    with Fleet(lambda: None) as some:
-        process = some.start("it", python("x = bytearray(200_000_000); print(sum(range(10**6)))"))
-        list(some.until_ended([process]))
-    assert process.usage is not None
-    assert process.usage.peak_bytes > 200_000_000
-    assert process.cpu_s() == process.usage.cpu_s > 0
-
-
-def test_the_cpu_clock_of_a_running_process_is_read() -> None:
-    with Fleet(lambda: None) as some:
-        process = some.start("it", python("while True: pass"))
-        while process.cpu_s() < 0.2:
+def test_the_cpu_clock_of_a_process_is_read_while_it_runs_and_after() -> None:
+    with group() as some:
+        child = some.start("it", python("while True: pass"))
+        while (used_s := cpu_s(child)) < 0.2:
             list(some.lines())
-        assert process.usage is None
+        assert child.usage is None
+        some.kill()
+        child.wait()
+        assert cpu_s(child) >= used_s
 
 
-def test_a_process_that_fails_ends_the_fleet_with_its_last_words() -> None:
-    with (
-        Fleet(lambda: None) as some,
-        pytest.raises(BenchError, match=r"(?s)^it ended with exit code 1.*ValueError: so"),
-    ):
+def test_a_process_that_fails_ends_the_group_with_its_last_words() -> None:
+    with group() as some, pytest.raises(BenchError, match=r"(?s)^it ended with exit code 1.*ValueError: so"):
         list(some.until_ended([some.start("it", python("raise ValueError('so')"))]))
 
 
-def test_no_process_outlives_its_fleet() -> None:
-    some = Fleet(lambda: None)
-    process = some.start("it", python("while True: pass"))
-    some.__exit__(None, None, None)
-    assert process.usage is not None
-    assert process.usage.code == -signal.SIGKILL
-    assert process.story() == "it was ended by SIGKILL"
+def test_no_process_outlives_its_group() -> None:
+    with group() as some:
+        child = some.start("it", python("while True: pass"))
+    assert child.code == -signal.SIGKILL
 
 
-def test_a_node_that_outlives_its_run_ends_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "END_WITHIN_S", 0.0)
-    with Fleet(lambda: None) as some:
+def test_a_node_that_outlives_its_run_ends_the_group() -> None:
+    with group(others_s=0.0) as some:
         both = [some.start("short", python("")), some.start("long", python("while True: pass"))]
         with pytest.raises(BenchError, match=r"^the run is over, but not for long$"):
             list(some.until_ended(both))
 
 
-def test_a_node_that_ends_before_it_listens_is_named() -> None:
-    with Fleet(lambda: None) as some, pytest.raises(BenchError, match=r"^it ended with exit code 0"):
+def test_a_node_that_ends_before_it_is_ready_or_is_not_in_time_is_named() -> None:
+    with group() as some, pytest.raises(BenchError, match=r"^it ended with exit code 0"):
         some.address(some.start("it", python("")))
+    with group(ready_s=0.0) as some, pytest.raises(BenchError, match=r"^it is not ready$"):
+        some.address(some.start("it", python("while True: pass")))
+
+
+def test_what_others_write_while_a_node_gets_ready_is_not_lost() -> None:
+    announces = "import time; from smssim.process import ready; ready.take(); time.sleep(0.2); "
+    with group() as some:
+        other = some.start("other", python("print('early')"))
+        nodes = [some.start("it", python(f"{announces} ready.announce('ready', address='{at}')")) for at in "ab"]
+        assert [some.address(node) for node in nodes] == ["a", "b"]
+        assert [(child, line.text) for child, line in some.until_ended([other, *nodes])] == [(other, "early")]
 
 
 # ---- Small runs
@@ -246,7 +241,8 @@ def test_a_small_run_adds_up() -> None:
     assert run.rate_per_s == pytest.approx(3000 / run.elapsed_s)
     assert 0 < run.efficiency < 1
     assert run.efficiency == pytest.approx(3000 * run.final["avg_time_s"] / (50 * run.elapsed_s))
-    assert -1 < run.joined_s()[0] <= 0.1  # a sender joins, and then the run starts
+    assert -1 < run.joined_s()[0] < 1  # a sender joins, and then the run starts; both say so at about that time
+    assert not any(child.log for child in run.children)  # what is known of the nodes is in no line of their logs
     costs = {reading.name: reading for reading in run.costs()}
     for node in ("producer", "sender", "monitor"):
         assert 0 < costs[f"{node}: CPU a message"].value < 1e9 * 10 / 3000
@@ -254,11 +250,11 @@ def test_a_small_run_adds_up() -> None:
 
 
 def test_runs_side_by_side_keep_apart() -> None:
-    runs = [Run(seed, 200 * seed, [SenderSettings(mean_s=0.2, concurrency=20)] * seed) for seed in (1, 2)]
+    runs = [Run(seed, 200 * seed, [SenderSettings(mean_s=0.05, concurrency=20)]) for seed in (1, 2)]
     follow(stage(), *runs)
     assert [run.final["attempts"] for run in runs] == [200, 400]
-    assert [len(run.joined_s()) for run in runs] == [1, 2]
-    assert [run.final["senders_seen"] for run in runs] == [1, 2]
+    assert [len(run.joined_s()) for run in runs] == [1, 1]
+    assert [run.final["senders_seen"] for run in runs] == [1, 1]
 
 
 def test_a_run_that_has_not_counted_every_message_is_refused() -> None:
@@ -283,19 +279,22 @@ def test_the_time_that_generating_takes_counts_in_the_rate_of_the_baseline() -> 
     assert run.with_generation(50.0) == pytest.approx(25.0)
 
 
-@pytest.mark.parametrize("name", ["one-lane", "unequal", "idle"])
-def test_a_small_case_has_sensible_figures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "SETTLE_S", 0.1)
-    monkeypatch.setattr(cases, "UNEQUAL_MEANS_S", (0.01, 0.02))
-    readings = {reading.name: reading for reading in CASES[name].measure_size(stage(), 400 if name == "unequal" else 1)}
-    if name == "unequal":
-        time_s, best = readings["time to completion"].value, readings["greedy list schedule"].value
-        assert 0.2 < best < 2  # 400 messages, 1500 a second
-        assert readings["beyond the schedule"].value == pytest.approx(time_s / best - 1)
-    else:
-        assert len(readings) == {"one-lane": 2, "idle": 6}[name]
-        assert all(0 < reading.value < 1.05 for reading in readings.values())  # reports of a run of 1 s may be late
+def test_a_small_case_of_unequal_senders_is_measured_against_the_schedule() -> None:
+    readings = {reading.name: reading for reading in cases.unequal(stage(), 600, means_s=(0.05, 0.1))}
+    time_s, best = readings["time to completion"].value, readings["greedy list schedule"].value
+    assert 1 < best < 12  # 600 messages, 300 a second, from when the senders come
+    assert readings["beyond the schedule"].value == pytest.approx(time_s / best - 1)
     assert any(reading.target is not None for reading in readings.values())
+
+
+@pytest.mark.parametrize(
+    ("measure", "figures"), [(cases.one_lane, 2), (partial(cases.idle, settle_s=0.1), 6)], ids=["one-lane", "idle"]
+)
+def test_a_small_case_has_sensible_figures(measure: Callable[[Stage, int], list[Reading]], figures: int) -> None:
+    readings = measure(stage(), 1)
+    assert len(readings) == figures
+    assert all(0 < reading.value < 1.05 for reading in readings)  # reports of a run of 1 s may be late
+    assert any(reading.target is not None for reading in readings)
 
 
 @pytest.mark.parametrize("program", [SMSSIM, BASELINE])
@@ -384,14 +383,13 @@ def test_a_second_interruption_ends_everything_at_once(monkeypatch: pytest.Monke
     bench = bench_main.Bench(BenchSettings())
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
-    with bench._fleet() as some:
-        process = some.start("it", python("while True: pass"))
+    with bench._group() as some:
+        child = some.start("it", python("while True: pass"))
         bench._interrupt(signal.SIGINT)
         assert codes == []
         bench._interrupt(signal.SIGINT)
-        process.reap(wait=True)
+        assert child.wait(60)
     assert codes == [ExitCode.INTERRUPTED]
-    assert process.usage is not None
 
 
 def children(pid: int) -> list[int]:

@@ -6,13 +6,11 @@ import asyncio
 import contextlib
 import resource
 import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import pytest
 from nodes_support import BRIEF, Stage, assert_exact, codes, losing_after, play
 from processes_support import Node, Nodes
 
@@ -119,19 +117,7 @@ def test_small_limits_leave_room_for_connections() -> None:
 def limited(*words: object, soft: int, hard: int) -> Iterator[Node]:
     """A node that starts with so many descriptors, and may have so many."""
 
-    class Limited(Node):
-        def __init__(self) -> None:
-            start = subprocess.Popen
-
-            def popen(command: list[str], **options: Any) -> subprocess.Popen[str]:
-                shell = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
-                return start(["sh", "-c", shell, "sh", *command], **options)
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(subprocess, "Popen", popen)
-                super().__init__(words, {})
-
-    node = Limited()
+    node = Node(words, {}, before=("sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh"))
     try:
         yield node
     finally:
@@ -141,7 +127,7 @@ def limited(*words: object, soft: int, hard: int) -> Iterator[Node]:
 def test_a_server_may_have_all_the_descriptors_that_the_system_grants_it() -> None:
     with limited("producer", "--listen=127.0.0.1:0", soft=100, hard=200) as node:
         node.address()
-        assert resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE) == (200, 200)
+        assert resource.prlimit(node.pid, resource.RLIMIT_NOFILE) == (200, 200)
 
 
 def test_when_descriptors_run_out_the_log_says_so_once_and_the_run_goes_on_later() -> None:

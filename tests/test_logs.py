@@ -114,14 +114,8 @@ def test_the_level_is_the_least_that_is_logged(stderr: Stderr, level: str) -> No
 
 def test_every_line_of_a_node_is_json_and_tells_its_story(nodes: Nodes) -> None:
     monitor = nodes.start("monitor", "--listen=127.0.0.1:0", "--interval=0.1", "--log-format=json")
-    monitor.until(lambda: monitor.err, "a line")
-    address = str(objects(monitor)[0]["message"]).removeprefix("listening on ")
-    producer = nodes.start(
-        *("producer", "--count=20", "--listen=127.0.0.1:0", f"--monitor={address}", "--log-format=json")
-    )
-    producer.until(lambda: producer.err, "a line")
-    there = str(objects(producer)[0]["message"]).removeprefix("listening on ")
-    sender = nodes.start("sender", f"--producer={there}", "--mean=0.01", "--name=a\u00e9 %d", "--log-format=json", "-v")
+    producer = nodes.producer(monitor, 20, "--log-format=json")
+    sender = nodes.sender(producer, "a\u00e9 %d", "--mean=0.01", "--log-format=json", "-v")
     assert [node.code() for node in (sender, producer, monitor)] == [0, 0, 0]
     assert {str(line["node"]) for line in objects(sender)} == {"a\u00e9 %d"}
     story = [str(line["message"]) for line in objects(sender)]

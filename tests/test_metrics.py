@@ -48,8 +48,7 @@ def promised() -> list[Metric]:
 
 
 def scraped(node: Node) -> str:
-    where = node.says(r"metrics at (http://\S+)$")[1]
-    with urllib.request.urlopen(where, timeout=30) as answer:
+    with urllib.request.urlopen(node.record("metrics")["url"], timeout=30) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -22,7 +22,7 @@ from processes_support import Nodes, assert_quiet
 from processes_support import assert_exact as assert_run_exact
 
 from smssim.errors import UsageError
-from smssim.launch import cluster
+from smssim.launch.node import command
 from smssim.net import access, certs
 from smssim.net.certs import FILES
 from smssim.settings import AccessSettings, CertsSettings, MonitorSettings, ProducerSettings, SenderSettings
@@ -307,7 +307,7 @@ def test_the_token_is_on_no_command_line_and_in_no_text_of_its_settings() -> Non
         ("sender", SenderSettings(**given)),
         ("monitor", MonitorSettings(**given)),
     ):
-        assert TOKEN not in " ".join(cluster.command(kind, settings))
+        assert TOKEN not in " ".join(command(kind, settings))
         assert TOKEN not in f"{settings}{access.load(settings)}"
 
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from smssim.bench.measure import Reading, Target, best_s, steady
+from smssim.bench.process_group import cpu_s
 from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_of
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 
@@ -109,7 +110,8 @@ def steady_rate(run: BaselineRun, lanes: int, mean_s: float) -> float:
     return run.with_generation(steady(run.points, lanes, mean_s).rate_per_s)
 
 
-def _one_lane(stage: Stage, time_s: int) -> list[Reading]:
+def one_lane(stage: Stage, time_s: int) -> list[Reading]:
+    """One repetition of the case of this name; raises BenchError or TooShortError."""
     means = (0.05, 0.5)
     fast, slow = (Run(stage.seed, round(time_s / mean_s), [SenderSettings(mean_s=mean_s)]) for mean_s in means)
     follow(stage, fast, slow)
@@ -122,8 +124,9 @@ def _one_lane(stage: Stage, time_s: int) -> list[Reading]:
 # ---- Many senders
 
 
-def _unequal(stage: Stage, count: int) -> list[Reading]:
-    senders = [SenderSettings(mean_s=mean_s, concurrency=UNEQUAL_LANES) for mean_s in UNEQUAL_MEANS_S]
+def unequal(stage: Stage, count: int, *, means_s: Sequence[float] = UNEQUAL_MEANS_S) -> list[Reading]:
+    """One repetition of the case of this name; raises BenchError."""
+    senders = [SenderSettings(mean_s=mean_s, concurrency=UNEQUAL_LANES) for mean_s in means_s]
     run = Run(stage.seed, count, senders)
     follow(stage, run)
     best = best_s(run.seed, run.count, senders, run.joined_s())
@@ -150,27 +153,27 @@ def _thousand(stage: Stage, count: int) -> list[Reading]:
 # ---- Nothing to do
 
 
-def _idle(stage: Stage, time_s: int) -> list[Reading]:
-    with stage.fleet() as fleet, socket.socket() as nobody:
+def idle(stage: Stage, time_s: int, *, settle_s: float = SETTLE_S) -> list[Reading]:
+    """One repetition of the case of this name; raises BenchError."""
+    with stage.group() as group, socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and never listens
         nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
-        fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
-        fleet.node("producer", ProducerSettings(seed=0, listen=FREE_ADDRESS), "producer, waiting")
-        fleet.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
-        monitor = fleet.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
-        address = fleet.address(monitor)
+        group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
+        group.node("producer", ProducerSettings(seed=0, listen=FREE_ADDRESS), "producer, waiting")
+        group.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
+        monitor = group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
         released = ProducerSettings(
-            seed=0, count=2, listen=FREE_ADDRESS, monitor=address, rate_per_s=1e-6
-        )  # one, for now
-        producer = fleet.node("producer", released, "producer, of an idle run")
-        sender = SenderSettings(mean_s=0.0, producer=fleet.address(producer))
-        fleet.node("sender", sender, "sender, connected, nothing to do")
-        fleet.watch(SETTLE_S)
-        before = [process.cpu_s() for process in fleet.processes]
-        passed_s = fleet.watch(time_s)
+            seed=0, count=2, listen=FREE_ADDRESS, monitor=group.address(monitor), rate_per_s=1e-6
+        )  # one message, for now
+        producer = group.node("producer", released, "producer, of an idle run")
+        sender = SenderSettings(mean_s=0.0, producer=group.address(producer))
+        group.node("sender", sender, "sender, connected, nothing to do")
+        group.run_for(settle_s)
+        before = [cpu_s(node) for node in group.children]
+        passed_s = group.run_for(time_s)
         return [
-            Reading(process.name, (process.cpu_s() - cpu_s) / passed_s, "cores", Target(0.01, at_least=False))
-            for process, cpu_s in zip(fleet.processes, before, strict=True)
+            Reading(node.name, (cpu_s(node) - used_s) / passed_s, "cores", Target(0.01, at_least=False))
+            for node, used_s in zip(group.children, before, strict=True)
         ]
 
 
@@ -219,7 +222,7 @@ _CASES: Final = (
         "the durations of all attempts together, over the time of the whole run",
         size=15,
         quick_size=4,
-        measure_size=_one_lane,
+        measure_size=one_lane,
     ),
     Case(
         "unequal",
@@ -227,7 +230,7 @@ _CASES: Final = (
         "time to completion, against a greedy list schedule of the same attempts with each lane from when it joined",
         size=20_000,
         quick_size=5_000,
-        measure_size=_unequal,
+        measure_size=unequal,
     ),
     Case(
         "thousand",
@@ -254,7 +257,7 @@ _CASES: Final = (
         "CPU time of each process, start-up excluded",
         size=20,
         quick_size=5,
-        measure_size=_idle,
+        measure_size=idle,
     ),
 )
 CASES: Final = {case.name: case for case in _CASES}

@@ -17,9 +17,9 @@ from typing import Final
 
 from smssim.bench import scaling, table
 from smssim.bench.cases import CASES, Case
-from smssim.bench.fleet import BenchError, Fleet, InterruptedBenchError
 from smssim.bench.machine import in_words, machine
 from smssim.bench.measure import Spread, TooShortError, spreads
+from smssim.bench.process_group import BenchError, InterruptedBenchError, ProcessGroup
 from smssim.bench.runs import Stage
 from smssim.errors import ExitCode, UsageError
 from smssim.process import signals, terminal
@@ -36,7 +36,7 @@ class Bench:
         self._settings = settings
         self._repetitions = settings.repeat or (1 if settings.quick else 3)
         self._began_at = time.monotonic()
-        self._fleets: list[Fleet] = []
+        self._groups: list[ProcessGroup] = []
         self._stopping = False
         self._step = ""
         self._share = 0.0
@@ -123,11 +123,11 @@ class Bench:
     # -- meanwhile
 
     def _stage(self, seed: int) -> Stage:
-        return Stage(self._settings.quick, seed, self._fleet, self._done)
+        return Stage(self._settings.quick, seed, self._group, self._done)
 
-    def _fleet(self) -> Fleet:
-        self._fleets.append(Fleet(self._poll))
-        return self._fleets[-1]
+    def _group(self) -> ProcessGroup:
+        self._groups.append(ProcessGroup(self._poll))
+        return self._groups[-1]
 
     def _begin(self, step: str) -> None:
         self._step, self._share, self._said_at = step, 0.0, 0.0
@@ -166,8 +166,8 @@ class Bench:
         if not self._stopping:
             self._stopping = True
             return
-        for fleet in self._fleets:
-            fleet.kill()
+        for group in self._groups:
+            group.kill()
         os._exit(ExitCode.INTERRUPTED)
 
 

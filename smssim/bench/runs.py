@@ -1,25 +1,22 @@
 """One run of smssim, or of the baseline, from its start to its end: its series, its times, what its nodes cost.
 
-Knows what nodes print. Must not know which cases there are.
+Knows the figures and the ready records of nodes. Must not know which cases there are.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from smssim.bench.fleet import BenchError, Fleet, Line, Process
 from smssim.bench.measure import Point, Reading
+from smssim.bench.process_group import BenchError, ProcessGroup, cpu_s
+from smssim.launch.child import Child, Line, Record
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 
 INTERVAL_S: Final = 0.25  # between two points of a series
-
-_JOINED: Final = re.compile(r" producer: (\S+) joined\b")
-_STARTED: Final = re.compile(r" producer: the run has started$")
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,8 @@ class Stage:
 
     quick: bool
     seed: int
-    fleet: Callable[[], Fleet]  # to be used in a `with`
-    done: Callable[[float], None]  # told how much of a run is done, from 0 to 1
+    group: Callable[[], ProcessGroup]  # to be used in a `with`
+    done: Callable[[float], None]  # called with how much of a run is done, from 0 to 1
 
 
 @dataclass
@@ -41,34 +38,26 @@ class Run:
     senders: Sequence[SenderSettings]
     points: list[Point] = field(default_factory=list)
     final: dict[str, Any] = field(default_factory=dict)  # the last object of the monitor
-    processes: list[Process] = field(default_factory=list)
-    joined_at: dict[str, float] = field(default_factory=dict)  # when each sender came, on the monotonic clock
-    started_at: float = 0.0
+    children: list[Child] = field(default_factory=list)  # the monitor, the producer, the senders
 
-    def start(self, fleet: Fleet) -> None:
+    def start(self, group: ProcessGroup) -> None:
         """Starts the nodes; raises BenchError."""
-        monitor = fleet.node("monitor", MonitorSettings(interval_s=INTERVAL_S, listen=FREE_ADDRESS, json=True))
+        monitor = group.node("monitor", MonitorSettings(interval_s=INTERVAL_S, listen=FREE_ADDRESS, json=True))
         settings = ProducerSettings(
-            seed=self.seed, count=self.count, listen=FREE_ADDRESS, monitor=fleet.address(monitor)
+            seed=self.seed, count=self.count, listen=FREE_ADDRESS, monitor=group.address(monitor)
         )
-        producer = fleet.node("producer", settings)
-        self.processes = [monitor, producer]
-        address = fleet.address(producer)
+        producer = group.node("producer", settings)
+        self.children = [monitor, producer]
+        address = group.address(producer)
         for number, sender in enumerate(self.senders, 1):
             name = "sender" if len(self.senders) == 1 else f"sender-{number}"
-            self.processes.append(fleet.node("sender", replace(sender, name=name, producer=address), name))
+            self.children.append(group.node("sender", replace(sender, name=name, producer=address), name))
 
-    def take(self, line: Line) -> None:
-        """Notes what a node has written."""
-        if line.process not in self.processes:
-            return
-        if not line.is_log:
+    def take(self, child: Child, line: Line) -> None:
+        """Notes what a node has written, if that are figures of this run."""
+        if child in self.children and not line.is_log:
             self.final = json.loads(line.text)
-            self.points.append(Point.of(self.final, {process.name: process.cpu_s() for process in self.processes}))
-        elif found := _JOINED.search(line.text):
-            self.joined_at[found[1]] = line.at
-        elif _STARTED.search(line.text):
-            self.started_at = line.at
+            self.points.append(Point.of(self.final, {node.name: cpu_s(node) for node in self.children}))
 
     def check(self) -> None:
         """Raises BenchError unless every message was counted. Assumes that the nodes have ended with 0."""
@@ -93,37 +82,40 @@ class Run:
         return self.points[-1].work_s / (lanes * self.elapsed_s)
 
     def joined_s(self) -> list[float]:
-        """When each sender joined, in seconds of the run; below 0 for those that were there before it started."""
-        names = [process.name for process in self.processes[2:]]
-        return [self.joined_at[name] - self.started_at for name in names]
+        """When each sender joined, in seconds of the run; below 0 for those that were there before it started.
+
+        Raises BenchError.
+        """
+        _, producer, *senders = self.children
+        started_at = _record(producer, "started").at
+        return [_record(sender, "joined").at - started_at for sender in senders]
 
     @property
     def peak_bytes(self) -> int:
         """Peak memory of the node that needed most."""
-        return max(process.usage.peak_bytes for process in self.processes if process.usage is not None)
+        return max(node.usage.peak_bytes for node in self.children if node.usage is not None)
 
     def costs(self) -> list[Reading]:
         """CPU time for each message, start-up not counted, and peak memory of each node."""
         readings = []
-        order = sorted(self.processes, key=lambda process: process.name != "producer" and process.name != "sender")
-        for process in order:
-            assert process.usage is not None
-            cpu_s = process.usage.cpu_s - self.points[0].cpu_s[process.name]
-            readings.append(Reading(f"{process.name}: CPU a message", 1e9 * cpu_s / self.count, "ns"))
-        for process in order:
-            assert process.usage is not None
-            readings.append(Reading(f"{process.name}: peak memory", process.usage.peak_bytes / 1e6, "MB"))
+        order = sorted(self.children, key=lambda node: node.name != "producer" and node.name != "sender")
+        for node in order:
+            used_s = cpu_s(node) - self.points[0].cpu_s[node.name]
+            readings.append(Reading(f"{node.name}: CPU a message", 1e9 * used_s / self.count, "ns"))
+        for node in order:
+            assert node.usage is not None
+            readings.append(Reading(f"{node.name}: peak memory", node.usage.peak_bytes / 1e6, "MB"))
         return readings
 
 
 def follow(stage: Stage, *runs: Run) -> None:
     """Runs these side by side to their ends; raises BenchError."""
-    with stage.fleet() as fleet:
+    with stage.group() as group:
         for run in runs:
-            run.start(fleet)
-        for line in fleet.until_ended([process for run in runs for process in run.processes]):
+            run.start(group)
+        for child, line in group.until_ended([child for run in runs for child in run.children]):
             for run in runs:
-                run.take(line)
+                run.take(child, line)
             stage.done(min(_share_done(run) for run in runs))
     for run in runs:
         run.check()
@@ -131,6 +123,13 @@ def follow(stage: Stage, *runs: Run) -> None:
 
 def _share_done(run: Run) -> float:
     return run.points[-1].attempts / run.count if run.points else 0.0
+
+
+def _record(node: Child, event: str) -> Record:
+    record = node.record(event)
+    if record is None:
+        raise BenchError(f"{node.name} has sent no record that it has {event}")
+    return record
 
 
 def run_of(stage: Stage, count: int, sender: SenderSettings) -> Run:
@@ -172,9 +171,8 @@ def baseline_of(stage: Stage, senders: int, count: int, mean_s: float, fail: flo
     words = [sys.executable, "-m", "smssim.bench.baseline", *map(str, numbers)]
     points: list[Point] = []
     generation_s = 0.0
-    with stage.fleet() as fleet:
-        process = fleet.start("baseline", words)
-        for line in fleet.until_ended([process]):
+    with stage.group() as group:
+        for _, line in group.until_ended([group.start("baseline", words)]):
             if not line.is_log:
                 figures = json.loads(line.text)
                 generation_s = figures.pop("generation_s", 0.0)  # only in the last one

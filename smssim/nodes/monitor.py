@@ -26,7 +26,7 @@ from smssim.net import access, rpc, watching, wire
 from smssim.outputs import metrics
 from smssim.outputs.opening import Outputs
 from smssim.outputs.terminal.summary import value
-from smssim.process import program, waiting
+from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
 from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
@@ -82,6 +82,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await self._saving.close()
             raise
         self._log.info("listening on %s", self.address)
+        ready.announce("ready", last=True, kind="monitor", address=self.address, resumed=self._resumed)
         for warning in threshold.warnings(self._settings.threshold):
             self._log.warning("%s", warning)
 

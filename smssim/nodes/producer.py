@@ -11,7 +11,7 @@ import math
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from grpc import StatusCode, aio
@@ -31,7 +31,7 @@ from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, wire
 from smssim.nodes import producer_log
 from smssim.outputs import metrics
-from smssim.process import program, waiting
+from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
 from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2, producer_pb2_grpc
@@ -102,6 +102,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             await self._saving.close()
             raise
         self._log.info("listening on %s", self.address)
+        ready.announce("ready", kind="producer", address=self.address, resumed=self._core.resumed, **asdict(self.run))
         self._log.info("run %s: %s, seed %d", self.run.run_id, plural(self.run.total, "message"), self.run.seed)
         if self._core.resumed:
             book = self._backlog
@@ -150,6 +151,8 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             match event:
                 case events.Write(stream) | events.Close(stream):
                     self._writable[stream.holder.number].set()
+                case events.Started():
+                    ready.announce("started", last=True)
                 case events.Save():
                     self._save_wanted.ring()
         if self._core.wake_at < self._tick_at:

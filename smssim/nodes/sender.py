@@ -22,7 +22,7 @@ from smssim.net.reconnecting import Peer
 from smssim.nodes.run_client import RunClient
 from smssim.outputs import metrics
 from smssim.outputs.terminal.each import EachMessage
-from smssim.process import program, waiting
+from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
 from smssim.settings import FREE_ADDRESS, SenderSettings
 from smssim.words import plural
@@ -77,6 +77,7 @@ class Sender:
         finally:
             finding.cancel()
         self.run = client.run
+        ready.announce("joined", name=self._name, run_id=client.run.run_id)
         return await client.take_part(stream, self._stop)
 
     async def _find_run(self) -> tuple[RunClient, Stream]:

@@ -22,6 +22,7 @@ from smssim.core.tally import Tally
 from smssim.errors import UsageError
 from smssim.net.access import OPEN, Access
 from smssim.net.http import Desk, HttpServer
+from smssim.process import ready
 from smssim.process.logs import Log
 from smssim.settings import is_loopback, split_address
 
@@ -152,6 +153,7 @@ async def exposed(
         raise UsageError(f"--metrics-port: got {port}, which can't be had on {host} ({why.lower()})") from error
     shown = f"[{host}]" if ":" in host else host
     log.info("metrics at http://%s:%d/metrics", shown, server.port)
+    ready.announce("metrics", url=f"http://{shown}:{server.port}/metrics")
     try:
         yield
     finally:

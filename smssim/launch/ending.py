@@ -1,0 +1,85 @@
+"""How a whole run ends: who is left to end alone, how long each node gets, which ends are reported, the exit code.
+
+Decides from the exit codes of its nodes. Must not know processes, clocks or logs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smssim.errors import ExitCode, worst
+from smssim.launch.limits import LaunchLimits
+
+Code = int | None  # an exit code, negative if a signal ended the node; None while it runs
+
+OF_A_RUN = (ExitCode.OK, ExitCode.INCOMPLETE, ExitCode.DISAGREE, ExitCode.THRESHOLD)  # all else is a failure
+
+
+def has_failed(code: Code) -> bool:
+    """Return whether a monitor or a producer has ended in a way that is no end of a run."""
+    return code is not None and code not in OF_A_RUN
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The exit codes of all nodes at one moment."""
+
+    monitor: Code
+    producer: Code
+    senders: tuple[Code, ...]
+
+    @property
+    def has_senders(self) -> bool:
+        """Whether a sender still runs."""
+        return None in self.senders
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run can't go on: without its monitor, its producer or any sender."""
+        return self.monitor is not None or self.producer is not None or not self.has_senders
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the monitor or the producer has failed, so that the run can't be completed."""
+        return has_failed(self.monitor) or has_failed(self.producer)
+
+    @property
+    def may_end_alone(self) -> bool:
+        """Whether the nodes that still run are about to end by themselves; not if every sender has ended badly."""
+        return not self.has_failed and not all(self.senders)  # 0 and None are neither bad ends
+
+    @property
+    def lacks_senders(self) -> bool:
+        """Whether a producer waits for senders and none is left."""
+        return self.producer is None and not self.has_senders
+
+
+def sender_s(codes: Codes, stopped: bool, limits: LaunchLimits) -> float:
+    """Return how long senders may take to end, and the producer after them.
+
+    They finish what they have where that counts: not where the producer or the monitor has failed, or the monitor has
+    ended before the run was complete, so that nobody takes their reports.
+    """
+    counts = not codes.has_failed and codes.monitor not in (ExitCode.INCOMPLETE, ExitCode.DISAGREE)
+    return limits.drain_s if stopped or counts else limits.last_report_s
+
+
+def monitor_s(writes_files: bool, limits: LaunchLimits) -> float:
+    """Return how long the monitor may take to end, after all others; with a record or a list to write, far longer."""
+    return limits.files_s if writes_files else limits.left_over_s
+
+
+def is_reported(code: Code, shows_summary: bool) -> bool:
+    """Return whether the end of a monitor or a producer with this code is reported: not if it has said why itself."""
+    said = (ExitCode.INCOMPLETE, ExitCode.THRESHOLD) if shows_summary else (ExitCode.INCOMPLETE,)
+    return bool(code) and code not in said
+
+
+def exit_code(codes: Codes) -> ExitCode:
+    """Return the exit code of the run: the worst of the monitor's and the producer's; INTERNAL where one is none."""
+    return worst(ExitCode.INTERNAL if code is None else code for code in (codes.monitor, codes.producer))
+
+
+def exit_code_at_start(code: Code) -> int:
+    """Return the exit code of a run of which a node ended with this one before it was ready."""
+    return code if code is not None and code > 0 else ExitCode.INTERNAL

@@ -1,0 +1,25 @@
+"""How long the parts of a whole run may take at its end, in one frozen value that is passed in.
+
+Knows numbers alone. Those that nodes themselves keep to are `core.limits`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchLimits:
+    """Times in seconds."""
+
+    left_over_s: float = 5.0  # how long a node may outlive what it was there for ...
+    others_s: float = 2.0  # ... and the others, their monitor
+    last_figures_s: float = 3.0  # how long the last figures may take to be shown
+    last_report_s: float = 1.0  # how long senders may take to report when the run can't be completed any more
+    files_s: float = 600.0  # how long a monitor may take to write the files that are wanted of it
+    drain_s: float = 20.0  # how long senders may take to finish what they have: more than they give themselves
+    reap_s: float = 0.002  # how often an exit code is looked for: it comes right after the end of all pipes
+
+
+LAUNCH_LIMITS: Final = LaunchLimits()
