@@ -50,10 +50,10 @@ def is_from_variable(ctx: typer.Context, param: typer.CallbackParam) -> bool:
 
 
 def wrong_flag(error: TyperException) -> tuple[str, Sequence[str] | None]:
-    """The flag that an error is about, and the flags that there are if it is none of them; `""` where it is another.
+    """The flag that an error is about, if any, and where there is no such flag, the flags that there are.
 
     Relies on this: the classes of these errors are not public, but the attributes tell them apart. Both the one about
-    an unknown flag and the one about a value that is missing, or too many, have `option_name`; the first alone has
+    an unknown flag and the one about a missing or needless value have `option_name`; the first alone has
     `possibilities`, which may be None.
     """
     flag: str = getattr(error, "option_name", "")
