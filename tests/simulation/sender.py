@@ -76,7 +76,7 @@ class Sender(Process):
         """Whether it has not met a peer that will never come: the monitor, if that has ended with another run."""
         producer, monitor = self.world.producer, self.world.monitor
         if self.run is None:
-            return producer is not None and producer.left
+            return self in self.world.network.astray or (producer is not None and producer.left)
         return not self.sending.introduced and monitor is not None and monitor.ending is not None
 
     @property
