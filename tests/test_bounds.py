@@ -38,6 +38,7 @@ from smssim.core.admission import Admission, CallBounds
 from smssim.core.exchange import Report
 from smssim.core.limits import LIMITS
 from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.producer_events import Event
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.core.stretches import STRETCH_SIZE
@@ -241,19 +242,20 @@ def test_who_comes_and_goes_wakes_nobody_else() -> None:
             async with Fetching(channel) as waiting:
                 await waiting.say(hello(credit=TOTAL, idle_lanes=TOTAL))
                 await until(lambda: producer.book()[2] == TOTAL)
-                rung = 0
+                looks = 0
 
-                def ring() -> None:
-                    nonlocal rung
-                    rung += 1
+                def look(now: float) -> list[Event]:
+                    nonlocal looks
+                    looks += 1
+                    return []
 
-                producer.node._early_tick.ring = ring  # type: ignore[method-assign]
+                producer.node._core._distribute = look  # type: ignore[method-assign]
                 for _ in range(20):
                     async with Fetching(channel) as stranger:
                         await stranger.say(hello())
                         await stranger.hear_of("offer")
                 await until(lambda: producer.open_streams() == 1)
-                assert rung == 0
+                assert looks == 0
 
     play(scene())
 

@@ -28,7 +28,10 @@ HAPPENINGS = (
     *("node paused", "delayed", "request lost", "answer lost", "request repeated", "frames lost in a stream"),
     *("commit slow", "commit lost", "commit torn", "commit unacknowledged", "producer restored", "monitor restored"),
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
+    *("producer gave up", "late sender"),
 )
+
+CUT_SHORT = {"producer drains", "producer gave up"}  # such a run need not be complete
 
 shown = cache(simulate)
 plan_of = cache(draw_plan)
@@ -59,7 +62,8 @@ def test_runs_of_every_size_are_played() -> None:
 
 @all_seeds
 def test_with_journals_runs_end_well_unless_nobody_was_left_to_tell_the_monitor() -> None:
-    codes = Counter(shown(seed).exit_code for seed in SEEDS if plan_of(seed).journals)
+    runs = [shown(seed) for seed in SEEDS if plan_of(seed).journals]
+    codes = Counter(run.exit_code for run in runs if not run.struck.keys() & CUT_SHORT)
     assert set(codes) <= {ExitCode.OK, ExitCode.INCOMPLETE}
     assert codes[ExitCode.OK] >= 0.98 * codes.total()
 

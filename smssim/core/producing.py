@@ -123,6 +123,8 @@ class ProducerRun:
 
     def changes(self, now: float) -> Changes:
         """What is to be written since the last call, all of which is written by now."""
+        if self.backlog.stalled:  # until now
+            self._distribute_at = now
         changes, self._unwritten = self._unwritten, {}
         return changes | put_under("backlog", self.backlog.changes(now))
 
@@ -136,10 +138,8 @@ class ProducerRun:
             events.append(Announced(self.end, lingers=self._linger and not self._stopped))
             events += map(Write, self.streams.values())
         elif phase is _Phase.LEAVING:
-            self._phase = _Phase.LEFT
+            self._phase = _Phase.FAREWELL if self.streams else _Phase.LEFT  # a sender may have come meanwhile
         self._save_at = now + self._limits.save_s
-        if self.backlog.stalled:
-            self._distribute_at = now
         return events + self._proceed(now)
 
     # -- streams
@@ -157,8 +157,7 @@ class ProducerRun:
         stream = self.streams[holder.number] = ProducerStream(self.backlog, holder, self._limits, sender.name)
         if self._joined_at is None:
             self._joined_at = now
-        if self.end is None:
-            events.append(Joined(sender))
+        events.append(Joined(sender) if self.end is None else Write(stream))
         return stream, events
 
     def apply(self, stream: ProducerStream, request: Request, now: float) -> list[Event]:

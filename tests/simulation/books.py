@@ -6,6 +6,7 @@ Must not look at the counters of the classes under test, but to compare them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,7 +51,7 @@ class ProducerBook:
         for row in rows:
             self._settle(*row)
 
-    def grant(self, holder: int, batches: list[Batch]) -> None:
+    def grant(self, holder: int, batches: Sequence[Batch]) -> None:
         """Only what waits is handed out, at the attempt that it is at."""
         for batch in batches:
             ids = set(batch.ids.tolist())

@@ -15,8 +15,11 @@ from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Verdict
-from smssim.core.model import Attempts, Ids, Outcomes
+from smssim.core.model import Attempts, Ids, Outcomes, SenderFacts
 from smssim.core.pieces import Pieces
+from smssim.core.producer_events import Close, Event
+from smssim.core.producer_stream import ProducerStream
+from smssim.core.producing import ProducerRun
 from smssim.core.reconnect import Reconnector
 from smssim.core.sender_run import SenderEnd, SenderLife, SenderRun
 from smssim.core.sending import SenderProtocol
@@ -41,6 +44,12 @@ _restore_open = Backlog._restore_open
 _restore_ledger = Ledger.restore
 _put = Lanes.put
 _unpacked = Session.unpacked
+_end = ProducerRun._end
+_closed = ProducerRun.closed
+_forgive_pause = ProducerRun._forgive_pause
+_restore_run = ProducerRun.restore
+_join = ProducerRun.join
+_stop = ProducerRun.stop
 
 
 # ---- Senders
@@ -204,6 +213,81 @@ def does_not_write_down_retries() -> AbstractContextManager[Any]:
     return mock.patch.object(Stretches, "touch", return_value=None)
 
 
+def announces_the_end_before_it_is_saved() -> AbstractContextManager[Any]:
+    """A crash takes back settlements of a run that senders and monitor know to be over."""
+
+    def end(self: ProducerRun) -> None:
+        _end(self)
+        self._announced = self.end
+
+    return mock.patch.object(ProducerRun, "_end", end)
+
+
+def gives_up_counted_from_the_start() -> AbstractContextManager[Any]:
+    """Instead of since its last sender has left."""
+
+    def closed(self: ProducerRun, stream: ProducerStream, now: float) -> list[Event]:
+        began = self._alone_since
+        events = _closed(self, stream, now)
+        self._alone_since = began
+        return events
+
+    return mock.patch.object(ProducerRun, "closed", closed)
+
+
+def forgives_its_own_pause_twice() -> AbstractContextManager[Any]:
+    """Senders that are gone keep their messages for longer."""
+
+    def forgive_pause(self: ProducerRun, late_s: float, now: float) -> None:
+        _forgive_pause(self, 2 * late_s, now)
+
+    return mock.patch.object(ProducerRun, "_forgive_pause", forgive_pause)
+
+
+def takes_its_own_pause_for_silence() -> AbstractContextManager[Any]:
+    """Senders that are well lose their messages."""
+    return mock.patch.object(ProducerRun, "_forgive_pause", return_value=None)
+
+
+def forgets_that_the_end_was_announced() -> AbstractContextManager[Any]:
+    """Started again, it waits for senders that know the end."""
+
+    def restore(self: ProducerRun, pieces: Pieces, now: float) -> None:
+        _restore_run(self, pieces, now)
+        self._end_announced = False
+
+    return mock.patch.object(ProducerRun, "restore", restore)
+
+
+def keeps_the_stream_of_a_session_that_opens_another() -> AbstractContextManager[Any]:
+    """Its messages are taken back, but nobody closes it."""
+
+    def join(
+        self: ProducerRun, sender: SenderFacts, distribution: str, std_s: float, now: float
+    ) -> tuple[ProducerStream, list[Event]]:
+        stream, events = _join(self, sender, distribution, std_s, now)
+        return stream, [event for event in events if not isinstance(event, Close)]
+
+    return mock.patch.object(ProducerRun, "join", join)
+
+
+def drains_without_waiting() -> AbstractContextManager[Any]:
+    """What is with senders is not settled any more."""
+
+    def stop(self: ProducerRun, now: float) -> list[Event]:
+        events = _stop(self, now)
+        self._drain_until = now
+        return events + self._proceed(now)
+
+    return mock.patch.object(ProducerRun, "stop", stop)
+
+
+def leaves_before_late_senders_have_come() -> AbstractContextManager[Any]:
+    """As soon as no stream is open."""
+    open_until = property(lambda self: math.inf if self._linger else -math.inf)
+    return mock.patch.object(ProducerRun, "_open_until", open_until)
+
+
 # ---- The monitor
 
 
@@ -322,6 +406,14 @@ BUGS: dict[Bug, str] = {
     ends_one_message_early: "",
     restores_without_the_attempts: "producer killed",
     does_not_write_down_retries: "producer killed",
+    announces_the_end_before_it_is_saved: "",
+    gives_up_counted_from_the_start: "",
+    forgives_its_own_pause_twice: "producer paused",
+    takes_its_own_pause_for_silence: "producer paused",
+    forgets_that_the_end_was_announced: "producer restarts",
+    keeps_the_stream_of_a_session_that_opens_another: "stream cut",
+    drains_without_waiting: "producer drains",
+    leaves_before_late_senders_have_come: "",
     acknowledges_before_it_commits: "monitor killed",
     records_a_repeated_report_again: "",
     takes_another_report_for_a_repeat: "sender forged",

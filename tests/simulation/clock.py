@@ -19,6 +19,8 @@ class Process:
     def __init__(self) -> None:
         self.alive = True
         self.paused = False
+        self.pauses = 0  # that are over
+        self.paused_s = 0.0  # in all of them
         self.missed: deque[Callable[[], None]] = deque()
 
 
@@ -54,11 +56,13 @@ class Clock:
         """Stops a process for some time."""
         self.strike("node paused", process.name)
         process.paused = True
-        self.after(time_s, None, lambda: self._go_on(process))
+        self.after(time_s, None, lambda: self._go_on(process, time_s))
 
-    def _go_on(self, process: Process) -> None:
+    def _go_on(self, process: Process, paused_s: float) -> None:
         self.note(process.name, "goes on")
         process.paused = False
+        process.pauses += 1
+        process.paused_s += paused_s
         while process.missed and process.alive and not process.paused:
             process.missed.popleft()()
 

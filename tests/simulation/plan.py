@@ -15,7 +15,7 @@ FAULTS = {  # how often a second, where it strikes at all
     "monitor killed": 0.25,
     "stream cut": 0.6,
     "sender paused": 0.25,
-    "producer paused": 0.08,
+    "producer paused": 0.15,
     "monitor paused": 0.08,
     "sender joins": 0.4,
     "sender drains": 0.6,
@@ -23,7 +23,10 @@ FAULTS = {  # how often a second, where it strikes at all
     "sender astray": 0.15,
     "monitor away": 0.1,
     "producer away": 0.08,
+    "producer drains": 0.08,
+    "producer restarts": 0.6,  # after it has left, and once more when all is over
 }
+MONITOR_AWAY_MAX_S = 25.0  # while faults strike and somewhat longer, but for long pauses
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)
@@ -40,6 +43,8 @@ class Plan:
     retry_delay_s: float
     rate_per_s: float | None
     lease_timeout_s: float
+    give_up_s: float  # of the producer
+    linger: bool  # the producer
     senders: tuple[SenderSettings, ...]  # to begin with, and to choose from
     equal: bool  # whether they all are alike
     journals: bool
@@ -64,12 +69,14 @@ class Plan:
         return replace(
             LIMITS,
             unsaved_max=self.unsaved_max,
+            save_s=self.save_s,
+            release_s=self.tick_s,
             frame_rows_max=self.frame_rows_max,
             report_rows_full=min(self.report_rows_max, LIMITS.report_rows_full),
             report_rows_max=self.report_rows_max,
             report_timeout_s=self.report_timeout_s,
             tick_min_s=self.tick_s,
-            stuck_after_s=0.0,
+            stuck_after_s=MONITOR_AWAY_MAX_S,
             slower_max=2,
             tail=12,
         )
@@ -119,6 +126,8 @@ def draw_plan(seed: int) -> Plan:
         faults={fault: FAULTS[fault] for fault in wanted},
         faulty_s=faulty_s,
         check_every=random.choice([1, 1, 3, 10]),
+        give_up_s=random.choice([5.0, 20.0, 60.0]),
+        linger=random.random() < 0.15,
     )
 
 

@@ -50,7 +50,7 @@ class Sender(Process):
         """Whether it has not met a peer that will never come: the monitor, if that has ended with another run."""
         producer, monitor = self.world.producer, self.world.monitor
         if self._part is None:
-            return producer is not None and producer.left
+            return self in self.world.network.astray or (producer is not None and producer.left)
         protocol = self._part.protocol
         return not (protocol.introduced or protocol.ended) and monitor is not None and monitor.ending is not None
 

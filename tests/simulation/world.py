@@ -23,6 +23,9 @@ from smssim.errors import ExitCode
 CALM_MAX_S = 600.0  # a run that no fault strikes any more ends within so long
 EVENTS_MAX = 60_000
 FAULT_EVERY_S = 0.05
+TIDY_EVERY_S = 1.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 100.0
+LONG_PAUSE_S = 12.0  # so long a monitor or a sender may settle nothing, and nobody notices
 DEEP_EVERY = 64  # checks
 SENDERS_MAX = 12
 
@@ -60,6 +63,9 @@ class World:
         self._joined = 0
         self._checks = 0
         self._is_calm = False
+        self._late_came = False  # a sender, to a producer that lingers
+        self.was_long_paused = False  # some node
+        self._restarted_last = False  # the producer, when all was over
         self._faulty_until = self.clock.now + plan.faulty_s
         starts: list[Callable[[], None]] = [partial(self._start, "producer"), partial(self._start, "monitor")]
         starts += [partial(self._join, number) for number in range(len(plan.senders))]
@@ -120,9 +126,7 @@ class World:
         self.clock.strike(f"{process.name.split()[0]} killed", process.name)
         process.alive = False
         process.missed.clear()
-        for stream in self.network.streams:
-            if process in (stream.client, stream.server):
-                stream.cut()
+        self._lose_connections(process)
 
     def _crash(self, kind: str, process: Process) -> None:
         self._kill(process)
@@ -159,6 +163,8 @@ class World:
             self.clock.random.choice(self.network.streams).cut()
         elif how == "away":
             self._unplug(what)
+        elif how == "restarts":
+            self._restart_producer()
         elif (node := self._node(what)) is not None:
             self._afflict(node, how)
 
@@ -172,6 +178,14 @@ class World:
         away_s = self.clock.random.choice([0.5, 3.0, 8.0])
         self.clock.after(away_s, None, partial(self.network.away.discard, kind))
 
+    def _restart_producer(self) -> bool:
+        """Starts a producer that has left again, on the same journal; whether there was one."""
+        restarts = self.plan.journals and self.producer is not None and self.producer.left
+        if restarts:
+            self.clock.strike("producer restarts")
+            self._start("producer")
+        return restarts
+
     def _lead_astray(self, sender: Sender) -> None:
         """A sender loses the producer for good: it may have come back on another port."""
         self.clock.strike("sender astray", sender.name)
@@ -184,7 +198,7 @@ class World:
         """Pauses, drains, kills or impersonates a node that is alive."""
         clock = self.clock
         if how == "paused" and not node.paused:
-            clock.pause(node, clock.random.choice([0.3, 2.0, 6.0, 12.0]))
+            self._pause(node, PAUSE_MIN_S * (PAUSE_MAX_S / PAUSE_MIN_S) ** clock.random.random())
         elif how == "astray" and isinstance(node, Sender):
             self._lead_astray(node)
         elif how == "forged" and isinstance(node, Sender):
@@ -193,6 +207,9 @@ class World:
         elif how == "drains" and isinstance(node, Sender) and not node.paused:
             clock.strike("sender drains", node.name)
             node.drain()
+        elif how == "drains" and isinstance(node, Producer) and not node.paused and node.listening:
+            clock.strike("producer drains", node.name)
+            node.stop()
         elif how == "killed" and isinstance(node, Sender):
             self._kill(node)
             clock.after(clock.random.uniform(0.0, 3.0), None, self._join)
@@ -202,6 +219,19 @@ class World:
                 disk.cut_power_in_next_commit(crash)
             else:
                 crash()
+
+    def _pause(self, node: Process, time_s: float) -> None:
+        """Stops a node for some time. Its peers end their connections to it when it does not answer their pings."""
+        self.clock.pause(node, time_s)
+        self.was_long_paused |= time_s > LONG_PAUSE_S
+        lost_after_s = 2 * self.limits.keepalive_s
+        if time_s > lost_after_s:
+            self.clock.after(lost_after_s, None, partial(self._lose_connections, node))
+
+    def _lose_connections(self, node: Process) -> None:
+        for stream in self.network.streams:
+            if node in (stream.client, stream.server):
+                stream.cut()
 
     def _node(self, kind: str) -> Process | None:
         """A living node of this kind."""
@@ -218,6 +248,20 @@ class World:
         self._is_calm = True
         self.network.weather = Weather(delay_s=self.plan.weather.delay_s)
         self._join()
+        self.clock.after(TIDY_EVERY_S, None, self._tidy)
+
+    def _tidy(self) -> None:
+        """Stops a producer that lingers, after one more sender has come and gone."""
+        self.clock.after(TIDY_EVERY_S, None, self._tidy)
+        producer, busy = self.producer, any(s.alive and not s.waits_for_ever for s in self.senders)
+        if producer is None or not producer.alive or producer.paused or not producer.conduct.lingers or busy:
+            return
+        if self._late_came:
+            producer.stop()
+        else:
+            self._late_came = True
+            self.clock.strike("late sender", producer.name)
+            self._join()
 
     # -- what must hold
 
@@ -227,6 +271,7 @@ class World:
         producer, monitor = self.producer, self.monitor
         if producer is not None and producer.alive:
             producer.book.compare(producer.backlog, deep=self._checks % DEEP_EVERY == 0)
+            producer.conduct.look()
         if monitor is not None and monitor.alive and monitor.tally is not None:
             monitor.book.compare(monitor.tally)
 
@@ -238,9 +283,15 @@ class World:
             return False
         if monitor.ending is None and monitor.tally is not None:
             return False
-        told = (stream.client for stream in producer.served)
-        idle = producer.left or (producer.alive and all(sender.alive and sender.waits_for_ever for sender in told))
+        idle = producer.left or (producer.alive and producer.waits_for_ever)
         return idle and not any(s.alive and not s.waits_for_ever for s in self.senders)
+
+    def _goes_on(self) -> bool:
+        """Starts a producer again when all is over, once: it ends by itself, or waits for ever."""
+        if self._restarted_last or "producer restarts" not in self.plan.faults:
+            return False
+        self._restarted_last = True
+        return self._restart_producer()
 
     def check_end(self) -> ExitCode:
         """The count is exact, or the run says that it isn't and has a reason."""
@@ -276,7 +327,7 @@ class World:
         """To the end."""
         clock, plan = self.clock, self.plan
         until = self._faulty_until + CALM_MAX_S
-        while not self.over:
+        while not self.over or self._goes_on():
             if clock.now > until or clock.events > EVENTS_MAX or not clock.step():
                 raise AssertionError(f"the run does not end: {self.state()}")
             if clock.events % plan.check_every == 0:
