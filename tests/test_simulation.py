@@ -29,6 +29,7 @@ HAPPENINGS = (
     *("commit slow", "commit lost", "commit torn", "commit unacknowledged", "producer restored", "monitor restored"),
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
     *("producer gave up", "late sender"),
+    *("sender lingers", "sender gives up", "goodbye unanswered"),
 )
 
 CUT_SHORT = {"producer drains", "producer gave up"}  # such a run need not be complete

@@ -18,7 +18,7 @@ from smssim.errors import GoneError, RefusedError
 
 Uniform = Callable[[float, float], float]  # draws a number between these two, as `random.uniform` does
 
-JITTER_MIN: Final = 0.5  # a wait takes this share of its backoff at least
+JITTER_MIN: Final = 0.5  # a wait takes this share of its backoff at least ("equal jitter", AWS Architecture Blog, 2015)
 
 
 class Kind(Enum):

@@ -83,7 +83,7 @@ class RunClient:
         return end
 
     async def _keep_time(self) -> None:
-        """Moves the lanes on, and wakes whoever may have something to say then, until the run has ended."""
+        """Move the lanes on, and wake whoever may have something to send then, until the run has ended."""
         protocol = self._protocol
         while self.run.end is None:
             now = self._clock()
@@ -103,7 +103,7 @@ class RunClient:
     # -- the producer
 
     async def _follow_producer(self, stream: Stream | None) -> None:
-        """Keeps a stream to the producer for as long as one is wanted; raises PeerError."""
+        """Keep a stream to the producer for as long as one is wanted; raises PeerError."""
         while stream is not None:
             try:
                 await self._use(stream)
@@ -113,7 +113,7 @@ class RunClient:
         self._tick.ring()
 
     async def _reopen(self, error: aio.AioRpcError) -> Stream | None:
-        """A new stream to the producer of this run; None if none is wanted any more."""
+        """Return a new stream to the producer of this run; None if none is wanted any more."""
         while True:
             retry = self.run.on_producer_lost(await self._producer.loss(error), self._clock())
             if retry is None:
@@ -134,7 +134,7 @@ class RunClient:
             return stream
 
     async def _use(self, stream: Stream) -> None:
-        """Talks on an open stream until it ends; raises AioRpcError or PeerError."""
+        """Talk on an open stream until it ends; raises AioRpcError or PeerError."""
         self._tick.ring()
         try:
             with rpc.naming(self._producer.name):
@@ -156,7 +156,7 @@ class RunClient:
                 await asyncio.Event().wait()  # the stream is over: reading says why
 
     async def _read(self, stream: Stream) -> None:
-        """Reads until the run has ended; raises AioRpcError if the stream ends before, or PeerError."""
+        """Read until the run has ended; raises AioRpcError if the stream ends before, or PeerError."""
         while isinstance(read := await stream.read(), producer_pb2.FetchMessageResponse | None):
             response = rpc.decoded(read, "response")
             event, now = response.WhichOneof("event"), self._clock()
@@ -177,7 +177,7 @@ class RunClient:
     # -- the monitor
 
     async def _follow_monitor(self) -> None:
-        """Delivers reports; raises PeerError."""
+        """Deliver reports; raises PeerError."""
         while True:
             report = self._protocol.report(self._clock())
             if report is None:
@@ -187,7 +187,7 @@ class RunClient:
                 self._tick.ring()
 
     async def _deliver(self, report: Report) -> None:
-        """Sends a report until it is answered, or for as long as it is wanted; raises PeerError."""
+        """Send a report until it is answered, or for as long as it is wanted; raises PeerError."""
         request = wire.report_to_proto(report, wire.run_to_proto(self._facts), self._sender)
         while True:
             shown = self._channels.access.metadata

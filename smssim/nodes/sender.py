@@ -110,7 +110,7 @@ class Sender:
 
 
 def serve(settings: SenderSettings) -> int:
-    """Runs one sender, or as many as `copies` says; the worst of their exit codes."""
+    """Run one sender, or as many as `copies` says; returns the worst of their exit codes."""
 
     async def main(stop: asyncio.Event) -> int:
         base = settings.name or f"{socket.gethostname()[:40]}-{os.getpid()}"

@@ -1,0 +1,209 @@
+"""How a lost peer is waited for: backoff with jitter, notices, giving up; and what gRPC's errors mean for it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from grpc import StatusCode, aio
+from nodes_support import play
+
+from smssim.core.limits import LIMITS
+from smssim.core.reconnect import Kind, Loss, Reconnector, Retry, Stop
+from smssim.errors import GoneError, RefusedError
+from smssim.net import access
+from smssim.net.reconnecting import Peer
+from smssim.process.logs import node_log
+
+AWAY = Loss(Kind.MAY_PASS, "connection refused")
+UNEXPLAINED = Loss(Kind.UNEXPLAINED, "internal")
+GIVE_UP_S = 60.0
+
+
+def longest(_: float, most: float) -> float:
+    return most
+
+
+def waiting(met: bool = False) -> Reconnector:
+    """For the monitor, with the longest waits that chance allows."""
+    return Reconnector("the monitor", GIVE_UP_S, longest, met=met)
+
+
+def retry(some: Reconnector, now: float, loss: Loss = AWAY) -> Retry:
+    step = some.lost(loss, now)
+    assert isinstance(step, Retry)
+    return step
+
+
+def error(some: Reconnector, now: float, loss: Loss = AWAY) -> GoneError | RefusedError:
+    step = some.lost(loss, now)
+    assert isinstance(step, Stop)
+    return step.error
+
+
+def failing(some: Reconnector, until: float) -> float:
+    """Calls that all fail, each after the wait of the one before, until this time; when the next one is due."""
+    now = 0.0
+    while now < until:
+        now += retry(some, now).wait_s
+    return now
+
+
+def test_waits_double_up_to_two_seconds_and_start_anew_when_the_peer_has_answered() -> None:
+    some = waiting()
+    waits_s = [retry(some, float(i)).wait_s for i in range(7)]
+    assert waits_s == [0.1, 0.2, 0.4, 0.8, 1.6, LIMITS.backoff_max_s, LIMITS.backoff_max_s]
+    some.found(7.0)
+    assert retry(some, 8.0).wait_s == LIMITS.backoff_min_s
+
+
+def test_chance_takes_up_to_half_of_a_wait() -> None:
+    some = Reconnector("the monitor", GIVE_UP_S, random.Random(1).uniform)
+    waits_s = [retry(some, 0.0).wait_s for _ in range(200)][5:]
+    assert min(waits_s) >= LIMITS.backoff_max_s / 2
+    assert max(waits_s) <= LIMITS.backoff_max_s
+    assert len(set(waits_s)) == len(waits_s)
+
+
+def test_a_peer_that_was_never_met_is_waited_for_without_limit() -> None:
+    failing(waiting(), 10 * GIVE_UP_S)
+
+
+def test_a_peer_that_was_met_is_given_up_exactly_after_the_give_up_time() -> None:
+    some = waiting(met=True)
+    assert failing(some, GIVE_UP_S) == GIVE_UP_S
+    assert str(error(some, GIVE_UP_S)) == "the monitor has been gone for 60 s"
+
+
+def test_the_give_up_time_counts_from_the_first_failure_since_the_last_answer() -> None:
+    some = waiting()
+    retry(some, 0.0)
+    some.found(1.0)
+    retry(some, 50.0)
+    some.found(51.0)
+    retry(some, 100.0)
+    retry(some, 159.9)
+    assert isinstance(error(some, 160.0), GoneError)
+
+
+def test_the_last_wait_is_as_long_as_is_left_and_time_goes_on_with_each() -> None:
+    """Also where a sum of times is rounded: a wait too short for the clock would be repeated for ever."""
+    for began in (1000.0, 1234.567, 1e6 + 0.1):
+        some, now, calls = Reconnector("the monitor", 15.1, random.Random(7).uniform, met=True), began, 0
+        while isinstance(step := some.lost(AWAY, now), Retry):
+            assert now + step.wait_s > now
+            now, calls = now + step.wait_s, calls + 1
+        assert now == began + 15.1
+        assert calls < 30
+
+
+def test_once_bound_a_peer_that_was_never_met_is_given_up_counted_from_then() -> None:
+    some = waiting()
+    retry(some, 0.0)
+    some.bound(500.0)
+    retry(some, 500.0 + GIVE_UP_S - 0.1)
+    assert isinstance(error(some, 500.0 + GIVE_UP_S), GoneError)
+
+
+def test_a_cap_shortens_the_give_up_time_of_a_peer_that_is_away_already_and_never_lengthens_it() -> None:
+    some = waiting(met=True)
+    retry(some, 0.0)
+    some.bound(5.0, LIMITS.drain_max_s)
+    some.bound(6.0, 2 * GIVE_UP_S)
+    retry(some, 9.9)
+    assert isinstance(error(some, LIMITS.drain_max_s), GoneError)
+
+
+def test_a_refusal_ends_the_waiting_at_once_met_or_not() -> None:
+    for met in (True, False):
+        refused = Loss(Kind.REFUSED, "version 2")
+        assert str(error(waiting(met), 0.0, refused)) == "the monitor refused: version 2"
+        unusable = Loss(Kind.UNUSABLE, "its certificate has expired")
+        assert str(error(waiting(met), 0.0, unusable)) == "the monitor: its certificate has expired"
+
+
+def test_a_reason_that_was_lost_is_asked_for_again_five_times_in_a_row_without_a_word() -> None:
+    some = waiting()
+    for _ in range(2):
+        steps = [retry(some, 0.0, UNEXPLAINED) for _ in range(LIMITS.reasons_asked_max)]
+        assert steps == [Retry(LIMITS.backoff_min_s)] * LIMITS.reasons_asked_max
+        some.lost(AWAY, 0.0)
+    few = Reconnector("the monitor", GIVE_UP_S, longest, replace(LIMITS, reasons_asked_max=1))
+    assert [retry(few, 0.0, UNEXPLAINED).notice for _ in range(2)] == ["", "waiting for the monitor (internal)"]
+
+
+def test_a_peer_that_was_met_is_not_asked_for_a_reason() -> None:
+    assert retry(waiting(met=True), 0.0, UNEXPLAINED).notice == "lost the monitor, trying again"
+
+
+def test_what_is_said_at_first_again_and_at_last() -> None:
+    some = waiting()
+    notices = {now: notice for now in range(25) if (notice := retry(some, float(now)).notice)}
+    assert notices == {
+        0: "waiting for the monitor (connection refused)",
+        10: "still waiting for the monitor, for 10 s (connection refused)",
+        20: "still waiting for the monitor, for 20 s (connection refused)",
+    }
+    assert some.found(25.0) == "connected to the monitor"
+    assert some.found(26.0) == ""
+    assert retry(some, 30.0).notice == "lost the monitor, trying again"
+    assert some.found(31.5) == "the monitor is back after 1.5 s"
+
+
+def test_returns_count_how_often_a_peer_that_was_met_came_back() -> None:
+    some = waiting()
+    retry(some, 0.0)
+    for now in (1.0, 2.0):
+        some.found(now)
+    assert some.returns == 0
+    for now in (3.0, 5.0):
+        retry(some, now)
+        retry(some, now + 0.1)
+        some.found(now + 1.0)
+    assert some.returns == 2
+
+
+# -- with gRPC
+
+
+def failure(code: StatusCode, details: str = "") -> aio.AioRpcError:
+    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), details)
+
+
+def peer() -> Peer:
+    return Peer("producer", "127.0.0.1:1", access.OPEN, GIVE_UP_S, node_log("sender"))
+
+
+def test_what_a_status_code_says_of_a_peer() -> None:
+    kinds = dict.fromkeys(StatusCode, Kind.MAY_PASS) | {
+        StatusCode.INTERNAL: Kind.UNEXPLAINED,
+        StatusCode.UNIMPLEMENTED: Kind.REFUSED,
+        StatusCode.FAILED_PRECONDITION: Kind.REFUSED,
+        StatusCode.INVALID_ARGUMENT: Kind.REFUSED,
+        StatusCode.RESOURCE_EXHAUSTED: Kind.REFUSED,
+        StatusCode.UNAUTHENTICATED: Kind.REFUSED,
+        StatusCode.PERMISSION_DENIED: Kind.REFUSED,
+    }
+
+    async def scene() -> dict[StatusCode, Kind]:
+        return {code: (await peer().loss(failure(code))).kind for code in StatusCode}
+
+    assert play(scene()) == kinds
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_reason_that_grpc_lost_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        producer, lost = peer(), failure(StatusCode.INTERNAL, "Internal error from Core")
+        for _ in range(2):  # it may be lost again
+            await producer.lost(lost)
+        assert caplog.messages == []
+        await producer.lost(failure(StatusCode.UNAVAILABLE, "all streams are taken"))
+        assert caplog.messages == ["sender: waiting for the producer at 127.0.0.1:1 (all streams are taken)"]
+        for _ in range(2):
+            await producer.lost(lost)
+        with pytest.raises(RefusedError):
+            await producer.lost(failure(StatusCode.UNAUTHENTICATED))
+
+    play(scene())
