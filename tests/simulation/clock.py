@@ -20,6 +20,7 @@ class Process:
         self.alive = True
         self.paused = False
         self.missed: deque[Callable[[], None]] = deque()
+        self.pauses: list[tuple[float, float]] = []  # from when to when
 
 
 class Clock:
@@ -54,6 +55,7 @@ class Clock:
         """Stops a process for some time."""
         self.strike("node paused", process.name)
         process.paused = True
+        process.pauses.append((self.now, self.now + time_s))
         self.after(time_s, None, lambda: self._go_on(process))
 
     def _go_on(self, process: Process) -> None:

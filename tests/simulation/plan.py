@@ -22,6 +22,8 @@ FAULTS = {  # how often a second, where it strikes at all
     "sender forged": 0.3,
     "sender astray": 0.15,
     "monitor away": 0.1,
+    "monitor stopped": 0.03,
+    "monitor misled": 0.15,
     "producer away": 0.08,
 }
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
@@ -42,6 +44,10 @@ class Plan:
     senders: tuple[SenderSettings, ...]  # to begin with, and to choose from
     equal: bool  # whether they all are alike
     journals: bool
+    linger: bool  # the monitor follows any number of runs
+    interval_s: float  # between two moments that it shows
+    runs_max: int
+    ended_kept_max: int
     commit_s: float
     commit_slow: float
     gather_s: float  # how long a node lets changes gather before it commits them
@@ -68,6 +74,8 @@ class Plan:
             report_rows_max=self.report_rows_max,
             report_timeout_s=self.report_timeout_s,
             stuck_after_s=0.0,
+            runs_max=self.runs_max,
+            ended_kept_max=self.ended_kept_max,
             slower_max=2,
             tail=12,
         )
@@ -85,8 +93,10 @@ def draw_plan(seed: int) -> Plan:
     faulty_s = random.uniform(3.0, 10.0)
     equal = random.random() < 0.4
     senders = _senders(random, total / random.uniform(0.2, 1.2) / faulty_s, equal)
-    journals = random.random() < 0.85
+    journals = random.random() < 0.8
     wanted = random.sample(sorted(FAULTS), random.randint(1, 6))
+    linger = not journals and random.random() < 0.6
+    wanted += ["producer killed"] * linger  # so that there are several runs
     rows = max(1, total // random.choice([1, 5, 20]))
     return Plan(
         seed=seed,
@@ -98,6 +108,10 @@ def draw_plan(seed: int) -> Plan:
         senders=senders,
         equal=equal,
         journals=journals,
+        linger=linger,
+        interval_s=random.choice([0.2, 1.0, 5.0]),
+        runs_max=random.choice([2, 100]),
+        ended_kept_max=random.choice([1, 4]),
         commit_s=random.choice([0.005, 0.05, 0.2]),
         commit_slow=random.choice([0.0, 0.0, 0.1]),
         gather_s=random.choice([0.02, 0.1, 0.4]),
