@@ -187,6 +187,7 @@ class Accounts:
         check(set(account.warned) <= missed, "warned of %s, and missed %s", account.warned, missed)
         check(stopped or set(account.warned) == missed, "warned of %s, missed %s", account.warned, missed)
         self._show(account, ended.snapshot, now)
+        check(account.run.run_id in runs.followed, "a run that has ended is not kept")
         account.book.compare_at_end(runs.followed[account.run.run_id].tally, now)
         account.ended = ended
         self.ended[account.run.run_id] = account

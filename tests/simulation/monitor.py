@@ -157,7 +157,7 @@ class Monitor(Process):
         """Somebody watches: all runs, or the one that is there."""
         runs = list(self.runs.followed)
         wanted = self.clock.random.choice([ALL, *runs])
-        self.spectators.append(Spectator(self, wanted, self.clock.random.choice([0.0, 0.05, 1.0, 20.0])))
+        self.spectators.append(Spectator(self, wanted, self.clock.random.choice([0.0, 0.3, 1.0, 20.0])))
 
     def _wake_spectators(self) -> None:
         for spectator in list(self.spectators):

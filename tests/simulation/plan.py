@@ -109,7 +109,7 @@ def draw_plan(seed: int) -> Plan:
         equal=equal,
         journals=journals,
         linger=linger,
-        interval_s=random.choice([0.2, 1.0, 5.0]),
+        interval_s=random.choice([0.5, 1.0, 5.0]),
         runs_max=random.choice([2, 100]),
         ended_kept_max=random.choice([1, 4]),
         commit_s=random.choice([0.005, 0.05, 0.2]),
