@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from smssim.core.progress import Figures
+from smssim.core.snapshot import Summary
 from smssim.core.threshold import FIGURES as NAMES
 from smssim.core.threshold import Threshold, warnings
+from smssim.errors import PeerError
+from smssim.net import watching
+from smssim.outputs.terminal.summary import value
+from smssim.v1 import monitor_pb2
 
 FIGURES: dict[str, float | None] = {
     "total": 1000,
@@ -121,3 +128,29 @@ def test_a_count_that_is_compared_like_a_share_is_warned_of(text: str, meant: st
 def test_every_number_of_the_json_output_can_be_compared() -> None:
     numbers = {name for name, kind in Figures.__annotations__.items() if "int" in kind or "float" in kind}
     assert numbers == {*NAMES} - {"redelivered", "t50", "t80", "t95", "t99"}
+
+
+def test_a_watcher_reads_a_threshold_as_the_monitor_does_however_it_is_written() -> None:
+    for text, said in (
+        (" failed < 5 % ", "was 5%"),
+        ("\tavg_time_s\t<\t1s", "was 250 ms"),
+        ("failed<" + "0" * 1500 + "5%", "was 5%"),
+        (" t99<1h", "was never reached"),
+    ):
+        judged = Threshold.parse(text).judge(FIGURES)
+        summary = seen_by_a_watcher(monitor_pb2.Judged(threshold=text, value=judged.value, passed=judged.passed))
+        assert summary.thresholds == (judged,)
+        assert value(summary.thresholds[0], 1000) == value(judged, 1000) == said
+
+
+def seen_by_a_watcher(*judged: monitor_pb2.Judged) -> Summary:
+    progress = monitor_pb2.Progress(run_id=str(uuid.uuid4()), total=1000)
+    sent = monitor_pb2.WatchProgressResponse(progress=progress, summary=monitor_pb2.Summary(thresholds=judged))
+    summary = watching.snapshot_from_proto(sent).summary
+    assert summary is not None
+    return summary
+
+
+def test_a_watcher_refuses_what_is_no_threshold() -> None:
+    with pytest.raises(PeerError):
+        seen_by_a_watcher(monitor_pb2.Judged(threshold="\x1b[2Jfailed<5%"))

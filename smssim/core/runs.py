@@ -193,14 +193,14 @@ class Runs:
                     self._drop(followed, now)
                 elif ending is not None:
                     self._end(followed, ending, now)
-        self._set_wake_at()
+        self._set_wake_at(now)
 
     def stop(self, now: float) -> None:
         """End all runs as they stand."""
         self._forgive_pause(now)
         for followed in self._going_on():
             self._end(followed, followed.tally.interrupted(), now)
-        self._set_wake_at()
+        self._set_wake_at(now)
 
     def resume(self, pieces: Pieces, now: float) -> Tally:
         """Go on with the run that was saved in these pieces, and return its tally; raises DAMAGE."""
@@ -298,8 +298,9 @@ class Runs:
 
     # -- time
 
-    def _set_wake_at(self) -> None:
-        self.wake_at = min((followed.wake_at for followed in self.followed.values()), default=math.inf)
+    def _set_wake_at(self, now: float) -> None:
+        """Set when to look next, in the past never: how late a look is shows whether the monitor was paused."""
+        self.wake_at = max(now, min((followed.wake_at for followed in self.followed.values()), default=math.inf))
 
     def _forgive_pause(self, now: float) -> None:
         """Extend the time of all senders by a pause of the monitor itself: it could not receive their reports.

@@ -171,13 +171,15 @@ class MonitorBook:
         self._answers: dict[str, tuple[int, Answer]] = {}  # of each session the last one, with its sequence
         self.now = Counted()
         self.durable = Counted()
-        self._durable_upto = 0
+        self.durable_upto = 0  # of the log
+        self.last: dict[str, Report] = {}  # of each sender
+        self.joined_late: set[str] = set()  # senders whose first reports came to nobody
 
     def report(self, session_id: str, report: Report, answer: Answer) -> bool:
         """A report has been answered; whether it was new. The last one of a session is always answered alike."""
         if (session_id, report.sequence) not in self.now.recorded:
             self.log.append((session_id, report))
-            self.now.add(session_id, report)
+            self._add(session_id, report)
             self._answers[session_id] = report.sequence, answer
             return True
         sequence, first = self._answers[session_id]
@@ -188,25 +190,38 @@ class MonitorBook:
             check(same, "report %s of %s is answered differently when it is repeated", sequence, session_id)
         return False
 
+    def _add(self, session_id: str, report: Report) -> None:
+        self.now.add(session_id, report)
+        if session_id not in self.last and report.sequence > 1:
+            self.joined_late.add(session_id)
+        self.last[session_id] = report
+
+    def expects(self, session_id: str, report: Report) -> bool:
+        """Whether this is the next report of a sender, or the last one again."""
+        last = self.last.get(session_id)
+        return last is None or report.sequence == last.sequence + 1 or report is last
+
     def committed(self, upto: int) -> None:
         """So much of the log is on disk."""
-        for session_id, report in self.log[self._durable_upto : upto]:
+        for session_id, report in self.log[self.durable_upto : upto]:
             self.durable.add(session_id, report)
-        self._durable_upto = max(upto, self._durable_upto)
+        self.durable_upto = max(upto, self.durable_upto)
 
     def restart(self, kept: int) -> None:
         """As it was when so much of the log was written."""
-        check(kept >= self._durable_upto, "what was on disk is not there any more")
+        check(kept >= self.durable_upto, "what was on disk is not there any more")
         self.committed(kept)
         del self.log[kept:]
         self.now = Counted()
+        self.last.clear()
+        self.joined_late.clear()
         for session_id, report in self.log:
-            self.now.add(session_id, report)
+            self._add(session_id, report)
 
     @property
     def heard_the_end(self) -> bool:
         """Whether a sender has brought the producer's last word, and that is on disk."""
-        return any(report.end is not None and report.end.complete for _, report in self.log[: self._durable_upto])
+        return any(report.end is not None and report.end.complete for _, report in self.log[: self.durable_upto])
 
     def compare(self, tally: Tally) -> None:
         """The tally's figures against those counted here."""

@@ -10,24 +10,28 @@ from typing import Any
 from unittest import mock
 
 from simulation.monitor import Monitor
+from smssim.core.audience import Watcher
 from smssim.core.backlog import Backlog
 from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Verdict
-from smssim.core.model import Attempts, Ids, Outcomes, SenderFacts
+from smssim.core.model import Attempts, Ids, Outcomes, RunFacts, SenderFacts
 from smssim.core.pieces import Pieces
 from smssim.core.producer_events import Close, Event
 from smssim.core.producer_stream import ProducerStream
 from smssim.core.producing import ProducerRun
+from smssim.core.progress import Figures
 from smssim.core.reconnect import Reconnector
+from smssim.core.runs import Event as RunsEvent
+from smssim.core.runs import FollowedRun, Moment, Runs
 from smssim.core.sender_run import SenderEnd, SenderLife, SenderRun
 from smssim.core.sending import SenderProtocol
 from smssim.core.session import Session
 from smssim.core.stretches import Rows, Stretches
-from smssim.core.tally import Tally
+from smssim.core.tally import Ending, Tally
 from smssim.core.unsettled import Flags, Tries
-from smssim.errors import ExitCode
+from smssim.errors import ExitCode, PeerError
 
 Bug = Callable[[], AbstractContextManager[Any]]
 
@@ -50,6 +54,12 @@ _forgive_pause = ProducerRun._forgive_pause
 _restore_run = ProducerRun.restore
 _join = ProducerRun.join
 _stop = ProducerRun.stop
+_ending = Tally.ending
+_accept = Runs._accept
+_drop = Runs._drop
+_end = Runs._end
+_look = FollowedRun.look
+_took = Watcher.took
 
 
 # ---- Senders
@@ -296,7 +306,7 @@ def acknowledges_before_it_commits() -> AbstractContextManager[Any]:
 
     def acknowledge(self: Monitor, answer: Callable[[], None]) -> None:
         answer()
-        self._saver.save(lambda: self._saved(len(self.book.log), lambda: None))
+        self._saver.save(lambda: self._saved(self.world.accounts.acknowledgeable(), lambda: None))
 
     return mock.patch.object(Monitor, "_acknowledge", acknowledge)
 
@@ -386,6 +396,145 @@ def restores_a_failure_as_sent() -> AbstractContextManager[Any]:
     return mock.patch.object(Ledger, "restore", restore)
 
 
+def drops_a_run_of_which_something_was_counted() -> AbstractContextManager[Any]:
+    """As soon as its senders are away."""
+
+    def may_drop(self: FollowedRun, now: float) -> bool:
+        return self.final is None and not self.resumed and not self.tally.present(now)
+
+    return mock.patch.object(FollowedRun, "may_drop", may_drop)
+
+
+def drops_a_run_whose_sender_is_present() -> AbstractContextManager[Any]:
+    """Nothing is counted of it so far."""
+
+    def may_drop(self: FollowedRun, now: float) -> bool:
+        return self.final is None and not self.resumed and not self.tally.counted
+
+    return mock.patch.object(FollowedRun, "may_drop", may_drop)
+
+
+def ends_a_run_while_a_sender_is_present() -> AbstractContextManager[Any]:
+    """Its last report is then asked of nobody."""
+
+    def ending(self: Tally, now: float, give_up_s: float) -> Ending | None:
+        return self.interrupted() if self.end is not None else _ending(self, now, give_up_s)
+
+    return mock.patch.object(Tally, "ending", ending)
+
+
+def gives_a_run_up_too_early() -> AbstractContextManager[Any]:
+    """Its senders may come back."""
+
+    def ending(self: Tally, now: float, give_up_s: float) -> Ending | None:
+        return _ending(self, now, give_up_s / 2)
+
+    return mock.patch.object(Tally, "ending", ending)
+
+
+def never_ends_a_run_of_which_a_sender_was_lost() -> AbstractContextManager[Any]:
+    """It waits for a goodbye."""
+
+    def ending(self: Tally, now: float, give_up_s: float) -> Ending | None:
+        return _ending(self, now, give_up_s) if all(one.left for one in self.sessions.values()) else None
+
+    return mock.patch.object(Tally, "ending", ending)
+
+
+def forgives_a_short_pause() -> AbstractContextManager[Any]:
+    """Any delay of a look, then, makes all senders younger."""
+
+    def forgive_pause(self: Runs, now: float) -> None:
+        if (late_s := now - self.wake_at) > 0:
+            self.wake_at = now
+            for followed in self._going_on():
+                followed.tally.forgive_pause(late_s, now)
+
+    return mock.patch.object(Runs, "_forgive_pause", forgive_pause)
+
+
+def takes_its_own_pause_for_silence_of_senders() -> AbstractContextManager[Any]:
+    """It was paused for longer than a sender may be silent."""
+    return mock.patch.object(Runs, "_forgive_pause", return_value=None)
+
+
+def leaves_a_dropped_run_in_the_journal() -> AbstractContextManager[Any]:
+    """A restart then finds its pieces."""
+
+    def drop(self: Runs, followed: FollowedRun, now: float) -> None:
+        _drop(self, followed, now)
+        self._erased.clear()
+
+    return mock.patch.object(Runs, "_drop", drop)
+
+
+def forgets_an_ended_run_at_once() -> AbstractContextManager[Any]:
+    """A late report of it counts anew."""
+
+    def end(self: Runs, followed: FollowedRun, ending: Ending, now: float) -> None:
+        _end(self, followed, ending, now)
+        del self.followed[followed.tally.run.run_id]
+
+    return mock.patch.object(Runs, "_end", end)
+
+
+def refuses_late_reports_of_an_ended_run() -> AbstractContextManager[Any]:
+    """Though it has kept that run to answer them."""
+
+    def accept(self: Runs, run: RunFacts, now: float) -> FollowedRun:
+        followed = _accept(self, run, now)
+        if followed.final is not None:
+            raise PeerError("unknown run")
+        return followed
+
+    return mock.patch.object(Runs, "_accept", accept)
+
+
+def follows_a_second_run_without_linger() -> AbstractContextManager[Any]:
+    """A stranger's, for example."""
+    return mock.patch.object(Runs, "_make_room", return_value=None)
+
+
+def skips_every_other_moment() -> AbstractContextManager[Any]:
+    """Figures come half as often."""
+
+    def look(self: FollowedRun, now: float) -> list[RunsEvent]:
+        events = _look(self, now)
+        if any(isinstance(event, Moment) for event in events):
+            self._due += self._policy.interval_s
+        return events
+
+    return mock.patch.object(FollowedRun, "look", look)
+
+
+def warns_of_a_missed_report_again_and_again() -> AbstractContextManager[Any]:
+    """At each look."""
+
+    def look(self: FollowedRun, now: float) -> list[RunsEvent]:
+        self._warned = 0
+        return _look(self, now)
+
+    return mock.patch.object(FollowedRun, "look", look)
+
+
+def keeps_the_last_figures_from_watchers() -> AbstractContextManager[Any]:
+    """What it has given takes the place of what is still to come."""
+
+    def took(self: Watcher, figures: Figures) -> Figures | None:
+        return _took(self, replace(figures, final=True))
+
+    return mock.patch.object(Watcher, "took", took)
+
+
+def ends_with_the_best_code_of_its_runs() -> AbstractContextManager[Any]:
+    """Instead of the worst."""
+
+    def exit_code(self: Runs, *, outputs_whole: bool = True) -> ExitCode:
+        return ExitCode(min(self._codes, default=ExitCode.INCOMPLETE))
+
+    return mock.patch.object(Runs, "exit_code", exit_code)
+
+
 # With the fault that brings it out, if there is one alone.
 BUGS: dict[Bug, str] = {
     settles_before_the_report_is_answered: "",
@@ -424,4 +573,19 @@ BUGS: dict[Bug, str] = {
     restores_without_the_digests: "monitor killed",
     restores_without_the_sequences: "monitor killed",
     restores_a_failure_as_sent: "monitor killed",
+    drops_a_run_of_which_something_was_counted: "",
+    drops_a_run_whose_sender_is_present: "monitor misled",
+    ends_a_run_while_a_sender_is_present: "",
+    gives_a_run_up_too_early: "",
+    never_ends_a_run_of_which_a_sender_was_lost: "",
+    forgives_a_short_pause: "monitor paused",
+    takes_its_own_pause_for_silence_of_senders: "monitor paused",
+    leaves_a_dropped_run_in_the_journal: "monitor misled",
+    forgets_an_ended_run_at_once: "",
+    refuses_late_reports_of_an_ended_run: "",
+    follows_a_second_run_without_linger: "monitor misled",
+    skips_every_other_moment: "",
+    warns_of_a_missed_report_again_and_again: "",
+    keeps_the_last_figures_from_watchers: "",
+    ends_with_the_best_code_of_its_runs: "",
 }

@@ -19,9 +19,10 @@ class Process:
     def __init__(self) -> None:
         self.alive = True
         self.paused = False
-        self.pauses = 0  # that are over
-        self.paused_s = 0.0  # in all of them
+        self.pauses_over = 0
+        self.paused_s = 0.0  # in all pauses that are over
         self.missed: deque[Callable[[], None]] = deque()
+        self.pauses: list[tuple[float, float]] = []  # from when to when
 
 
 class Clock:
@@ -56,12 +57,13 @@ class Clock:
         """Stops a process for some time."""
         self.strike("node paused", process.name)
         process.paused = True
+        process.pauses.append((self.now, self.now + time_s))
         self.after(time_s, None, lambda: self._go_on(process, time_s))
 
     def _go_on(self, process: Process, paused_s: float) -> None:
         self.note(process.name, "goes on")
         process.paused = False
-        process.pauses += 1
+        process.pauses_over += 1
         process.paused_s += paused_s
         while process.missed and process.alive and not process.paused:
             process.missed.popleft()()

@@ -49,7 +49,7 @@ class Conduct:
 
     def _now(self) -> _Since:
         producer, now = self._producer, self._world.clock.now
-        return _Since(now, now - producer.paused_s, producer.pauses)
+        return _Since(now, now - producer.paused_s, producer.pauses_over)
 
     def _awake_s(self, since: _Since) -> float:
         """How long the producer has been awake since then."""
@@ -172,7 +172,7 @@ class Conduct:
         if self._announced is None:
             return
         if self._stopped is None:
-            check(not plan.linger, "it leaves though it is to linger")
+            check(not plan.producer_lingers, "it leaves though it is to linger")
             check(self._joined is None or now >= self._joined.now + self._grace_s - NEAR_S, "it leaves early")
         if producer.served:
             check(now >= self._announced.now + self._limits.farewell_s - NEAR_S, "it leaves streams open")
@@ -184,7 +184,7 @@ class Conduct:
     @property
     def lingers(self) -> bool:
         """Whether it stays until it is stopped."""
-        return self._announced is not None and self._world.plan.linger and self._stopped is None
+        return self._announced is not None and self._world.plan.producer_lingers and self._stopped is None
 
     @property
     def waits_for_senders(self) -> bool:
@@ -201,7 +201,7 @@ class Conduct:
             return
         if self._ended is None:
             self._look_while_running()
-        elif self._announced is not None and (self._stopped is not None or not self._world.plan.linger):
+        elif self._announced is not None and (self._stopped is not None or not self._world.plan.producer_lingers):
             since = max(self._announced, self._stopped or self._announced, key=lambda moment: moment.now)
             most_s = self._limits.resume_grace_s + self._limits.farewell_s + COMMITS_MAX_S
             self._check_within(since, most_s, "the farewell has no end")

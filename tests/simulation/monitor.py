@@ -1,105 +1,227 @@
-"""The monitor: around the core classes, what its shell does, in the same order."""
+"""The monitor: the network, the disk, watchers and the clock around `Runs`, as its shell has them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from simulation.books import MonitorBook
+from simulation.books import check
 from simulation.clock import Process
 from simulation.disk import Disk
 from simulation.saver import Saver
+from smssim.core.audience import ALL, Audience
 from smssim.core.exchange import Report
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes
 from smssim.core.reporting import NOTHING
-from smssim.core.tally import Ending, Tally
-from smssim.errors import PeerError
+from smssim.core.runs import Dropped, Ended, FollowedRun, Policy, Runs
+from smssim.errors import ExitCode, LaterError, PeerError
+from smssim.settings import MonitorSettings
 
 if TYPE_CHECKING:
     from simulation.sender import Sender
     from simulation.world import World
 
 
-GIVE_UP_S = 60.0
-CHECK_S = 0.5
-
-
 class Monitor(Process):
-    """Follows one run."""
+    """One run, or several if it lingers."""
 
     name = "monitor"
 
     def __init__(self, world: World, disk: Disk | None) -> None:
         super().__init__()
         self.world, self.clock = world, world.clock
-        self.ending: Ending | None = None
-        self._looked_at = self.clock.now
-        self.tally: Tally | None = None
+        plan, give_up_s = world.plan, MonitorSettings.give_up_s
+        policy = Policy(
+            interval_s=plan.interval_s, give_up_s=give_up_s, linger=plan.monitor_lingers, journaled=disk is not None
+        )
+        self.runs = Runs(policy, limits=world.limits)
+        self.audience = Audience(self.runs.followed, plan.interval_s, world.limits)
+        self.spectators: list[Spectator] = []
+        self.ending: ExitCode | None = None  # once it has left
+        self.stopping = False
+        self._leaving = False
+        self._awake_at = math.inf
         self._disk = disk
         self._saver = Saver(self, disk, world, self._changes)
         pieces = disk.pieces() if disk is not None else {}
-        if pieces:
-            assert disk is not None
-            self.tally = Tally.restored(pieces, self.clock.now, world.limits)
-            self.book.restart(world.written[self.name][disk.commits])
+        resumed = self.runs.resume(pieces, self.clock.now) if pieces else None
+        world.accounts.begin(self, policy, disk, resumed)
+        if resumed is not None:
             self.clock.strike("monitor restored", self.name)
-        self._watch()
-
-    @property
-    def book(self) -> MonitorBook:
-        """Of the run that is followed."""
-        assert self.tally is not None
-        return self.world.monitor_books[self.tally.run.run_id]
+        self._carry_out()
 
     def _changes(self) -> Changes:
-        assert self.tally is not None
         assert self._disk is not None
-        self.world.written[self.name][self._disk.commits + 1] = len(self.book.log)
-        return self.tally.changes(self.clock.now)
+        self.world.accounts.write(self._disk.commits + 1)
+        return self.runs.changes(self.clock.now)
+
+    @property
+    def busy(self) -> bool:
+        """Whether it follows a run, or has still to leave."""
+        going_on = any(followed.final is None for followed in self.runs.followed.values())
+        return self.ending is None and (going_on or self._leaving)
 
     def report(self, run: RunFacts, session_id: str, report: Report, answer: Callable[[Any], None]) -> None:
         """Records a report, and answers when that is on disk."""
-        if self.tally is not None and self.tally.run.run_id != run.run_id:
-            answer(PeerError("unknown run"))
-            return
-        if self.tally is None:
-            self.world.monitor_books[run.run_id] = MonitorBook(run.total)
-            self.tally = Tally(run, self.clock.now, limits=self.world.limits)
+        accounts = self.world.accounts
         try:
-            said = self.tally.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
+            said = self.runs.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
         except PeerError as error:
-            answer(error)
+            self._carry_out()
+            accounts.refuse(run, session_id, report, error)
+            answer(None if isinstance(error, LaterError) else error)  # its sender tries again, as after no answer
             return
+        self._carry_out()
         self.clock.note(self.name, "report %s of %s: %s", report.sequence, session_id, report.finished.ids)
-        if not self.book.report(session_id, report, said):
+        if not accounts.report(run, session_id, report, said):
             self.clock.strike("report known already", self.name)
         self._acknowledge(partial(answer, said))
 
     def take_forged(self, victim: Sender) -> None:
         """An empty report arrives in the name of a sender, and takes the number of that sender's next one."""
-        session = None if self.tally is None else self.tally.sessions.get(victim.session_id)
+        followed = None if victim.run is None else self.runs.followed.get(victim.run.run_id)
+        session = None if followed is None else followed.tally.sessions.get(victim.session_id)
         if session is not None and victim.run is not None:
             self.clock.strike("sender forged", victim.name)
             victim.forged = True
             self.report(victim.run, victim.session_id, Report(session.sequence + 1, NOTHING, 0, 0), lambda _: None)
 
+    def take_strange(self, run: RunFacts) -> None:
+        """Somebody reports of a run that there is not."""
+        self.clock.strike("monitor misled", self.name)
+        self.report(run, f"stranger of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
+
     def _acknowledge(self, answer: Callable[[], None]) -> None:
         """Answers when all that was taken in is on disk. Without a disk it counts as being there."""
-        self._saver.save(partial(self._saved, len(self.book.log), answer))
+        self._saver.save(partial(self._saved, self.world.accounts.acknowledgeable(), answer))
 
-    def _saved(self, upto: int, answer: Callable[[], None]) -> None:
-        self.book.committed(upto)
+    def _saved(self, books: list[Any], answer: Callable[[], None]) -> None:
+        for book, upto in books:
+            book.committed(upto)
         answer()
 
-    def _watch(self) -> None:
-        late_s, self._looked_at = self.clock.now - self._looked_at - CHECK_S, self.clock.now
-        if self.tally is not None:
-            if late_s > 0:
-                self.tally.forgive_pause(late_s, self.clock.now)
-            self.ending = self.tally.ending(self.clock.now, GIVE_UP_S)
-        if self.ending is None:
-            self.clock.after(CHECK_S, self, self._watch)
+    # -- the runs
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self.stopping = True
+        self.clock.note(self.name, "is stopped")
+        self.runs.stop(self.clock.now)
+        self._carry_out()
+        self._leave()
+
+    def _look(self, due: float) -> None:
+        if due != self._awake_at:
+            return
+        self._awake_at = math.inf
+        self.runs.look(self.clock.now)
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        while self.runs.events:
+            event = self.runs.events.popleft()
+            self.world.accounts.happen(event, self.runs, stopped=self.stopping)
+            if isinstance(event, Dropped):
+                self._saver.save(lambda: None)
+            if isinstance(event, Ended):
+                self.clock.note(self.name, "%s: %s", event.ending.exit_code, event.ending.reason)
+            if isinstance(event, Dropped | Ended):
+                self._wake_spectators()
+        if self.runs.finished:
+            self._leave()
+        elif (due := self.runs.wake_at) < self._awake_at:
+            self._awake_at = due
+            self.clock.after(max(0.0, due - self.clock.now), self, partial(self._look, due))
+
+    def _leave(self) -> None:
+        if not self._leaving:
+            self._leaving = True
+            self._saver.save(self._farewell)
+
+    def _farewell(self) -> None:
+        self.audience.close(self.clock.now)
+        self._wake_spectators()
+        self.clock.after(self.audience.closes_at - self.clock.now, self, self.let_go)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leaves if no watcher has still to get its last figures."""
+        if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
+            self.ending = self.runs.exit_code()
+            self.clock.note(self.name, "leaves: %s", self.ending)
+
+    # -- watchers
+
+    def watch(self) -> None:
+        """Somebody watches: all runs, or the one that is there."""
+        runs = list(self.runs.followed)
+        wanted = self.clock.random.choice([ALL, *runs])
+        self.spectators.append(Spectator(self, wanted, self.clock.random.choice([0.0, 0.3, 1.0, 20.0])))
+
+    def _wake_spectators(self) -> None:
+        for spectator in list(self.spectators):
+            spectator.wake()
+
+
+class Spectator:
+    """A client that watches. It is slow at times."""
+
+    def __init__(self, monitor: Monitor, wanted: str, asked_s: float) -> None:
+        self._monitor, self._clock, self._wanted = monitor, monitor.clock, wanted
+        now = self._clock.now
+        self._ended_before = {run_id for run_id, run in monitor.runs.followed.items() if run.final is not None}
+        self._watcher = monitor.audience.join(wanted, asked_s, now)
+        self._last: list[str] = []  # runs whose last figures it got
+        self._done: dict[str, int] = {}
+        self._waits_until: float | None = now
+        self._rung = False
+        self.wake()
+
+    def wake(self) -> None:
+        """Takes a turn now; after the present one, if it is in one."""
+        if self._waits_until is None:
+            self._rung = True
         else:
-            self.clock.note(self.name, "%s: %s", self.ending.exit_code, self.ending.reason)
+            self._waits_until = None
+            self._next(self._watcher.turn(self._clock.now))
+
+    def _due(self, at: float) -> None:
+        if self._waits_until == at:
+            self.wake()
+
+    def _next(self, runs: list[FollowedRun]) -> None:
+        if not runs:
+            self._rest()
+            return
+        figures = runs[0].shared(self._clock.now).figures
+        before = self._watcher.took(figures)
+        same = before is None or before.done == self._done[figures.run_id]  # none of a run that was dropped meanwhile
+        check(same and (before is not None or not self._done.get(figures.run_id)), "other figures came before")
+        self._done[figures.run_id] = figures.done
+        if figures.final:
+            check(figures.run_id not in self._last, "a watcher gets the last figures of a run twice")
+            self._last.append(figures.run_id)
+        self._clock.after(self._clock.random.choice([0.0, 0.01, 0.3]), self._monitor, partial(self._next, runs[1:]))
+
+    def _rest(self) -> None:
+        at = self._watcher.rest(self._clock.now)
+        if self._watcher.finished:
+            self._finish()
+        elif self._rung:
+            self._rung, self._waits_until = False, at
+            self.wake()
+        else:
+            self._waits_until = at
+            self._clock.after(at - self._clock.now, self._monitor, partial(self._due, at))
+
+    def _finish(self) -> None:
+        self._monitor.audience.leave(self._watcher)
+        self._monitor.spectators.remove(self)
+        self._clock.strike("watcher finished")
+        ended = {run_id for run_id, run in self._monitor.runs.followed.items() if run.final is not None}
+        wanted = ended - self._ended_before if self._wanted == ALL else ended & {self._wanted}
+        check(wanted <= set(self._last), "a watcher leaves without the last figures of %s", wanted)
+        self._monitor.let_go()

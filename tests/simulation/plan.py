@@ -22,6 +22,8 @@ FAULTS = {  # how often a second, where it strikes at all
     "sender forged": 0.3,
     "sender astray": 0.15,
     "monitor away": 0.1,
+    "monitor stopped": 0.03,
+    "monitor misled": 0.15,
     "producer away": 0.08,
     "producer drains": 0.08,
     "producer restarts": 0.6,  # after it has left, and once more when all is over
@@ -44,10 +46,14 @@ class Plan:
     rate_per_s: float | None
     lease_timeout_s: float
     give_up_s: float  # of the producer
-    linger: bool  # the producer
+    producer_lingers: bool
     senders: tuple[SenderSettings, ...]  # to begin with, and to choose from
     equal: bool  # whether they all are alike
     journals: bool
+    monitor_lingers: bool  # it follows any number of runs
+    interval_s: float  # between two moments that it shows
+    runs_max: int
+    ended_kept_max: int
     commit_s: float
     commit_slow: float
     gather_s: float  # how long a node lets changes gather before it commits them
@@ -77,6 +83,8 @@ class Plan:
             report_timeout_s=self.report_timeout_s,
             tick_min_s=self.tick_s,
             stuck_after_s=MONITOR_AWAY_MAX_S,
+            runs_max=self.runs_max,
+            ended_kept_max=self.ended_kept_max,
             slower_max=2,
             tail=12,
         )
@@ -94,8 +102,10 @@ def draw_plan(seed: int) -> Plan:
     faulty_s = random.uniform(3.0, 10.0)
     equal = random.random() < 0.4
     senders = _senders(random, total / random.uniform(0.2, 1.2) / faulty_s, equal)
-    journals = random.random() < 0.85
+    journals = random.random() < 0.8
     wanted = random.sample(sorted(FAULTS), random.randint(1, 6))
+    lingers = not journals and random.random() < 0.6
+    wanted += ["producer killed"] * lingers  # so that there are several runs
     rows = max(1, total // random.choice([1, 5, 20]))
     return Plan(
         seed=seed,
@@ -107,6 +117,10 @@ def draw_plan(seed: int) -> Plan:
         senders=_patient(senders, seed),
         equal=equal,
         journals=journals,
+        monitor_lingers=lingers,
+        interval_s=random.choice([0.5, 1.0, 5.0]),
+        runs_max=random.choice([2, 100]),
+        ended_kept_max=random.choice([1, 4]),
         commit_s=random.choice([0.005, 0.05, 0.2]),
         commit_slow=random.choice([0.0, 0.0, 0.1]),
         gather_s=random.choice([0.02, 0.1, 0.4]),
@@ -127,7 +141,7 @@ def draw_plan(seed: int) -> Plan:
         faulty_s=faulty_s,
         check_every=random.choice([1, 1, 3, 10]),
         give_up_s=random.choice([5.0, 20.0, 60.0]),
-        linger=random.random() < 0.15,
+        producer_lingers=random.random() < 0.15,
     )
 
 

@@ -54,7 +54,7 @@ class Producer(Process):
             lease_timeout_s=plan.lease_timeout_s,
             rate_per_s=plan.rate_per_s,
             give_up_s=plan.give_up_s,
-            linger=plan.linger,
+            linger=plan.producer_lingers,
             limits=world.limits,
         )
         if disk is not None and pieces:

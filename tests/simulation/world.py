@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from simulation.books import Counted, MonitorBook, ProducerBook, check, fated
+from simulation.accounts import Account, Accounts
+from simulation.books import ProducerBook, check, fated
 from simulation.clock import Clock, Process
 from simulation.disk import Disk
 from simulation.monitor import Monitor
@@ -18,7 +19,7 @@ from simulation.sender import Sender
 from smssim.core.exchange import Report
 from smssim.core.fate import Fates
 from smssim.core.model import RunFacts
-from smssim.errors import ExitCode
+from smssim.errors import ExitCode, worst
 
 CALM_MAX_S = 600.0  # a run that no fault strikes any more ends within so long
 EVENTS_MAX = 60_000
@@ -53,8 +54,8 @@ class World:
         self.clock = Clock(plan.seed)
         self.network = Network(self.clock, plan.weather)
         self.producer_books: dict[str, ProducerBook] = {}
-        self.monitor_books: dict[str, MonitorBook] = {}
-        self.written: dict[str, dict[int, int]] = {"producer": {}, "monitor": {}}  # by commit: how much of the book
+        self.accounts = Accounts(self)
+        self.written: dict[str, dict[int, int]] = {"producer": {}}  # by commit: how much of the book
         self.disks = {kind: self._disk() for kind in ("producer", "monitor")}
         self.bare_crashes: set[str] = set()
         self.producer: Producer | None = None
@@ -72,6 +73,7 @@ class World:
         for start in starts:  # in any order
             self.clock.after(self.clock.random.uniform(0.0, 1.0), None, start)
         self.clock.after(FAULT_EVERY_S, None, self._faults)
+        self.clock.after(self.clock.random.uniform(0.0, 4.0), None, self._watch)
 
     def _disk(self) -> Disk | None:
         return Disk(self.clock, self.plan.commit_s, self.plan.commit_slow) if self.plan.journals else None
@@ -82,8 +84,7 @@ class World:
         """The final outcomes that the monitor has on disk; None if it has no disk and has crashed."""
         if "monitor" in self.bare_crashes:
             return None
-        book = self.monitor_books.get(run_id)
-        return {} if book is None else book.durable.final
+        return self.accounts.recorded(run_id)
 
     def report(
         self, sent_to: Monitor | None, run: RunFacts, session_id: str, report: Report, answer: Callable[[Any], None]
@@ -136,9 +137,8 @@ class World:
         else:
             before = disk.commits
             disk.crash()
-            if disk.commits > before and kind == "monitor":  # on disk, though nobody was told
-                assert self.monitor is not None
-                self.monitor.book.committed(self.written[kind][disk.commits])
+            if disk.commits > before and kind == "monitor":  # on disk, and not acknowledged
+                self.accounts.committed(disk.commits)
         self.clock.after(self.clock.random.uniform(0.1, 4.0), None, partial(self._start, kind))
 
     # -- faults
@@ -204,12 +204,10 @@ class World:
         elif how == "forged" and isinstance(node, Sender):
             if self.monitor is not None and self.monitor.alive and self.monitor.ending is None:
                 self.monitor.take_forged(node)
-        elif how == "drains" and isinstance(node, Sender) and not node.paused:
-            clock.strike("sender drains", node.name)
-            node.drain()
-        elif how == "drains" and isinstance(node, Producer) and not node.paused and node.listening:
-            clock.strike("producer drains", node.name)
-            node.stop()
+        elif how == "drains" and not node.paused:
+            self._drain(node)
+        elif isinstance(node, Monitor) and how in ("stopped", "misled") and not node.paused:
+            self._trouble(node, how)
         elif how == "killed" and isinstance(node, Sender):
             self._kill(node)
             clock.after(clock.random.uniform(0.0, 3.0), None, self._join)
@@ -219,6 +217,15 @@ class World:
                 disk.cut_power_in_next_commit(crash)
             else:
                 crash()
+
+    def _drain(self, node: Process) -> None:
+        """Sends SIGTERM to a sender or a producer."""
+        if isinstance(node, Sender):
+            self.clock.strike("sender drains", node.name)
+            node.drain()
+        elif isinstance(node, Producer) and node.listening:
+            self.clock.strike("producer drains", node.name)
+            node.stop()
 
     def _pause(self, node: Process, time_s: float) -> None:
         """Stops a node for some time. Its peers end their connections to it when it does not answer their pings."""
@@ -232,6 +239,34 @@ class World:
         for stream in self.network.streams:
             if node in (stream.client, stream.server):
                 stream.cut()
+
+    def _trouble(self, monitor: Monitor, how: str) -> None:
+        """Stops the monitor and starts it again, or reports of a run that is none, or has another total."""
+        if how == "stopped":
+            self.clock.strike("monitor stopped", monitor.name)
+            monitor.stop()
+            if not self.plan.journals:
+                self.bare_crashes.add("monitor")
+            self._start_after(monitor)
+            return
+        run = RunFacts(f"no run {self.clock.events}", self.plan.seed, self.plan.total, self.plan.max_attempts)
+        if self.producer is not None and self.clock.luck(0.3):
+            run = replace(run, run_id=self.producer.run.run_id, total=run.total + 1)
+        monitor.take_strange(run)
+
+    def _start_after(self, monitor: Monitor) -> None:
+        """Starts a monitor some time after this one has left, unless that was killed meanwhile."""
+        if monitor.ending is not None:
+            self._start("monitor")
+        elif monitor.alive:
+            self.clock.after(self.clock.random.uniform(1.0, 4.0), None, partial(self._start_after, monitor))
+
+    def _watch(self) -> None:
+        """Somebody watches, every few seconds."""
+        monitor = self.monitor
+        if monitor is not None and monitor.alive and not monitor.paused and not monitor.audience.closing:
+            monitor.watch()
+        self.clock.after(self.clock.random.uniform(0.0, 8.0), None, self._watch)
 
     def _node(self, kind: str) -> Process | None:
         """A living node of this kind."""
@@ -272,8 +307,8 @@ class World:
         if producer is not None and producer.alive:
             producer.book.compare(producer.backlog, deep=self._checks % DEEP_EVERY == 0)
             producer.conduct.look()
-        if monitor is not None and monitor.alive and monitor.tally is not None:
-            monitor.book.compare(monitor.tally)
+        if monitor is not None and monitor.alive and not monitor.paused and monitor.ending is None:
+            self.accounts.compare(monitor.runs)
 
     @property
     def over(self) -> bool:
@@ -281,7 +316,7 @@ class World:
         monitor, producer = self.monitor, self.producer
         if not self._is_calm or monitor is None or not monitor.alive or producer is None:
             return False
-        if monitor.ending is None and monitor.tally is not None:
+        if monitor.busy:
             return False
         idle = producer.left or (producer.alive and producer.waits_for_ever)
         return idle and not any(s.alive and not s.waits_for_ever for s in self.senders)
@@ -295,32 +330,42 @@ class World:
 
     def check_end(self) -> ExitCode:
         """The count is exact, or the run says that it isn't and has a reason."""
-        monitor, producer, plan = self.monitor, self.producer, self.plan
+        monitor, plan = self.monitor, self.plan
         assert monitor is not None
-        assert producer is not None
-        if monitor.tally is None or monitor.ending is None:  # the monitor waits for its first sender, until stopped
+        disk = self.disks["monitor"]
+        if disk is not None:
+            self.accounts.compare_disk(disk)
+        if not self.accounts.ended:  # the monitor waits for its first sender, until stopped
             nothing = bool(self.bare_crashes) or not any(book.settled for book in self.producer_books.values())
             check(nothing, "no report has reached the monitor, and messages are settled")
             return ExitCode.INCOMPLETE
-        book, code = monitor.book, monitor.ending.exit_code
-        book.compare_at_end(monitor.tally, self.clock.now)
+        if plan.monitor_lingers and monitor.ending is None:
+            monitor.stop()
+        codes = [self._check_run(account) for account in self.accounts.ended.values()]
+        if plan.monitor_lingers and not self.bare_crashes & {"monitor"}:
+            check(monitor.runs.exit_code() == worst(codes), "%s of runs that ended with %s", monitor.runs, codes)
+        return worst(codes)
+
+    def _check_run(self, account: Account) -> ExitCode:
+        """One run that has ended, for the last time."""
+        plan, book, ended = self.plan, account.book, account.ended
+        assert ended is not None
         check(book.durable.final == book.now.final, "what the monitor has shown is not on disk")
+        code = ended.ending.exit_code
         if code != ExitCode.OK:
             excused = code == ExitCode.INCOMPLETE and not book.heard_the_end
-            check(excused or bool(self.bare_crashes), "the run ends with %s: %s", code, monitor.ending.reason)
+            check(excused or "monitor" in self.bare_crashes, "the run ends with %s: %s", code, ended.ending.reason)
             return code
-        final = book.now.final
+        final, figures = book.now.final, ended.snapshot.figures
         check(final.keys() == set(range(plan.total)), "%s of %s have a final outcome", len(final), plan.total)
-        ours = self.producer_books[monitor.tally.run.run_id]
-        if ours is producer.book:
-            check(all(final[i] == outcome for i, outcome in ours.settled.items()), "the books disagree on a message")
-            if producer.left:
-                check(len(ours.settled) == plan.total, "the producer has ended with %s settled", len(ours.settled))
+        ours, producer = self.producer_books[account.run.run_id], self.producer
+        check(all(final[i] == outcome for i, outcome in ours.settled.items()), "the books disagree on a message")
+        if producer is not None and ours is producer.book and producer.left:
+            check(len(ours.settled) == plan.total, "the producer has ended with %s settled", len(ours.settled))
         if plan.equal:
             fates = Fates(plan.seed, plan.max_attempts, plan.senders[0].attempt_model)
-            figures = (monitor.tally.ledger.sent, monitor.tally.ledger.failed)
             wanted = fated(fates, plan.total, plan.max_attempts)
-            check(figures == wanted, "sent, failed: %s, fate says %s", figures, wanted)
+            check((figures.sent, figures.failed) == wanted, "sent, failed: %s, fate says %s", figures, wanted)
         return code
 
     def play(self) -> Shown:
@@ -334,9 +379,10 @@ class World:
                 self.check()
         self.check()
         code = self.check_end()
-        counted = self.monitor.book.now if self.monitor is not None and self.monitor.tally is not None else Counted()
-        for what, count in {"duplicate": counted.duplicates, "overruled": counted.overruled}.items():
-            clock.struck[what] += bool(count)
+        for account in self.accounts.all:
+            counted = account.book.now
+            clock.struck["duplicate"] += bool(counted.duplicates)
+            clock.struck["overruled"] += bool(counted.overruled)
         return Shown(code, dict(clock.struck), clock.events, clock.now - 1000)
 
     def state(self) -> str:

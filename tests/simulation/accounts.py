@@ -1,0 +1,286 @@
+"""What the monitor must do with its runs, counted again from first principles: who reported when, and who was awake.
+
+Is told each thing that crosses the monitor's border. Must not ask the classes under test what they decided, but to
+compare it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from simulation.books import MonitorBook, check
+from simulation.clock import Process
+from simulation.disk import Disk
+from smssim.core.exchange import Answer, Report
+from smssim.core.model import RunFacts
+from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, Policy, Runs, Started
+from smssim.core.snapshot import Snapshot
+from smssim.core.tally import Tally
+from smssim.errors import ExitCode, LaterError, PeerError
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+LOOKS = 3  # after which a run that has come to its end has ended
+
+
+@dataclass
+class Account:
+    """One run that is followed, or was."""
+
+    run: RunFacts
+    book: MonitorBook
+    resumed: bool = False
+    followed_since: float = 0.0
+    reported_at: dict[str, float] = field(default_factory=dict)  # by session
+    left: set[str] = field(default_factory=set)
+    warned: list[str] = field(default_factory=list)
+    shown: Snapshot | None = None
+    shown_at: float = 0.0
+    alone_since: float | None = None  # its end is known, and nobody is there
+    ended: Ended | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether any outcome was."""
+        return bool(self.book.now.final or self.book.now.retried)
+
+    @property
+    def end_known(self) -> bool:
+        """Whether a sender has brought the producer's totals."""
+        return any(report.end is not None for _, report in self.book.log)
+
+
+class Accounts:
+    """All runs, over all lives of the monitor."""
+
+    def __init__(self, world: World) -> None:
+        self.followed: dict[str, Account] = {}
+        self.ended: dict[str, Account] = {}  # ever; the last end of each
+        self._world = world
+        self._here: list[str] = []  # ended in this life, in order
+        self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book
+        self._process = Process()
+        self._policy = Policy(interval_s=1.0, give_up_s=0.0)
+
+    def begin(self, process: Process, policy: Policy, disk: Disk | None, resumed: Tally | None) -> None:
+        """A monitor starts, with what is on its disk."""
+        now = self._world.clock.now
+        self._process, self._policy = process, policy
+        self._here.clear()
+        kept = {} if disk is None else {account.run.run_id: (account, upto) for account, upto in self._on(disk)}
+        gone = [account for run_id, account in self.followed.items() if run_id not in kept]
+        if disk is not None:
+            check(all(not account.book.durable_upto for account in gone), "a run is gone that was on disk")
+        self.followed = {run_id: account for run_id, (account, _) in kept.items()}
+        check((resumed is not None) == bool(kept), "on disk are %s, resumed is %s", list(kept), resumed)
+        for account, upto in kept.values():
+            assert resumed is not None
+            check(resumed.run == account.run, "%s is resumed instead of %s", resumed.run, account.run)
+            account.book.restart(upto)
+            check(resumed.sessions.keys() == account.book.last.keys(), "senders of another run are resumed")
+            account.resumed, account.ended, account.shown = True, None, None
+            account.followed_since = account.shown_at = now
+            account.reported_at = dict.fromkeys(account.book.last, now)
+            account.left = {session_id for session_id, report in account.book.last.items() if report.goodbye}
+            account.warned.clear()
+
+    @property
+    def all(self) -> list[Account]:
+        """Of every run that is followed or has ended."""
+        return list({id(account): account for account in (*self.followed.values(), *self.ended.values())}.values())
+
+    # -- reports
+
+    def report(self, run: RunFacts, session_id: str, report: Report, answer: Answer) -> bool:
+        """A report was recorded and answered; whether it was new."""
+        account = self.followed[run.run_id]
+        check(account.run == run, "a report of another run is recorded")
+        account.reported_at[session_id] = self._world.clock.now
+        if report.goodbye:
+            account.left.add(session_id)
+        return account.book.report(session_id, report, answer)
+
+    def refuse(self, run: RunFacts, session_id: str, report: Report, error: PeerError) -> None:
+        """A report was refused, which has to have a reason."""
+        account = self.followed.get(run.run_id)
+        others = [other for other in self.followed.values() if other.ended is None and other.run != run]
+        if account is not None and account.run == run:
+            check(not account.book.expects(session_id, report), "the next report of %s is refused: %s", run, error)
+        elif isinstance(error, LaterError):
+            check(not any(self._surely_idle(other) for other in others), "%s waits for nobody: %s", run, error)
+            if account is not None:
+                check(not account.counted, "%s waits for one of which something is counted: %s", run, error)
+            elif self._policy.linger:
+                check(len(others) >= self._world.limits.runs_max, "there is room for %s: %s", run, error)
+            else:
+                check([other.counted for other in others] == [False], "%s waits for a run: %s", run, error)
+        elif run.run_id not in self._here:
+            rivals = list(self.followed.values()) if not self._policy.linger else [account] * (account is not None)
+            rightful = any(rival is not None and (rival.counted or rival.ended) for rival in rivals)
+            check(rightful, "%s is refused: %s", run, error)
+
+    # -- what the monitor does
+
+    def happen(self, event: Event, runs: Runs, *, stopped: bool) -> None:
+        """The monitor does something about its runs."""
+        now = self._world.clock.now
+        if isinstance(event, Started):
+            self._start(event.run, now)
+        elif isinstance(event, Dropped):
+            self._drop(self.followed.pop(event.run.run_id))
+        elif isinstance(event, Missed):
+            (account,) = (one for one in self.followed.values() if event.sender in one.reported_at)
+            check(event.sender not in account.warned, "%s is warned of twice", event.sender)
+            account.warned.append(event.sender)
+        elif isinstance(event, Moment):
+            self._show(self.followed[event.snapshot.figures.run_id], event.snapshot, now)
+        else:
+            self._end(self.followed[event.run.run_id], event, runs, stopped)
+
+    def _start(self, run: RunFacts, now: float) -> None:
+        account = self.followed.get(run.run_id)
+        if account is not None:
+            check(account.resumed, "%s is followed twice", run)
+            return
+        check(run.run_id not in self._here, "a run that has ended is counted anew")
+        check(self._policy.linger or not self.followed, "two runs are followed")
+        going_on = sum(other.ended is None for other in self.followed.values())
+        check(going_on < self._world.limits.runs_max, "%s runs are followed, and one more", going_on)
+        self.followed[run.run_id] = Account(run, MonitorBook(run.total), followed_since=now, shown_at=now)
+
+    def _drop(self, account: Account) -> None:
+        self._world.clock.strike("run dropped", account.run.run_id)
+        check(not account.counted, "a run is dropped of which something was counted")
+        check(not account.resumed, "a run is dropped that was on disk")
+        check(not self._present(account)[0], "a run is dropped that has a sender")
+
+    def _show(self, account: Account, snapshot: Snapshot, now: float) -> None:
+        """What people read is what was counted; and it comes in time, and with the rate since the last time."""
+        figures, counted = snapshot.figures, account.book.now
+        check(figures.done == len(counted.final), "%s are shown, counted %s", figures.done, len(counted.final))
+        total = figures.sent + figures.failed + figures.in_flight + figures.waiting
+        check(total == account.run.total, "what is shown adds up to %s", total)
+        before = None if account.shown is None else account.shown.figures
+        elapsed_s = figures.elapsed_s - (0.0 if before is None else before.elapsed_s)
+        if elapsed_s > 0:
+            done = figures.done - (0 if before is None else before.done)
+            check(abs(figures.recent_rate_per_s * elapsed_s - done) < 0.01 + 1e-6 * done, "the rate is another one")
+        late_s = now - account.shown_at - self._policy.interval_s - self._paused_s(account.shown_at, now, 0.0)
+        check(late_s < LOOKS * self._world.limits.end_check_s, "figures come %s s late", late_s)
+        account.shown, account.shown_at = snapshot, now
+
+    def _end(self, account: Account, ended: Ended, runs: Runs, stopped: bool) -> None:
+        now = self._world.clock.now
+        if not stopped:
+            surely, _ = self._present(account)
+            check(not surely, "the run has ended, and %s are there", surely)
+            if not account.end_known:
+                last = max(account.reported_at.values(), default=account.followed_since)
+                silent_s = self._silence(last)[1]
+                check(silent_s >= self._policy.give_up_s, "the run is given up after %s s", silent_s)
+        if ended.ending.exit_code == ExitCode.OK:
+            check(len(account.book.now.final) == account.run.total, "the run has ended well, and is not complete")
+        missed = account.book.joined_late
+        check(set(account.warned) <= missed, "warned of %s, and missed %s", account.warned, missed)
+        check(stopped or set(account.warned) == missed, "warned of %s, missed %s", account.warned, missed)
+        self._show(account, ended.snapshot, now)
+        check(account.run.run_id in runs.followed, "a run that has ended is not kept")
+        account.book.compare_at_end(runs.followed[account.run.run_id].tally, now)
+        account.ended = ended
+        self.ended[account.run.run_id] = account
+        self._here.append(account.run.run_id)
+        for run_id in self._here[: -self._world.limits.ended_kept_max]:
+            self.followed.pop(run_id, None)
+
+    # -- what holds at every moment
+
+    def compare(self, runs: Runs) -> None:
+        """The runs that are followed, what is counted of each, and who is there."""
+        now = self._world.clock.now
+        ours = {run_id: account.ended is None for run_id, account in self.followed.items()}
+        theirs = {run_id: followed.final is None for run_id, followed in runs.followed.items()}
+        check(ours == theirs, "followed (%s), should be %s", theirs, ours)
+        for run_id, account in self.followed.items():
+            tally = runs.followed[run_id].tally
+            account.book.compare(tally)
+            if account.ended is not None:
+                continue
+            surely, perhaps = self._present(account)
+            present = {session.facts.session_id for session in tally.present(now)}
+            check(surely <= present <= perhaps, "%s are there, should be %s, at most %s", present, surely, perhaps)
+            if perhaps or not account.end_known:
+                account.alone_since = None
+            else:
+                since = account.alone_since = account.alone_since or now
+                alone_s = now - since - self._paused_s(since, now, 0.0)
+                check(alone_s < LOOKS * self._world.limits.end_check_s, "the run goes on without anybody")
+
+    def compare_disk(self, disk: Disk) -> None:
+        """What is on disk is what was committed, and nothing of another run."""
+        pieces = disk.pieces()
+        kept = self._on(disk)
+        check(bool(pieces) == bool(kept), "on disk: %s, should be %s runs", list(pieces)[:5], len(kept))
+        for account, upto in kept:
+            tally = Tally.restored(pieces, self._world.clock.now)
+            check(tally.run == account.run, "on disk is another run")
+            sessions = {session_id for session_id, _ in account.book.log[:upto]}
+            check(tally.sessions.keys() == sessions, "on disk are other senders")
+
+    def recorded(self, run_id: str) -> dict[int, int]:
+        """The final outcomes of a run that are on disk."""
+        account = self.followed.get(run_id) or self.ended.get(run_id)
+        return {} if account is None else account.book.durable.final
+
+    # -- the disk
+
+    def write(self, commit: int) -> None:
+        """A commit is begun."""
+        self._written[commit] = [(account, len(account.book.log)) for account in self.followed.values()]
+
+    def committed(self, commit: int) -> None:
+        """It is on disk."""
+        for account, upto in self._written[commit]:
+            account.book.committed(upto)
+
+    def acknowledgeable(self) -> list[tuple[MonitorBook, int]]:
+        """All books as they are now."""
+        return [(account.book, len(account.book.log)) for account in self.followed.values()]
+
+    def _on(self, disk: Disk) -> list[tuple[Account, int]]:
+        return self._written.get(disk.commits, [])
+
+    # -- who is there
+
+    def _present(self, account: Account) -> tuple[set[str], set[str]]:
+        """The senders that are there for certain, and all that may be."""
+        lost_s = self._world.limits.lost_after_s
+        silences = {s: self._silence(at) for s, at in account.reported_at.items() if s not in account.left}
+        surely = {session_id for session_id, (_, most_s) in silences.items() if most_s <= lost_s}
+        return surely, {session_id for session_id, (least_s, _) in silences.items() if least_s <= lost_s}
+
+    def _surely_idle(self, account: Account) -> bool:
+        return not (account.counted or account.resumed or account.end_known or self._present(account)[1])
+
+    def _silence(self, since: float) -> tuple[float, float]:
+        """How long nothing was heard while the monitor could hear: at least, and at most.
+
+        It notices a long pause at a look, which was due a moment after the pause began.
+        """
+        now, limits = self._world.clock.now, self._world.limits
+        time_s = now - since
+        least_s = time_s - self._paused_s(since, now, limits.paused_s)
+        longer_s = limits.paused_s + limits.end_check_s
+        noticed = sum(max(0.0, s - limits.end_check_s) for s in self._pauses(since, now, longer_s))
+        return least_s - 1e-6, time_s - noticed + 1e-6
+
+    def _paused_s(self, since: float, now: float, longer_s: float) -> float:
+        return sum(self._pauses(since, now, longer_s))
+
+    def _pauses(self, since: float, now: float, longer_s: float) -> Iterator[float]:
+        """How much of each pause that was longer than this lies in a time."""
+        for began, ended in self._process.pauses:
+            if ended - began > longer_s:
+                yield max(0.0, min(ended, now) - max(began, since))

@@ -1,0 +1,626 @@
+"""Which runs a monitor follows, how each ends, and what watchers get of it. No network: times and reports alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from smssim.core.audience import ALL, Audience, wait_s
+from smssim.core.exchange import Answer, Report, RunEnd
+from smssim.core.lanes import Finished
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import Outcome, RunFacts, SenderFacts
+from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, Policy, Runs, Started
+from smssim.core.tally import Tally
+from smssim.core.threshold import Threshold
+from smssim.errors import ExitCode, LaterError, PeerError
+
+TOTAL = 4
+CHECK_S, LOST_S = LIMITS.end_check_s, LIMITS.lost_after_s
+POLICY = Policy(interval_s=1.0, give_up_s=60.0)
+LINGER = replace(POLICY, linger=True)
+WHOLE = RunEnd(True, TOTAL, 0)
+
+
+def run_of(name: str, total: int = TOTAL) -> RunFacts:
+    return RunFacts(name, seed=1, total=total, max_attempts=1)
+
+
+A, B, C = map(run_of, "ABC")
+
+
+def report(sequence: int = 1, ids: Any = (), goodbye: bool = False, end: RunEnd | None = None) -> Report:
+    n = len(ids)
+    sent, times = np.full(n, Outcome.SENT, np.uint8), np.ones(n, np.float32)
+    finished = Finished(np.array(ids, np.int64), np.ones(n, np.uint8), sent, times, times)
+    return Report(sequence, finished, 0, 0, 1.0, goodbye or end is not None, end)
+
+
+def tell(runs: Runs, run: RunFacts, now: float = 0.0, sender: str = "s", **said: Any) -> Answer:
+    return runs.report(run, SenderFacts(sender, sender), report(**said), now)
+
+
+def complete(runs: Runs, run: RunFacts, now: float = 0.0, sequence: int = 1) -> None:
+    """Every message is sent, the producer's totals are there, and the sender has left."""
+    tell(runs, run, now, sequence=sequence, ids=range(run.total), end=RunEnd(True, run.total, 0))
+
+
+def look_on(runs: Runs, until: float) -> list[Event]:
+    """Looks at the runs whenever that is due; what happened."""
+    events = drain(runs)
+    while runs.wake_at <= until:
+        runs.look(runs.wake_at)
+        events += drain(runs)
+    return events
+
+
+def drain(runs: Runs) -> list[Event]:
+    events = list(runs.events)
+    runs.events.clear()
+    return events
+
+
+def of_kind(events: list[Event], kind: type) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def codes(events: list[Event]) -> list[int]:
+    return [event.snapshot.summary.exit_code for event in of_kind(events, Ended)]
+
+
+def with_limits(policy: Policy = POLICY, **limits: Any) -> Runs:
+    return Runs(policy, limits=replace(LIMITS, **limits))
+
+
+# -- one run
+
+
+def test_the_first_report_of_a_run_starts_it() -> None:
+    runs = Runs(POLICY)
+    assert runs.wake_at == math.inf
+    tell(runs, A, 5.0)
+    assert drain(runs) == [Started(A)]
+    assert runs.wake_at == 5.0
+
+
+def test_figures_are_shown_at_once_and_then_every_interval() -> None:
+    runs = Runs(replace(POLICY, interval_s=0.25))
+    tell(runs, A)
+    runs.look(0.0)
+    shown = {0.0: of_kind(drain(runs), Moment)}
+    for _ in range(60):
+        at = runs.wake_at
+        runs.look(at)
+        if moments := of_kind(drain(runs), Moment):
+            shown[at] = moments
+    assert list(shown) == pytest.approx([0.25 * i for i in range(len(shown))])
+    assert len(shown) > 10
+    assert all(len(moments) == 1 for moments in shown.values())
+
+
+def test_the_rate_of_a_moment_is_since_the_moment_before() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A, 1.0)
+    look_on(runs, 1.5)
+    tell(runs, A, 1.5, sequence=2, ids=[0, 1])
+    (moment,) = of_kind(look_on(runs, 2.05), Moment)
+    assert moment.snapshot.figures.recent_rate_per_s == pytest.approx(2.0)
+    (moment,) = of_kind(look_on(runs, 3.05), Moment)
+    assert moment.snapshot.figures.recent_rate_per_s == 0.0
+
+
+def test_senders_are_shown_in_rows_only_where_that_is_wanted_and_always_at_the_end() -> None:
+    for rows_max in (0, 10):
+        runs = Runs(replace(POLICY, rows_max=rows_max))
+        complete(runs, A)
+        moment, ended = look_on(runs, 1.0)[1:]
+        assert isinstance(moment, Moment)
+        assert isinstance(ended, Ended)
+        assert len(moment.snapshot.fleet.rows) == min(1, rows_max)
+        assert len(ended.snapshot.fleet.rows) == 1
+
+
+def test_each_sender_whose_first_reports_are_missing_is_warned_of_once() -> None:
+    runs = Runs(POLICY)
+    for sender, sequence in (("early", 1), ("late", 7), ("later", 9)):
+        tell(runs, A, sender=sender, sequence=sequence)
+    assert of_kind(look_on(runs, 3.0), Missed) == [Missed("late"), Missed("later")]
+
+
+def test_outcomes_are_passed_on_as_they_are_recorded() -> None:
+    taken: list[tuple[str, str, int]] = []
+    runs = Runs(LINGER, on_report=lambda run, sender, done, counts, at_s: taken.append((run.run_id, sender, len(done))))
+    tell(runs, A, ids=[0, 1])
+    tell(runs, A, ids=[0, 1])  # again
+    tell(runs, B, sender="other", ids=[3])
+    assert taken == [("A", "s", 2), ("B", "other", 1)]
+
+
+# -- ends
+
+
+def test_a_run_ends_with_the_goodbye_of_its_last_sender_and_the_monitor_with_it() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A, sender="other")
+    complete(runs, A)
+    assert codes(look_on(runs, 3 * CHECK_S)) == []
+    tell(runs, A, 3 * CHECK_S, sender="other", sequence=2, goodbye=True)
+    assert codes(look_on(runs, 5 * CHECK_S)) == [ExitCode.OK]
+    assert runs.finished
+    assert runs.any_ended
+    assert runs.exit_code() == ExitCode.OK
+    assert runs.wake_at == math.inf
+
+
+def test_a_run_whose_totals_are_known_ends_once_its_last_sender_is_lost() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A, 1.0, sender="lost")
+    complete(runs, A, 1.0)
+    assert codes(look_on(runs, 1.0 + LOST_S)) == []
+    assert codes(look_on(runs, 1.0 + LOST_S + 2 * CHECK_S)) == [ExitCode.OK]
+
+
+def test_a_run_whose_totals_never_come_is_given_up() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A, ids=[0])
+    assert codes(look_on(runs, 60.0 - CHECK_S)) == []
+    assert codes(look_on(runs, 60.0 + 2 * CHECK_S)) == [ExitCode.INCOMPLETE]
+
+
+def test_the_summary_judges_the_thresholds_and_a_missed_one_decides_the_exit_code() -> None:
+    runs = Runs(replace(POLICY, thresholds=(Threshold.parse("sent>5"), Threshold.parse("failed==0"))))
+    complete(runs, A)
+    (ended,) = of_kind(look_on(runs, 1.0), Ended)
+    assert [one.passed for one in ended.snapshot.summary.thresholds] == [False, True]
+    assert ended.ending.exit_code == ExitCode.OK
+    assert runs.exit_code() == ExitCode.THRESHOLD
+
+
+def test_last_figures_stand_whatever_is_reported_later() -> None:
+    runs = Runs(LINGER)
+    complete(runs, A)
+    (ended,) = of_kind(look_on(runs, 1.0), Ended)
+    followed = runs.followed["A"]
+    assert tell(runs, A, 2.0, sender="late", ids=[0]).duplicates == 1
+    assert followed.final is followed.snapshot(3.0) is followed.shared(3.0) is ended.snapshot
+    assert drain(runs) == []
+
+
+def test_a_stop_ends_each_run_as_it_stands() -> None:
+    runs = Runs(LINGER)
+    complete(runs, A)
+    tell(runs, B, ids=[0])
+    tell(runs, C)  # also one that would be dropped later
+    drain(runs)
+    runs.stop(1.0)
+    assert codes(drain(runs)) == [ExitCode.OK, ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
+    assert runs.wake_at == math.inf
+    runs.stop(2.0)
+    assert drain(runs) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "ids", "is_whole", "code"),
+    [
+        (POLICY, None, True, ExitCode.INCOMPLETE),  # stopped before a sender came
+        (LINGER, None, True, ExitCode.OK),
+        (LINGER, None, False, ExitCode.INCOMPLETE),
+        (POLICY, range(TOTAL), True, ExitCode.OK),
+        (POLICY, range(TOTAL), False, ExitCode.INCOMPLETE),  # an output is not whole
+        (POLICY, range(2), False, ExitCode.DISAGREE),
+    ],
+)
+def test_the_exit_code_is_the_worst_of_all(policy: Policy, ids: Any, is_whole: bool, code: ExitCode) -> None:
+    runs = Runs(policy)
+    if ids is not None:
+        tell(runs, A, ids=ids, end=RunEnd(True, 1, 0) if len(ids) < TOTAL else WHOLE)
+        look_on(runs, 1.0)
+    assert runs.exit_code(outputs_whole=is_whole) == code
+
+
+def test_a_lingering_monitor_is_never_finished_and_keeps_the_worst_code() -> None:
+    runs = Runs(LINGER)
+    tell(runs, A, ids=[0, 1], end=RunEnd(True, 1, 0))
+    complete(runs, B)
+    assert sorted(codes(look_on(runs, 1.0))) == [ExitCode.OK, ExitCode.DISAGREE]
+    assert not runs.finished
+    assert runs.exit_code() == ExitCode.DISAGREE
+
+
+# -- pauses of the monitor itself
+
+
+@pytest.mark.parametrize(("late_s", "is_forgiven"), [(0.3, False), (0.99, False), (1.01, True), (100.0, True)])
+@pytest.mark.parametrize("first", ["a look", "a report"])
+def test_a_pause_is_forgiven_only_if_it_is_long(late_s: float, is_forgiven: bool, first: str) -> None:
+    """And whatever comes first after it."""
+    runs = Runs(LINGER)
+    tell(runs, A, ids=[0])
+    look_on(runs, LOST_S - 0.2)
+    now = runs.wake_at + late_s
+    if first == "a report":
+        tell(runs, B, now)
+    runs.look(now)
+    silent_s = now - (late_s if is_forgiven else 0.0)
+    assert (runs.followed["A"].tally.figures(now).senders == 1) == (silent_s <= LOST_S)
+    next_s = CHECK_S + 0.05  # it is forgiven once
+    runs.look(now + next_s)
+    assert (runs.followed["A"].tally.figures(now + next_s).senders == 1) == (silent_s + next_s <= LOST_S)
+
+
+def test_a_pause_drops_no_run_whose_sender_could_not_be_heard() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    look_on(runs, 1.0)
+    with pytest.raises(LaterError):
+        tell(runs, B, 100.0)
+    assert list(runs.followed) == ["A"]
+
+
+# -- which runs are followed
+
+
+def test_without_linger_a_second_run_is_refused_for_good_once_something_is_counted() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A, ids=[0])
+    for now in (0.0, 1000.0):
+        with pytest.raises(PeerError, match=r"^this monitor follows one run, A, and no other$") as caught:
+            tell(runs, B, now)
+        assert not isinstance(caught.value, LaterError)
+    look_on(runs, 2000.0)
+    assert runs.followed["A"].final is not None
+    with pytest.raises(PeerError, match="follows one run"):
+        tell(runs, B, 2000.0)
+
+
+@pytest.mark.parametrize("other", [B, run_of("A", TOTAL + 1)], ids=["another run", "the same with another total"])
+@pytest.mark.parametrize("policy", [POLICY, LINGER], ids=["alone", "linger"])
+def test_a_run_of_which_nothing_is_counted_makes_room_once_its_senders_are_gone(
+    other: RunFacts, policy: Policy
+) -> None:
+    runs = Runs(policy)
+    tell(runs, A)
+    if other == B and policy.linger:
+        tell(runs, B)
+        assert list(runs.followed) == ["A", "B"]
+        return
+    look_on(runs, LOST_S)
+    with pytest.raises(LaterError, match="nothing is counted yet"):
+        tell(runs, other, LOST_S)
+    drain(runs)
+    tell(runs, other, LOST_S + 0.01)
+    assert drain(runs) == [Dropped(A), Started(other)]
+    assert [followed.tally.run for followed in runs.followed.values()] == [other]
+
+
+def test_with_something_counted_the_run_with_other_settings_is_the_wrong_one() -> None:
+    runs = Runs(LINGER)
+    tell(runs, A, ids=[0])
+    with pytest.raises(PeerError, match="known here with other settings") as caught:
+        tell(runs, run_of("A", TOTAL + 1), 1000.0)
+    assert not isinstance(caught.value, LaterError)
+
+
+def test_a_run_of_which_nothing_was_counted_is_dropped_instead_of_ended() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    events = look_on(runs, 61.0)
+    assert of_kind(events, Dropped) == [Dropped(A)]
+    assert of_kind(events, Ended) == []
+    assert not runs.followed
+    assert not runs.finished
+    complete(runs, B, 62.0)
+    assert codes(look_on(runs, 63.0)) == [ExitCode.OK]
+
+
+def test_a_run_whose_end_is_known_is_not_dropped() -> None:
+    runs = Runs(POLICY)
+    tell(runs, run_of("A", 0), end=RunEnd(True, 0, 0))
+    with pytest.raises(LaterError):
+        tell(runs, B)
+    assert codes(look_on(runs, 1.0)) == [ExitCode.OK]
+
+
+def test_runs_are_bounded_and_those_that_never_were_make_room() -> None:
+    runs = with_limits(LINGER, runs_max=3)
+    tell(runs, A, ids=[0])
+    tell(runs, B)
+    tell(runs, C)
+    look_on(runs, LOST_S)
+    with pytest.raises(LaterError, match=r"^this monitor follows 3 runs already$"):
+        tell(runs, run_of("D"), LOST_S)
+    tell(runs, run_of("D"), LOST_S + 0.01)
+    assert list(runs.followed) == ["A", "D"]
+    tell(runs, B, LOST_S + 0.01)
+
+
+def test_all_runs_share_the_memory_for_messages_without_an_outcome() -> None:
+    runs = with_limits(LINGER, pending_max=2 * 10**8, pending_bytes_max=3 * 10**8)
+    seen: list[int] = []
+    take = Tally.report
+
+    def noted(self: Tally, run: Any, sender: Any, report: Any, now: float, others: int = 0) -> Answer:
+        seen.append(others)
+        return take(self, run, sender, report, now, others)
+
+    for run in (A, B):
+        tell(runs, run, ids=[0])
+    memory = {run_id: followed.tally.ledger.memory for run_id, followed in runs.followed.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tally, "report", noted)
+        tell(runs, A, sequence=2, ids=[1])
+        tell(runs, B, sequence=2, ids=[1])
+    assert seen == [memory["B"], runs.followed["A"].tally.ledger.memory]
+
+
+# -- runs that ended
+
+
+def test_the_runs_that_ended_last_answer_late_reports_and_older_ones_are_refused() -> None:
+    runs = with_limits(LINGER, ended_kept_max=2, ended_ids_max=3)
+    names = "ABCDEFG"
+    for i, name in enumerate(names):
+        complete(runs, run_of(name), float(i))
+        look_on(runs, i + 0.5)
+    assert list(runs.followed) == ["F", "G"]
+    assert tell(runs, run_of("F"), 10.0, sender="late", ids=[0]).duplicates == 1
+    for name in "CDE":
+        with pytest.raises(PeerError, match=f"^run {name} is over$"):
+            tell(runs, run_of(name), 10.0)
+    tell(runs, A, 10.0)  # as long ago as nobody remembers
+
+
+def test_a_run_that_ends_last_is_kept_longest_though_it_began_first() -> None:
+    runs = with_limits(LINGER, ended_kept_max=2)
+    tell(runs, A)
+    for run in (B, C, run_of("D")):
+        complete(runs, run)
+    look_on(runs, 1.0)
+    complete(runs, A, 1.0, sequence=2)
+    look_on(runs, 2.0)
+    assert list(runs.followed) == ["D", "A"]
+
+
+def test_runs_that_ended_do_not_count_as_followed() -> None:
+    runs = with_limits(LINGER, runs_max=1)
+    for run in (A, B, C):
+        complete(runs, run)
+        look_on(runs, 1.0)
+    assert list(runs.followed) == ["A", "B", "C"]
+
+
+# -- what is saved
+
+
+class Disk:
+    """Pieces, as a journal keeps them."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.pieces: dict[str, bytes] = {}
+        self.runs = runs
+
+    def save(self, now: float) -> Disk:
+        for name, piece in self.runs.changes(now).items():
+            if piece is None:
+                self.pieces.pop(name, None)
+            else:
+                self.pieces[name] = piece
+        return self
+
+
+JOURNALED = replace(POLICY, journaled=True)
+
+
+def resumed(disk: Disk, now: float, limits: Limits = LIMITS) -> Runs:
+    runs = Runs(JOURNALED, limits=limits)
+    runs.resume(disk.pieces, now)
+    return runs
+
+
+def test_nothing_is_saved_before_a_run_comes() -> None:
+    assert Runs(JOURNALED).changes(0.0) == {}
+
+
+def test_a_resumed_run_goes_on_and_is_shown_at_once() -> None:
+    runs = Runs(JOURNALED)
+    tell(runs, A, ids=[0, 1])
+    again = resumed(Disk(runs).save(0.0), 50.0)
+    assert drain(again) == [Started(A)]
+    assert again.wake_at == 50.0
+    tell(again, A, 50.0, sequence=2, ids=[2, 3], end=WHOLE)
+    events = look_on(again, 51.0)
+    assert of_kind(events, Moment)[0].snapshot.figures.sent == TOTAL
+    assert codes(events) == [ExitCode.OK]
+
+
+def test_of_a_dropped_run_nothing_stays_in_the_journal() -> None:
+    runs = Runs(JOURNALED)
+    tell(runs, A, sender="stranger")
+    disk = Disk(runs).save(0.0)
+    assert disk.pieces
+    look_on(runs, 61.0)
+    assert disk.save(61.0).pieces == {}
+
+
+def test_a_run_that_took_anothers_place_is_alone_in_the_journal() -> None:
+    runs = Runs(JOURNALED)
+    tell(runs, A, sender="stranger")
+    disk = Disk(runs).save(0.0)
+    look_on(runs, LOST_S + 1.0)
+    tell(runs, B, LOST_S + 1.0, sender="real", ids=[0])
+    (followed,) = resumed(disk.save(LOST_S + 1.0), 10.0).followed.values()
+    assert (followed.tally.run, list(followed.tally.sessions), followed.tally.ledger.final) == (B, ["real"], 1)
+
+
+def test_what_was_dropped_is_kept_for_a_journal_only() -> None:
+    runs = Runs(POLICY)
+    for i in range(50):
+        tell(runs, run_of(f"run {i}"), 10.0 * i)
+        look_on(runs, 10.0 * i + 9.0)
+    assert runs._erased == {}
+
+
+def test_a_resumed_run_is_the_one_that_is_waited_for_and_stays() -> None:
+    runs = Runs(JOURNALED)
+    tell(runs, A)
+    disk = Disk(runs).save(0.0)
+    again = resumed(disk, 0.0)
+    look_on(again, LOST_S + 1.0)
+    with pytest.raises(LaterError):
+        tell(again, B, LOST_S + 1.0)
+    assert codes(look_on(again, 61.0)) == [ExitCode.INCOMPLETE]
+
+
+# -- watchers
+
+
+def followed_run(now: float = 0.0, limits: Limits = LIMITS) -> FollowedRun:
+    return FollowedRun(Tally(A, now), POLICY, now, limits)
+
+
+def test_watchers_share_a_moment_that_is_made_twenty_times_a_second_at_most_and_the_last_at_once() -> None:
+    followed = followed_run()
+    shared = [followed.shared(ms / 1000) for ms in range(2000)]
+    assert 20 <= len({id(one) for one in shared}) <= 40
+    ended = followed.end(followed.tally.interrupted(), 1.9991)
+    assert followed.shared(1.9991) is followed.shared(9.0) is ended.snapshot
+
+
+def audience(runs: Runs, **limits: Any) -> Audience:
+    return Audience(runs.followed, 1.0, replace(LIMITS, **limits))
+
+
+def given(watching: Audience, watcher: Any, now: float) -> list[tuple[str, bool]]:
+    """A turn of a watcher: the runs that it gets figures of, and whether they are the last."""
+    got = []
+    for followed in watcher.turn(now):
+        figures = followed.shared(now).figures
+        watcher.took(figures)
+        got.append((figures.run_id, figures.final))
+    watcher.rest(now)
+    if watcher.finished:
+        watching.leave(watcher)
+    return got
+
+
+def test_a_watcher_gets_figures_at_once_and_then_as_often_as_it_asked_for() -> None:
+    runs = Runs(LINGER)
+    tell(runs, A)
+    watching = audience(runs)
+    for asked_s, every_s in ((0.5, 0.5), (0.0, 1.0)):
+        watcher = watching.join("A", asked_s, 10.0)
+        assert given(watching, watcher, 10.0) == [("A", False)]
+        assert given(watching, watcher, 10.0 + every_s - 0.01) == []
+        assert watcher.rest(10.0 + every_s - 0.01) == 10.0 + every_s
+        assert given(watching, watcher, 10.0 + every_s) == [("A", False)]
+        assert not watcher.finished
+
+
+def test_a_watcher_gets_the_last_figures_as_soon_as_there_are_any_and_is_finished_with_those_it_wanted() -> None:
+    runs = Runs(LINGER)
+    tell(runs, A)
+    tell(runs, B)
+    watching = audience(runs)
+    one, every = watching.join("A", 100.0, 0.0), watching.join(ALL, 100.0, 0.0)
+    assert given(watching, one, 0.0) == [("A", False)]
+    assert given(watching, every, 0.0) == [("A", False), ("B", False)]
+    complete(runs, A, sequence=2)
+    look_on(runs, 1.0)
+    assert given(watching, one, 1.0) == [("A", True)]
+    assert given(watching, every, 1.0) == [("A", True)]
+    assert (one.finished, every.finished) == (True, False)
+    assert given(watching, every, 100.0) == [("B", False)]
+
+
+def test_a_watcher_of_all_runs_does_not_get_those_that_had_ended_and_one_of_an_ended_run_does() -> None:
+    runs = Runs(LINGER)
+    complete(runs, A)
+    look_on(runs, 1.0)
+    watching = audience(runs)
+    one, every = watching.join("A", 0.0, 1.0), watching.join(ALL, 0.0, 1.0)
+    assert given(watching, every, 1.0) == []
+    assert given(watching, one, 1.0) == [("A", True)]
+    assert one.finished
+
+
+def test_a_watcher_of_a_dropped_run_is_finished() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    watching = audience(runs)
+    watcher = watching.join("A", 0.0, 0.0)
+    given(watching, watcher, 0.0)
+    look_on(runs, 61.0)
+    assert given(watching, watcher, 61.0) == []
+    assert watcher.finished
+
+
+def test_last_figures_that_come_while_a_watcher_takes_others_are_its_next_turn() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    watching = audience(runs)
+    watcher = watching.join("A", 100.0, 0.0)
+    (followed,) = watcher.turn(0.0)
+    before = followed.shared(0.0).figures  # being written while ...
+    complete(runs, A, sequence=2)
+    look_on(runs, 1.0)
+    watching.close(1.0)
+    watcher.took(before)
+    watcher.rest(1.0)
+    assert not watcher.finished
+    assert given(watching, watcher, 1.0) == [("A", True)]
+    assert watcher.finished
+
+
+def test_a_closing_monitor_gives_each_watcher_one_more_turn_and_a_bounded_time() -> None:
+    runs = Runs(LINGER)
+    tell(runs, A)
+    watching = audience(runs, last_figures_s=2.0)
+    slow, quick = watching.join(ALL, 100.0, 0.0), watching.join(ALL, 100.0, 0.0)
+    for watcher in (slow, quick):
+        given(watching, watcher, 0.0)
+    runs.stop(1.0)
+    watching.close(1.0)
+    assert given(watching, quick, 1.0) == [("A", True)]
+    assert quick.finished
+    assert watching.is_reading(2.9)
+    assert not watching.is_reading(3.0)
+    given(watching, slow, 1.0)
+    assert not watching.is_reading(1.0)
+
+
+def test_a_watcher_gets_its_own_figures_before() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    watching = audience(runs)
+    one, other = watching.join("A", 0.0, 0.0), watching.join("A", 0.0, 0.0)
+    first, second = (runs.followed["A"].shared(at).figures for at in (1.0, 2.0))
+    assert one.took(first) is None
+    assert one.took(second) is first
+    assert other.took(second) is None
+
+
+def test_watchers_are_bounded_and_an_unknown_run_is_refused() -> None:
+    runs = Runs(POLICY)
+    watching = audience(runs, watchers_max=2)
+    watchers = [watching.join(ALL, 0.0, 0.0) for _ in range(2)]
+    with pytest.raises(LaterError, match=r"^2 watch already$"):
+        watching.join(ALL, 0.0, 0.0)
+    with pytest.raises(PeerError, match=r"^unknown run 'A'$"):
+        watching.join("A", 0.0, 0.0)
+    watching.leave(watchers[0])
+    watching.join(ALL, 0.0, 0.0)
+
+
+def test_a_watcher_waits_for_all_others() -> None:
+    runs = Runs(LINGER)
+    for run in (A, B):
+        tell(runs, run)
+    watching = audience(runs)
+    watchers = [watching.join(ALL, 0.01, 0.0) for _ in range(50)]
+    for watcher in watchers:
+        given(watching, watcher, 0.0)
+    assert watchers[0].rest(0.0) == wait_s(0.01, 50, 2) == 50 * 2 * LIMITS.wait_per_response_s
