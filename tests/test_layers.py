@@ -118,16 +118,16 @@ def modules() -> dict[str, Path]:
 def numbers(tree: ast.Module) -> Iterator[str]:
     """The names that a module gives to numbers, outside of its functions and classes."""
     for node in tree.body:
-        named = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        named = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         is_number = any(isinstance(part, ast.Constant) and type(part.value) in (int, float) for part in ast.walk(node))
         if named and is_number:
             yield from (name.id for name in named if isinstance(name, ast.Name))
 
 
 def test_every_module_keeps_the_rules() -> None:
-    found = [
-        fault for module, path in modules().items() for fault in faults(module, path.read_text(encoding="utf-8"))
-    ]
+    found = [fault for module, path in modules().items() for fault in faults(module, path.read_text(encoding="utf-8"))]
     assert not found, "\n".join(found)
 
 
