@@ -1,8 +1,10 @@
-"""What all tests share: how hypothesis searches, and that live nodes keep quiet about what is no news."""
+"""What all tests share: how hypothesis searches, the seed of what is drawn anew, and live nodes without complaints."""
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,28 @@ settings.register_profile(
 )
 settings.register_profile("search", settings.get_profile("same"), derandomize=False, print_blob=True)
 settings.load_profile("search" if os.environ.get("SEARCH") else "same")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, metavar="N", help="draw the moments of faults from this seed (a new one)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The workers of pytest-xdist get the options as they are then: they all draw from the same seed."""
+    if config.option.seed is None:
+        config.option.seed = secrets.randbelow(10**6)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"moments of faults: --seed {config.option.seed}"
+
+
+@pytest.fixture
+def random(request: pytest.FixtureRequest) -> Random:
+    """What draws a test's moments. Shows the seed if the test fails: each test draws the same again from it."""
+    seed = request.config.option.seed
+    print(f"--seed {seed} draws the same moments again")
+    return Random(f"{seed} {request.node.name}")
 
 
 def _is_of_an_earlier_test(record: logging.LogRecord) -> bool:

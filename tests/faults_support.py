@@ -1,6 +1,7 @@
-"""What the tests of faults share: a run at full speed whose nodes are killed and started again as they were started.
+"""What the tests of faults share: a run whose nodes are killed, paused and cut off, and started again as before.
 
-Moments are random and counted in messages, not in seconds; a seed names each test, and replays its moments.
+Moments are random and counted in messages, not in seconds. The seed that they are drawn from is shown with each
+failure, and `--seed` draws them again.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
-from signal import SIGKILL
+from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any, Final, TypeVar
 
 from nodes_support import Proxy, free_address
-from processes_support import DEADLINE_S, Figures, Node, Nodes, assert_conserved, assert_exact, assert_quiet
+from processes_support import DEADLINE_S, Figures, Node, Nodes, assert_conserved, assert_exact, assert_quiet, eventually
 
 LANES: Final = 2000  # of each of two senders, at 10 ms: 400,000 messages a second, if the machine can
 MEAN_S: Final = 0.01
@@ -25,20 +26,23 @@ T = TypeVar("T")
 class Rehearsal:
     """A producer, a monitor and two senders at fixed addresses; each can be killed and started again."""
 
-    def __init__(self, nodes: Nodes, directory: Path, count: int, *of_producer: str) -> None:
+    def __init__(
+        self, nodes: Nodes, directory: Path, count: int, *of_producer: str, lanes: int = LANES, mean_s: float = MEAN_S
+    ) -> None:
         self.count = count
         self.directory = directory
         self.monitor_at, self.producer_at = free_address(), free_address()
         self.monitor_for_senders, self.producer_for_senders = self.monitor_at, self.producer_at
         self.journaled = True
         self.current: dict[str, Node] = {}
+        self.words: dict[str, list[str]] = {"monitor": [], "producer": [*of_producer]}
+        self.words |= {who: [f"--mean={mean_s}", f"--concurrency={lanes}"] for who in ("a", "b")}
         self._nodes = nodes
-        self._of_producer = of_producer
         self._names = 0
 
-    def start(self) -> None:
-        """Starts all of them."""
-        for who in ("monitor", "producer", "a", "b"):
+    def start(self, *them: str) -> None:
+        """Starts all of them, or these."""
+        for who in them or ("monitor", "producer", "a", "b"):
             self.launch(who)
 
     def launch(self, who: str) -> Node:
@@ -48,11 +52,10 @@ class Rehearsal:
         elif who == "producer":
             there = f"--monitor={self.monitor_for_senders}"
             words = ["producer", f"--listen={self.producer_at}", there, f"--count={self.count}", *self._journal(who)]
-            words += [*self._of_producer]
         else:
             self._names += 1
-            words = ["sender", f"--producer={self.producer_for_senders}", f"--mean={MEAN_S}", f"--concurrency={LANES}"]
-            words += [f"--name={who}{self._names}"]
+            words = ["sender", f"--producer={self.producer_for_senders}", f"--name={who}{self._names}"]
+        words += self.words[who]
         self.current[who] = self._nodes.start(*words)
         return self.current[who]
 
@@ -63,18 +66,43 @@ class Rehearsal:
         for who in them:
             self.current[who].wait()
 
-    def until(self, done: int) -> None:
-        """Waits until so many messages are counted."""
-        self.current["monitor"].shows(lambda f: f["sent"] + f["failed"] >= done, f"{done} messages done")
+    def until(self, done: int) -> Figures:
+        """Waits until so many messages are counted; the figures that show it."""
+        return self.current["monitor"].shows(lambda f: f["sent"] + f["failed"] >= done, f"{done} messages done")
+
+    def await_figures(self, more: int) -> None:
+        """Waits until the monitor has written so many more lines; one is written each tenth of a second."""
+        monitor = self.current["monitor"]
+        before = len(monitor.out)
+        monitor.until(lambda: len(monitor.out) >= before + more, f"{more} more lines")
+
+    def pause(self, who: str) -> None:
+        """Stops one of them, until it is told to `go_on`."""
+        self.current[who].signal(SIGSTOP)
+
+    def go_on(self, who: str) -> None:
+        """Ends its pause."""
+        self.current[who].signal(SIGCONT)
 
     def moments(self, random: Random, number: int) -> list[int]:
-        """Random numbers of messages, ascending, at which something is to happen; none is near the end."""
-        return sorted(random.randrange(self.count // 50, self.count * 4 // 5) for _ in range(number))
+        """Random numbers of messages, ascending, at which something is to happen.
+
+        None is near the end: what is started again is to find the run still going.
+        """
+        return sorted(random.randrange(self.count // 50, self.count * 3 // 5) for _ in range(number))
 
     def assert_ends_exactly(self) -> Figures:
-        """All that run now end with 0, and each message is counted once."""
-        for who in ("a", "b", "producer", "monitor"):
+        """All that run now end with 0, and each message is counted once.
+
+        But for a sender that was started again and came too late to meet the producer: it waits for another run.
+        """
+        for who in ("producer", "monitor", *sorted(self.current.keys() - {"producer", "monitor"})):
             node = self.current[who]
+            if who in ("a", "b") and not any("connected to the producer" in line for line in node.err):
+                node.close()
+                del self.current[who]
+                continue
+            eventually(lambda node=node: node.process.poll() is not None, f"the end of {who}")  # type: ignore[misc]
             assert node.code() == 0, f"{who}: {node.story()}"
         assert_conserved(self.current["monitor"].figures())
         assert_quiet(*self.current.values())
@@ -117,3 +145,8 @@ class Wire:
 
     def _run(self, what: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(DEADLINE_S)
+
+
+def await_connections(way: Proxy, number: int) -> None:
+    """Waits until so many connections have been made through a proxy, ever."""
+    eventually(lambda: way.connections >= number, f"{number} connections, those of before counted")

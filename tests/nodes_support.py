@@ -242,11 +242,12 @@ class Proxy:
 
     def __init__(self, target: str) -> None:
         self.address = ""
-        self.connections = 0  # ever
+        self.connections = 0  # to the server, or reset by a closed door; ever
         self.delay_s = 0.0  # of each 64 KiB or less, both ways
+        self.delayed = 0  # of them, so far
         self._host, _, self._port = target.rpartition(":")
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self._asking, self._answering = asyncio.Event(), asyncio.Event()  # whether bytes pass, there and back
+        self.flow()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
@@ -276,11 +277,17 @@ class Proxy:
 
     def stall(self) -> None:
         """Keeps all bytes to itself, both ways."""
-        self._flowing.clear()
+        self._asking.clear()
+        self._answering.clear()
+
+    def stall_answers(self) -> None:
+        """Keeps all bytes of the server to itself."""
+        self._answering.clear()
 
     def flow(self) -> None:
         """Passes on what it kept, and what comes."""
-        self._flowing.set()
+        self._asking.set()
+        self._answering.set()
 
     async def close(self) -> None:
         """Ends it."""
@@ -292,22 +299,28 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         if self._refusing:
+            self.connections += 1
             writer.transport.abort()
             return
-        there, back = await asyncio.open_connection(self._host, int(self._port))
+        try:
+            there, back = await asyncio.open_connection(self._host, int(self._port))
+        except ConnectionError:  # the server has not started, or is gone
+            writer.transport.abort()
+            return
+        self.connections += 1
         self._writers |= {writer, back}
-        for source, sink in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pump(source, sink))
+        for source, sink, flowing in ((reader, back, self._asking), (there, writer, self._answering)):
+            task = asyncio.create_task(self._pump(source, sink, flowing))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
-                await self._flowing.wait()
+                await flowing.wait()
                 if self.delay_s:
+                    self.delayed += 1
                     await asyncio.sleep(self.delay_s)
                 sink.write(data)
                 await sink.drain()
