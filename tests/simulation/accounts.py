@@ -187,8 +187,10 @@ class Accounts:
         check(set(account.warned) <= missed, "warned of %s, and missed %s", account.warned, missed)
         check(stopped or set(account.warned) == missed, "warned of %s, missed %s", account.warned, missed)
         self._show(account, ended.snapshot, now)
-        check(account.run.run_id in runs.followed, "a run that has ended is not kept")
-        account.book.compare_at_end(runs.followed[account.run.run_id].tally, now)
+        kept = runs.followed.get(account.run.run_id)
+        check(kept is not None or stopped, "a run that has ended is not kept")  # a stop ends all, and keeps a few
+        if kept is not None:
+            account.book.compare_at_end(kept.tally, now)
         account.ended = ended
         self.ended[account.run.run_id] = account
         self._here.append(account.run.run_id)

@@ -47,10 +47,12 @@ class Sender(Process):
 
     @property
     def waits_for_ever(self) -> bool:
-        """Whether it has not met a peer that will never come: the monitor, if that has ended with another run."""
+        """Whether it waits for a peer that never comes: another run, or a monitor that has ended with another one."""
         producer, monitor = self.world.producer, self.world.monitor
         if self._part is None:
-            return self in self.world.network.astray or (producer is not None and producer.left)
+            if self in self.world.network.astray:
+                return True
+            return producer is not None and (producer.left or producer.run.run_id in self._done_runs)
         protocol = self._part.protocol
         return not (protocol.introduced or protocol.ended) and monitor is not None and monitor.ending is not None
 
@@ -275,7 +277,8 @@ class Sender(Process):
             self._failed(self._loss())
             return
         if isinstance(answer, PeerError):
-            check(self.forged or not self.world.plan.journals, "refused: %s", answer)
+            misled = self.clock.struck["monitor misled"]  # a run that is none may have been resumed
+            check(self.forged or misled or not self.world.plan.journals, "refused: %s", answer)
             later = isinstance(answer, LaterError)
             self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))
             return
