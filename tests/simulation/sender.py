@@ -277,7 +277,7 @@ class Sender(Process):
             self._failed(self._loss())
             return
         if isinstance(answer, PeerError):
-            misled = self.clock.struck["monitor misled"]  # a run that is none may have been resumed
+            misled = bool(self.clock.struck["monitor misled"])  # a run that is none may have been resumed
             check(self.forged or misled or not self.world.plan.journals, "refused: %s", answer)
             later = isinstance(answer, LaterError)
             self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))
