@@ -26,13 +26,15 @@ import numpy as np
 import pytest
 from nodes_support import Stage, assert_exact, codes, play
 
+from smssim.core import producer_events as events
 from smssim.core.backlog import Backlog
-from smssim.core.exchange import Request, RunEnd
+from smssim.core.exchange import Request
 from smssim.core.fate import Fates
 from smssim.core.leaseholder import LeaseHolder
 from smssim.core.message import Writer
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.producer_stream import ProducerStream
+from smssim.core.producing import ProducerRun
 from smssim.core.queue import BATCH_ROWS_MAX
 from smssim.core.sending import SenderProtocol
 from smssim.core.stretches import Stretches
@@ -52,7 +54,7 @@ class Client:
 
     sending: SenderProtocol
     proto: Any
-    serving: ProducerStream
+    stream: ProducerStream
     wake: int = 0  # the number of its next wake-up; those before are void
 
 
@@ -77,22 +79,24 @@ class World:
         self.now = 0.0
         self.counts: Counter[str] = Counter()
         self.run = RunFacts("00000000-0000-4000-8000-00000000abcd", 7, total, 1)
-        self.backlog = Backlog(total, 1, 0.0, 10.0, None)
+        self.producer = ProducerRun(self.run, 0.0)
+        self._tick_at = math.inf
+        self.backlog = self.producer.backlog
         self.writer = Writer(7, total)
         self.tally = Tally(self.run, 0.0)
         self.clients: list[Client] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = counting()
-        self._ended = False
         fates = Fates(7, 1, settings.attempt_model)
         for number in range(copies):
             session_id = f"00000000-0000-4000-8000-{number:012d}"
             proto = wire.sender_to_proto(session_id, f"sender-{number}", settings)
-            holder = self.backlog.join(session_id, settings.mean_s, settings.concurrency, 0.0)
+            stream, _ = self.producer.join(wire.sender_from_proto(proto), settings.distribution, 0.0, 0.0)
             sending = SenderProtocol(fates, settings.mean_s, settings.concurrency, 0.0)
             sending.stream_up(0.0)
-            self.clients.append(Client(sending, proto, ProducerStream(self.backlog, holder)))
+            self.clients.append(Client(sending, proto, stream))
             self.after(number / copies, partial(self.work, self.clients[-1]))  # not all in the same moment
+        self.carry_out([])
 
     def play(self, until_s: float = math.inf) -> None:
         """Goes on to this time, or to the end."""
@@ -161,26 +165,38 @@ class World:
         client.sending.acknowledge(wire.answer_from_proto(answer, self.run))
         self.work(client)
 
-    # -- the producer, as nodes/producer.py has it
+    # -- the producer
+
+    def tick(self, due: float) -> None:
+        if due == self._tick_at:
+            self._tick_at = math.inf
+            self.carry_out(self.producer.tick(self.now))
 
     def apply(self, client: Client, message: producer_pb2.FetchMessageRequest) -> None:
-        request = wire.request_from_proto(message, self.run)
-        client.serving.apply(request, self.now)
-        client.serving.lease(self.now)
-        while (said := client.serving.response(None)) is not None:
+        self.carry_out(self.producer.apply(client.stream, wire.request_from_proto(message, self.run), self.now))
+
+    def carry_out(self, happened: list[events.Event]) -> None:
+        for event in happened:
+            if isinstance(event, events.Write):
+                self.write(self.clients[event.stream.holder.number])
+            elif isinstance(event, events.Save):
+                self.carry_out(self.producer.saved(self.now))
+        due = max(self.now, self.producer.wake_at)
+        if due < self._tick_at and not self.producer.left:
+            self._tick_at = due
+            self.after(due - self.now, partial(self.tick, due))
+
+    def write(self, client: Client) -> None:
+        while (said := self.producer.response(client.stream)) is not None:
             if said.batch is None:
-                self.respond(client, producer_pb2.FetchMessageResponse(settled=said.settled))
+                end = None if said.end is None else wire.end_to_proto(said.end)
+                self.respond(client, producer_pb2.FetchMessageResponse(settled=said.settled, end=end))
                 continue
             content = self.writer.content(said.batch.ids.view("u8"))
             queued_s = self.backlog.queued_s(said.batch.ids, self.now)
             data = wire.batch_to_bytes(said.batch, content, queued_s, self.now, said.settled)
             self.counts["frames"] += 1
             self.respond(client, producer_pb2.FetchMessageResponse.FromString(data))
-        if self.backlog.complete and not self._ended:
-            self._ended = True
-            end = wire.end_to_proto(RunEnd(True, self.backlog.sent, self.backlog.failed))
-            for each in self.clients:
-                self.respond(each, producer_pb2.FetchMessageResponse(end=end))
 
     def respond(self, client: Client, response: producer_pb2.FetchMessageResponse) -> None:
         self.carry("responses", response)

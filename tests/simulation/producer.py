@@ -16,6 +16,7 @@ from simulation.network import Stream
 from simulation.saver import Saver
 from simulation.sender import Sender
 from smssim.core import producer_events as events
+from smssim.core.backlog import Backlog
 from smssim.core.exchange import Delivery, Request
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes, pack, unpack
@@ -69,8 +70,8 @@ class Producer(Process):
         self._saver.save(self._listen)
 
     @property
-    def backlog(self) -> Any:
-        """Its truth, for the books to compare."""
+    def backlog(self) -> Backlog:
+        """What the books are compared with."""
         return self.core.backlog
 
     @property
