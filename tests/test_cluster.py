@@ -69,14 +69,14 @@ def assert_nothing_left(nodes: Nodes) -> None:
 
 
 def test_equal_runs_end_with_0_and_equal_counts_and_leave_nothing(nodes: Nodes) -> None:
-    fleet = ("--sender=mean=0.02,fail=0.3,copies=3", "--sender=mean=0.02,fail=0.3,name=other")
+    fleet = ("--sender=mean=0.05,fail=0.3,copies=3", "--sender=mean=0.05,fail=0.3,name=other")
     ends = []
-    for run in [a_run(nodes, "--json", "--count=150", "--max-attempts=2", *fleet) for _ in range(2)]:
+    for run in [a_run(nodes, "--json", "--count=250", "--max-attempts=2", *fleet) for _ in range(2)]:
         assert run.code() == ExitCode.OK
-        last = assert_exact(run, 150)
+        last = assert_exact(run, 250)
         assert_conserved(run.figures())
         assert (last["senders_seen"], last["duplicates"]) == (4, 0)
-        run.says(r"run: 150 messages, seed 7, 2 senders$")
+        run.says(r"run: 250 messages, seed 7, 2 senders$")
         assert_quiet(run)
         ends.append([last[name] for name in ("sent", "failed", "retried")])
     assert ends[0] == ends[1]

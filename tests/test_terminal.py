@@ -14,7 +14,7 @@ from processes_support import Nodes
 from pyarrow import parquet
 from view_support import Terminal
 
-SHORT = ("--count=800", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be looked at
+SHORT = ("--count=400", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be looked at
 LONG = ("--count=1e6", *SHORT[1:])
 SHORTEST = ("--count=100", *SHORT[1:])  # where the end says it all
 
@@ -36,7 +36,7 @@ def test_a_run_is_painted_in_place_and_leaves_its_summary(columns: int) -> None:
         assert terminal.code() == 0
         text = "\n".join(terminal.all_lines())
         assert "━" not in text
-        assert re.search(r"run \S+: complete after .*\n(.*\n)+  conservation  800 = ", text)
+        assert re.search(r"run \S+: complete after .*\n(.*\n)+  conservation  400 = ", text)
         assert "green" in terminal.colours()
 
 
@@ -58,7 +58,7 @@ def test_a_dumb_terminal_gets_plain_lines(kind: str) -> None:
 
 
 def test_the_logs_of_all_nodes_appear_above_the_view() -> None:
-    with Terminal("run", *SHORT, "--log-level=debug", columns=100, lines=30) as terminal:
+    with Terminal("run", "--count=150", *SHORT[1:], "--log-level=debug", columns=100, lines=30) as terminal:
         terminal.until(lambda: terminal.shows("sending"), "the view")
         assert terminal.code() == 0
         lines = terminal.all_lines()
@@ -119,8 +119,7 @@ def test_closing_the_terminal_of_a_monitor_ends_it_in_order_with_all_its_files(t
     with Nodes() as nodes:
         files = files_in(tmp_path)
         with Terminal("monitor", "--listen=127.0.0.1:0", "--interval=0.1", *files, columns=100) as terminal:
-            terminal.until(lambda: terminal.shows("listening on"), "an address")
-            address = next(m[1] for line in terminal.lines() if (m := re.search(r"listening on (\S+)", line)))
+            address = terminal.address()
             producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=100_000")
             nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
             terminal.until(lambda: terminal.shows("sending"), "the view")
@@ -139,8 +138,7 @@ def test_a_monitor_under_nohup_counts_on_when_its_terminal_is_closed(tmp_path: P
         finally:
             signal.signal(signal.SIGHUP, ignoring)
         with terminal:
-            terminal.until(lambda: terminal.shows("listening on"), "an address")
-            address = next(m[1] for line in terminal.lines() if (m := re.search(r"listening on (\S+)", line)))
+            address = terminal.address()
             producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=300")
             sender = nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
             terminal.until(lambda: terminal.shows("sending"), "the view")
@@ -161,8 +159,7 @@ def test_a_run_that_is_stopped_promises_no_time_in_which_the_rest_is_sent() -> N
 def test_the_log_appears_above_the_view() -> None:
     """A sender that joins in the middle of a run is told by the producer: both share a monitor's terminal."""
     with Nodes() as nodes, Terminal("monitor", "--listen=127.0.0.1:0", "--interval=0.1") as terminal:
-        terminal.until(lambda: terminal.shows("listening on"), "an address")
-        address = next(m[1] for line in terminal.lines() if (m := re.search(r"listening on (\S+)", line)))
+        address = terminal.address()
         producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=400")
         sender = nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
         terminal.until(lambda: terminal.shows("sending"), "the view")

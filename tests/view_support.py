@@ -25,6 +25,7 @@ from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode
+from smssim.process import ready
 
 DEADLINE_S: Final = 60.0
 RUN_ID: Final = "3f2a9c1e-0000-4000-8000-000000000001"
@@ -115,16 +116,20 @@ class Terminal(Screen):
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         plain = {k: v for k, v in os.environ.items() if not k.startswith(("SMSSIM_", "NO_COLOR", "COLUMNS", "LINES"))}
+        self._records, recording = os.pipe()
+        os.set_blocking(self._records, False)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "smssim", *map(str, words)],
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", **variables},
+            env={**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", ready.VARIABLE: str(recording), **variables},
+            pass_fds=(recording,),
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one call, so that a hang-up reaches the command
         )
         os.close(slave)
+        os.close(recording)
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +138,7 @@ class Terminal(Screen):
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         self.code_or_kill()
+        os.close(self._records)
         if not self._hung_up:
             os.close(self._master)
 
@@ -151,6 +157,19 @@ class Terminal(Screen):
         while not condition():
             assert time.monotonic() < until, f"not yet {what}:\n" + "\n".join(self.all_lines())
             assert self._read(1.0), f"ended without {what}:\n" + "\n".join(self.all_lines())
+
+    def address(self) -> str:
+        """Where it listens, once it does; to be asked once."""
+        found: list[ready.Facts] = []
+
+        def is_ready() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                records = map(ready.parse, os.read(self._records, 1 << 16).decode().splitlines())
+                found.extend(record[1] for record in records if record is not None and record[0] == "ready")
+            return bool(found)
+
+        self.until(is_ready, "a ready record")
+        return str(found[0]["address"])
 
     def shows(self, text: str) -> bool:
         return any(text in line for line in self.all_lines())
