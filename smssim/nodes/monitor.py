@@ -28,7 +28,7 @@ from smssim.journal.group_commit import GroupCommit, restoring
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, watching, wire
 from smssim.outputs import metrics
-from smssim.outputs.opening import Outputs
+from smssim.outputs.opening import Outputs, open_outputs
 from smssim.outputs.terminal.summary import value
 from smssim.process import program, waiting
 from smssim.process.logs import node_log
@@ -86,7 +86,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._watchers: set[waiting.Wakeup] = set()
         self._watcher_left = waiting.Wakeup()
         self._closing = False
-        self._outputs = Outputs(settings, self._log)
+        self._outputs = Outputs()  # until it starts
         self.access = access.load(settings)
         self._journal = Journal(settings.journal, "monitor") if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
@@ -101,7 +101,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         services = ["smssim.v1.MonitorService"]
         try:
             self.address = await rpc.start(self._server, self.access, self._settings.listen, services, self._log)
-            self._outputs.open(goes_on=self._resumed)
+            self._outputs = await open_outputs(self._settings, self._log, self._resumed, self._limits)
         except BaseException:
             await self._server.stop(None)
             await self._saving.close()
@@ -127,11 +127,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         finally:
             for run in self._runs:
                 run.cancel()
-            self._outputs.close_shown()
             await self._server.stop(grace=0.5)
-            await self._saving.close()
             if not await self._outputs.close():
                 self._codes.add(ExitCode.INCOMPLETE)
+            await self._saving.close()
         if not self._codes:
             self._log.info("stopped before a sender came")
             return ExitCode.OK if self._settings.linger else ExitCode.INCOMPLETE
@@ -224,7 +223,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._log.info("run %s: %s", tally.run.run_id, plural(tally.run.total, "message"))
         rows_max = 0 if self._settings.json else ROWS_MAX
         before = watch.snapshot(self._clock(), rows_max=rows_max)
-        self._outputs.show(before)
+        self._outputs.moment(before)
         looked_at = self._clock()
         due = looked_at + interval_s
         missed = 0
@@ -247,20 +246,20 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             if self._clock() >= due:
                 due += interval_s * max(1, (self._clock() - due) // interval_s)
                 before = watch.snapshot(self._clock(), before, rows_max)
-                self._outputs.show(before)
+                self._outputs.moment(before)
         if self._may_drop(watch) and not self._stop.is_set():
             self._drop(watch)
             await self._saving.saved()
         else:
             self._end(watch, ending, before)
-            await self._outputs.list_failed(tally)
+            await self._outputs.list_messages(tally.run, tally.ledger)
 
     def _end(self, watch: _Watch, ending: Ending, before: Snapshot) -> None:
         now, tally = self._clock(), watch.tally
         figures = tally.figures(now, before.figures, final=True)
         summary = tally.summary(figures, ending, self._settings.threshold)
         watch.final = replace(tally.snapshot(figures, now), summary=summary)
-        self._outputs.show(watch.final)
+        self._outputs.end(watch.final)
         if self._settings.json:  # otherwise it is in the summary
             missed = [one for one in summary.thresholds if not one.passed]
             told = [f"threshold missed: {one.text} {value(one, figures.total)}" for one in missed]
@@ -305,12 +304,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             run = wire.run_from_proto(request.run)
             sender = wire.sender_from_proto(request.sender)
             report = wire.report_from_proto(request, run)
-            recorder = self._outputs.recorder
-            if recorder is not None and len(report.finished):
-                await recorder.room()
+            if len(report.finished):
+                await self._outputs.ready()
             tally = self._watch(run).tally
-            if recorder is not None:
-                tally.on_report = recorder.take
+            tally.on_report = self._outputs.on_report
             others = sum(watch.tally.ledger.memory for watch in self._watches.values() if watch.tally is not tally)
             answer = tally.report(run, sender, report, self._clock(), others)
             self._log.debug(
