@@ -81,15 +81,21 @@ class Outputs:
         self._outputs = outputs
         self._limits = limits
         self._histories: dict[str, History] = {}  # by the id of a run that goes on, the one last shown last
-        self.on_report: OnReport | None = None  # what wants each report as it was counted, if anything does
+        self.on_report: OnReport | None = None  # `outcomes`, if any output wants them
         if any(output.wants_outcomes for output in outputs):
-            self.on_report = self._outcomes
+            self.on_report = self.outcomes
 
     def moment(self, snapshot: Snapshot) -> None:
         """See Output."""
         history = self._add(snapshot)
         for output in self._outputs:
             output.moment(snapshot, history)
+
+    def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
+        """See Output; goes to those that want outcomes."""
+        for output in self._outputs:
+            if output.wants_outcomes:
+                output.outcomes(run, sender, finished, counts, at_s)
 
     def event(self, event: Event) -> None:
         """See Output."""
@@ -117,11 +123,6 @@ class Outputs:
         """See Output."""
         are_whole = [await output.close() for output in self._outputs]
         return all(are_whole)
-
-    def _outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
-        for output in self._outputs:
-            if output.wants_outcomes:
-                output.outcomes(run, sender, finished, counts, at_s)
 
     def _add(self, snapshot: Snapshot) -> History:
         """Adds a moment to the history of its run and returns that.

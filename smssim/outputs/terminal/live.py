@@ -1,6 +1,6 @@
-"""A view in place on a terminal: painted no oftener than every interval; log lines and summaries appear above it.
+"""A view in place on a terminal: painted at most once an interval; log lines and summaries appear above it.
 
-Knows snapshots and the terminal that stdout is. What is where on the screen is in `screen`.
+Knows snapshots and the terminal that stdout is. The layout of the screen is in `screen`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smssim.outputs.terminal.painter import Painter
 from smssim.outputs.terminal.screen import RunView, several_runs
 from smssim.process import terminal
 
-WIDE: Final = 1000  # characters: lines are cut before they come here
+WIDE: Final = 1000  # characters: lines are cut before rich gets them
 EARLY: Final = 0.5  # share of the interval that must be over before anything is painted again
 
 _STYLES: Final = (  # of a summary

@@ -1,4 +1,4 @@
-"""The live view: what a screen of so many characters and lines shows of one run, or of several.
+"""The live view: what a screen of a given width and height shows of one run, or of several.
 
 Lays out snapshots as lines with colours. Must not know how they get onto a terminal.
 """
@@ -44,7 +44,7 @@ class RunView:
         self._snapshot, self._history = snapshot, history
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """The whole view, in at most so many characters and lines."""
+        """Return the whole view, in at most `width` characters and `height` lines."""
         width = min(width, WIDTH_MAX)
         lines = [
             *self.short_lines(width)[:2],
