@@ -1,6 +1,7 @@
-"""Numbers as people read them: with thousands apart, with a unit, with the right plural.
+"""Numbers as people read them: with separators for thousands, with a unit, with the right plural.
 
-Each writes a kind of number the same way everywhere, as wide as before when it changes little. Knows nothing else.
+Each function writes one kind of number the same way everywhere, in a width that changes little with the value. Knows
+nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def seconds(time_s: float | None) -> str:
 
 
 def setting_s(time_s: float) -> str:
-    """A time that somebody has set: 20 ms, 0.25 ms, 1.5 s."""
+    """A time from a setting: 20 ms, 0.25 ms, 1.5 s."""
     return f"{1000 * time_s:.4g} ms" if time_s < 1 else f"{time_s:,.5g} s"
 
 
@@ -56,6 +57,11 @@ def percent(part: int, whole: int) -> str:
     return _tenths(part, whole, 1000 * part // whole)
 
 
+def part(some: int, whole: int) -> str:
+    """A share of a whole, cut to tenths; a dash where the whole is 0."""
+    return percent(some, whole) if whole else "-"
+
+
 def percents(first: int, second: int, whole: int) -> tuple[str, str]:
     """Two shares of a whole that is not 0, rounded to tenths so that they add up to the rounded share of both."""
     both, tenths = ((2000 * part + whole) // (2 * whole) for part in (first + second, first))
@@ -72,14 +78,9 @@ def _three_figures(number: float) -> str:
 
 
 def _tenths(part: int, whole: int, tenths: int) -> str:
-    """So many tenths of a percent, where they neither hide a part nor pretend that it is the whole."""
+    """Tenths of a percent as a share; a small part is not shown as 0, nor a large one as the whole."""
     if part in (0, whole):
         return "0%" if part == 0 else "100%"
     if tenths == 0:
         return "<0.1%"
     return f"{tenths / 10:.1f}%" if tenths < 1000 else ">99.9%"
-
-
-def part(some: int, whole: int) -> str:
-    """The same, a dash where there is no whole."""
-    return percent(some, whole) if whole else "-"

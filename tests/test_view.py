@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -12,27 +13,45 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from view_support import Screen, ended, figures, row, snapshot
+from view_support import RUN_ID, Screen, ended, figures, row, shown, snapshot
 
+from smssim.core.event import Event, Kind
 from smssim.core.fleet import Fleet, Others
+from smssim.core.history import History
 from smssim.core.session import State
+from smssim.core.snapshot import Snapshot
 from smssim.core.stall import Cause, Stall
 from smssim.errors import ExitCode, UsageError
 from smssim.outputs.files import CsvFile, SummaryFile, check_writable
+from smssim.outputs.opening import Outputs
 from smssim.outputs.terminal import summary
 from smssim.outputs.terminal.display import Rows
 from smssim.outputs.terminal.live import Live
 from smssim.outputs.terminal.painter import Painter
 from smssim.outputs.terminal.screen import BARS, RunView, several_runs, sparkline
-from smssim.outputs.terminal.sender_table import SenderTable
+from smssim.outputs.terminal.sender_table import sender_table
+from smssim.process.logs import node_log
 
 LEASES = Stall(Cause.LEASES_LOST, 12.0, senders=3, messages=1234)
+LOG = node_log("monitor")
 
 
-def view(**more: object) -> RunView:
-    run = RunView()
-    run.take(snapshot(elapsed_s=11.3, sent=1700, **more))  # type: ignore[arg-type]
-    run.take(snapshot(**more))  # type: ignore[arg-type]
+class View(RunView):
+    """One run on the screen, with its history."""
+
+    def __init__(self, first: Snapshot) -> None:
+        self.history = History()
+        self.history.add(first.figures)
+        super().__init__(first, self.history)
+
+    def then(self, later: Snapshot) -> None:
+        self.history.add(later.figures)
+        self.update(later, self.history)
+
+
+def view(**more: object) -> View:
+    run = View(snapshot(elapsed_s=11.3, sent=1700, **more))  # type: ignore[arg-type]
+    run.then(snapshot(**more))  # type: ignore[arg-type]
     return run
 
 
@@ -43,13 +62,14 @@ def drawn(run: RunView, width: int, height: int) -> list[str]:
 # -- the live view
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 79, 80, 81, 100, 120, 160, 300])
-@pytest.mark.parametrize("height", [1, 3, 8, 12, 13, 23, 50, 200])
-@pytest.mark.parametrize("senders", [0, 1, 4, 100])
-def test_the_view_fits_every_screen(width: int, height: int, senders: int) -> None:
-    lines = view(senders=senders, others=Others(sending=900, sent=5), stall=LEASES).lines(width, height)
-    assert 0 < len(lines) <= height
-    assert max(line.cell_len for line in lines) <= width
+def test_the_view_fits_every_screen() -> None:
+    for senders in (0, 1, 4, 100):
+        run = view(senders=senders, others=Others(sending=900, sent=5), stall=LEASES)
+        for width in (20, 40, 60, 79, 80, 81, 100, 120, 160, 300):
+            for height in (1, 3, 8, 12, 13, 23, 50, 200):
+                lines = run.lines(width, height)
+                assert 0 < len(lines) <= height, (senders, width, height)
+                assert max(line.cell_len for line in lines) <= width, (senders, width, height)
 
 
 def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
@@ -76,13 +96,14 @@ def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
     assert "…" not in text
 
 
-@pytest.mark.parametrize("cause", Cause)
-def test_at_80_columns_nothing_is_cut_of_a_large_run_in_trouble(cause: Cause) -> None:
+def test_at_80_columns_nothing_is_cut_of_a_large_run_in_trouble() -> None:
     others = Others(sending=1200, waiting=300, lost=400, left=96, sent=1_234_567, failed=123_456, recent_rate_per_s=1e5)
-    stall = Stall(cause, 725.0, senders=1_234, messages=123_456, time_s=30.0)
-    text = drawn(view(senders=10, others=others, stall=stall, total=10**9), 80, 23)
-    assert "…" not in "\n".join(text)
-    assert any(line.startswith("1,996 more senders: 1,200 sending, 300 waiting, 400 lost, 96 left") for line in text)
+    for cause in Cause:
+        stall = Stall(cause, 725.0, senders=1_234, messages=123_456, time_s=30.0)
+        text = drawn(view(senders=10, others=others, stall=stall, total=10**9), 80, 23)
+        assert "…" not in "\n".join(text), cause
+        more = "1,996 more senders: 1,200 sending, 300 waiting, 400 lost, 96 left"
+        assert any(line.startswith(more) for line in text), cause
 
 
 def test_of_many_senders_the_lost_and_the_fast_have_a_row() -> None:
@@ -92,49 +113,44 @@ def test_of_many_senders_the_lost_and_the_fast_have_a_row() -> None:
     assert (few.others.senders, few.others.sent) == (49, 49 * 500)
 
 
-@pytest.mark.parametrize("width", [80, 160])
-def test_nothing_jumps_while_numbers_grow(width: int) -> None:
-    run, places = RunView(), set()
-    for step in range(12):
-        run.take(snapshot(sent=400 * step, elapsed_s=step + 1.0, recent_rate_per_s=480.0 + 50 * step))
-        lines = drawn(run, width, 23)
-        places.add(
-            (len(lines), *(line.index(word) for line, word in zip(lines[3:5], ("average", "when sent"), strict=True)))
-        )
-        places.add((len(lines), *(lines[3].index(word) for word in ("average", "now"))))
-        heads = lines[8]
-        assert heads.split()[0] == "sender"
-        assert all(line.index("sending") + 7 == heads.index("state") + 5 for line in lines[9:])
-    assert len(places) == 2
+def test_nothing_jumps_while_numbers_grow() -> None:
+    for width in (80, 160):
+        run, places = View(snapshot(sent=0, elapsed_s=0.0)), set()
+        for step in range(12):
+            run.then(snapshot(sent=400 * step, elapsed_s=step + 1.0, recent_rate_per_s=480.0 + 50 * step))
+            lines = drawn(run, width, 23)
+            second = [line.index(word) for line, word in zip(lines[3:5], ("average", "when sent"), strict=True)]
+            places.add((len(lines), *second, lines[3].index("now")))
+            heads = lines[8]
+            assert heads.split()[0] == "sender"
+            assert all(line.index("sending") + 7 == heads.index("state") + 5 for line in lines[9:])
+        assert len(places) == 1, width
 
 
 def test_a_column_never_gets_narrower() -> None:
-    table = SenderTable()
+    table = sender_table()
     wide = table.lines([replace(row("a"), sent=10**6)], 160)
+    assert wide[0] != sender_table().lines([row("a")], 160)[0]
     assert table.lines([row("a")], 160)[0] == wide[0]
 
 
 def test_the_bar_is_as_long_as_the_share_that_is_done() -> None:
     for done, cells in ((0, 0), (2500, 0.5), (5000, 1)):
-        run = RunView()
-        run.take(snapshot(sent=done, failed=0))
-        bar = drawn(run, 100, 23)[1]
+        bar = drawn(View(snapshot(sent=done, failed=0)), 100, 23)[1]
         assert bar.count("━") == pytest.approx(cells * (bar.count("━") + bar.count("─")), abs=1)
 
 
-@pytest.mark.parametrize(
-    ("rates", "width", "line"),
-    [
+def test_the_history_of_the_rate() -> None:
+    stories: list[tuple[list[float], int, str]] = [
         ([], 5, ""),
         ([0, 0], 5, "▁▁"),
         ([1, 2, 4], 5, "▃▅█"),
         ([100, 1, 2, 4], 3, "▃▅█"),
         ([4], 0, ""),
-    ],
-)
-def test_the_history_of_the_rate(rates: list[float], width: int, line: str) -> None:
-    assert sparkline(rates, width) == line
-    assert set(line) <= set(BARS)
+    ]
+    for rates, width, line in stories:
+        assert sparkline(rates, width) == line
+        assert set(line) <= set(BARS)
 
 
 def test_several_runs_share_the_screen() -> None:
@@ -189,41 +205,51 @@ def test_what_is_too_high_is_cut_and_the_cursor_has_a_line() -> None:
     assert screen.all_lines() == ["1", "2", "3", "4", "5", ""]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (40, 24), (100, 30), (80, 10)])
-def test_a_screen_of_another_size_is_painted_anew(size: tuple[int, int]) -> None:
-    screen = Painted()
-    screen.painter.above("log")
-    screen.paint("x" * 80, "y" * 30, "z")
-    screen.size = size
-    screen.screen.resize(size[1], size[0])
-    screen.paint("one", "two")
-    assert [line for line in screen.all_lines() if line][-2:] == ["one", "two"]
+def test_a_screen_of_another_size_is_painted_anew() -> None:
+    for size in ((80, 24), (40, 24), (100, 30), (80, 10)):
+        screen = Painted()
+        screen.painter.above("log")
+        screen.paint("x" * 80, "y" * 30, "z")
+        screen.size = size
+        screen.screen.resize(size[1], size[0])
+        screen.paint("one", "two")
+        assert [line for line in screen.all_lines() if line][-2:] == ["one", "two"], size
 
 
-def test_a_live_view_leaves_the_summary_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """What a live view is painted on."""
     screen = Painted(80, 60)
     monkeypatch.setattr("smssim.process.terminal.write", lambda text: screen.feed(text.replace("\n", "\r\n").encode()))
     monkeypatch.setattr("smssim.process.terminal.screen_size", lambda: (80, 60))
-    live = Live(0.0)
-    live.show(snapshot())
+    return screen
+
+
+def test_a_live_view_leaves_the_summary_behind(screen: Screen) -> None:
+    outputs = Outputs([Live(0.0)])
+    outputs.moment(snapshot())
     assert any("43.8%" in line for line in screen.all_lines())
-    live.show(ended())
-    live.close()
+    outputs.end(ended())
     text = "\n".join(screen.all_lines())
     assert "43.8%" not in text
     assert text.strip() == "\n".join(summary.page(ended(), 80)).strip()
 
 
+def test_a_live_view_of_a_run_that_is_stopped_promises_no_end(screen: Screen) -> None:
+    outputs = Outputs([Live(0.0)])
+    for run_id, says in (("another", "about"), (RUN_ID, "stopping"), ("", "stopping")):
+        outputs.moment(snapshot(sent=1700, elapsed_s=11.3))
+        outputs.moment(snapshot())
+        outputs.event(Event(12.3, Kind.STOPPING, "the run is being stopped", run_id))
+        assert any(says in line for line in screen.lines()), run_id
+        outputs.end(ended())
+
+
 # -- the summary
 
 
-@pytest.mark.parametrize("width", [80, 160])
-def test_the_summary_says_what_came_of_the_run(width: int) -> None:
-    lines = summary.page(ended(), width)
-    text = "\n".join(lines)
-    assert max(map(len, lines)) <= width
-    assert lines[0] == "run 3f2a9c1e-0000-4000-8000-000000000001: complete after 20.0 s"
-    for line in (
+def test_the_summary_says_what_came_of_the_run() -> None:
+    says = (
         r"sent +4,500 +90.0%",
         r"failed +500 +10.0%",
         r"redelivered +7 ",
@@ -234,8 +260,13 @@ def test_the_summary_says_what_came_of_the_run(width: int) -> None:
         r"sender-1 .* left +500 +11 +2.1%",
         r"books +the producer's book and the monitor's ledger agree",
         r"conservation +5,000 = 4,500 sent \+ 500 failed \+ 0 in flight \+ 0 waiting",
-    ):
-        assert re.search(line, text), line
+    )
+    for width in (80, 160):
+        lines = summary.page(ended(), width)
+        assert max(map(len, lines)) <= width
+        assert lines[0] == "run 3f2a9c1e-0000-4000-8000-000000000001: complete after 20.0 s"
+        for line in says:
+            assert re.search(line, "\n".join(lines)), (line, width)
 
 
 def test_the_summary_of_nothing_has_dashes_for_numbers() -> None:
@@ -247,10 +278,9 @@ def test_the_summary_of_nothing_has_dashes_for_numbers() -> None:
 
 
 def test_plain_lines_say_once_why_nothing_moves(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = Rows()
     busy = replace(LEASES, cause=Cause.LANES_BUSY)
-    for stall in (None, LEASES, replace(LEASES, quiet_s=13.0), busy, None, LEASES):
-        rows.show(snapshot(stall=stall))
+    stalls = (None, LEASES, replace(LEASES, quiet_s=13.0), busy, None, LEASES)
+    assert shown(Rows(), *(snapshot(stall=stall) for stall in stalls))
     said = re.findall("nothing finished for .*: (.*)", capsys.readouterr().out)
     assert [line[:19] for line in said] == ["1,234 messages are ", "1,234 messages bein", "1,234 messages are "]
 
@@ -260,12 +290,14 @@ def test_plain_lines_say_once_why_nothing_moves(capsys: pytest.CaptureFixture[st
 
 def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
     path = tmp_path / "figures.csv"
-    file = CsvFile(str(path), pytest.fail)
+    file = CsvFile(str(path), LOG)
+    file.open()
+    outputs = Outputs([file])
     moments = [snapshot(avg_time_s=None), snapshot(), ended()]
     for number, moment in enumerate(moments, 1):
-        file.show(moment)
+        (outputs.end if moment.summary else outputs.moment)(moment)
         assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + number
-    file.close()
+    assert asyncio.run(outputs.close())
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     for got, moment in zip(rows, moments, strict=True):
         expected = moment.figures.as_dict()
@@ -279,9 +311,7 @@ def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
 def test_a_csv_file_that_goes_on_keeps_its_whole_rows(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "figures.csv"
     for _ in range(2):
-        file = CsvFile(str(path), pytest.fail, goes_on=True)
-        file.show(snapshot())
-        file.close()
+        assert shown(CsvFile(str(path), LOG, goes_on=True), snapshot())
         with path.open("a", encoding="utf-8") as crash:
             crash.write(torn)
     whole = path.read_text(encoding="utf-8").removesuffix(torn).splitlines()
@@ -296,19 +326,14 @@ def test_a_csv_file_may_be_a_pipe(tmp_path: Path) -> None:
     watched.register(reading, 0)
     check_writable("--csv", str(path))
     assert watched.poll(0) == []  # nobody has hung up
-    file = CsvFile(str(path), pytest.fail)
-    file.show(snapshot())
-    file.close()
+    assert shown(CsvFile(str(path), LOG), snapshot())
     assert os.read(reading, 10_000).startswith(b"run_id,")
     os.close(reading)
 
 
 def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
-    file = SummaryFile(str(path), pytest.fail)
-    for moment in (snapshot(), ended(), ended(2)):
-        file.show(moment)
-    file.close()
+    assert shown(SummaryFile(str(path), LOG), snapshot(), ended(), snapshot(), ended(2))
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert first["reached_s"] == {"50": 9.5, "80": 16.2, "95": None, "99": None}
     assert first["percentiles"]["99.9"] == 12.5
@@ -318,16 +343,24 @@ def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:
     assert second["sender_rows"][0]["state"] == "left"
 
 
-@pytest.mark.parametrize("path", ["", "missing/figures.csv", ".", "nul\0"])
-def test_a_file_that_can_not_be_written_is_a_usage_error(path: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--csv: got .*; takes a file that can be written \(.+\)"):
-        check_writable("--csv", str(tmp_path / path) if path else "/")
+def test_a_file_that_can_not_be_written_is_a_usage_error(tmp_path: Path) -> None:
+    for path in ("/", str(tmp_path / "missing/figures.csv"), str(tmp_path), str(tmp_path / "nul\0")):
+        with pytest.raises(UsageError, match=r"--csv: got .*; takes a file that can be written \(.+\)"):
+            check_writable("--csv", path)
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_disk_that_is_full_is_said_once() -> None:
-    said: list[str] = []
-    file = CsvFile("/dev/full", said.append)
-    for _ in range(3):
-        file.show(snapshot())
-    file.close()
-    assert said == ["--csv: /dev/full: No space left on device; nothing more is written there"]
+def test_a_file_is_as_it_was_after_it_was_found_writable(tmp_path: Path) -> None:
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.write_text("precious")
+    link.symlink_to(tmp_path / "nothing")
+    for path in (there, link, tmp_path / "new"):
+        check_writable("--csv", str(path))
+    assert sorted(tmp_path.iterdir()) == [link, there]
+    assert there.read_text() == "precious"
+
+
+def test_a_disk_that_is_full_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert not shown(CsvFile("/dev/full", LOG), *[snapshot()] * 3)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["monitor: --csv: /dev/full: No space left on device; nothing more is written there"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -25,6 +26,8 @@ from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode
+from smssim.outputs.opening import Outputs
+from smssim.outputs.protocol import Output
 from smssim.process import ready
 
 DEADLINE_S: Final = 60.0
@@ -46,7 +49,7 @@ def figures(sent: int = 2100, failed: int = 90, total: int = 5000, elapsed_s: fl
         "waiting": total - done - min(42, total - done),
         "avg_time_s": 0.123,
         "avg_sent_time_s": 0.12,
-        "rate_per_s": done / elapsed_s,
+        "rate_per_s": done / elapsed_s if elapsed_s else 0.0,
         "recent_rate_per_s": 480.0,
         "latency_p50_s": 1.2,
         "latency_p95_s": 4.0,
@@ -80,6 +83,19 @@ def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
         (Judged(Threshold.parse("failed<5%"), 500, False), Judged(Threshold.parse("t50<1m"), 9.5, True)),
     )
     return Snapshot(last, fleet, None, summary)
+
+
+def shown(output: Output, *snapshots: Snapshot) -> bool:
+    """Writes these moments, and the ends that have a summary, to an output; whether all was written."""
+    outputs = Outputs([output])
+    output.check()
+    output.open()
+    for one in snapshots:
+        if one.summary is None:
+            outputs.moment(one)
+        else:
+            outputs.end(one)
+    return asyncio.run(outputs.close())
 
 
 class Screen:

@@ -6,9 +6,11 @@ Knows figures. Must not know how they were measured or where the lines go.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Final
 
 from smssim.bench.measure import Spread
+from smssim.outputs.terminal.table import Column, Table, joined
 
 UNITS: Final[dict[str, Callable[[float], str]]] = {
     "per s": lambda value: f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s",
@@ -20,21 +22,25 @@ UNITS: Final[dict[str, Callable[[float], str]]] = {
     "MB": lambda value: f"{value:,.0f} MB",
 }
 
-_WIDTHS: Final = (-36, 15, 15, 15, 25, 9)  # negative: from the left
+_Cells = tuple[str, str, str, str, str, str]
 
-
-def _row(*cells: str) -> str:
-    padded = (
-        cell.ljust(-width) if width < 0 else cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True)
+_TABLE: Final[Table[_Cells]] = Table(
+    (
+        Column("", itemgetter(0), 36, is_left=True),
+        Column("median", itemgetter(1), 13),
+        Column("min", itemgetter(2), 13),
+        Column("max", itemgetter(3), 13),
+        Column("target", itemgetter(4), 23),
+        Column("reached", itemgetter(5), 7),
     )
-    return "".join(padded).rstrip()
+)
 
 
 def heading(machine: str, quick: bool, repetitions: int) -> list[str]:
     """What comes before the cases."""
     sizes = "quick: smaller cases, without targets; " if quick else ""
     times = "once each" if repetitions == 1 else f"{repetitions} times each"
-    return [f"smssim bench on {machine}", f"{sizes}{times}", "", _row("", "median", "min", "max", "target", "reached")]
+    return [f"smssim bench on {machine}", f"{sizes}{times}", "", joined(_TABLE.lines(())[0])]
 
 
 def case(name: str, title: str, how: str, spreads: Sequence[Spread], error: str | None = None) -> list[str]:
@@ -52,7 +58,8 @@ def row(spread: Spread) -> str:
     reached = {None: "", True: "yes", False: "NO"}[spread.reached]
     several = len(spread.values) > 1
     least, most = (in_unit(min(spread.values)), in_unit(max(spread.values))) if several else ("", "")
-    return _row(f"  {spread.name}", in_unit(spread.median), least, most, target, reached)
+    cells = (f"  {spread.name}", in_unit(spread.median), least, most, target, reached)
+    return joined(_TABLE.lines((cells,))[1]).rstrip()
 
 
 def ending(spreads: Sequence[Spread]) -> list[str]:

@@ -20,7 +20,7 @@ from smssim.launch.ending import Codes
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.launch.node import Node, NodeSettings
 from smssim.net import secrecy
-from smssim.outputs.files import check_writable
+from smssim.outputs.opening import check_outputs
 from smssim.process import program, signals, terminal, waiting
 from smssim.process.logs import node_log
 from smssim.process.ready import Facts
@@ -218,13 +218,7 @@ def serve(settings: RunSettings) -> int:
     """Runs a whole run to its end; its exit code."""
     clusters: list[Cluster] = []
 
-    check_writable("--csv", settings.monitor.csv)
-    check_writable("--summary-json", settings.monitor.summary_json)
-    check_writable("--failed", settings.monitor.failed)
-    if settings.monitor.record is not None:
-        from smssim.outputs.record import check_place  # late: it takes its time
-
-        check_place(settings.monitor.record, goes_on=settings.journal is not None)
+    check_outputs(settings.monitor, node_log("run"), goes_on=settings.journal is not None)
 
     async def main(stop: asyncio.Event) -> int:
         clusters.append(Cluster(settings))

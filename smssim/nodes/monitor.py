@@ -24,7 +24,7 @@ from smssim.journal.group_commit import GroupCommit, restoring
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, watching, wire
 from smssim.outputs import metrics
-from smssim.outputs.opening import Outputs
+from smssim.outputs.opening import Outputs, open_outputs
 from smssim.outputs.terminal.summary import value
 from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
@@ -44,7 +44,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._settings = settings
         self._log = node_log("monitor")
         self._clock = asyncio.get_running_loop().time
-        self._outputs = Outputs(settings, self._log)
+        self._outputs = Outputs()  # until it starts
         policy = Policy(
             interval_s=settings.interval_s,
             give_up_s=settings.give_up_s,
@@ -76,7 +76,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self.address = await rpc.start(
                 self._server, self.access, self._settings.listen, services, self._log, self._limits
             )
-            self._outputs.open(goes_on=self._resumed)
+            self._outputs = await open_outputs(self._settings, self._log, self._resumed, self._limits)
         except BaseException:
             await self._server.stop(None)
             await self._saving.close()
@@ -96,11 +96,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self.runs.stop(self._clock())
             await self._carry_out()
             for followed in self.runs.followed.values():
-                await self._outputs.list_failed(followed.tally)
+                await self._outputs.list_messages(followed.tally.run, followed.tally.ledger)
             await self._saving.saved()
             await self._farewell()
         finally:
-            self._outputs.close_shown()
             await self._server.stop(grace=0.5)
             await self._saving.close()
             is_whole = await self._outputs.close()
@@ -150,7 +149,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 case Missed(name):
                     self._log.warning("missed the first reports of %s: the run can't be counted to its end here", name)
                 case Moment(snapshot):
-                    self._outputs.show(snapshot)
+                    self._outputs.moment(snapshot)
                 case Dropped(run):
                     self._log.info("run %s: nothing was counted and nobody is left, waiting for another", run.run_id)
                     self._wake_watchers()
@@ -160,7 +159,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                     self._wake_watchers()
 
     def _show_end(self, ended: Ended) -> None:
-        self._outputs.show(ended.snapshot)
+        self._outputs.end(ended.snapshot)
         if self._settings.json and ended.snapshot.summary is not None:  # otherwise it is in the summary
             if ended.ending.exit_code:
                 self._log.error("%s", ended.ending.reason)
@@ -170,8 +169,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     def _take_outcomes(self, *outcomes: Any) -> None:
         """See `OnReport`."""
-        if self._outputs.recorder is not None:
-            self._outputs.recorder.take(*outcomes)
+        self._outputs.outcomes(*outcomes)
 
     def _resume(self, journal: Journal) -> None:
         """Go on with the run in the journal; raises JournalError."""
@@ -192,8 +190,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             run = wire.run_from_proto(request.run)
             sender = wire.sender_from_proto(request.sender)
             report = wire.report_from_proto(request, run)
-            if self._outputs.recorder is not None and len(report.finished):
-                await self._outputs.recorder.room()
+            if len(report.finished):
+                await self._outputs.ready()
             try:
                 answer = self.runs.report(run, sender, report, self._clock())
             finally:

@@ -10,11 +10,12 @@ from typing import Final
 
 from grpc import aio
 
+from smssim.core.event import Event, Kind
 from smssim.core.snapshot import Snapshot
 from smssim.errors import ExitCode, SmssimError, worst
 from smssim.net import access, rpc, watching
 from smssim.net.reconnecting import Peer
-from smssim.outputs.terminal.display import display
+from smssim.outputs.opening import Outputs, open_outputs
 from smssim.process import program, terminal, waiting
 from smssim.process.logs import Log, node_log
 from smssim.settings import WatchSettings
@@ -31,7 +32,8 @@ class Watcher:
         self._log = log
         self._access = access.load(settings)
         self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, met=met)
-        self._display = display(settings.json, settings.interval_s, several_runs=False)
+        self._outputs = Outputs()  # until it serves
+        self._elapsed_s = 0.0  # of the run that was shown last
         self._codes: list[int] = []  # of the runs that are over
         self._open: set[str] = set()  # ids of those that go on
         self._said: set[str] = set()  # ids of those whose end was shown
@@ -41,11 +43,12 @@ class Watcher:
 
         Raises GoneError, RefusedError or PeerError.
         """
+        self._outputs = await open_outputs(self._settings, self._log)
         channel = rpc.channel(self._settings.monitor, self._access)
         try:
             await waiting.first_of(self._follow(channel), stop.wait())
         finally:
-            self._display.close()
+            await self._outputs.close()
             await channel.close()
         if self._open or not self._codes:
             self._log.info("stopped before the run was complete" if self._open else "no run was seen")
@@ -54,7 +57,7 @@ class Watcher:
 
     def say_stopping(self) -> None:
         """Shows that the run is being stopped."""
-        self._display.say_stopping()
+        self._outputs.event(Event(self._elapsed_s, Kind.STOPPING, "the run is being stopped"))
 
     async def _follow(self, channel: aio.Channel) -> None:
         stub = monitor_pb2_grpc.MonitorServiceStub(channel)
@@ -83,12 +86,15 @@ class Watcher:
         run_id, summary = snapshot.figures.run_id, snapshot.summary
         if run_id in self._said:
             return
+        self._elapsed_s = snapshot.figures.elapsed_s
         self._open.add(run_id)
-        if summary is not None:
+        if summary is None:
+            self._outputs.moment(snapshot)
+        else:
             self._open.discard(run_id)
             self._said.add(run_id)
             self._codes.append(summary.exit_code)
-        self._display.show(snapshot)
+            self._outputs.end(snapshot)
 
 
 def serve(settings: WatchSettings) -> int:

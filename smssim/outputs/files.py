@@ -1,7 +1,7 @@
 """Files that a run leaves behind: the figures of every interval as CSV, what came of each run as JSON.
 
-Knows snapshots. A file that can't be written is said before the run; one that fails later is given up, said once, and
-not whole.
+Knows snapshots. A file that can't be written is refused before the run. One that fails later is given up: that is
+logged once, and the file is not whole.
 """
 
 from __future__ import annotations
@@ -10,31 +10,41 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any, Final
 
+from smssim.core.history import History
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.errors import bad_file
-
-Complain = Callable[[str], None]
+from smssim.outputs.protocol import Output
+from smssim.process.logs import Log
 
 _ROW_BYTES_MAX: Final = 4096
 
 
-def check_writable(flag: str, path: str | None) -> None:
-    """Raises UsageError unless the file can be written; leaves what is in it.
+def check_writable(flag: str, path: str) -> None:
+    """Raises UsageError unless the file can be written; leaves everything as it was."""
+    try_out(path, lambda: _open(flag, path, "a"))
 
-    A pipe is left alone: its reader would take the end of a look for the end of all.
+
+def try_out(path: str, open_it: Callable[[], IO[Any]]) -> None:
+    """Opens a file and closes it again; one that was not there before is removed.
+
+    A pipe is not tried: its reader would take the end of the trial for the end of all.
     """
-    if path is not None and not Path(path).is_fifo():
-        _open(flag, path, "a").close()
+    if Path(path).is_fifo():
+        return
+    was_there = os.path.exists(path)
+    open_it().close()
+    if not was_there:
+        os.unlink(os.path.realpath(path))
 
 
-def empty(flag: str, path: str | None) -> None:
+def empty(flag: str, path: str) -> None:
     """Empties the file, so that nothing of an earlier run is taken for this one's; raises UsageError if that fails."""
-    if path is not None and not Path(path).is_fifo():
+    if not Path(path).is_fifo():
         _open(flag, path, "w").close()
 
 
@@ -45,18 +55,29 @@ def _open(flag: str, path: str, mode: str) -> IO[str]:
         raise bad_file(flag, path, "a file that can be written", error) from error
 
 
-class _File:
-    """A file that is written as things happen; raises UsageError if it can't be opened.
+class _File(Output):
+    """A file that is written as things happen. Each start empties it, but one that goes on keeps what it has."""
 
-    It is new with each start, unless it goes on: then what it has stays.
-    """
-
-    def __init__(self, flag: str, path: str, complain: Complain, goes_on: bool = False) -> None:
-        self.is_whole = True
+    def __init__(self, flag: str, path: str, log: Log, goes_on: bool) -> None:
         self._flag = flag
         self._path = path
-        self._complain = complain
-        self._file: IO[str] | None = _open(flag, path, "a" if goes_on else "w")
+        self._log = log
+        self._goes_on = goes_on
+        self._is_whole = True
+        self._file: IO[str] | None = None
+
+    def check(self) -> None:
+        """See Output."""
+        check_writable(self._flag, self._path)
+
+    def open(self) -> None:
+        """See Output."""
+        self._file = _open(self._flag, self._path, "a" if self._goes_on else "w")
+
+    async def close(self) -> bool:
+        """See Output."""
+        self._close()
+        return self._is_whole
 
     def _write(self, write: Callable[[IO[str]], Any]) -> None:
         if self._file is None:
@@ -65,36 +86,48 @@ class _File:
             write(self._file)
             self._file.flush()
         except OSError as error:
-            self.is_whole = False
-            self._complain(f"{self._flag}: {self._path}: {error.strerror}; nothing more is written there")
-            self.close()
+            self._is_whole = False
+            self._log.error("%s: %s: %s; nothing more is written there", self._flag, self._path, error.strerror)
+            self._close()
 
-    def close(self) -> None:
-        """Nothing more will come."""
+    def _close(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # said before, for each write is flushed
+            with contextlib.suppress(OSError):  # logged before, because each write is flushed
                 self._file.close()
             self._file = None
 
 
 class CsvFile(_File):
-    """A row for each moment of each run, below a header: the fields of the JSON output, nothing where that has null."""
+    """A row for each moment of each run, below a header: the fields of the JSON output, nothing where that has null.
 
-    def __init__(self, path: str, complain: Complain, goes_on: bool = False) -> None:
-        """`goes_on`: rows are added to those that are there, as after a restart."""
-        is_new = not (goes_on and _cut_torn_row(path))
-        super().__init__("--csv", path, complain, goes_on)
-        if is_new:
-            self._write(lambda file: csv.writer(file, lineterminator="\n").writerow(Figures.__slots__))
+    A file that goes on gets more rows, and a header only if it has none.
+    """
 
-    def show(self, snapshot: Snapshot) -> None:
-        """A moment of a run."""
-        cells = [json.dumps(cell) if isinstance(cell, bool) else cell for cell in snapshot.figures.as_dict().values()]
+    def __init__(self, path: str, log: Log, goes_on: bool = False) -> None:
+        super().__init__("--csv", path, log, goes_on)
+
+    def open(self) -> None:
+        """See Output."""
+        has_rows = self._goes_on and _cut_torn_row(self._path)
+        super().open()
+        if not has_rows:
+            self._write_row(Figures.__slots__)
+
+    def moment(self, snapshot: Snapshot, history: History) -> None:
+        """See Output."""
+        cells = snapshot.figures.as_dict().values()
+        self._write_row([json.dumps(cell) if isinstance(cell, bool) else cell for cell in cells])
+
+    def end(self, snapshot: Snapshot, history: History) -> None:
+        """See Output."""
+        self.moment(snapshot, history)
+
+    def _write_row(self, cells: Iterable[object]) -> None:
         self._write(lambda file: csv.writer(file, lineterminator="\n").writerow(cells))
 
 
 def _cut_torn_row(path: str) -> bool:
-    """Cuts off a row that a crash has left half-written; whether the file has rows then."""
+    """Cuts off a row that a crash has left half-written; returns whether the file has rows then."""
     try:
         with open(path, "rb+") as file:
             size = file.seek(0, os.SEEK_END)
@@ -107,12 +140,11 @@ def _cut_torn_row(path: str) -> bool:
 
 
 class SummaryFile(_File):
-    """An object on a line of its own for each run that is over."""
+    """An object on a line of its own for each run that has ended. It is new with each start."""
 
-    def __init__(self, path: str, complain: Complain) -> None:
-        super().__init__("--summary-json", path, complain)
+    def __init__(self, path: str, log: Log, _goes_on: bool = False) -> None:
+        super().__init__("--summary-json", path, log, goes_on=False)
 
-    def show(self, snapshot: Snapshot) -> None:
-        """A moment of a run."""
-        if snapshot.summary is not None:
-            self._write(lambda file: file.write(json.dumps(snapshot.as_dict()) + "\n"))
+    def end(self, snapshot: Snapshot, history: History) -> None:
+        """See Output."""
+        self._write(lambda file: file.write(json.dumps(snapshot.as_dict()) + "\n"))

@@ -1,7 +1,8 @@
 """Metrics for Prometheus: what a node exposes, and the page that shows it.
 
-Read off the core when somebody asks, on the node's own loop, so that they cost nothing meanwhile. Names and kinds are
-here; labels have few values, never a name or an id. Knows prometheus-client, imported when metrics are wanted.
+They are read from the core when a scraper asks, on the node's own loop, and cost nothing until then. So they are no
+`Output`: nothing has to be passed to them, and producers and senders have them too. Names and kinds are here; labels
+have few values, never a name or an id. Knows prometheus-client, imported when metrics are wanted.
 """
 
 from __future__ import annotations
@@ -127,10 +128,10 @@ async def exposed(
     access: Access = OPEN,
     limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
-    """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
+    """Serves what `read` returns over HTTP, on the host of the address `listen`; nothing without a port.
 
-    Where others can reach it, a scrape has to show the token, if there is one. Raises UsageError if the port can't be
-    had, or prometheus-client is not there.
+    Where other machines can reach it, a scrape needs the token, if there is one. Raises UsageError if the port can't be
+    had, or prometheus-client is not installed.
     """
     if port is None:
         yield
@@ -171,12 +172,12 @@ class _Exposition:
         self._made: dict[str, bytes] = {}  # by content type
 
     def page(self, accept: str) -> tuple[str, bytes]:
-        """In the format that is wanted, of which there are few: its content type, and the text."""
+        """Return the content type and the text, in the format that the header `Accept` asks for."""
         from prometheus_client.exposition import choose_encoder
 
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is none
+        except (TypeError, ValueError):  # a malformed version
             encode, content_type = choose_encoder("")
         if self._clock() >= self._made_at + self._shared_s:
             self._made_at = self._clock()

@@ -1,71 +1,134 @@
-"""Where a monitor writes what it counts: the terminal or stdout, and the files that its settings ask for.
+"""The outputs of a node: makes those that its settings ask for, checks, opens and closes them.
 
-Opens, writes and closes them. Must not know reports, or when something is to be written.
+A further output is a module of its own, a setting, and a line in `_BY_SETTING`. Must not know reports, or when
+something is to be written.
 """
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.event import Event
+from smssim.core.history import History
+from smssim.core.lanes import Finished
+from smssim.core.ledger import Ledger
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import RunFacts
 from smssim.core.snapshot import Snapshot
-from smssim.core.tally import Tally
-from smssim.outputs import undelivered as unsent
-from smssim.outputs.files import CsvFile, SummaryFile, check_writable, empty
+from smssim.outputs.files import CsvFile, SummaryFile
+from smssim.outputs.protocol import Output
 from smssim.outputs.record import Recorder
 from smssim.outputs.terminal.display import display
+from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
-from smssim.settings import MonitorSettings
+from smssim.settings import MonitorSettings, WatchSettings
+
+# By the setting that asks for it, in the order in which they are opened and written. Made from its value, the log, and
+# whether the run goes on after a restart.
+_BY_SETTING: Final[dict[str, Callable[[str, Log, bool], Output]]] = {
+    "record": Recorder,
+    "csv": CsvFile,
+    "summary_json": SummaryFile,
+    "failed": UndeliveredList,
+}
+
+
+def check_outputs(settings: MonitorSettings, log: Log, goes_on: bool) -> None:
+    """Raises UsageError where an output can't be written; leaves everything as it was.
+
+    `goes_on`: the run may be one that goes on after a restart.
+    """
+    for output in _beside_stdout(settings, log, goes_on):
+        output.check()
+
+
+async def open_outputs(
+    settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool = False, limits: Limits = LIMITS
+) -> Outputs:
+    """Opens the outputs that these settings ask for; raises UsageError, then none of them is open.
+
+    `goes_on`: the run goes on after a restart, so that files keep what they have.
+    """
+    shown = display(settings.json, settings.interval_s, several_runs=getattr(settings, "linger", False))
+    made = [shown, *_beside_stdout(settings, log, goes_on)]
+    outputs = Outputs(made, limits)
+    for output in made:
+        output.check()
+    try:
+        for output in made:
+            output.open()
+    except BaseException:
+        await outputs.close()
+        raise
+    return outputs
+
+
+def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool) -> list[Output]:
+    """Make the outputs that the settings ask for, but for the one on stdout, which is always there."""
+    values = {name: getattr(settings, name, None) for name in _BY_SETTING}
+    return [_BY_SETTING[name](value, log, goes_on) for name, value in values.items() if value is not None]
 
 
 class Outputs:
-    """All outputs of one monitor."""
+    """All outputs of one node, and the history of each run that they show. Each call goes to all, in order."""
 
-    def __init__(self, settings: MonitorSettings, log: Log) -> None:
-        self.recorder: Recorder | None = None
-        self._settings = settings
-        self._log = log
-        self._display = display(settings.json, settings.interval_s, settings.linger)
-        self._files: list[CsvFile | SummaryFile] = []
-        self._is_listed = True  # the messages that nobody received, where that list is wanted
+    def __init__(self, outputs: Sequence[Output] = (), limits: Limits = LIMITS) -> None:
+        self._outputs = outputs
+        self._limits = limits
+        self._histories: dict[str, History] = {}  # by the id of a run that goes on, the one last shown last
 
-    def open(self, goes_on: bool) -> None:
-        """Opens the files, or none where one of them can't be; raises UsageError. `goes_on`: after a restart."""
-        wanted, complain = self._settings, self._log.error
-        for flag, path in (("--csv", wanted.csv), ("--summary-json", wanted.summary_json), ("--failed", wanted.failed)):
-            check_writable(flag, path)
-        if wanted.record is not None:
-            self.recorder = Recorder(wanted.record, self._log, goes_on)
-        if wanted.csv is not None:
-            self._files.append(CsvFile(wanted.csv, complain, goes_on))
-        if wanted.summary_json is not None:
-            self._files.append(SummaryFile(wanted.summary_json, complain))
-        empty("--failed", wanted.failed)
+    def moment(self, snapshot: Snapshot) -> None:
+        """See Output."""
+        history = self._add(snapshot)
+        for output in self._outputs:
+            output.moment(snapshot, history)
 
-    def show(self, snapshot: Snapshot) -> None:
-        """A moment of a run."""
-        for place in (self._display, *self._files):
-            place.show(snapshot)
+    def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
+        """See Output; goes to those that want outcomes."""
+        for output in self._outputs:
+            if output.wants_outcomes:
+                output.outcomes(run, sender, finished, counts, at_s)
 
-    async def list_failed(self, tally: Tally) -> None:
-        """Lists the messages that nobody received, if that is wanted."""
-        path = self._settings.failed
-        if path is None:
-            return
-        try:
-            with open(path, "wb") as file:  # noqa: ASYNC230 - a local file, a stretch at a time
-                for piece in unsent.pieces(tally.run, tally.ledger):
-                    file.write(piece)
-                    await asyncio.sleep(0)  # others are still to be answered
-        except OSError as error:
-            self._log.error("--failed: %s: %s; the list is not whole", path, error.strerror)
-            self._is_listed = False
+    def event(self, event: Event) -> None:
+        """See Output."""
+        for output in self._outputs:
+            output.event(event)
 
-    def close_shown(self) -> None:
-        """No figures will come any more."""
-        for place in (self._display, *self._files):
-            place.close()
+    def end(self, snapshot: Snapshot) -> None:
+        """See Output."""
+        history = self._add(snapshot)
+        del self._histories[snapshot.figures.run_id]
+        for output in self._outputs:
+            output.end(snapshot, history)
+
+    async def list_messages(self, run: RunFacts, ledger: Ledger) -> None:
+        """See Output."""
+        for output in self._outputs:
+            await output.list_messages(run, ledger)
+
+    async def ready(self) -> None:
+        """See Output."""
+        for output in self._outputs:
+            await output.ready()
 
     async def close(self) -> bool:
-        """Nothing at all will come any more; whether all was written."""
-        is_recorded = self.recorder is None or await self.recorder.close()
-        return is_recorded and self._is_listed and all(file.is_whole for file in self._files)
+        """See Output."""
+        are_whole = [await output.close() for output in self._outputs]
+        return all(are_whole)
+
+    def _add(self, snapshot: Snapshot) -> History:
+        """Adds a moment to the history of its run and returns that.
+
+        Nobody says when a run was dropped: its history goes when there are more than runs that can be followed.
+        """
+        run_id = snapshot.figures.run_id
+        history = self._histories.pop(run_id) if run_id in self._histories else History()
+        history.add(snapshot.figures)
+        self._histories[run_id] = history
+        if len(self._histories) > self._limits.runs_max:
+            del self._histories[next(iter(self._histories))]
+        return history

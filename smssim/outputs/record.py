@@ -1,8 +1,8 @@
 """The record of a run: each outcome as a row of a Parquet file, in row groups as the run goes.
 
-A thread of its own does the writing, from a bounded queue. Knows pyarrow, which is imported when a record is wanted.
-Must not know how outcomes come in. A file that was not closed, because its process was killed, has no footer and
-can't be read.
+A thread of its own writes them, from a bounded queue. Knows pyarrow, which is imported when a record is wanted. Must
+not know how outcomes come in. A file that was not closed, because its process was killed, has no footer and can't be
+read.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from smssim.core.lanes import Finished, pick
 from smssim.core.message import PHONE_BYTES, Phones
 from smssim.core.model import Outcome, RunFacts
 from smssim.errors import UsageError, bad_file
+from smssim.outputs.files import try_out
+from smssim.outputs.protocol import Output
 from smssim.process.logs import Log
 
+FLAG: Final = "--record"
 GROUP_ROWS: Final = 131_072  # in a row group: about 2 MB
 QUEUED_ROWS_MAX: Final = 1_000_000  # taken in and not yet written: 25 MB
 ROOM_POLL_S: Final = 0.005
@@ -39,22 +42,12 @@ _DUPLICATE: Final = 3
 
 
 def pyarrow(flag: str) -> Any:
-    """pyarrow; raises UsageError, naming the flag that needs it, where it is not installed."""
+    """Return pyarrow; raises UsageError, naming the flag that needs it, where it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(f"{flag}: needs pyarrow, which is not installed: pip install 'smssim[record]'") from error
     return pyarrow
-
-
-def check_place(path: str, goes_on: bool) -> None:
-    """Raises UsageError unless a record can be written there; leaves nothing behind. `goes_on`: as `place` has it."""
-    pyarrow("--record")
-    path = place(path, goes_on)
-    was_there = Path(path).exists()
-    _new(path).close()
-    if not was_there:
-        os.unlink(path)
 
 
 def place(path: str, goes_on: bool) -> str:
@@ -77,7 +70,7 @@ def _new(path: str) -> BinaryIO:
     try:
         return open(path, "wb" if _is_free(path) else "xb")
     except (OSError, ValueError) as error:
-        raise bad_file("--record", path, "a file that is not there yet and can be written", error) from error
+        raise bad_file(FLAG, path, "a file that is not there yet and can be written", error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,48 +87,67 @@ class _Rows:
         return len(self.finished)
 
 
-class Recorder:
-    """Writes a record. What it writes: every outcome that counts, and duplicates, marked as such."""
+class Recorder(Output):
+    """The file of `--record`: every outcome that counts, and duplicates, marked as such.
+
+    It must not be there yet, or be empty. With `goes_on`, see `place`.
+    """
+
+    wants_outcomes = True
 
     def __init__(self, path: str, log: Log, goes_on: bool = False) -> None:
-        """Opens the file; raises UsageError if it is there already, or can't be written. `goes_on`: see `place`."""
+        self._given = path
         self._log = log
-        self._pa = pyarrow("--record")
-        self.path = place(path, goes_on)
-        self._file = _new(self.path)
-        if self.path != path:
-            log.info("--record: %s is of before the restart; what comes now goes to %s", path, self.path)
-        self.error: Exception | None = None  # what ended the writing before its time
+        self._goes_on = goes_on
+        self._path = ""  # once it is open
+        self._error: Exception | None = None  # what ended the writing before its time
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
         self._queued = 0
         self._written = 0  # by the thread alone
+        self._thread: threading.Thread | None = None
+
+    def check(self) -> None:
+        """See Output."""
+        pyarrow(FLAG)
+        path = place(self._given, self._goes_on)
+        try_out(path, lambda: _new(path))
+
+    def open(self) -> None:
+        """See Output."""
+        self._pa = pyarrow(FLAG)
+        self._path = place(self._given, self._goes_on)
+        self._file = _new(self._path)
+        if self._path != self._given:
+            self._log.info("%s: %s is of before the restart; what comes now goes to %s", FLAG, self._given, self._path)
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
-    def take(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
-        """Takes in a report as the tally did. A late retry of a message that is done is in no figure, and not here."""
+    def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
+        """See Output. A late retry of a message that is done is in no figure, and not in the record."""
         outcomes = finished.outcomes - np.uint8(1)
         if not counts.all():
             final = finished.outcomes != Outcome.RETRY
             outcomes = np.where(counts, outcomes, np.uint8(_DUPLICATE))
             finished, outcomes = pick(finished, counts | final), outcomes[counts | final]
-        if len(finished) and self.error is None:
+        if len(finished) and self._error is None:
             self._queued += len(finished)
             self._queue.put(_Rows(run, sender, finished, outcomes, at_s))
 
-    async def room(self) -> None:
-        """Waits until the queue has room, so that whoever brings outcomes goes no faster than the disk."""
-        while self._queued - self._written > QUEUED_ROWS_MAX and self.error is None:  # noqa: ASYNC110 - a thread's
+    async def ready(self) -> None:
+        """See Output."""
+        while self._queued - self._written > QUEUED_ROWS_MAX and self._error is None:  # noqa: ASYNC110 - a thread's
             await asyncio.sleep(ROOM_POLL_S)
 
     async def close(self) -> bool:
-        """Writes what is queued, and the footer; whether all was written. A record of nothing is removed."""
+        """Writes what is queued, and the footer; returns whether all was written. A record of nothing is removed."""
+        if self._thread is None:
+            return True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        if self.error is None and not self._written:
+        if self._error is None and not self._written:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
-        return self.error is None
+                os.unlink(self._path)
+        return self._error is None
 
     # -- in the thread
 
@@ -150,8 +162,8 @@ class Recorder:
                 if group:
                     self._write_group(writer, group)
         except (OSError, self._pa.ArrowException) as error:
-            self.error = error
-            self._log.error("--record: %s is not whole and goes no further: %s", self.path, error)
+            self._error = error
+            self._log.error("%s: %s is not whole and goes no further: %s", FLAG, self._path, error)
 
     def _writer(self) -> Any:
         pa = self._pa

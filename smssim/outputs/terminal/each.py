@@ -1,8 +1,8 @@
 """Each message as it is sent, for people: all of them while they can be read, a sample and a count when they can't.
 
-Is given batches and outcomes with the time, and writes lines by the logs that it is given. One serves all senders of a
-process. What a fast sender pays is some nanoseconds a message: only those that were chosen when they arrived are looked
-at one by one.
+Takes batches and outcomes with the time, and writes lines to the logs that it is given. One serves all senders of a
+process. It costs a fast sender some nanoseconds a message: only the messages that were chosen when they arrived are
+looked at one by one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ KEPT_MAX: Final = 10_000.0  # messages under way whose text is kept
 KEEP_PER_S: Final = 1000.0
 SAY_LEFT_OUT_S: Final = 1.0
 TEXT_MAX: Final = 40  # characters of a text in a line for people
-TOLD: Final = {
+LINES: Final = {
     Outcome.SENT: 'message %d to %s: sent after %s: "%s"',
     Outcome.FAILED: 'message %d to %s: failed after %s: "%s"',
     Outcome.RETRY: 'message %d to %s: failed after %s, to be tried again: "%s"',
 }
 _SLOTS: Final = 1 << 16
 
-Readable = Callable[[int], dict[int, tuple[str, str]]]  # number and text of the first so many of a batch, by id
+Texts = Callable[[int], dict[int, tuple[str, str]]]  # by id: number and text of the first n messages of a batch
 
 
-class _Budget:
-    """So many a second, and a burst."""
+class _TokenBucket:
+    """A rate limit: `per_s` a second in the long run, `at_once` in a burst."""
 
     def __init__(self, per_s: float, at_once: float) -> None:
         self._per_s = per_s
@@ -43,13 +43,13 @@ class _Budget:
         self._at = 0.0
 
     def left(self, now: float) -> int:
-        """How many may be taken now."""
+        """Return how many may be taken now."""
         self._left = min(self._at_once, self._left + max(0.0, now - self._at) * self._per_s)
         self._at = now
         return int(self._left)
 
     def take(self, count: int) -> None:
-        """Takes so many."""
+        """Takes some of them."""
         self._left -= count
 
 
@@ -57,30 +57,30 @@ class EachMessage:
     """What `--verbose` shows."""
 
     def __init__(self) -> None:
-        self._keep = _Budget(KEEP_PER_S, KEPT_MAX)
-        self._lines = _Budget(LINES_PER_S, LINES_AT_ONCE)
+        self._keep = _TokenBucket(KEEP_PER_S, KEPT_MAX)
+        self._lines = _TokenBucket(LINES_PER_S, LINES_AT_ONCE)
         self._kept: dict[tuple[str, int], tuple[str, str]] = {}  # by sender and id: number and text
-        self._slots = np.zeros(_SLOTS, np.uint16)  # how many are kept whose id ends like this: a filter
+        self._slots = np.zeros(_SLOTS, np.uint16)  # how many are kept, by the end of their ids: a filter
         self._left_out = 0
         self._said_at = 0.0
 
-    def arrived(self, sender: str, ids: Ids, readable: Readable, now: float) -> None:
-        """A batch has arrived: notes some or all of it."""
+    def arrived(self, sender: str, ids: Ids, texts: Texts, now: float) -> None:
+        """Notes some or all messages of a batch that has arrived."""
         count = min(len(ids), self._keep.left(now))
         if not count:
             return
         self._keep.take(count)
-        while len(self._kept) + count > KEPT_MAX:  # the oldest go: of some that were given up, no outcome ever comes
+        while len(self._kept) + count > KEPT_MAX:  # the oldest go: some were given up and never get an outcome
             oldest = next(iter(self._kept))
             del self._kept[oldest]
             self._slots[oldest[1] % _SLOTS] -= 1
-        for message_id, content in readable(count).items():
+        for message_id, content in texts(count).items():
             if (sender, message_id) not in self._kept:
                 self._slots[message_id % _SLOTS] += 1
             self._kept[sender, message_id] = content
 
     def finished(self, sender: str, some: Finished, log: Log, now: float) -> None:
-        """Attempts are over: logs those that can be read."""
+        """Logs some or all of the attempts that have ended."""
         where = np.flatnonzero(self._slots[some.ids % _SLOTS]).tolist()
         self._left_out += len(some)
         room = self._lines.left(now)
@@ -97,7 +97,7 @@ class EachMessage:
         self.say_left_out(log, now)
 
     def say_left_out(self, log: Log, now: float, at_last: bool = False) -> None:
-        """Says, once a second, how many were left out."""
+        """Logs, once a second, how many were left out."""
         if self._left_out and (at_last or now - self._said_at >= SAY_LEFT_OUT_S):
             log.info("%s more, too many to show", plural(self._left_out, "message"))
             self._left_out, self._said_at = 0, now
@@ -108,4 +108,4 @@ class EachMessage:
         short = text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 3] + "..."
         fields = {"message_id": int(some.ids[i]), "phone_number": phone, "text": text, "outcome": outcome.name.lower()}
         fields |= {"attempt": int(some.attempts[i]), "duration_s": time_s}
-        log.info(TOLD[outcome], some.ids[i], phone, seconds(time_s), short, fields=fields)
+        log.info(LINES[outcome], some.ids[i], phone, seconds(time_s), short, fields=fields)

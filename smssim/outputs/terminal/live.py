@@ -1,6 +1,6 @@
-"""A view in place on a terminal: painted no oftener than every interval; log lines and summaries appear above it.
+"""A view in place on a terminal: painted at most once an interval; log lines and summaries appear above it.
 
-Knows snapshots and the terminal that stdout is. What is where on the screen is in `screen`.
+Knows snapshots and the terminal that stdout is. The layout of the screen is in `screen`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from smssim.core.event import Event, Kind
+from smssim.core.history import History
 from smssim.core.snapshot import Snapshot
+from smssim.outputs.protocol import Output
 from smssim.outputs.terminal import summary
 from smssim.outputs.terminal.painter import Painter
 from smssim.outputs.terminal.screen import RunView, several_runs
 from smssim.process import terminal
 
-WIDE: Final = 1000  # characters: lines are cut before they come here
+WIDE: Final = 1000  # characters: lines are cut before rich gets them
 EARLY: Final = 0.5  # share of the interval that must be over before anything is painted again
 
 _STYLES: Final = (  # of a summary
@@ -32,7 +35,7 @@ _STYLES: Final = (  # of a summary
 )
 
 
-class Live:
+class Live(Output):
     """The view of one run, or of several that go on at the same time."""
 
     def __init__(self, interval_s: float) -> None:
@@ -42,31 +45,39 @@ class Live:
         self._views: dict[str, RunView] = {}
         self._painted_at = float("-inf")
         self._log = contextlib.ExitStack()
+
+    def open(self) -> None:
+        """See Output. From now on the log appears above the view."""
         self._log.enter_context(terminal.log_to(self._painter.above))
 
-    def show(self, snapshot: Snapshot) -> None:
-        """See Display."""
-        run_id = snapshot.figures.run_id
-        if snapshot.summary is not None:
-            self._views.pop(run_id, None)
-            self._paint()
-            lines = summary.page(snapshot, self._painter.room()[0])
-            self._painter.above("".join(self._rendered(coloured(line))[0] + "\n" for line in ["", *lines]))
-            return
-        is_new = run_id not in self._views
-        self._views.setdefault(run_id, RunView()).take(snapshot)
-        if is_new or time.monotonic() >= self._painted_at + self._early_s:
+    def moment(self, snapshot: Snapshot, history: History) -> None:
+        """See Output."""
+        view = self._views.get(snapshot.figures.run_id)
+        if view is None:
+            self._views[snapshot.figures.run_id] = RunView(snapshot, history)
+        else:
+            view.update(snapshot, history)
+        if view is None or time.monotonic() >= self._painted_at + self._early_s:
             self._paint()
 
-    def say_stopping(self) -> None:
-        """See Display."""
-        for view in self._views.values():
-            view.is_stopping = True
+    def end(self, snapshot: Snapshot, history: History) -> None:
+        """See Output."""
+        self._views.pop(snapshot.figures.run_id, None)
         self._paint()
+        lines = summary.page(snapshot, self._painter.room()[0])
+        self._painter.above("".join(self._rendered(coloured(line))[0] + "\n" for line in ["", *lines]))
 
-    def close(self) -> None:
-        """See Display."""
+    def event(self, event: Event) -> None:
+        """See Output."""
+        if event.kind == Kind.STOPPING:
+            for run_id, view in self._views.items():
+                view.is_stopping |= event.run_id in ("", run_id)
+            self._paint()
+
+    async def close(self) -> bool:
+        """See Output."""
         self._log.close()
+        return True
 
     def _paint(self) -> None:
         width, height = self._painter.room()

@@ -1,4 +1,4 @@
-"""The live view: what a screen of so many characters and lines shows of one run, or of several.
+"""The live view: what a screen of a given width and height shows of one run, or of several.
 
 Lays out snapshots as lines with colours. Must not know how they get onto a terminal.
 """
@@ -11,12 +11,13 @@ from typing import Final
 
 from rich.text import Text
 
-from smssim.core.pace import Pace
+from smssim.core.history import History
 from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot
 from smssim.outputs.terminal import why
-from smssim.outputs.terminal.sender_table import SenderTable, others_line
+from smssim.outputs.terminal.sender_table import others_line, sender_table
+from smssim.outputs.terminal.table import Piece, joined
 from smssim.words import about_per_second, clock, count, part, plural, seconds
 
 FRAME_LINES: Final = 10  # all but the rows of senders
@@ -32,21 +33,18 @@ _STATE_STYLE: Final = {State.SENDING: "green", State.WAITING: "", State.LOST: "b
 class RunView:
     """One run on the screen, from refresh to refresh."""
 
-    def __init__(self) -> None:
-        self._pace = Pace()
-        self._table = SenderTable()
-        self.snapshot: Snapshot | None = None
+    def __init__(self, snapshot: Snapshot, history: History) -> None:
+        self._table = sender_table()
+        self._snapshot = snapshot
+        self._history = history
         self.is_stopping = False  # then nobody takes what is left
 
-    def take(self, snapshot: Snapshot) -> None:
-        """A moment later."""
-        self.snapshot = snapshot
-        self._pace.add(snapshot.figures.elapsed_s, snapshot.figures.done)
+    def update(self, snapshot: Snapshot, history: History) -> None:
+        """Takes in a moment of the run, and its history until then."""
+        self._snapshot, self._history = snapshot, history
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """The whole view, in at most so many characters and lines."""
-        if self.snapshot is None:
-            return []
+        """Return the whole view, in at most `width` characters and `height` lines."""
         width = min(width, WIDTH_MAX)
         lines = [
             *self.short_lines(width)[:2],
@@ -59,21 +57,17 @@ class RunView:
 
     def short_lines(self, width: int) -> list[Text]:
         """The run in two lines, three if nothing moves: for when there are others."""
-        if self.snapshot is None:
-            return []
         lines = [self._title(width), self._bar(width)]
-        return _cropped([*lines, self._stall()] if self.snapshot.stall else lines, width, 3)
+        return _cropped([*lines, self._stall()] if self._snapshot.stall else lines, width, 3)
 
     def _title(self, width: int) -> Text:
-        assert self.snapshot is not None
-        figures = self.snapshot.figures
+        figures = self._snapshot.figures
         left = Text.assemble(("run ", "dim"), (figures.run_id[:8], "bold"), "  ", plural(figures.total, "message"))
         left.append(f"  {plural(figures.senders, 'sender')}")
         return _apart(left, Text(clock(figures.elapsed_s)), width)
 
     def _bar(self, width: int) -> Text:
-        assert self.snapshot is not None
-        figures = self.snapshot.figures
+        figures = self._snapshot.figures
         says = f"  {part(figures.done, figures.total):>6}  {self._time_left(figures):>16}"
         cells = max(0, width - len(says))
         done = cells * figures.done // figures.total if figures.total else cells
@@ -86,14 +80,13 @@ class RunView:
         missing = figures.total - figures.done
         if missing and self.is_stopping:
             return "stopping"
-        left_s = self._pace.left_s(missing)
+        left_s = self._history.left_s(missing)
         if not missing or left_s is None:
             return ""
         return "no end in sight" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
 
     def _numbers(self, width: int) -> list[Text]:
-        assert self.snapshot is not None
-        figures = self.snapshot.figures
+        figures = self._snapshot.figures
         wide = max(7, len(count(figures.total)))
         first = [
             _pair("sent", 11, count(figures.sent), wide, part(figures.sent, figures.total), "green"),
@@ -118,25 +111,23 @@ class RunView:
         third = [
             _pair("now", 10, about_per_second(figures.recent_rate_per_s), 8),
             _pair("overall", 10, about_per_second(figures.rate_per_s), 8),
-            Text(sparkline(list(self._pace.rates), min(room, SPARK_MAX)), "cyan"),
+            Text(sparkline(self._history.recent_rates(), min(room, SPARK_MAX)), "cyan"),
             _rare(figures),
         ]
         return [Text("   ").join(three) for three in zip(first, second, third, strict=True)]
 
     def _stall(self) -> Text:
-        assert self.snapshot is not None
-        stall = self.snapshot.stall
+        stall = self._snapshot.stall
         return Text(why.sentence(stall), "yellow") if stall else Text()
 
     def _senders(self, width: int, rows: int) -> list[Text]:
-        assert self.snapshot is not None
         if rows < SENDERS_MIN:
             return []
-        fleet = self.snapshot.fleet
+        fleet = self._snapshot.fleet
         shown = fleet.limited(rows)
         others = [Text(others_line(shown.others, width), "dim")] if shown.others.senders else []
         table = self._table.lines(shown.rows, width)
-        header = Text("".join(text for text, _ in table[0]), "dim")
+        header = Text(joined(table[0]), "dim")
         return [header, *map(_sender_line, table[1:], (row.state for row in shown.rows)), *others]
 
 
@@ -154,7 +145,7 @@ def several_runs(views: Sequence[RunView], width: int, height: int) -> list[Text
 
 def sparkline(rates: Sequence[float], width: int) -> str:
     """The last of these rates, each as high as its share of the highest; as wide as `width` when it is full."""
-    last = list(rates)[-width:] if width > 0 else []
+    last = rates[-width:] if width > 0 else []
     top = max(last, default=0.0)
     return "".join(BARS[min(len(BARS) - 1, int(len(BARS) * one / top))] if top else BARS[0] for one in last)
 
@@ -167,8 +158,8 @@ def _about(time_s: float) -> str:
 
 
 def _pair(head: str, head_width: int, number: str, width: int, share: str | None = None, style: str = "") -> Text:
-    text = Text.assemble((head.ljust(head_width), "dim"), (number.rjust(width), style))
-    return text if share is None else text.append(f"  {share:>6}", style or "dim")
+    pair = Text.assemble((head.ljust(head_width), "dim"), (number.rjust(width), style))
+    return pair if share is None else pair.append(f"  {share:>6}", style or "dim")
 
 
 def _rare(figures: Figures) -> Text:
@@ -182,7 +173,7 @@ def _if(number: int, style: str) -> str:
     return style if number else ""
 
 
-def _sender_line(pieces: Sequence[tuple[str, str]], state: State) -> Text:
+def _sender_line(pieces: Sequence[Piece], state: State) -> Text:
     faded = "dim" if state == State.LEFT else ""
     styles = {
         "state": _STATE_STYLE[state],
@@ -191,7 +182,7 @@ def _sender_line(pieces: Sequence[tuple[str, str]], state: State) -> Text:
         "fail": "dim",
         "sender": "bold" if not faded else "",
     }
-    return Text.assemble(*((text, faded or styles.get(head, "")) for text, head in pieces))
+    return Text.assemble(*((piece, faded or styles.get(head, "")) for piece, head in pieces))
 
 
 def _apart(left: Text, right: Text, width: int) -> Text:

@@ -11,7 +11,8 @@ from typing import Final
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.threshold import REACHED, TIMES, Judged, share
-from smssim.outputs.terminal.sender_table import LEFT_TO_READ, SenderTable, others_line
+from smssim.outputs.terminal.sender_table import NOT_AT_THE_END, others_line, sender_table
+from smssim.outputs.terminal.table import joined
 from smssim.words import clock, count, per_second, percents, plural, seconds
 
 WIDTH: Final = 80  # of the page where no screen says otherwise
@@ -101,9 +102,10 @@ def _senders(snapshot: Snapshot, width: int) -> list[str]:
     fleet = snapshot.fleet.limited(ROWS_MAX)
     if not fleet.rows:
         return []
-    table = SenderTable(LEFT_TO_READ).lines(fleet.rows, width - len(INDENT))
-    lines = [INDENT + "".join(text for text, _ in line) for line in table]
-    return [*lines, *([INDENT + others_line(fleet.others, width - len(INDENT))] if fleet.others.senders else []), ""]
+    width -= len(INDENT)
+    lines = [joined(pieces) for pieces in sender_table(NOT_AT_THE_END).lines(fleet.rows, width)]
+    others = [others_line(fleet.others, width)] if fleet.others.senders else []
+    return [*(INDENT + line for line in [*lines, *others]), ""]
 
 
 def _thresholds(figures: Figures, summary: Summary) -> list[str]:

@@ -1,6 +1,6 @@
 """Why nothing moves, in words.
 
-Knows stalls. Must not decide what is one.
+Knows stalls. Must not decide what a stall is.
 """
 
 from __future__ import annotations

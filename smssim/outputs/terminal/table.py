@@ -1,0 +1,104 @@
+"""Tables as lines of text: columns that give way where there is no room for all.
+
+Knows columns and text. Must not know what is in them, colours or terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+GAP: Final = "  "  # between two columns
+
+Row = TypeVar("Row")
+Piece = tuple[str, str]  # a text with its gap, and the head of its column
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """Widths of a column that takes what room there is, in characters."""
+
+    least: int  # that are left of it, however narrow the table is
+    wanted: int  # other columns give way until it has these, or all that it needs
+    most: int  # longer cells are cut
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """One column. Heads are different from each other."""
+
+    head: str
+    cell: Callable[[Row], str]
+    least: int = 0  # characters that it has at least
+    gives_way: int = 0  # where not all columns fit, the one with 1 goes first, then that with 2; that with 0 stays
+    is_left: bool = False  # flush left
+    elastic: Elastic | None = None
+
+
+class Table(Generic[Row]):
+    """Lines of equal columns.
+
+    Each column is as wide as its head and its `least`; longer cells jut out. If the table grows, columns become as wide
+    as their cells, and never narrower again: nothing jumps from refresh to refresh.
+    """
+
+    def __init__(self, columns: Sequence[Column[Row]], grows: bool = False) -> None:
+        self._columns = columns
+        self._grows = grows
+        self._widths = {column.head: max(len(column.head), column.least) for column in columns}
+        self._first_to_go = sorted((column for column in columns if column.gives_way), key=lambda c: c.gives_way)
+
+    def lines(self, rows: Sequence[Row], room: int | None = None) -> list[list[Piece]]:
+        """Return the header and a line for each row, in at most `room` characters where columns can give way."""
+        cells = {column.head: [_cell(column, row) for row in rows] for column in self._columns}
+        if self._grows:
+            for head, texts in cells.items():
+                self._widths[head] = max([self._widths[head], *map(len, texts)])
+        shown = self._shown(room)
+        header = [_piece(column, column.head, width, i) for i, (column, width) in enumerate(shown)]
+        body = (
+            [_piece(column, cells[column.head][at], width, i) for i, (column, width) in enumerate(shown)]
+            for at in range(len(rows))
+        )
+        return [[(text, "head") for text, _ in header], *body]
+
+    def _shown(self, room: int | None) -> list[tuple[Column[Row], int]]:
+        """The columns that fit, each with its width."""
+        shown = list(self._columns)
+        for column in self._first_to_go:
+            if room is None or sum(map(self._wanted, shown)) <= room + len(GAP):
+                break
+            shown.remove(column)
+        return [(column, self._width(column, shown, room)) for column in shown]
+
+    def _wanted(self, column: Column[Row]) -> int:
+        """What a column takes, with a gap."""
+        width = self._widths[column.head]
+        return len(GAP) + (min(width, column.elastic.wanted) if column.elastic else width)
+
+    def _width(self, column: Column[Row], shown: Sequence[Column[Row]], room: int | None) -> int:
+        width = self._widths[column.head]
+        if column.elastic is None or room is None:
+            return width
+        others = sum(self._wanted(other) for other in shown if other is not column)
+        return min(width, max(column.elastic.least, room - others))
+
+
+def joined(pieces: Sequence[Piece]) -> str:
+    """Return a line as one text."""
+    return "".join(part for part, _ in pieces)
+
+
+def _cell(column: Column[Row], row: Row) -> str:
+    return column.cell(row) if column.elastic is None else _cut(column.cell(row), column.elastic.most)
+
+
+def _piece(column: Column[Row], cell: str, width: int, place: int) -> Piece:
+    if column.elastic is not None:
+        cell = _cut(cell, width)
+    return (GAP if place else "") + (cell.ljust(width) if column.is_left else cell.rjust(width)), column.head
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
