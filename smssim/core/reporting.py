@@ -28,7 +28,7 @@ class Unreported:
     def add(self, finished: Finished) -> None:
         """Queue attempts."""
         self._parts.append(finished)
-        self.count += len(finished)
+        self.count += len(finished.ids)
 
     def take(self, count_max: int) -> Finished:
         """Take the oldest, at most so many."""
@@ -36,11 +36,11 @@ class Unreported:
         while self._parts and count < count_max:
             some = self._parts.popleft()
             room = count_max - count
-            if len(some) > room:
+            if len(some.ids) > room:
                 self._parts.appendleft(pick(some, slice(room, None)))
                 some = pick(some, slice(room))
             parts.append(some)
-            count += len(some)
+            count += len(some.ids)
         self.count -= count
         return join(parts) if parts else NOTHING
 

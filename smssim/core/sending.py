@@ -273,8 +273,9 @@ class SenderProtocol:
 
     def _starved(self) -> bool:
         """Whether lanes are idle and the producer does not know."""
-        is_new = self.lanes.idle > 0 and (self.lanes.idle, self._received) != self._declared
-        return is_new and self._open_credit + self._wanted() > 0
+        if self.lanes.busy == self.lanes.concurrency or (self.lanes.idle, self._received) == self._declared:
+            return False
+        return self._open_credit + self._wanted() > 0
 
     # -- the monitor
 
