@@ -28,7 +28,7 @@ FAULTS = {  # how often a second, where it strikes at all
     "producer drains": 0.08,
     "producer restarts": 0.6,  # after it has left, and once more when all is over
 }
-MONITOR_AWAY_MAX_S = 25.0  # while faults strike and somewhat longer, but for long pauses
+MONITOR_AWAY_MAX_S = 40.0  # while faults strike and until all is reported, a message at a time, but for long pauses
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)

@@ -129,7 +129,10 @@ class World:
         process.missed.clear()
         self._lose_connections(process)
 
-    def _crash(self, kind: str, process: Process) -> None:
+    def _crash(self, kind: str) -> None:
+        """Kills the producer or the monitor that is running now."""
+        process = self._node(kind)
+        assert process is not None
         self._kill(process)
         disk = self.disks[kind]
         if disk is None:
@@ -212,7 +215,7 @@ class World:
             self._kill(node)
             clock.after(clock.random.uniform(0.0, 3.0), None, self._join)
         elif how == "killed":
-            disk, crash = self.disks[node.name], partial(self._crash, node.name, node)
+            disk, crash = self.disks[node.name], partial(self._crash, node.name)
             if disk is not None and clock.luck(0.5):
                 disk.cut_power_in_next_commit(crash)
             else:
