@@ -26,6 +26,7 @@ HAPPENINGS = (
     *("node paused", "delayed", "request lost", "answer lost", "request repeated", "frames lost in a stream"),
     *("commit slow", "commit lost", "commit torn", "commit unacknowledged", "producer restored", "monitor restored"),
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
+    *("another run followed", "run dropped", "watcher finished"),
 )
 
 shown = cache(simulate)

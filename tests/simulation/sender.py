@@ -242,7 +242,8 @@ class Sender(Process):
             self._unanswered()
             return
         if isinstance(answer, PeerError):
-            check(self.forged or not self.world.plan.journals, "refused: %s", answer)
+            accepted = self.world.plan.journals and not self.world.accounts.misled
+            check(self.forged or not accepted, "refused: %s", answer)
             self.leave("refused by the monitor")
             return
         self._monitor.found()

@@ -126,6 +126,8 @@ class World:
                 stream.cut()
 
     def _crash(self, kind: str, process: Process) -> None:
+        if kind == "monitor" and self.monitor is not None:
+            process = self.monitor  # the one of now: the one that the fault was meant for may have been stopped
         self._kill(process)
         disk = self.disks[kind]
         if disk is None:
@@ -193,7 +195,7 @@ class World:
         elif how == "drains" and isinstance(node, Sender) and not node.paused:
             clock.strike("sender drains", node.name)
             node.drain()
-        elif isinstance(node, Monitor) and how in ("stopped", "misled") and not node.paused:
+        elif isinstance(node, Monitor) and how in ("stopped", "misled"):
             self._trouble(node, how)
         elif how == "killed" and isinstance(node, Sender):
             self._kill(node)
@@ -207,6 +209,8 @@ class World:
 
     def _trouble(self, monitor: Monitor, how: str) -> None:
         """Stops the monitor and starts it again, or reports of a run that is none, or has another total."""
+        if monitor.paused or monitor.stopping:
+            return
         if how == "stopped":
             self.clock.strike("monitor stopped", monitor.name)
             monitor.stop()
