@@ -15,6 +15,7 @@ from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, Policy, Runs, Started
+from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import Tally
 from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, LaterError, PeerError
@@ -339,22 +340,17 @@ def test_runs_are_bounded_and_those_that_never_were_make_room() -> None:
 
 
 def test_all_runs_share_the_memory_for_messages_without_an_outcome() -> None:
-    runs = with_limits(LINGER, pending_max=2 * 10**8, pending_bytes_max=3 * 10**8)
-    seen: list[int] = []
-    take = Tally.report
-
-    def noted(self: Tally, run: Any, sender: Any, report: Any, now: float, others: int = 0) -> Answer:
-        seen.append(others)
-        return take(self, run, sender, report, now, others)
-
-    for run in (A, B):
-        tell(runs, run, ids=[0])
-    memory = {run_id: followed.tally.ledger.memory for run_id, followed in runs.followed.items()}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Tally, "report", noted)
-        tell(runs, A, sequence=2, ids=[1])
-        tell(runs, B, sequence=2, ids=[1])
-    assert seen == [memory["B"], runs.followed["A"].tally.ledger.memory]
+    large = [run_of(name, 10**7) for name in "ABC"]
+    first, second = (np.arange(i, i + 100) * STRETCH_SIZE for i in (0, 100))  # each opens a stretch
+    room = 250 * STRETCH_SIZE  # bytes
+    runs = with_limits(LINGER, leased_max=room // 3, pending_max=room - 1, pending_bytes_max=room)
+    for run in large[:2]:
+        tell(runs, run, ids=first)
+    with pytest.raises(LaterError):
+        tell(runs, large[2], ids=first)
+    with pytest.raises(LaterError):
+        tell(runs, large[0], sequence=2, ids=second)
+    assert tell(runs, large[0], ids=first).accepted == 100  # again
 
 
 # -- runs that ended

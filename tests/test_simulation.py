@@ -30,6 +30,7 @@ HAPPENINGS = (
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
     *("producer gave up", "late sender"),
     *("sender lingers", "sender gives up", "goodbye unanswered"),
+    *("another run followed", "run dropped", "watcher finished"),
 )
 
 CUT_SHORT = {"producer drains", "producer gave up"}  # such a run need not be complete

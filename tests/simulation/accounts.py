@@ -59,6 +59,7 @@ class Accounts:
     def __init__(self, world: World) -> None:
         self.followed: dict[str, Account] = {}
         self.ended: dict[str, Account] = {}  # ever; the last end of each
+        self.misled = False  # a run that there is not came back from the disk: it stays, and keeps others out
         self._world = world
         self._here: list[str] = []  # ended in this life, in order
         self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book
@@ -86,6 +87,8 @@ class Accounts:
             account.reported_at = dict.fromkeys(account.book.last, now)
             account.left = {session_id for session_id, report in account.book.last.items() if report.goodbye}
             account.warned.clear()
+            total = self._world.plan.total
+            self.misled |= account.run.run_id not in self._world.producer_books or account.run.total != total
 
     @property
     def all(self) -> list[Account]:
@@ -149,6 +152,8 @@ class Accounts:
         check(self._policy.linger or not self.followed, "two runs are followed")
         going_on = sum(other.ended is None for other in self.followed.values())
         check(going_on < self._world.limits.runs_max, "%s runs are followed, and one more", going_on)
+        if self.followed:
+            self._world.clock.strike("another run followed", run.run_id)
         self.followed[run.run_id] = Account(run, MonitorBook(run.total), followed_since=now, shown_at=now)
 
     def _drop(self, account: Account) -> None:

@@ -114,7 +114,7 @@ class Monitor(Process):
         self._leave()
 
     def _look(self, due: float) -> None:
-        if due != self._awake_at or self.ending is not None:
+        if due != self._awake_at or self._leaving:
             return
         self._awake_at = math.inf
         self.runs.look(self.clock.now)

@@ -22,7 +22,7 @@ FAULTS = {  # how often a second, where it strikes at all
     "sender forged": 0.3,
     "sender astray": 0.15,
     "monitor away": 0.1,
-    "monitor stopped": 0.03,
+    "monitor stopped": 0.06,
     "monitor misled": 0.15,
     "producer away": 0.08,
     "producer drains": 0.08,

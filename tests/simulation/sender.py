@@ -277,8 +277,8 @@ class Sender(Process):
             self._failed(self._loss())
             return
         if isinstance(answer, PeerError):
-            misled = bool(self.clock.struck["monitor misled"])  # a run that is none may have been resumed
-            check(self.forged or misled or not self.world.plan.journals, "refused: %s", answer)
+            accepted = self.world.plan.journals and not self.world.accounts.misled
+            check(self.forged or not accepted, "refused: %s", answer)
             later = isinstance(answer, LaterError)
             self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))
             return

@@ -209,7 +209,7 @@ class World:
                 self.monitor.take_forged(node)
         elif how == "drains" and not node.paused:
             self._drain(node)
-        elif isinstance(node, Monitor) and how in ("stopped", "misled") and not node.paused:
+        elif isinstance(node, Monitor) and how in ("stopped", "misled"):
             self._trouble(node, how)
         elif how == "killed" and isinstance(node, Sender):
             self._kill(node)
@@ -245,6 +245,8 @@ class World:
 
     def _trouble(self, monitor: Monitor, how: str) -> None:
         """Stops the monitor and starts it again, or reports of a run that is none, or has another total."""
+        if monitor.paused or monitor.stopping:
+            return
         if how == "stopped":
             self.clock.strike("monitor stopped", monitor.name)
             monitor.stop()
