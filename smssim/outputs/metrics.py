@@ -25,7 +25,7 @@ from smssim.net.http import Desk, HttpServer
 from smssim.process.logs import Log
 from smssim.settings import is_loopback, split_address
 
-SHARED_S: Final = 0.1  # what was read for one scrape serves others for this long
+SHARED_S: Final = 0.1  # what was read off for one scrape serves others for so long
 LATENCY_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0)
 
 
@@ -122,10 +122,10 @@ def of_senders(sendings: Sequence[SenderProtocol], reconnects: int) -> list[Metr
 async def exposed(
     port: int | None, listen: str, read: Callable[[], list[Metric]], log: Log, access: Access = OPEN
 ) -> AsyncIterator[None]:
-    """Serves what `read` returns over HTTP, on the host of the address `listen`; nothing without a port.
+    """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
 
-    Where other machines can reach it, a scrape needs the token, if there is one. Raises UsageError if the port can't be
-    had, or prometheus-client is not installed.
+    Where others can reach it, a scrape has to show the token, if there is one. Raises UsageError if the port can't be
+    had, or prometheus-client is not there.
     """
     if port is None:
         yield
@@ -155,7 +155,7 @@ async def exposed(
 
 
 class _Exposition:
-    """The page that is scraped; made at most every SHARED_S, however many ask."""
+    """The page that is scraped; read off at most every SHARED_S, however many ask."""
 
     def __init__(self, registry: Any) -> None:
         self._registry = registry
@@ -164,12 +164,12 @@ class _Exposition:
         self._made: dict[str, bytes] = {}  # by content type
 
     def page(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the text, in the format that the header `Accept` asks for."""
+        """In the format that is wanted, of which there are few: its content type, and the text."""
         from prometheus_client.exposition import choose_encoder
 
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a malformed version
+        except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
         if self._clock() >= self._made_at + SHARED_S:
             self._made_at = self._clock()
