@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from view_support import RUN_ID, Screen, ended, figures, row, shown, snapshot
+from view_support import RUN_ID, Screen, ended, figures, row, snapshot
 
 from smssim.core.event import Event, Kind
 from smssim.core.fleet import Fleet, Others
@@ -24,6 +24,7 @@ from smssim.core.stall import Cause, Stall
 from smssim.errors import ExitCode, UsageError
 from smssim.outputs.files import CsvFile, SummaryFile, check_writable
 from smssim.outputs.opening import Outputs
+from smssim.outputs.protocol import Output
 from smssim.outputs.terminal import summary
 from smssim.outputs.terminal.display import Rows
 from smssim.outputs.terminal.live import Live
@@ -57,6 +58,19 @@ def view(**more: object) -> View:
 
 def drawn(run: RunView, width: int, height: int) -> list[str]:
     return [line.plain for line in run.lines(width, height)]
+
+
+def shown(output: Output, *snapshots: Snapshot) -> bool:
+    """Writes these moments, and the ends that have a summary, to an output; whether all was written."""
+    outputs = Outputs([output])
+    output.check()
+    output.open()
+    for one in snapshots:
+        if one.summary is None:
+            outputs.moment(one)
+        else:
+            outputs.end(one)
+    return asyncio.run(outputs.close())
 
 
 # -- the live view

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -26,8 +25,6 @@ from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode
-from smssim.outputs.opening import Outputs
-from smssim.outputs.protocol import Output
 from smssim.process import ready
 
 DEADLINE_S: Final = 60.0
@@ -83,19 +80,6 @@ def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
         (Judged(Threshold.parse("failed<5%"), 500, False), Judged(Threshold.parse("t50<1m"), 9.5, True)),
     )
     return Snapshot(last, fleet, None, summary)
-
-
-def shown(output: Output, *snapshots: Snapshot) -> bool:
-    """Writes these moments, and the ends that have a summary, to an output; whether all was written."""
-    outputs = Outputs([output])
-    output.check()
-    output.open()
-    for one in snapshots:
-        if one.summary is None:
-            outputs.moment(one)
-        else:
-            outputs.end(one)
-    return asyncio.run(outputs.close())
 
 
 class Screen:

@@ -128,10 +128,10 @@ async def exposed(
     access: Access = OPEN,
     limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
-    """Serves what `read` returns over HTTP, on the host of the address `listen`; nothing without a port.
+    """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
 
-    Where other machines can reach it, a scrape needs the token, if there is one. Raises UsageError if the port can't be
-    had, or prometheus-client is not installed.
+    Where others can reach it, a scrape has to show the token, if there is one. Raises UsageError if the port can't be
+    had, or prometheus-client is not there.
     """
     if port is None:
         yield
@@ -172,12 +172,12 @@ class _Exposition:
         self._made: dict[str, bytes] = {}  # by content type
 
     def page(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the text, in the format that the header `Accept` asks for."""
+        """In the format that is wanted, of which there are few: its content type, and the text."""
         from prometheus_client.exposition import choose_encoder
 
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a malformed version
+        except (TypeError, ValueError):  # a version that is none
             encode, content_type = choose_encoder("")
         if self._clock() >= self._made_at + self._shared_s:
             self._made_at = self._clock()
