@@ -91,14 +91,14 @@ def test_a_monitor_whose_reader_goes_away_counts_on(nodes: Nodes) -> None:
 
 def test_killing_one_of_three_senders_in_the_middle_loses_and_doubles_nothing(nodes: Nodes) -> None:
     monitor = nodes.monitor()
-    producer = nodes.producer(monitor, 2400)
+    producer = nodes.producer(monitor, 1500)
     a, b, c = (nodes.sender(producer, name, "--mean=0.05", "--concurrency=10") for name in "abc")
     monitor.shows(lambda f: f["senders"] == 3 and f["sent"] > 200, "three senders at work")
     b.signal(SIGKILL)
     lost = producer.says(r"b left, with (\d+) messages? to hand out again")
     assert int(lost[1]) >= 1
     assert codes(a, b, c, producer, monitor) == [0, -SIGKILL, 0, 0, 0]
-    last = assert_exact(monitor, 2400)
+    last = assert_exact(monitor, 1500)
     assert last["senders_seen"] == 3
     assert last["duplicates"] <= int(lost[1])  # those that it had reported and not yet settled
     assert_conserved(monitor.figures())

@@ -80,8 +80,9 @@ class Splitter:
 class Child:
     """A process in a session of its own, so that Ctrl-C in the terminal reaches its parent alone.
 
-    On Linux the kernel kills it when its parent dies. Of this process's variables it gets none of smssim's but those
-    that are given. `signal`, `reap` and `wait` may be called in any thread; all else in the thread that reads.
+    On Linux the kernel kills it when the thread that made it ends: make it in the main thread. Of this process's
+    variables it gets none of smssim's but those that are given. `signal`, `reap` and `wait` may be called in any
+    thread; all else in the thread that reads.
     """
 
     def __init__(
