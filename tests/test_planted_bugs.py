@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from unittest import mock
 
 import pytest
 from simulation.bugs import BUGS, Bug
 from simulation.hunt import BUG_SEEDS, hunt, plans_for
 from simulation.plan import draw_plan
+from simulation.world import SimulationError
 
+from smssim.core.sending import SenderProtocol
 from smssim.core.stretches import STRETCH_SIZE
 
 
@@ -32,3 +36,14 @@ def test_a_hunt_for_a_bug_goes_on_in_all_worlds_that_its_fault_strikes() -> None
 
 def test_a_hunt_finds_nothing_where_no_bug_is() -> None:
     assert hunt(nullcontext, "producer killed", most=5) is None
+
+
+def test_a_bug_that_does_not_fit_the_code_is_not_taken_for_found() -> None:
+    def raising(*_: object) -> None:
+        raise TypeError("no such argument")
+
+    def does_not_fit() -> AbstractContextManager[Any]:
+        return mock.patch.object(SenderProtocol, "stream_up", raising)
+
+    with pytest.raises(SimulationError, match="no such argument"):
+        hunt(does_not_fit, "")
