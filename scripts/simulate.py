@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Plays simulations of the whole system under faults: `scripts/simulate.py --seeds 10000`, or one again: `--seed 17`.
 
-Shows how often each fault struck and which seeds failed; exits with 1 if one did.
+Shows how often each fault struck and which seeds failed; exits with 1 if one did. `--bugs` looks for each bug that is
+planted on purpose (tests/simulation/bugs.py), shows how many plans it took, and exits with 1 if one is not found.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def play(seed: int) -> tuple[int, str, dict[str, int]]:
 
 
 def play_one(seed: int) -> int:
-    """Plays a seed and tells what happened; the exit code."""
+    """Plays a seed and prints what happened; the exit code."""
     _, failure, struck = play(seed)
     print(failure or f"seed {seed}: all well")
     if not failure:
@@ -60,16 +61,34 @@ def play_many(first: int, count: int, jobs: int) -> int:
     return 1 if failed else 0
 
 
+def find_bugs() -> int:
+    """Looks for each planted bug; the exit code."""
+    from simulation.bugs import BUGS
+    from simulation.hunt import hunt
+
+    missed = 0
+    for bug, fault in BUGS.items():
+        began = time.monotonic()
+        found = hunt(bug, fault)
+        missed += found is None
+        told = "NOT FOUND" if found is None else f"{found.played:,} played; {found.told}"
+        print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {told}", flush=True)
+    return 1 if missed else 0
+
+
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many to play (1000)")
     parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of them (0)")
     parser.add_argument(
-        "--seed", type=int, metavar="S", help="play this one alone, and tell what happened last if it fails"
+        "--seed", type=int, metavar="S", help="play this one alone, and print what happened last if it fails"
     )
+    parser.add_argument("--bugs", action="store_true", help="look for each planted bug")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (one a core)")
     given = parser.parse_args()
+    if given.bugs:
+        return find_bugs()
     return play_one(given.seed) if given.seed is not None else play_many(given.first, given.seeds, given.jobs)
 
 

@@ -6,9 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from signal import SIGHUP, SIGINT, SIGTERM, Signals
-
-import pytest
+from signal import SIGHUP, SIGINT, SIGTERM
 
 from smssim.errors import ExitCode
 
@@ -24,9 +22,7 @@ def outcome_of(program: str, *words: object, stdout: int = subprocess.PIPE) -> t
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("number", ENDING)
-@pytest.mark.parametrize("moment", ["atexit.register(strike)", "sys.late = Late()"])
-def test_a_signal_while_a_node_ends_does_not_change_its_exit_code(number: Signals, moment: str) -> None:
+def test_a_signal_while_a_node_ends_does_not_change_its_exit_code() -> None:
     """Not even while Python shuts down, when default actions are restored, and with a thread that blocks nothing."""
     program = (
         "import asyncio, atexit, os, sys, threading, time\n"
@@ -36,25 +32,25 @@ def test_a_signal_while_a_node_ends_does_not_change_its_exit_code(number: Signal
         "def strike(kill=os.kill, pid=os.getpid(), number=int(sys.argv[1])): kill(pid, number)\n"
         "class Late:\n"
         "    def __del__(self, strike=strike): strike()\n"
-        f"{moment}\n"
+        "exec(sys.argv[2])\n"
         "async def node(stop): return 5\n"
         "sys.exit(program.run(node, settings.LogSettings()))\n"
     )
-    assert outcome_of(program, int(number)) == (5, "")
+    for number in ENDING:
+        for moment in ("atexit.register(strike)", "sys.late = Late()"):
+            assert outcome_of(program, int(number), moment) == (5, ""), (number, moment)
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "said"),
-    [(SIGINT, ExitCode.INCOMPLETE, "smssim: interrupted\n"), (SIGTERM, -SIGTERM, ""), (SIGHUP, -SIGHUP, "")],
-)
-def test_a_signal_before_a_command_has_begun_ends_it_in_a_word(number: Signals, code: int, said: str) -> None:
+def test_a_signal_before_a_command_has_begun_ends_it_in_a_word() -> None:
     program = (
         "import os, sys, time\n"
         "from smssim import __main__, cli\n"
         "cli.main = lambda: (os.kill(os.getpid(), int(sys.argv[1])), time.sleep(60))\n"
         "__main__.main()\n"
     )
-    assert outcome_of(program, int(number)) == (code, said)
+    assert outcome_of(program, int(SIGINT)) == (ExitCode.INCOMPLETE, "smssim: interrupted\n")
+    for number in (SIGTERM, SIGHUP):
+        assert outcome_of(program, int(number)) == (-number, "")
 
 
 def test_ctrl_c_while_the_first_modules_load_is_no_stack_trace() -> None:
@@ -84,25 +80,23 @@ def test_a_second_signal_ends_a_node_whose_loop_is_stuck() -> None:
 # -- streams
 
 
-@pytest.mark.parametrize("words", [("--version",), ("--help",), ("run", "--help")])
-def test_help_that_can_not_be_written_is_told_in_one_line(words: tuple[str, ...]) -> None:
-    full = os.open("/dev/full", os.O_WRONLY)
-    try:
-        code, said = outcome_of("from smssim.__main__ import main; main()", *words, stdout=full)
-    finally:
-        os.close(full)
-    name = " ".join(["smssim", *words[:-1]])
-    assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: stdout can't be written: no space left on device\n")
+def test_help_that_can_not_be_written_is_told_in_one_line() -> None:
+    for words in (("--version",), ("--help",), ("run", "--help")):
+        with Path("/dev/full").open("wb") as full:
+            code, said = outcome_of("from smssim.__main__ import main; main()", *words, stdout=full.fileno())
+        name = " ".join(["smssim", *words[:-1]])
+        assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: stdout can't be written: no space left on device\n")
 
 
-@pytest.mark.parametrize("words", [("--version",), ("run", "--help")])
-def test_help_that_nobody_reads_on_is_no_error(words: tuple[str, ...]) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        assert outcome_of("from smssim.__main__ import main; main()", *words, stdout=writing) == (ExitCode.OK, "")
-    finally:
-        os.close(writing)
+def test_help_that_nobody_reads_on_is_no_error() -> None:
+    for words in (("--version",), ("run", "--help")):
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            ended = outcome_of("from smssim.__main__ import main; main()", *words, stdout=writing)
+        finally:
+            os.close(writing)
+        assert ended == (ExitCode.OK, ""), words
 
 
 def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_path: Path) -> None:
@@ -127,8 +121,7 @@ def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_p
     assert len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_stream_that_was_closed_before_the_start_is_nobody_elses(closed: str) -> None:
+def test_a_stream_that_was_closed_before_the_start_is_nobody_elses() -> None:
     """What is opened next would get its number, and what is written to it."""
     program = (
         "import asyncio, os, sys\n"
@@ -141,5 +134,7 @@ def test_a_stream_that_was_closed_before_the_start_is_nobody_elses(closed: str) 
         "streams.mend()\n"
         "sys.exit(program.run(node, settings.LogSettings()))\n"
     )
-    command = f'"$0" -c "$1" {closed}'
-    assert subprocess.run(["sh", "-c", command, sys.executable, program], check=False, timeout=60).returncode == 0
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        command = f'"$0" -c "$1" {closed}'
+        done = subprocess.run(["sh", "-c", command, sys.executable, program], check=False, timeout=60)
+        assert done.returncode == 0, closed

@@ -7,14 +7,12 @@ that one again and prints what happened last.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import nullcontext
+from collections.abc import Callable
 from functools import cache
 
 import pytest
-from simulation.bugs import BUGS, Bug
-from simulation.hunt import BUG_SEEDS, hunt, plans_for
 from simulation.plan import FAULTS, draw_plan
-from simulation.world import simulate
+from simulation.world import Shown, simulate
 
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.errors import ExitCode
@@ -35,20 +33,22 @@ HAPPENINGS = (
 
 CUT_SHORT = {"producer drains", "producer gave up"}  # such a run need not be complete
 
-shown = cache(simulate)
-plan_of = cache(draw_plan)
-all_seeds = pytest.mark.xdist_group("simulation")  # one worker plays each seed once
+Showing = Callable[[int], Shown]
 
 
-@all_seeds
+@pytest.fixture(scope="module")
+def shown() -> Showing:
+    """How the simulation of a seed went; each is played once."""
+    return cache(simulate)
+
+
 @pytest.mark.parametrize("first", SEEDS[::SEEDS_TOGETHER])
-def test_whatever_strikes_every_message_is_counted_once_in_both_books(first: int) -> None:
+def test_whatever_strikes_every_message_is_counted_once_in_both_books(shown: Showing, first: int) -> None:
     for seed in range(first, first + SEEDS_TOGETHER):
         shown(seed)
 
 
-@all_seeds
-def test_every_fault_strikes() -> None:
+def test_every_fault_strikes(shown: Showing) -> None:
     struck: Counter[str] = Counter()
     for seed in SEEDS:
         struck.update(shown(seed).struck)
@@ -57,51 +57,23 @@ def test_every_fault_strikes() -> None:
 
 
 def test_runs_of_every_size_are_played() -> None:
-    totals = Counter(plan_of(seed).total for seed in SEEDS)
+    totals = Counter(draw_plan(seed).total for seed in SEEDS)
     assert {0, 1} <= totals.keys()
     assert max(totals) > STRETCH_SIZE
 
 
-@all_seeds
-def test_with_journals_runs_end_well_unless_nobody_was_left_to_tell_the_monitor() -> None:
-    runs = [shown(seed) for seed in SEEDS if plan_of(seed).journals]
+def test_with_journals_runs_end_well_unless_nobody_was_left_to_tell_the_monitor(shown: Showing) -> None:
+    runs = [shown(seed) for seed in SEEDS if draw_plan(seed).journals]
     codes = Counter(run.exit_code for run in runs if not run.struck.keys() & CUT_SHORT)
     assert set(codes) <= {ExitCode.OK, ExitCode.INCOMPLETE}
     assert codes[ExitCode.OK] >= 0.98 * codes.total()
 
 
-@all_seeds
-def test_a_node_without_a_journal_that_crashes_costs_the_run() -> None:
-    codes = Counter(shown(seed).exit_code for seed in SEEDS if not plan_of(seed).journals)
+def test_a_node_without_a_journal_that_crashes_costs_the_run(shown: Showing) -> None:
+    codes = Counter(shown(seed).exit_code for seed in SEEDS if not draw_plan(seed).journals)
     assert codes[ExitCode.INCOMPLETE] >= OFTEN
 
 
-@all_seeds
-def test_a_seed_replays_exactly() -> None:
+def test_a_seed_replays_exactly(shown: Showing) -> None:
     for seed in (1, 2, 3):
         assert simulate(seed) == shown(seed), f"seed {seed}"
-
-
-# -- planted bugs
-
-
-@pytest.mark.parametrize(("bug", "fault"), BUGS.items(), ids=[bug.__name__ for bug in BUGS])
-def test_the_simulation_finds_a_system_that(bug: Bug, fault: str) -> None:
-    assert hunt(bug, fault) is not None
-
-
-def test_a_hunt_for_a_bug_begins_in_small_worlds_that_only_its_fault_strikes() -> None:
-    small = next(plans_for("monitor killed"))
-    assert set(small.faults) == {"monitor killed", "stream cut"}
-    assert small.journals
-    assert small.total < STRETCH_SIZE
-
-
-def test_a_hunt_for_a_bug_goes_on_in_all_worlds_that_its_fault_strikes() -> None:
-    for fault in ("", "monitor killed"):
-        plain = [plan_of(seed) for seed in BUG_SEEDS if not fault or fault in plan_of(seed).faults]
-        assert list(plans_for(fault))[-len(plain) :] == plain
-
-
-def test_a_hunt_finds_nothing_where_no_bug_is() -> None:
-    assert hunt(nullcontext, "producer killed", most=5) is None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from smssim.core.limits import LIMITS
 from smssim.core.model import SenderFacts
 from smssim.core.session import Session
-from smssim.core.stall import Cause, stall
+from smssim.core.stall import Cause, Stall, stall
 from smssim.outputs.terminal import why
 
 NOW = 1000.0
@@ -35,9 +33,8 @@ LOST = LIMITS.lost_after_s + 0.1
 SILENT = LIMITS.silent_after_s + 0.1
 
 
-@pytest.mark.parametrize(
-    ("senders", "cause", "told"),
-    [
+def test_the_cause_follows_from_what_senders_last_said() -> None:
+    for senders, cause, told in (
         ([], Cause.NO_SENDER, "no sender is heard from"),
         ([sender(left=True)], Cause.NO_SENDER, "no sender is heard from"),
         ([sender(3, 4, LOST)], Cause.NO_SENDER, "no sender: 1 lost, with 7 messages"),
@@ -49,13 +46,11 @@ SILENT = LIMITS.silent_after_s + 0.1
         ([sender(cut_off=True), sender()], Cause.NOTHING_OUT, "2 senders wait: the producer releases nothing"),
         ([sender(), sender(3, 1, LOST)], Cause.LEASES_LOST, "4 messages are leased to 1 lost sender"),
         ([sender(), sender(0, 0, LOST)], Cause.NOTHING_OUT, "1 sender waits: the producer releases nothing"),
-    ],
-)
-def test_the_cause_follows_from_what_senders_last_said(senders: list[Session], cause: Cause, told: str) -> None:
-    found = stall(senders, missing=100, quiet_s=LIMITS.quiet_s, now=NOW)
-    assert found is not None
-    assert (found.cause, why.reason(found)) == (cause, told)
-    assert why.sentence(found) == f"nothing finished for 3.0 s: {told}"
+    ):
+        found = stall(senders, missing=100, quiet_s=LIMITS.quiet_s, now=NOW)
+        assert found is not None, told
+        assert (found.cause, why.reason(found)) == (cause, told)
+        assert why.sentence(found) == f"nothing finished for 3.0 s: {told}"
 
 
 def test_no_more_messages_are_missed_than_there_are() -> None:
@@ -64,14 +59,12 @@ def test_no_more_messages_are_missed_than_there_are() -> None:
     assert found.messages == 7
 
 
-@pytest.mark.parametrize(("missing", "quiet_s"), [(0, 99.0), (5, LIMITS.quiet_s - 0.1)])
-def test_a_run_that_moves_or_is_done_needs_no_excuse(missing: int, quiet_s: float) -> None:
-    assert stall([sender(1)], missing, quiet_s, NOW) is None
+def test_a_run_that_moves_or_is_done_needs_no_excuse() -> None:
+    for missing, quiet_s in ((0, 99.0), (5, LIMITS.quiet_s - 0.1)):
+        assert stall([sender(1)], missing, quiet_s, NOW) is None, (missing, quiet_s)
 
 
-@pytest.mark.parametrize("cause", list(Cause))
-def test_every_cause_fits_into_a_line(cause: Cause) -> None:
-    found = stall([], 1, 5.0, NOW)
-    assert found is not None
-    big = type(found)(cause, 3599.0, 1000, 100_000, 1234.0)
-    assert len(why.sentence(big)) <= 100
+def test_every_cause_fits_into_a_line() -> None:
+    for cause in Cause:
+        sentence = why.sentence(Stall(cause, 3599.0, 1000, 100_000, 1234.0))
+        assert len(sentence) <= 100, sentence

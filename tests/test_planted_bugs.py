@@ -1,0 +1,49 @@
+"""Bugs that are put in on purpose: the simulation finds each of them, and none where there is none."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from unittest import mock
+
+import pytest
+from simulation.bugs import BUGS, Bug
+from simulation.hunt import BUG_SEEDS, hunt, plans_for
+from simulation.plan import draw_plan
+from simulation.world import SimulationError
+
+from smssim.core.sending import SenderProtocol
+from smssim.core.stretches import STRETCH_SIZE
+
+
+@pytest.mark.parametrize(("bug", "fault"), BUGS.items(), ids=[bug.__name__ for bug in BUGS])
+def test_the_simulation_finds_a_system_that(bug: Bug, fault: str) -> None:
+    assert hunt(bug, fault) is not None
+
+
+def test_a_hunt_for_a_bug_begins_in_small_worlds_that_only_its_fault_strikes() -> None:
+    small = next(plans_for("monitor killed"))
+    assert set(small.faults) == {"monitor killed", "stream cut"}
+    assert small.journals
+    assert small.total < STRETCH_SIZE
+
+
+def test_a_hunt_for_a_bug_goes_on_in_all_worlds_that_its_fault_strikes() -> None:
+    for fault in ("", "monitor killed"):
+        plain = [draw_plan(seed) for seed in BUG_SEEDS if not fault or fault in draw_plan(seed).faults]
+        assert list(plans_for(fault))[-len(plain) :] == plain
+
+
+def test_a_hunt_finds_nothing_where_no_bug_is() -> None:
+    assert hunt(nullcontext, "producer killed", most=5) is None
+
+
+def test_a_bug_that_does_not_fit_the_code_is_not_taken_for_found() -> None:
+    def raising(*_: object) -> None:
+        raise TypeError("no such argument")
+
+    def does_not_fit() -> AbstractContextManager[Any]:
+        return mock.patch.object(SenderProtocol, "stream_up", raising)
+
+    with pytest.raises(SimulationError, match="no such argument"):
+        hunt(does_not_fit, "")
