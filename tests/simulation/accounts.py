@@ -1,7 +1,6 @@
-"""What the monitor must do with its runs, counted again from first principles: who reported when, and who was awake.
+"""What the monitor must do with its runs, from first principles: who reported when, and when the monitor was paused.
 
-Is told each thing that crosses the monitor's border. Must not ask the classes under test what they decided, but to
-compare it.
+Gets everything that crosses the monitor's border. Looks at what the classes under test decided only to compare it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from smssim.errors import ExitCode, LaterError, PeerError
 if TYPE_CHECKING:
     from simulation.world import World
 
-LOOKS = 3  # after which a run that has come to its end has ended
+LOOKS = 3  # within which what is due happens
 
 
 @dataclass
@@ -39,12 +38,12 @@ class Account:
     warned: list[str] = field(default_factory=list)
     shown: Snapshot | None = None
     shown_at: float = 0.0
-    alone_since: float | None = None  # its end is known, and nobody is there
+    alone_since: float | None = None  # with its end known and no sender present
     ended: Ended | None = None
 
     @property
     def counted(self) -> bool:
-        """Whether any outcome was."""
+        """Whether any outcome was counted."""
         return bool(self.book.now.final or self.book.now.retried)
 
     @property
@@ -59,7 +58,7 @@ class Accounts:
     def __init__(self, world: World) -> None:
         self.followed: dict[str, Account] = {}
         self.ended: dict[str, Account] = {}  # ever; the last end of each
-        self.misled = False  # a run that there is not came back from the disk: it stays, and keeps others out
+        self.misled = False  # a stranger's run was resumed from the disk: it stays, and keeps the true one out
         self._world = world
         self._here: list[str] = []  # ended in this life, in order
         self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book
@@ -67,7 +66,7 @@ class Accounts:
         self._policy = Policy(interval_s=1.0, give_up_s=0.0)
 
     def begin(self, process: Process, policy: Policy, disk: Disk | None, resumed: Tally | None) -> None:
-        """A monitor starts, with what is on its disk."""
+        """Starts a monitor with what is on its disk."""
         now = self._world.clock.now
         self._process, self._policy = process, policy
         self._here.clear()
@@ -86,19 +85,20 @@ class Accounts:
             account.followed_since = account.shown_at = now
             account.reported_at = dict.fromkeys(account.book.last, now)
             account.left = {session_id for session_id, report in account.book.last.items() if report.goodbye}
+            account.alone_since = None
             account.warned.clear()
             total = self._world.plan.total
             self.misled |= account.run.run_id not in self._world.producer_books or account.run.total != total
 
     @property
     def all(self) -> list[Account]:
-        """Of every run that is followed or has ended."""
+        """The accounts of all runs that are followed or ended."""
         return list({id(account): account for account in (*self.followed.values(), *self.ended.values())}.values())
 
     # -- reports
 
     def report(self, run: RunFacts, session_id: str, report: Report, answer: Answer) -> bool:
-        """A report was recorded and answered; whether it was new."""
+        """Takes in a report that was recorded and answered; whether it was new."""
         account = self.followed[run.run_id]
         check(account.run == run, "a report of another run is recorded")
         account.reported_at[session_id] = self._world.clock.now
@@ -107,7 +107,7 @@ class Accounts:
         return account.book.report(session_id, report, answer)
 
     def refuse(self, run: RunFacts, session_id: str, report: Report, error: PeerError) -> None:
-        """A report was refused, which has to have a reason."""
+        """Checks that there is a reason to refuse a report."""
         account = self.followed.get(run.run_id)
         others = [other for other in self.followed.values() if other.ended is None and other.run != run]
         if account is not None and account.run == run:
@@ -128,7 +128,7 @@ class Accounts:
     # -- what the monitor does
 
     def happen(self, event: Event, runs: Runs, *, stopped: bool) -> None:
-        """The monitor does something about its runs."""
+        """Checks what the monitor does about its runs."""
         now = self._world.clock.now
         if isinstance(event, Started):
             self._start(event.run, now)
@@ -163,7 +163,7 @@ class Accounts:
         check(not self._present(account)[0], "a run is dropped that has a sender")
 
     def _show(self, account: Account, snapshot: Snapshot, now: float) -> None:
-        """What people read is what was counted; and it comes in time, and with the rate since the last time."""
+        """Checks that figures are what was counted, in time, with the rate since the figures before."""
         figures, counted = snapshot.figures, account.book.now
         check(figures.done == len(counted.final), "%s are shown, counted %s", figures.done, len(counted.final))
         total = figures.sent + figures.failed + figures.in_flight + figures.waiting
@@ -205,7 +205,7 @@ class Accounts:
     # -- what holds at every moment
 
     def compare(self, runs: Runs) -> None:
-        """The runs that are followed, what is counted of each, and who is there."""
+        """Checks which runs are followed, what is counted of each, and which senders are present."""
         now = self._world.clock.now
         ours = {run_id: account.ended is None for run_id, account in self.followed.items()}
         theirs = {run_id: followed.final is None for run_id, followed in runs.followed.items()}
@@ -223,10 +223,10 @@ class Accounts:
             else:
                 since = account.alone_since = account.alone_since or now
                 alone_s = now - since - self._paused_s(since, now, 0.0)
-                check(alone_s < LOOKS * self._world.limits.end_check_s, "the run goes on without anybody")
+                check(alone_s < LOOKS * self._world.limits.end_check_s, "the run goes on without a sender")
 
     def compare_disk(self, disk: Disk) -> None:
-        """What is on disk is what was committed, and nothing of another run."""
+        """Checks that the disk has what was committed, and nothing of another run."""
         pieces = disk.pieces()
         kept = self._on(disk)
         check(bool(pieces) == bool(kept), "on disk: %s, should be %s runs", list(pieces)[:5], len(kept))
@@ -244,16 +244,16 @@ class Accounts:
     # -- the disk
 
     def write(self, commit: int) -> None:
-        """A commit is begun."""
+        """Notes what a commit holds that begins now."""
         self._written[commit] = [(account, len(account.book.log)) for account in self.followed.values()]
 
     def committed(self, commit: int) -> None:
-        """It is on disk."""
+        """Notes that a commit is on disk."""
         for account, upto in self._written[commit]:
             account.book.committed(upto)
 
     def acknowledgeable(self) -> list[tuple[MonitorBook, int]]:
-        """All books as they are now."""
+        """All books, each with how much of it there is now."""
         return [(account.book, len(account.book.log)) for account in self.followed.values()]
 
     def _on(self, disk: Disk) -> list[tuple[Account, int]]:
@@ -262,7 +262,7 @@ class Accounts:
     # -- who is there
 
     def _present(self, account: Account) -> tuple[set[str], set[str]]:
-        """The senders that are there for certain, and all that may be."""
+        """The senders that are present for certain, and all that may be."""
         lost_s = self._world.limits.lost_after_s
         silences = {s: self._silence(at) for s, at in account.reported_at.items() if s not in account.left}
         surely = {session_id for session_id, (_, most_s) in silences.items() if most_s <= lost_s}
@@ -272,9 +272,9 @@ class Accounts:
         return not (account.counted or account.resumed or account.end_known or self._present(account)[1])
 
     def _silence(self, since: float) -> tuple[float, float]:
-        """How long nothing was heard while the monitor could hear: at least, and at most.
+        """The time since a report in which the monitor was running: at least, and at most.
 
-        It notices a long pause at a look, which was due a moment after the pause began.
+        The monitor measures a long pause from a look, which was due a moment after the pause began.
         """
         now, limits = self._world.clock.now, self._world.limits
         time_s = now - since
@@ -287,7 +287,7 @@ class Accounts:
         return sum(self._pauses(since, now, longer_s))
 
     def _pauses(self, since: float, now: float, longer_s: float) -> Iterator[float]:
-        """How much of each pause that was longer than this lies in a time."""
+        """How much of each pause that was longer than this lies between two times."""
         for began, ended in self._process.pauses:
             if ended - began > longer_s:
                 yield max(0.0, min(ended, now) - max(began, since))

@@ -173,7 +173,7 @@ class MonitorBook:
         self.durable = Counted()
         self.durable_upto = 0  # of the log
         self.last: dict[str, Report] = {}  # of each sender
-        self.joined_late: set[str] = set()  # senders whose first reports came to nobody
+        self.joined_late: set[str] = set()  # senders whose first reports never reached the monitor
 
     def report(self, session_id: str, report: Report, answer: Answer) -> bool:
         """A report has been answered; whether it was new. The last one of a session is always answered alike."""
@@ -197,7 +197,7 @@ class MonitorBook:
         self.last[session_id] = report
 
     def expects(self, session_id: str, report: Report) -> bool:
-        """Whether this is the next report of a sender, or the last one again."""
+        """Whether this is the next report of a sender, or its last one repeated."""
         last = self.last.get(session_id)
         return last is None or report.sequence == last.sequence + 1 or report is last
 

@@ -60,7 +60,7 @@ class Monitor(Process):
 
     @property
     def busy(self) -> bool:
-        """Whether it follows a run, or has still to leave."""
+        """Whether a run goes on, or the monitor is about to leave."""
         going_on = any(followed.final is None for followed in self.runs.followed.values())
         return self.ending is None and (going_on or self._leaving)
 
@@ -90,7 +90,7 @@ class Monitor(Process):
             self.report(victim.run, victim.session_id, Report(session.sequence + 1, NOTHING, 0, 0), lambda _: None)
 
     def take_strange(self, run: RunFacts) -> None:
-        """Somebody reports of a run that there is not."""
+        """An empty report arrives of a run that does not exist."""
         self.clock.strike("monitor misled", self.name)
         self.report(run, f"stranger of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
 
@@ -148,7 +148,7 @@ class Monitor(Process):
         self.let_go()
 
     def let_go(self) -> None:
-        """Leaves if no watcher has still to get its last figures."""
+        """Leaves unless watchers still take their last figures."""
         if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
             self.ending = self.runs.exit_code()
             self.clock.note(self.name, "leaves: %s", self.ending)
@@ -156,7 +156,7 @@ class Monitor(Process):
     # -- watchers
 
     def watch(self) -> None:
-        """Somebody watches: all runs, or the one that is there."""
+        """A watcher comes, for all runs or one of them."""
         runs = list(self.runs.followed)
         wanted = self.clock.random.choice([ALL, *runs])
         self.spectators.append(Spectator(self, wanted, self.clock.random.choice([0.0, 0.3, 1.0, 20.0])))
@@ -167,7 +167,7 @@ class Monitor(Process):
 
 
 class Spectator:
-    """A client that watches. It is slow at times."""
+    """A client that watches, and takes some responses slowly."""
 
     def __init__(self, monitor: Monitor, wanted: str, asked_s: float) -> None:
         self._monitor, self._clock, self._wanted = monitor, monitor.clock, wanted

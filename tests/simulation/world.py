@@ -244,7 +244,7 @@ class World:
                 stream.cut()
 
     def _trouble(self, monitor: Monitor, how: str) -> None:
-        """Stops the monitor and starts it again, or reports of a run that is none, or has another total."""
+        """Stops the monitor and starts it again, or reports a run that does not exist, or one with another total."""
         if monitor.paused or monitor.stopping:
             return
         if how == "stopped":
@@ -267,7 +267,9 @@ class World:
             self.clock.after(self.clock.random.uniform(1.0, 4.0), None, partial(self._start_after, monitor))
 
     def _watch(self) -> None:
-        """Somebody watches, every few seconds."""
+        """A watcher comes, every few seconds while faults strike."""
+        if self._is_calm:
+            return
         monitor = self.monitor
         if monitor is not None and monitor.alive and not monitor.paused and not monitor.audience.closing:
             monitor.watch()
