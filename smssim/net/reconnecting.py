@@ -15,6 +15,7 @@ from grpc import aio
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
 from smssim.escaping import escape
+from smssim.net import grpc_quirks
 from smssim.net.access import Access
 from smssim.process.logs import Log
 
@@ -28,7 +29,6 @@ _REFUSALS: Final = frozenset(  # another call would bring the same answer
         grpc.StatusCode.PERMISSION_DENIED,
     }
 )
-_UNEXPLAINED: Final = grpc.StatusCode.INTERNAL  # a write met the end of the call, and gRPC lost why it ended
 
 
 class Peer:
@@ -49,6 +49,7 @@ class Peer:
         self.name = f"the {kind} at {address}"
         self.reconnector = Reconnector(self.name, give_up_s, random.uniform, limits, met=met)
         self._address = address
+        self._limits = limits
         self._access = access
         self._log = log
 
@@ -70,12 +71,12 @@ class Peer:
 
     async def loss(self, error: aio.AioRpcError) -> Loss:
         """Return what a failed call says of the peer; may ask for its reason, which takes two seconds at most."""
-        if error.code() == _UNEXPLAINED:
+        if grpc_quirks.is_unexplained(error.code()):
             return Loss(Kind.UNEXPLAINED, reason_of(error))
         if error.code() in _REFUSALS:
             return Loss(Kind.REFUSED, reason_of(error))
         if not self.reconnector.met:  # certificates that worked once are not the cause
-            fault = await self._access.fault(self._address, error.details() or "")
+            fault = await self._access.fault(self._address, error.details() or "", self._limits)
             if fault is not None:
                 return Loss(Kind.UNUSABLE, fault)
         return Loss(Kind.MAY_PASS, reason_of(error))
@@ -93,7 +94,7 @@ def reason_of(error: aio.AioRpcError) -> str:
     if error.code() == grpc.StatusCode.UNAUTHENTICATED:
         return "missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
     details = escape(error.details() or error.code().name.lower().replace("_", " "))
-    return details.rpartition(": ")[2].rstrip("]") if error.code() == grpc.StatusCode.UNAVAILABLE else details
+    return grpc_quirks.cause(details) if error.code() == grpc.StatusCode.UNAVAILABLE else details
 
 
 def _now() -> float:

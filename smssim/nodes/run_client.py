@@ -19,7 +19,7 @@ from smssim.core.limits import Limits
 from smssim.core.model import RunFacts
 from smssim.core.sender_run import SenderEnd, SenderRun
 from smssim.core.sending import SenderProtocol
-from smssim.net import rpc, wire
+from smssim.net import grpc_quirks, rpc, wire
 from smssim.net.connecting import Channels, Stream, open_stream
 from smssim.net.reconnecting import Peer
 from smssim.outputs.terminal.each import EachMessage
@@ -152,7 +152,7 @@ class RunClient:
                 continue
             try:
                 await stream.write(wire.request_to_proto(request))
-            except (asyncio.InvalidStateError, aio.UsageError):
+            except grpc_quirks.WRITE_AFTER_END:
                 await asyncio.Event().wait()  # the stream is over: reading says why
 
     async def _read(self, stream: Stream) -> None:

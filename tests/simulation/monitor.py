@@ -45,7 +45,7 @@ class Monitor(Process):
         self._leaving = False
         self._awake_at = math.inf
         self._disk = disk
-        self._saver = Saver(self, disk, world, self._changes)
+        self.saver = Saver(self, disk, world, self._changes)
         pieces = disk.pieces() if disk is not None else {}
         resumed = self.runs.resume(pieces, self.clock.now) if pieces else None
         world.accounts.begin(self, policy, disk, resumed)
@@ -96,7 +96,7 @@ class Monitor(Process):
 
     def _acknowledge(self, answer: Callable[[], None]) -> None:
         """Answers when all that was taken in is on disk. Without a disk it counts as being there."""
-        self._saver.save(partial(self._saved, self.world.accounts.acknowledgeable(), answer))
+        self.saver.save(partial(self._saved, self.world.accounts.acknowledgeable(), answer))
 
     def _saved(self, books: list[Any], answer: Callable[[], None]) -> None:
         for book, upto in books:
@@ -125,7 +125,7 @@ class Monitor(Process):
             event = self.runs.events.popleft()
             self.world.accounts.happen(event, self.runs, stopped=self.stopping)
             if isinstance(event, Dropped):
-                self._saver.save(lambda: None)
+                self.saver.save(lambda: None)
             if isinstance(event, Ended):
                 self.clock.note(self.name, "%s: %s", event.ending.exit_code, event.ending.reason)
             if isinstance(event, Dropped | Ended):
@@ -139,7 +139,7 @@ class Monitor(Process):
     def _leave(self) -> None:
         if not self._leaving:
             self._leaving = True
-            self._saver.save(self._farewell)
+            self.saver.save(self._farewell)
 
     def _farewell(self) -> None:
         self.audience.close(self.clock.now)
@@ -151,6 +151,7 @@ class Monitor(Process):
         """Leaves unless watchers still take their last figures."""
         if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
             self.ending = self.runs.exit_code()
+            self.saver.close()
             self.clock.note(self.name, "leaves: %s", self.ending)
 
     # -- watchers

@@ -21,6 +21,12 @@ class Saver:
         self._process, self._disk, self._world, self._changes = process, disk, world, changes
         self._waiting: list[Callable[[], None]] = []
         self._busy = False
+        self._closed = False
+        self.commits = False  # now
+
+    def close(self) -> None:
+        """Begins no commit any more; one that is under way goes on."""
+        self._closed = True
 
     def save(self, done: Callable[[], None]) -> None:
         """Calls back when all that has changed up to now is on disk; at once without a disk."""
@@ -34,14 +40,18 @@ class Saver:
 
     def _commit(self) -> None:
         assert self._disk is not None
+        if self._closed:
+            return
         waiting, self._waiting = self._waiting, []
         changes = self._changes()
         if changes:
+            self.commits = True
             self._disk.commit(self._process, changes, partial(self._committed, waiting))
         else:
             self._committed(waiting)
 
     def _committed(self, waiting: list[Callable[[], None]]) -> None:
+        self.commits = False
         for done in waiting:
             done()
         self._busy = bool(self._waiting)

@@ -261,7 +261,7 @@ class World:
 
     def _start_after(self, monitor: Monitor) -> None:
         """Starts a monitor some time after this one has left, unless that was killed meanwhile."""
-        if monitor.ending is not None:
+        if monitor.ending is not None and not monitor.saver.commits:
             self._start("monitor")
         elif monitor.alive:
             self.clock.after(self.clock.random.uniform(1.0, 4.0), None, partial(self._start_after, monitor))
