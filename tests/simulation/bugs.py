@@ -15,6 +15,7 @@ from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Verdict
+from smssim.core.limits import Limits
 from smssim.core.model import Attempts, Ids, Outcomes, RunFacts
 from smssim.core.pieces import Pieces
 from smssim.core.progress import Figures
@@ -189,8 +190,8 @@ def lets_the_last_outcome_stand() -> AbstractContextManager[Any]:
 def restores_without_the_last_answers() -> AbstractContextManager[Any]:
     """A report that is repeated after a restart gets an empty one."""
 
-    def unpacked(piece: bytes, now: float) -> Session:
-        return replace(_unpacked(piece, now), answer=None)
+    def unpacked(piece: bytes, now: float, limits: Limits) -> Session:
+        return replace(_unpacked(piece, now, limits), answer=None)
 
     return mock.patch.object(Session, "unpacked", unpacked)
 
@@ -198,8 +199,8 @@ def restores_without_the_last_answers() -> AbstractContextManager[Any]:
 def restores_without_the_digests() -> AbstractContextManager[Any]:
     """A report that is repeated after a restart is taken for another one."""
 
-    def unpacked(piece: bytes, now: float) -> Session:
-        return replace(_unpacked(piece, now), digest="")
+    def unpacked(piece: bytes, now: float, limits: Limits) -> Session:
+        return replace(_unpacked(piece, now, limits), digest="")
 
     return mock.patch.object(Session, "unpacked", unpacked)
 
@@ -207,8 +208,8 @@ def restores_without_the_digests() -> AbstractContextManager[Any]:
 def restores_without_the_sequences() -> AbstractContextManager[Any]:
     """It has recorded them, and does not know."""
 
-    def unpacked(piece: bytes, now: float) -> Session:
-        session = _unpacked(piece, now)
+    def unpacked(piece: bytes, now: float, limits: Limits) -> Session:
+        session = _unpacked(piece, now, limits)
         return replace(session, sequence=max(0, session.sequence - 1))
 
     return mock.patch.object(Session, "unpacked", unpacked)
