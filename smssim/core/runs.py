@@ -169,7 +169,7 @@ class Runs:
         self._new_key = new_key
         self._on_report = on_report
         self._limits = limits
-        self._forgotten: dict[str, None] = {}  # ids of ended runs that are no longer kept, the oldest first
+        self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, the oldest first
         self._erased: Changes = {}  # pieces of dropped runs, since `changes`
         self._codes: set[ExitCode] = set()  # of the runs that ended
 
@@ -243,7 +243,7 @@ class Runs:
             return followed
         if followed is not None:  # one of the two is wrong: the one of which something was counted is right
             self._make_room(followed, f"run {run.run_id} is known here with other settings", now)
-        if run.run_id in self._forgotten:
+        if run.run_id in self._ended_ids:
             raise PeerError(f"run {run.run_id} is over")
         if self.followed and not self._policy.linger:
             (followed,) = self.followed.values()
@@ -292,9 +292,9 @@ class Runs:
         kept = [run_id for run_id, other in self.followed.items() if other.final is not None]
         for run_id in kept[: max(0, len(kept) - self._limits.ended_kept_max)]:
             del self.followed[run_id]
-            self._forgotten[run_id] = None
-        while len(self._forgotten) > self._limits.ended_ids_max:
-            del self._forgotten[next(iter(self._forgotten))]
+            self._ended_ids[run_id] = None
+        while len(self._ended_ids) > self._limits.ended_ids_max:
+            del self._ended_ids[next(iter(self._ended_ids))]
 
     # -- time
 

@@ -233,7 +233,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
 
 def serve(settings: MonitorSettings) -> int:
-    """Runs a monitor to its end; its exit code. Raises UsageError."""
+    """Run a monitor to its end and return its exit code; raises UsageError."""
 
     async def main(stop: asyncio.Event) -> int:
         monitor = Monitor(settings)

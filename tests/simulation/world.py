@@ -350,7 +350,8 @@ class World:
             monitor.stop()
         codes = [self._check_run(account) for account in self.accounts.ended.values()]
         if plan.monitor_lingers and not self.bare_crashes & {"monitor"}:
-            check(monitor.runs.exit_code() == worst(codes), "%s of runs that ended with %s", monitor.runs, codes)
+            code = monitor.runs.exit_code()
+            check(code == worst(codes), "the monitor ends with %s, its runs with %s", code, codes)
         return worst(codes)
 
     def _check_run(self, account: Account) -> ExitCode:
