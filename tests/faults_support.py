@@ -102,7 +102,6 @@ class Rehearsal:
                 node.close()
                 del self.current[who]
                 continue
-            eventually(lambda node=node: node.process.poll() is not None, f"the end of {who}")  # type: ignore[misc]
             assert node.code() == 0, f"{who}: {node.story()}"
         assert_conserved(self.current["monitor"].figures())
         assert_quiet(*self.current.values())

@@ -58,7 +58,7 @@ _stop = ProducerRun.stop
 _ending = Tally.ending
 _accept = Runs._accept
 _drop = Runs._drop
-_end = Runs._end
+_end_run = Runs._end
 _look = FollowedRun.look
 _took = Watcher.took
 
@@ -473,7 +473,7 @@ def forgets_an_ended_run_at_once() -> AbstractContextManager[Any]:
     """A late report of it counts anew."""
 
     def end(self: Runs, followed: FollowedRun, ending: Ending, now: float) -> None:
-        _end(self, followed, ending, now)
+        _end_run(self, followed, ending, now)
         del self.followed[followed.tally.run.run_id]
 
     return mock.patch.object(Runs, "_end", end)
