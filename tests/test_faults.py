@@ -124,10 +124,11 @@ def test_a_sender_paused_beyond_its_lease_at_full_speed_costs_duplicates_and_end
     nodes: Nodes, tmp_path: Path, random: Random
 ) -> None:
     run = Rehearsal(nodes, tmp_path, COUNT, "--lease-timeout=1.5")
-    run.start()
+    run.start("monitor", "producer", "a")
     (moment,) = run.moments(random, 1)
     run.until(moment)
     run.pause("a")
+    run.launch("b")
     run.current["producer"].says("a1: no request for 1.5 s")
     run.go_on("a")
     assert run.assert_ends_exactly()["duplicates"] > 0
