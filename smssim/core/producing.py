@@ -118,7 +118,7 @@ class ProducerRun:
     def restore(self, pieces: Pieces, now: float) -> None:
         """Goes on with the run of a journal, before all else; raises DAMAGE."""
         self.resumed = True
-        self._end_announced = "told" in pieces
+        self._end_announced = "told" in pieces  # and all senders had left
         self.backlog.restore(within("backlog", pieces), now)
 
     def changes(self, now: float) -> Changes:
