@@ -5,5 +5,5 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
-if (($# == 0)); then set -- --numprocesses=3 --dist=loadgroup; fi
+if (($# == 0)); then set -- --numprocesses=3; fi
 exec .venv/bin/pytest "$@"

@@ -33,8 +33,6 @@ RARE = ("producer gave up", "drained sender gives up", "sender in another run", 
 # Such a run need not be complete: it was stopped, or the monitor resumed one that never was.
 CUT_SHORT = {"producer drains", "producer gave up", "monitor stopped", "monitor misled"}
 
-pytestmark = pytest.mark.xdist_group("simulation")  # one worker plays each seed once
-
 Showing = Callable[[int], Shown]
 
 
