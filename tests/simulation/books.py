@@ -67,8 +67,10 @@ class ProducerBook:
     def settle(self, done: Settlements, recorded: dict[int, int] | None) -> None:
         """A retry counts for the attempt that the message is at, a final outcome is as the monitor has it on disk.
 
-        None if the monitor has lost what it had.
+        Of two retries of a message in one request, the second counts no more than a late one. `recorded`: None if the
+        monitor has lost what it had.
         """
+        tries = {i: self.tries[i] for i in done.ids.tolist()}
         rows = zip(done.ids.tolist(), done.outcomes.tolist(), done.attempts.tolist(), strict=True)
         for i, outcome, attempt in sorted(rows, key=lambda row: row[1] == Outcome.RETRY):
             if outcome != Outcome.RETRY:
@@ -78,7 +80,7 @@ class ProducerBook:
                     same = recorded is None or self.settled[i] == outcome
                     check(same, "message %s is settled twice, differently", i)
                     continue
-            elif i in self.settled or self.tries[i] != attempt - 1:
+            elif i in self.settled or not self.tries[i] == tries[i] == attempt - 1:
                 continue
             self._settle(i, outcome, attempt)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from simulation.plan import FAULTS, Plan, draw_plan
@@ -16,8 +16,8 @@ from simulation.world import SimulationError, play
 from smssim.errors import SmssimError
 
 BUG_SEEDS = range(1000)  # some bugs show in one plan of a hundred only
-FOCUSED_SEEDS = range(200)
-FOCUSED_TOTALS = range(7, 401)  # quickly played, and yet with something to go wrong
+SMALL = range(7, 401)  # messages: quickly played, and yet with something to go wrong
+OFTEN_PER_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,22 @@ def hunt(bug: Callable[[], AbstractContextManager[Any]], fault: str, most: int |
 
 
 def plans_for(fault: str) -> Iterator[Plan]:
-    """Yield the plans in which to look for a bug that this fault brings out, the most promising first.
+    """Yield the plans in which to look for a bug that this fault brings out, in turn one of each kind.
 
-    Small ones that hardly any other fault strikes, then those of all seeds that the fault strikes, as they are drawn.
+    Small ones that hardly any other fault strikes, and those of all seeds that the fault strikes, as they are drawn.
     """
-    if fault:
-        yield from (focused(plan, fault) for plan in map(draw_plan, FOCUSED_SEEDS) if plan.total in FOCUSED_TOTALS)
-    yield from (plan for plan in map(draw_plan, BUG_SEEDS) if not fault or fault in plan.faults)
+    drawn = (plan for plan in map(draw_plan, BUG_SEEDS) if not fault or fault in plan.faults)
+    small = (focused(plan, fault) for plan in map(draw_plan, BUG_SEEDS if fault else ()) if plan.total in SMALL)
+    return (plan for pair in zip_longest(small, drawn) for plan in pair if plan is not None)
 
 
 def focused(plan: Plan, fault: str) -> Plan:
-    """Return the same plan, but that this fault strikes often, and that others do hardly hide what it brings out."""
+    """Return the same plan, but that this fault strikes often, and that others hardly hide what it brings out."""
+    fails = 0.9 if fault == "producer killed" else 0.0  # retries are what it has to write down
     return replace(
         plan,
         journals=plan.journals or fault.endswith("killed"),  # without one, nothing is restored wrongly
-        max_attempts=max(2, plan.max_attempts),
-        faults={"stream cut": FAULTS["stream cut"], fault: 2 * FAULTS[fault]},
+        max_attempts=max(3, plan.max_attempts),
+        senders=tuple(replace(sender, fail=max(fails, sender.fail)) for sender in plan.senders),
+        faults={"stream cut": FAULTS["stream cut"], fault: max(OFTEN_PER_S, FAULTS[fault])},
     )
