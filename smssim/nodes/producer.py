@@ -35,7 +35,6 @@ from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
 from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2, producer_pb2_grpc
-from smssim.words import count, plural
 
 SEED_BITS: Final = 32  # of a seed that is not given: short enough to type again
 
@@ -103,12 +102,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             raise
         self._log.info("listening on %s", self.address)
         ready.announce("ready", kind="producer", address=self.address, resumed=self._core.resumed, **asdict(self.run))
-        self._log.info("run %s: %s, seed %d", self.run.run_id, plural(self.run.total, "message"), self.run.seed)
-        if self._core.resumed:
-            book = self._backlog
-            said = (count(book.settled), count(book.sent), count(book.failed), count(book.waiting))
-            self._log.info("resumed: %s settled, %s sent and %s failed; %s to go", *said)
-        self._log.info("waiting for a sender")
+        producer_log.say_start(self._log, self.run, self._backlog if self._core.resumed else None)
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Serves the run to its end, after `start`; the exit code."""

@@ -8,9 +8,20 @@ from __future__ import annotations
 import logging
 
 from smssim.core import producer_events as events
+from smssim.core.backlog import Backlog
+from smssim.core.model import RunFacts
 from smssim.words import count, plural
 
 Log = logging.LoggerAdapter[logging.Logger]
+
+
+def say_start(log: Log, run: RunFacts, resumed: Backlog | None) -> None:
+    """Logs that a producer serves this run, from the start or with what its journal had."""
+    log.info("run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
+    if resumed is not None:
+        figures = resumed.settled, resumed.sent, resumed.failed, resumed.waiting
+        log.info("resumed: %s settled, %s sent and %s failed; %s to go", *map(count, figures))
+    log.info("waiting for a sender")
 
 
 def say(log: Log, event: events.Event, total: int) -> None:
