@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice, zip_longest
 from typing import Any
 
@@ -52,9 +53,15 @@ def plans_for(fault: str) -> Iterator[Plan]:
 
     Small ones that hardly any other fault strikes, and those of all seeds that the fault strikes, as they are drawn.
     """
-    drawn = (plan for plan in map(draw_plan, BUG_SEEDS) if not fault or fault in plan.faults)
-    small = (focused(plan, fault) for plan in map(draw_plan, BUG_SEEDS if fault else ()) if plan.total in SMALL)
+    drawn = (plan for plan in _drawn() if not fault or fault in plan.faults)
+    small = (focused(plan, fault) for plan in (_drawn() if fault else ()) if plan.total in SMALL)
     return (plan for pair in zip_longest(small, drawn) for plan in pair if plan is not None)
+
+
+@cache
+def _drawn() -> tuple[Plan, ...]:
+    """The plans of all seeds, the small ones first."""
+    return tuple(sorted(map(draw_plan, BUG_SEEDS), key=lambda plan: plan.total not in SMALL))
 
 
 def focused(plan: Plan, fault: str) -> Plan:
