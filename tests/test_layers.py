@@ -32,21 +32,22 @@ CORE_IMPORTS = {"numpy", "smssim", *sys.stdlib_module_names} - {
 CORE_LAYERS = ("smssim.core", "smssim.errors")
 
 MODULE_LINES_MAX = 400
-SHELL_LINES_MAX = 250  # of a module in nodes: it decides nothing
+SHELL_LINES_MAX = 249  # of a node: it only moves what the core decides
 FUNCTION_LINES_MAX = 60
 
 # What a simulated world is like may be a number of its own. How nodes behave may not: that is what is tested.
 NUMBERS_OF_THE_WORLD = {
     "clock": {"TRACE_MAX"},
     "disk": {"_HEAD"},
+    "world": {
+        *("CALM_MAX_S", "EVENTS_MAX", "FAULT_EVERY_S", "TIDY_EVERY_S", "LONG_PAUSE_S", "DEEP_EVERY", "SENDERS_MAX"),
+        *("PAUSE_MIN_S", "PAUSE_MAX_S"),
+    },
+    "sender": {"UNEXPLAINED"},
+    # What a check allows for: rounding, a slow disk, a few looks.
     "accounts": {"LOOKS"},
     "conduct": {"NEAR_S", "COMMITS_MAX_S"},
-    "sender": {"UNEXPLAINED"},
     "sender_book": {"NEAR_S"},
-    "world": {
-        *("CALM_MAX_S", "EVENTS_MAX", "FAULT_EVERY_S", "TIDY_EVERY_S", "DEEP_EVERY", "SENDERS_MAX"),
-        *("PAUSE_MIN_S", "PAUSE_MAX_S", "LONG_PAUSE_S"),
-    },
 }
 
 
@@ -98,9 +99,9 @@ def faults(module: str, source: str) -> list[str]:
         found.append(f"{module}: has no layer: give it one in this test")
     if not ast.get_docstring(tree):
         found.append(f"{module}: has no docstring")
-    most = SHELL_LINES_MAX if part_of(module, "smssim.nodes") else MODULE_LINES_MAX
-    if (lines := len(source.splitlines())) > most:
-        found.append(f"{module}: has {lines} lines, more than {most}")
+    lines_max = SHELL_LINES_MAX if part_of(module, "smssim.nodes") else MODULE_LINES_MAX
+    if (lines := len(source.splitlines())) > lines_max:
+        found.append(f"{module}: has {lines} lines, more than {lines_max}")
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
             lines = node.end_lineno - node.lineno + 1
@@ -167,7 +168,7 @@ def test_each_rule_can_fail() -> None:
         ("smssim.cli", "import smssim.utils", "smssim.utils has no layer"),
         ("smssim.utils", "", "has no layer"),
         ("smssim.cli", "#\n" * MODULE_LINES_MAX, "has 401 lines, more than 400"),
-        ("smssim.nodes.sender", "#\n" * SHELL_LINES_MAX, "has 251 lines, more than 250"),
+        ("smssim.nodes.sender", "#\n" * SHELL_LINES_MAX, "has 250 lines, more than 249"),
         ("smssim.cli", "async def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX, "f has 61 lines, more than 60"),
     ):
         found = faults(module, f'"""Sample."""\n{source}'.rstrip("\n") + "\n")
@@ -196,8 +197,7 @@ def test_the_simulation_has_no_number_of_its_own_for_what_nodes_do() -> None:
         if path.stem not in ("plan", "bugs", "hunt")
     }
     found = {part: set(numbers(ast.parse(path.read_text(encoding="utf-8")))) for part, path in parts.items()}
-    found = {part: names - NUMBERS_OF_THE_WORLD.get(part, set()) for part, names in found.items()}
-    assert {part: names for part, names in found.items() if names} == {}
+    assert {part: names for part, names in found.items() if names} == NUMBERS_OF_THE_WORLD
     assert {part for part in parts if part in ("producer", "sender", "monitor")}, "nothing was looked at"
 
 

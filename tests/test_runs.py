@@ -204,6 +204,21 @@ def test_a_stop_ends_each_run_as_it_stands() -> None:
     assert drain(runs) == []
 
 
+def test_after_a_stop_no_run_is_followed_and_late_reports_are_still_answered() -> None:
+    for policy in (POLICY, LINGER):
+        runs = Runs(policy)
+        if policy.linger:
+            tell(runs, A, ids=[0])
+        runs.stop(1.0)
+        drain(runs)
+        with pytest.raises(LaterError, match=r"^this monitor is stopped$"):
+            tell(runs, B, 1.1, ids=[0])
+        assert drain(runs) == []
+        assert B.run_id not in runs.followed
+        if policy.linger:
+            assert tell(runs, A, 1.2, sequence=2, ids=[1]).accepted == 1
+
+
 @pytest.mark.parametrize(
     ("policy", "ids", "is_whole", "code"),
     [

@@ -127,7 +127,7 @@ class Backlog:
     # -- handing out
 
     def grant(self, holder: LeaseHolder, now: float) -> list[Batch]:
-        """Leases to a sender what it may have now: lots in the order in which they are to be sent."""
+        """Leases to a sender what it may have now: batches in the order in which they are to be sent."""
         batches = self._grant(holder, now) if holder.credit and not holder.lost else []
         self.holders.note_credit(holder)
         return batches

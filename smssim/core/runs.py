@@ -172,6 +172,7 @@ class Runs:
         self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, the oldest first
         self._erased: Changes = {}  # pieces of dropped runs, since `changes`
         self._codes: set[ExitCode] = set()  # of the runs that ended
+        self._stopped = False
 
     # -- what comes in
 
@@ -196,7 +197,8 @@ class Runs:
         self._set_wake_at(now)
 
     def stop(self, now: float) -> None:
-        """End all runs as they stand."""
+        """End all runs as they stand, and follow no other."""
+        self._stopped = True
         self._forgive_pause(now)
         for followed in self._going_on():
             self._end(followed, followed.tally.interrupted(), now)
@@ -245,6 +247,8 @@ class Runs:
             self._make_room(followed, f"run {run.run_id} is known here with other settings", now)
         if run.run_id in self._ended_ids:
             raise PeerError(f"run {run.run_id} is over")
+        if self._stopped:  # it would never be shown, and what its senders report would be settled
+            raise LaterError("this monitor is stopped")
         if self.followed and not self._policy.linger:
             (followed,) = self.followed.values()
             self._make_room(followed, f"this monitor follows one run, {followed.tally.run.run_id}, and no other", now)

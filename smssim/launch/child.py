@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
+from smssim.launch.limits import LAUNCH_LIMITS
 from smssim.process import ready
 from smssim.settings import TOKEN_VARIABLE
 
@@ -29,7 +30,6 @@ READ_BYTES: Final = 65_536  # at a time: what a pipe holds
 LINE_BYTES_MAX: Final = 1 << 20  # a longer line comes in pieces
 RECORDS_MAX: Final = 10_000  # the first ones: more than there may be copies of a sender
 LOG_TAIL_LINES: Final = 5
-REAP_S: Final = 0.002  # between two looks at whether a process has ended, where somebody waits for that
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _prctl: Final = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: little is safe in a child before it runs
@@ -195,7 +195,7 @@ class Child:
         while not self.reap():
             if time.monotonic() >= until:
                 return False
-            time.sleep(REAP_S)
+            time.sleep(LAUNCH_LIMITS.reap_s)
         return True
 
     def signal(self, number: signal.Signals) -> None:

@@ -19,7 +19,7 @@ class LaunchLimits:
     last_report_s: float = 1.0  # how long senders may take to report when the run can't be completed any more
     files_s: float = 600.0  # how long a monitor may take to write the files that are wanted of it
     drain_s: float = 20.0  # how long senders may take to finish what they have: more than they give themselves
-    reap_s: float = 0.002  # how often an exit code is looked for: it comes right after the end of all pipes
+    reap_s: float = 0.002  # how often an exit code is looked for, where somebody waits for it
 
 
 LAUNCH_LIMITS: Final = LaunchLimits()

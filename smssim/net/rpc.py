@@ -156,7 +156,7 @@ async def start(
 def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channel:
     """A channel to a peer; connects when it is used, and again when that is lost. Raises UsageError.
 
-    A response that is not protobuf arrives as None, to be refused by `readable`.
+    A response that is not protobuf arrives as None, to be refused by `decoded`.
     """
     grpc_quirks.quiet_client()
     credentials = access.of_client(address)

@@ -102,7 +102,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             raise
         self._log.info("listening on %s", self.address)
         ready.announce("ready", kind="producer", address=self.address, resumed=self._core.resumed, **asdict(self.run))
-        producer_log.say_start(self._log, self.run, self._backlog if self._core.resumed else None)
+        producer_log.say_start(self._log, self._core, self.run)
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Serves the run to its end, after `start`; the exit code."""

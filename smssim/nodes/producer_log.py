@@ -1,4 +1,4 @@
-"""What a producer's log says about the events of its run.
+"""What a producer's log says about its run and the events of it.
 
 Knows their words. Must not know what is done about them.
 """
@@ -8,19 +8,20 @@ from __future__ import annotations
 import logging
 
 from smssim.core import producer_events as events
-from smssim.core.backlog import Backlog
 from smssim.core.model import RunFacts
+from smssim.core.producing import ProducerRun
 from smssim.words import count, plural
 
 Log = logging.LoggerAdapter[logging.Logger]
 
 
-def say_start(log: Log, run: RunFacts, resumed: Backlog | None) -> None:
-    """Logs that a producer serves this run, from the start or with what its journal had."""
+def say_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
+    """Logs which run the producer has, and how far that is where it goes on from a journal."""
     log.info("run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
-    if resumed is not None:
-        figures = resumed.settled, resumed.sent, resumed.failed, resumed.waiting
-        log.info("resumed: %s settled, %s sent and %s failed; %s to go", *map(count, figures))
+    if core.resumed:
+        book = core.backlog
+        said = (count(book.settled), count(book.sent), count(book.failed), count(book.waiting))
+        log.info("resumed: %s settled, %s sent and %s failed; %s to go", *said)
     log.info("waiting for a sender")
 
 

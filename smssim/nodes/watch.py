@@ -6,7 +6,6 @@ Moves snapshots from gRPC to the view. Must not know other nodes.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from grpc import aio
 
@@ -20,8 +19,6 @@ from smssim.process import program, terminal, waiting
 from smssim.process.logs import Log, node_log
 from smssim.settings import WatchSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
-
-LAST_WORD_S: Final = 3.0  # how long the last figures of a monitor that ends may take
 
 
 class Watcher:

@@ -106,12 +106,14 @@ class Accounts:
             account.left.add(session_id)
         return account.book.report(session_id, report, answer)
 
-    def refuse(self, run: RunFacts, session_id: str, report: Report, error: PeerError) -> None:
+    def refuse(self, run: RunFacts, session_id: str, report: Report, error: PeerError, *, stopped: bool) -> None:
         """Checks that there is a reason to refuse a report."""
         account = self.followed.get(run.run_id)
         others = [other for other in self.followed.values() if other.ended is None and other.run != run]
         if account is not None and account.run == run:
             check(not account.book.expects(session_id, report), "the next report of %s is refused: %s", run, error)
+        elif isinstance(error, LaterError) and stopped:
+            check(account is None, "a stopped monitor refuses %s: %s", run, error)
         elif isinstance(error, LaterError):
             check(not any(self._surely_idle(other) for other in others), "%s waits for nobody: %s", run, error)
             if account is not None:
@@ -131,6 +133,7 @@ class Accounts:
         """Checks what the monitor does about its runs."""
         now = self._world.clock.now
         if isinstance(event, Started):
+            check(not stopped, "%s is followed by a monitor that is stopped", event.run)
             self._start(event.run, now)
         elif isinstance(event, Dropped):
             self._drop(self.followed.pop(event.run.run_id))

@@ -71,7 +71,7 @@ class Monitor(Process):
             said = self.runs.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
         except PeerError as error:
             self._carry_out()
-            accounts.refuse(run, session_id, report, error)
+            accounts.refuse(run, session_id, report, error, stopped=self.stopping)
             answer(None if isinstance(error, LaterError) else error)  # its sender tries again, as after no answer
             return
         self._carry_out()
