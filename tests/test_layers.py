@@ -41,7 +41,6 @@ NUMBERS_OF_THE_WORLD = {
     "disk": {"_HEAD"},
     "world": {
         *("CALM_MAX_S", "EVENTS_MAX", "FAULT_EVERY_S", "TIDY_EVERY_S", "LONG_PAUSE_S", "DEEP_EVERY", "SENDERS_MAX"),
-        *("PAUSE_MIN_S", "PAUSE_MAX_S"),
     },
     "sender": {"UNEXPLAINED"},
     # What a check allows for: rounding, a slow disk, a few looks.
