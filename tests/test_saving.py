@@ -207,7 +207,7 @@ def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out() -> 
     holder = backlog.join("a", 1.0, 1, 0.0)
     holder.ask(1000, 1000, 0)
     assert sum(len(batch.ids) for batch in backlog.grant(holder, 0.0)) == 100
-    assert backlog.stalled
+    assert backlog.awaits_commit
     disk.write(backlog.changes(0.0))  # which has 100 as handed out, and is not known to be written yet
     assert not backlog.grant(holder, 0.0)
     restored = Backlog(1000, limits=few)

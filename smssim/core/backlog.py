@@ -151,7 +151,7 @@ class Backlog:
         return batches
 
     @property
-    def stalled(self) -> bool:
+    def awaits_commit(self) -> bool:
         """Whether nothing fresh goes out until `changes` is called again, which says that the last ones are written."""
         return self._fresh_limit < self.total and self._next_fresh >= self._fresh_limit
 

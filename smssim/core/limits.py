@@ -131,6 +131,8 @@ class Limits:
     http_connection_s: float = 5.0  # for a request to come and its answer to be taken
     scrape_shared_s: float = 0.1  # what was read off for one scrape serves others for this long
 
+    server_grace_s: float = 0.5  # for calls that are answered when a server stops
+
     # -- journals
 
     journal_in_use_wait_s: float = 2.0  # a killed process takes a moment to let go of its file

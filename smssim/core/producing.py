@@ -123,7 +123,7 @@ class ProducerRun:
 
     def changes(self, now: float) -> Changes:
         """What is to be written since the last call, all of which is written by now."""
-        if self.backlog.stalled:  # until now
+        if self.backlog.awaits_commit:  # until now
             self._distribute_at = now
         changes, self._unwritten = self._unwritten, {}
         return changes | put_under("backlog", self.backlog.changes(now))

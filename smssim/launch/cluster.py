@@ -146,7 +146,7 @@ class Cluster:
         """Show what the monitor counts, if that is for this process to show."""
         if not self._has_view:
             return
-        from smssim.nodes.watch import Watcher  # gRPC, late: all nodes are started by now
+        from smssim.nodes.watch import WatchClient  # gRPC, late: all nodes are started by now
 
         settings = WatchSettings(
             monitor=monitor,
@@ -154,7 +154,7 @@ class Cluster:
             token_file=self._settings.monitor.token_file,
             token=self._settings.monitor.token,
         )
-        watcher = Watcher(settings, self._log, met=True)
+        watcher = WatchClient(settings, self._log, met=True)
         self._say_stopping = watcher.say_stopping
         try:
             await watcher.serve(asyncio.Event())

@@ -100,7 +100,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await self._saving.saved()
             await self._farewell()
         finally:
-            await self._server.stop(grace=0.5)
+            await self._server.stop(grace=self._limits.server_grace_s)
             await self._saving.close()
             is_whole = await self._outputs.close()
         if not self.runs.any_ended:

@@ -109,7 +109,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         try:
             await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self._saving.broken())
         finally:
-            await self._server.stop(grace=0.5)
+            await self._server.stop(grace=self._limits.server_grace_s)
             await self._saving.close()
         return self._core.exit_code
 
@@ -141,14 +141,14 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     def _carry_out(self, happened: Sequence[events.Event]) -> None:
         for event in happened:
-            producer_log.say(self._log, event, self.run.total)
-            match event:
-                case events.Write(stream) | events.Close(stream):
-                    self._writable[stream.holder.number].set()
-                case events.Started():
-                    ready.announce("started", last=True)
-                case events.Save():
-                    self._save_wanted.ring()
+            if isinstance(event, events.Write | events.Close):
+                self._writable[event.stream.holder.number].set()
+            elif isinstance(event, events.Save):
+                self._save_wanted.ring()
+            elif isinstance(event, events.Started):
+                ready.announce("started", last=True)
+            if not isinstance(event, events.Write | events.Save):  # there are many of these, and nothing to say of them
+                producer_log.say(self._log, event, self.run.total)
         if self._core.wake_at < self._tick_at:
             self._early_tick.ring()
 

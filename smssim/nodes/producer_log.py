@@ -47,7 +47,7 @@ def _say_of_sender(log: Log, event: events.Event) -> None:
     match event:
         case events.Joined(sender):
             log.info("%s joined: %s at a time, %g s each", sender.name, count(sender.concurrency), sender.mean_s)
-        case events.Leased(_, batches):
+        case events.Leased(_, batches) if log.isEnabledFor(logging.DEBUG):
             for batch in batches:
                 facts = len(batch.ids), batch.ids[0], batch.attempt
                 log.debug("handing out messages: %d, from %d on, attempt %d", *facts)

@@ -21,7 +21,7 @@ from smssim.settings import WatchSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 
 
-class Watcher:
+class WatchClient:
     """Follows the runs of one monitor."""
 
     def __init__(self, settings: WatchSettings, log: Log, met: bool = False) -> None:
@@ -100,7 +100,7 @@ def serve(settings: WatchSettings) -> int:
     async def main(stop: asyncio.Event) -> int:
         log = node_log("watch")
         try:
-            return await Watcher(settings, log).serve(stop)
+            return await WatchClient(settings, log).serve(stop)
         except SmssimError as error:
             log.error("%s", error)
             return error.exit_code

@@ -224,11 +224,16 @@ class MonitorSettings(ServerSettings):
             raise bad_value("--journal", self.journal, "nothing with --linger: a journal holds one run")
         if self.failed is not None and self.linger:
             raise bad_value("--failed", self.failed, "a file for one run: not with --linger")
-        self._check_files("csv", "summary_json", "record", "failed", "journal")
+        self._check_files()
 
-    def _check_files(self, *settings: str) -> None:
-        flags = flags_of(MonitorSettings)
-        files = [(flags[setting].name, path) for setting in settings if (path := getattr(self, setting)) is not None]
+    def _check_files(self) -> None:
+        """Raises UsageError where two of the files that this node writes are one."""
+        written = {
+            setting: flag.name
+            for setting, flag in flags_of(MonitorSettings).items()
+            if flag.metavar == "FILE" and flag.panel in ("Output", "Crashes")
+        }
+        files = [(name, path) for setting, name in written.items() if (path := getattr(self, setting)) is not None]
         for (one, path), (other, its) in combinations(files, 2):
             if _is_same_file(path, its):
                 raise bad_value(other, its, f"another file than {one}")
