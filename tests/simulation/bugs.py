@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+from simulation.hunt import EMPTY_RUN
 from simulation.monitor import Monitor
 from smssim.core.audience import Watcher
 from smssim.core.backlog import Backlog
@@ -40,7 +41,7 @@ _report = SenderProtocol.report
 _acknowledge = SenderProtocol.acknowledge
 _stream_lost = SenderProtocol.stream_lost
 _on_offer = SenderRun.on_offer
-_end = SenderRun.__dict__["end"]
+_sender_end = SenderRun.__dict__["end"]
 _found = Reconnector.found
 _bound = Reconnector.bound
 _record = Ledger.record
@@ -170,7 +171,7 @@ def calls_a_run_complete_whose_producer_is_gone() -> AbstractContextManager[Any]
     """It ends with exit code 0."""
 
     def end(self: SenderRun) -> SenderEnd | None:
-        end: SenderEnd | None = _end.__get__(self)
+        end: SenderEnd | None = _sender_end.__get__(self)
         return end if end is None or end.error is not self._gone else replace(end, exit_code=ExitCode.OK)
 
     return mock.patch.object(SenderRun, "end", property(end))
@@ -546,7 +547,7 @@ BUGS: dict[Bug, str] = {
     never_resets_its_backoff: "",
     counts_the_give_up_time_from_the_first_loss_ever: "",
     drains_without_a_cap_on_its_patience: "sender drains",
-    waits_without_limit_for_the_monitor_of_a_run_that_has_ended: "",
+    waits_without_limit_for_the_monitor_of_a_run_that_has_ended: EMPTY_RUN,
     joins_the_run_that_it_took_part_in: "",
     takes_another_run_for_its_own: "producer killed",
     calls_a_run_complete_whose_producer_is_gone: "sender astray",
