@@ -76,6 +76,12 @@ class Rehearsal:
         before = len(monitor.out)
         monitor.until(lambda: len(monitor.out) >= before + more, f"{more} more lines")
 
+    def has_joined(self, sender: str) -> bool:
+        """Whether the producer of now has an open stream of the sender of this name."""
+        lines = self.current["producer"].err
+        joined, left = (sum(f" {sender} {what}" in line for line in lines) for what in ("joined", "left"))
+        return joined > left
+
     def pause(self, who: str) -> None:
         """Stops one of them, until it is told to `go_on`."""
         self.current[who].signal(SIGSTOP)
