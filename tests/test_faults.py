@@ -203,6 +203,7 @@ def test_senders_whose_connections_are_stalled_beyond_the_lease_lose_their_messa
         wire.do(way.stall)
         for sender in ("a1", "b2"):
             run.current["producer"].says(f"{sender}: no request for 1.5 s", times)
+            run.current["producer"].says(f"{sender} left", times)
         wire.do(way.flow)
     run.assert_ends_exactly()
     for sender in ("a", "b"):
