@@ -71,8 +71,8 @@ def find_bugs() -> int:
         began = time.monotonic()
         found = hunt(bug, fault)
         missed += found is None
-        told = "NOT FOUND" if found is None else f"{found.played:,} played; {found.told}"
-        print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {told}", flush=True)
+        outcome = "NOT FOUND" if found is None else f"{found.played:,} played; {found.told}"
+        print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {outcome}", flush=True)
     return 1 if missed else 0
 
 

@@ -48,9 +48,7 @@ class Watcher:
     def turn(self, now: float) -> list[FollowedRun]:
         """Return the runs of which this watcher gets figures now."""
         followed = self._audience.followed
-        self._is_last = (
-            self._audience.closing
-        )  # as of now: last figures that come while it takes these are another turn
+        self._is_last = self._audience.closing  # as of now: last figures that come meanwhile are another turn
         self._is_due = self._is_last or now >= self._due
         self._over &= followed.keys()
         self._before = {run_id: figures for run_id, figures in self._before.items() if run_id in followed}

@@ -55,12 +55,12 @@ class Limits:
     report_rows_full: int = 32_768  # outcomes that are reported without waiting for more ...
     report_rows_max: int = 98_304  # ... and at most, where answers take long, as those of a disk do: 1.7 MiB
     handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements 3 of gRPC's 4 MiB
-    tick_min_s: float = 0.002  # lanes are looked at no oftener: a look costs some 20 microseconds
+    tick_min_s: float = 0.002  # between two looks at the lanes, at least: a look costs some 20 microseconds
     tick_max_s: float = 0.8  # and at least this often while messages are held: within a heartbeat
-    look_s_per_lane: float = 15e-9  # nor oftener than this: a look costs some 1.5 ns a lane, a tenth of it
+    look_s_per_lane: float = 15e-9  # and at least this, which is ten times what a look costs: some 1.5 ns a lane
     looks_per_report: int = 8  # at the lanes: measured with 1,000 senders, more cost a tenth of the throughput
     dry_hurry: int = 4  # a sender that has run dry reports this many times sooner: a run ends with its last report
-    starved_s: float = 0.005  # idle lanes are told no sooner after another request: some ten round trips on loopback
+    starved_s: float = 0.005  # between a request and one that only reports idle lanes: some ten round trips on loopback
     lanes_many: int = 4096  # busy lanes that finish something at any moment: finding the first to end costs more
 
     # -- the producer

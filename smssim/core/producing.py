@@ -79,8 +79,8 @@ class ProducerRun:
         self._unwritten: Changes = {}
         self._end_announced = False  # before a restart
         self._joined_at: float | None = None  # when the first sender came
-        self._alone_since = now  # since when there is no stream, if there is none
-        self._noticed_at = now  # when it was last said that there is none
+        self._alone_since = now  # when the last stream closed; it counts only while there is none
+        self._noticed_at = now  # when the last notice of that was given
         self._saving: _Phase | None = None  # the phase in which the save that is under way was asked for
         self._save_at = now + limits.save_s
         self._check_at = now + limits.lease_check_s
