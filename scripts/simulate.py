@@ -67,9 +67,9 @@ def find_bugs() -> int:
     from simulation.hunt import hunt
 
     missed = 0
-    for bug, fault in BUGS.items():
+    for bug, faults in BUGS.items():
         began = time.monotonic()
-        found = hunt(bug, fault)
+        found = hunt(bug, *faults)
         missed += found is None
         outcome = "NOT FOUND" if found is None else f"{found.played:,} played; {found.told}"
         print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {outcome}", flush=True)

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from smssim.process import libraries
+
 ROOT: Final = Path(__file__).parent.parent
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # as the command line sets it, before anything imports grpc
+libraries.settle()
 
 # Hundreds of processes are started: they may keep what they have compiled, which saves each a sixth of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

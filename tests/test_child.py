@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 import pytest
+from nodes_support import Stage, play
 from processes_support import Nodes
 
-from smssim.launch.child import LINE_BYTES_MAX, RECORDS_MAX, Child, Line, Splitter, read_lines
+from smssim.launch.child import Child, Line, Splitter, read_lines
+from smssim.launch.limits import LAUNCH_LIMITS
 from smssim.process import ready
 
 DEADLINE_S = 60.0
@@ -71,7 +74,7 @@ def test_long_lines_on_both_streams_arrive_whole() -> None:
     with started("import sys; [print('x' * 300_000, file=f) for f in (sys.stdout, sys.stderr)]") as child:
         written = to_the_end(child)
     assert sorted((len(line.text), line.is_log) for line in written) == [(300_000, False), (300_000, True)]
-    assert LINE_BYTES_MAX > 300_000
+    assert LAUNCH_LIMITS.line_bytes_max > 300_000
 
 
 def test_streams_are_kept_apart_and_the_end_of_the_log_is_kept() -> None:
@@ -120,6 +123,28 @@ def test_a_process_is_killed_when_its_parent_is() -> None:
         while Path(f"/proc/{pid}").exists():
             assert time.monotonic() < until
             time.sleep(0.01)  # and look again: nobody announces it
+
+
+def test_a_process_starts_unharmed_while_grpc_is_at_work_in_this_one() -> None:
+    """With gRPC's own handlers for forks, some are ended by a signal before they run."""
+
+    def start_many() -> list[int | None]:
+        codes = []
+        for _ in range(50):
+            child = Child("it", ["true"])
+            child.wait()
+            child.close()
+            codes.append(child.code)
+        return codes
+
+    async def scene() -> list[int | None]:
+        async with Stage() as stage:
+            monitor = await stage.monitor(json=True)
+            producer = await stage.producer(10**6, monitor=monitor.address)
+            stage.sender(producer.address)
+            return await asyncio.to_thread(start_many)
+
+    assert set(play(scene())) == {0}
 
 
 def test_a_command_that_is_not_there_leaves_no_descriptor_open() -> None:
@@ -224,7 +249,7 @@ def test_records_are_bounded() -> None:
     )
     with started(code) as child:
         to_the_end(child)
-    assert len(child.records) == RECORDS_MAX == 10_000
+    assert len(child.records) == LAUNCH_LIMITS.records_max == 10_000
 
 
 def test_a_command_does_not_complain_of_the_variable() -> None:

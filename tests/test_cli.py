@@ -174,8 +174,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("SMSSIM_"):
             monkeypatch.delenv(name)
-    monkeypatch.setenv("GRPC_VERBOSITY", "NONE")  # set and so put back: main() writes them
-    monkeypatch.setenv("GLOG_minloglevel", "2")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(options, "program", lambda commands: PROGRAM)  # made once: it takes 0.1 s
 
@@ -583,7 +581,7 @@ def test_the_help_tells_of_no_variable(capsys: pytest.CaptureFixture[str], monke
 def last_words(args: list[str], asks: str, **variables: str) -> str:
     """What `asks`, an expression, is when a process that was given `args` ends."""
     code = f"import atexit, os, sys, smssim.cli; atexit.register(lambda: print({asks})); smssim.cli.main({args})"
-    ours = ("SMSSIM_", "GRPC_", "GLOG_")
+    ours = ("SMSSIM_", "GRPC_", "GLOG_", "OPENBLAS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
@@ -596,10 +594,13 @@ def test_the_help_loads_neither_numpy_nor_grpc(args: list[str]) -> None:
     assert last_words(args, asks) == "True set()"
 
 
-def test_grpc_is_quiet_unless_the_user_wants_it_to_talk() -> None:
-    asks = "os.environ['GRPC_VERBOSITY'], os.environ['GLOG_minloglevel']"
-    assert last_words(["--version"], asks) == "NONE 2"
-    assert last_words(["--version"], asks, GRPC_VERBOSITY="DEBUG", GLOG_minloglevel="0") == "DEBUG 0"
+def test_libraries_are_as_we_want_them_unless_the_user_wants_otherwise() -> None:
+    """gRPC quiet and without handlers for forks, numpy without threads."""
+    names = ("GRPC_VERBOSITY", "GLOG_minloglevel", "GRPC_ENABLE_FORK_SUPPORT", "OPENBLAS_NUM_THREADS")
+    asks = f"*[os.environ[name] for name in {names}],"
+    wanted = dict(zip(names, ("DEBUG", "0", "1", "2"), strict=True))
+    assert last_words(["--version"], asks) == "NONE 2 0 1"
+    assert last_words(["--version"], asks, **wanted) == "DEBUG 0 1 2"
 
 
 @pytest.mark.parametrize(

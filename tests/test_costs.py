@@ -241,7 +241,7 @@ def test_a_message_of_many_small_senders_costs_no_more_than(
 
 # -- what waits costs nothing
 
-LOST: dict[str, int] = {"few": 5_000, "millions": 3_000_000}  # messages that a sender held which is lost
+LOST: dict[str, int] = {"few": 5_000, "a million": 1_000_000}  # messages that a sender held which is lost
 HOW = ["in a row", "every other one", "half of them settled since", "handed back"]
 
 

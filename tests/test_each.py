@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from smssim.core.lanes import Finished
+from smssim.core.limits import LIMITS
 from smssim.core.model import Outcome
-from smssim.outputs.terminal import each
 from smssim.outputs.terminal.each import EachMessage
 from smssim.process.logs import node_log
 
@@ -53,7 +53,7 @@ def test_a_fast_sender_shows_some_and_says_how_many_it_leaves_out(caplog: pytest
     shown.say_left_out(LOG, 1010.0, at_last=True)
     lines, left_out = told(caplog)
     assert lines + left_out == 200 * 30_000
-    assert 500 < lines <= each.LINES_AT_ONCE + 10 * each.LINES_PER_S
+    assert 500 < lines <= LIMITS.shown_at_once + 10 * LIMITS.shown_per_s
     assert sum("more, too many to show" in record.getMessage() for record in caplog.records) <= 12
 
 
@@ -66,7 +66,7 @@ def test_what_never_finishes_is_forgotten(caplog: pytest.LogCaptureFixture) -> N
             lambda n: {7 * n + i: ("", "") for i in range(n)},
             second,
         )
-    assert len(shown._kept) <= each.KEPT_MAX
+    assert len(shown._kept) <= LIMITS.shown_kept_max
     assert shown._slots.sum() == len(shown._kept)
     play(shown, 10**6, 5, 1000.0)
     assert told(caplog)[0] == 5

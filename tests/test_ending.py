@@ -7,14 +7,14 @@ from signal import SIGKILL
 
 import pytest
 
-from smssim.core.limits import LIMITS
+from smssim.core.limits import COPIES_MAX, LIMITS
 from smssim.errors import ExitCode
 from smssim.launch import ending
 from smssim.launch.ending import Code, Codes
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 
 LIMIT_NAMES = [field.name for field in fields(LaunchLimits)]
-APART = LaunchLimits(**{name: float(i) for i, name in enumerate(LIMIT_NAMES, 1)})  # each another number
+APART = LaunchLimits(**{name: 10_000.0 * i for i, name in enumerate(LIMIT_NAMES, 1)})  # each another number
 KILLED: Code = -SIGKILL
 OK, INCOMPLETE = ExitCode.OK, ExitCode.INCOMPLETE
 
@@ -107,6 +107,9 @@ def test_a_node_that_ends_before_it_is_ready_ends_the_run_with_its_code() -> Non
 
 
 def test_a_run_waits_longer_for_its_nodes_than_they_take_for_themselves() -> None:
-    assert LAUNCH_LIMITS.drain_s > LIMITS.drain_max_s
     assert LAUNCH_LIMITS.left_over_s > LIMITS.last_figures_s
+    too_few = {"drain_s": LIMITS.drain_max_s, "records_max": COPIES_MAX - 1}
+    for name, limit in too_few.items():
+        with pytest.raises(ValueError, match="these limits contradict each other"):
+            LaunchLimits(**{name: limit})  # type: ignore[arg-type]
     assert all(limit > 0 for limit in astuple(LAUNCH_LIMITS))

@@ -144,11 +144,11 @@ def test_nodes_paused_beyond_every_timeout_cost_what_the_sender_was_sending_and_
     runs: dict[str, Rehearsal] = {}
     for who in ("producer", "monitor", "a"):
         (tmp_path / who).mkdir()
-        run = runs[who] = Rehearsal(nodes, tmp_path / who, 8_000, "--lease-timeout=1.5")
-        run.words |= {"a": ["--mean=0.15", "--concurrency=100"], "b": ["--mean=0.05", "--concurrency=5"]}
+        run = runs[who] = Rehearsal(nodes, tmp_path / who, 700, "--lease-timeout=1.5")
+        run.words |= {"a": ["--mean=2", "--concurrency=100"], "b": ["--mean=0.5", "--concurrency=5"]}
         run.start()
     for who, run in runs.items():
-        run.until(random.randrange(500, 2000))
+        run.until(random.randrange(30, 150))
         run.pause(who)
     runs["a"].current["producer"].says("a1: no request for 1.5 s")
     for sender in ("a", "b"):

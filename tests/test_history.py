@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -10,13 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from view_support import figures
 
-from smssim.core.history import RECENT_MAX, SAMPLES_MAX, History
+from smssim.core.history import History
+from smssim.core.limits import LIMITS
 
 Moments = list[tuple[float, int]]  # elapsed seconds, messages done
 
 
-def run(*moments: tuple[float, int], samples_max: int = SAMPLES_MAX) -> History:
-    history = History(samples_max)
+def run(*moments: tuple[float, int], samples_max: int = LIMITS.history_samples_max) -> History:
+    history = History(replace(LIMITS, history_samples_max=samples_max))
     for elapsed_s, done in moments:
         history.add(figures(done // 2, done - done // 2, 10**9, elapsed_s, in_flight=done % 7))
     return history
@@ -77,9 +79,9 @@ def test_merging_keeps_counts_and_extremes(moments: Moments, samples_max: int) -
 
 def test_a_history_grows_evenly_and_keeps_at_least_about_half_of_its_samples() -> None:
     history = History()
-    for second in range(20 * SAMPLES_MAX):
+    for second in range(20 * LIMITS.history_samples_max):
         history.add(figures(second, 0, 10**9, float(second)))
-        assert len(history) >= min(second + 1, SAMPLES_MAX // 2)
+        assert len(history) >= min(second + 1, LIMITS.history_samples_max // 2)
 
 
 # -- the recent rate
@@ -96,8 +98,8 @@ def test_a_moment_at_which_no_time_has_passed_is_none() -> None:
 
 
 def test_recent_rates_are_bounded_and_as_fine_as_moments_however_long_the_run_is() -> None:
-    history = run(*((float(t), 7 * t) for t in range(3 * SAMPLES_MAX)))
-    assert history.recent_rates() == [7.0] * RECENT_MAX
+    history = run(*((float(t), 7 * t) for t in range(3 * LIMITS.history_samples_max)))
+    assert history.recent_rates() == [7.0] * LIMITS.history_rates_max
 
 
 # -- the time left

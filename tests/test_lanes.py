@@ -14,7 +14,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smssim.core.lanes import LATE_MAX_S, Finished, Lanes, Work, join, pick
+from smssim.core.lanes import Finished, Lanes, Work, join, pick
+from smssim.core.limits import LIMITS
 
 UNIT = 1 / 64
 
@@ -203,7 +204,7 @@ def test_after_a_long_stop_nothing_started_earlier_than_the_bound() -> None:
     lanes = Lanes(1)
     lanes.put(work(range(10), [0.25] * 10), 0.0)
     rows = rows_of(lanes.advance(100.0))
-    assert [row[4] for row in rows] == [0.25, *(100.0 - LATE_MAX_S + 0.25 * n for n in (1, 2, 3, 4))]
+    assert [row[4] for row in rows] == [0.25, *(100.0 - LIMITS.late_max_s + 0.25 * n for n in (1, 2, 3, 4))]
     assert lanes.held == 4
 
 

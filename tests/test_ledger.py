@@ -175,14 +175,14 @@ FEW = replace(LIMITS, leased_max=TOGETHER, pending_max=2 * TOGETHER)
 
 def test_no_order_in_which_outcomes_of_messages_that_were_handed_out_come_reaches_the_bound() -> None:
     """As many as may be are with senders; of each stretch, one message comes back at once, the others late."""
-    for seed in range(3):
+    for seed in range(2):
         play_in_another_order(seed)
 
 
 def play_in_another_order(seed: int) -> None:
     """A whole run; raises TooLargeError where the ledger has no room."""
     random = np.random.default_rng(seed)
-    ledger, backlog = Ledger(200 * STRETCH_SIZE, FEW), Backlog(200 * STRETCH_SIZE, max_attempts=2, limits=FEW)
+    ledger, backlog = Ledger(120 * STRETCH_SIZE, FEW), Backlog(120 * STRETCH_SIZE, max_attempts=2, limits=FEW)
     holder = backlog.join("a", 1.0, 10**7, 0.0)
     out: dict[int, int] = {}  # with a sender, at this attempt
     while not backlog.complete:

@@ -19,6 +19,7 @@ BROKEN: Final[dict[str, dict[str, Any]]] = {  # by the rule, limits that break t
     "a sender counts as silent before it counts as lost": {"silent_after_s": 5.0},
     "two reports are missed before a sender counts as lost": {"report_wait_max_s": 2.5, "silent_after_s": 3.0},
     "backoff grows": {"backoff_min_s": 2.1},
+    "a wait is no longer than its backoff": {"backoff_share_min": 1.1},
     "senders come back to a resumed producer within its farewell": {"backoff_max_s": 5.1},
     "a full report is no larger than the largest": {"report_rows_full": 98_305},
     "the producer gives the credit that senders ask for": {"ahead_max": 1_600_001},
@@ -32,6 +33,8 @@ BROKEN: Final[dict[str, dict[str, Any]]] = {  # by the rule, limits that break t
     "a response with messages fits into what gRPC takes": {"frame_rows_max": 40_000},
     "a report fits into what gRPC takes": {"report_rows_max": 300_000},
     "messages handed back fit into what gRPC takes": {"handed_back_max": 524_288},
+    "a history can be merged": {"history_samples_max": 3},
+    "a row group fits into the queue of a record": {"record_group_rows": 1_000_001},
     "commits take a part of the time": {"commit_share_max": 1.1},
 }
 

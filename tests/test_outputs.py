@@ -37,7 +37,7 @@ def monitor(directory: Path, *files: str, **more: object) -> MonitorSettings:
 class Noted(Output):
     """An output that notes what it is called for."""
 
-    def __init__(self, name: str = "", log: object = None, goes_on: bool = False) -> None:
+    def __init__(self, name: str = "", log: object = None, goes_on: bool = False, limits: object = None) -> None:
         self.calls: list[str] = []
         self.histories: list[History] = []
         self.is_whole = True

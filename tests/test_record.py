@@ -9,6 +9,7 @@ import errno
 import logging
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ from processes_support import assert_exact as assert_run_exact
 
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Phones, Writer
 from smssim.core.model import Outcome, RunFacts
 from smssim.errors import UsageError
-from smssim.outputs import record, trace, undelivered
+from smssim.outputs import trace, undelivered
 from smssim.outputs.record import COLUMNS, Recorder, place
 from smssim.settings import TraceSettings
 
@@ -45,18 +47,25 @@ def finished(ids: Any, outcome: Outcome = Outcome.SENT, attempt: int = 1) -> Fin
     return Finished(ids, np.full(len(ids), attempt, np.uint8), np.full(len(ids), outcome, np.uint8), times, 2 * times)
 
 
-def recording(path: Path) -> Recorder:
+def recording(path: Path, limits: Limits = LIMITS) -> Recorder:
     """A record that is open."""
-    recorder = Recorder(str(path), LOG)
+    recorder = Recorder(str(path), LOG, limits=limits)
     recorder.open()
     return recorder
 
 
-def written(path: Path, *reports: tuple[Finished, Any], run: RunFacts = RUN, sender: str = "one") -> None:
+def groups_of(rows: int) -> Limits:
+    """Limits with row groups of this many rows."""
+    return replace(LIMITS, record_group_rows=rows)
+
+
+def written(
+    path: Path, *reports: tuple[Finished, Any], run: RunFacts = RUN, sender: str = "one", limits: Limits = LIMITS
+) -> None:
     """A record of these reports, each with which of its outcomes count."""
 
     async def write() -> None:
-        recorder = recording(path)
+        recorder = recording(path, limits)
         for second, (some, counts) in enumerate(reports):
             await recorder.ready()
             recorder.outcomes(run, sender, some, np.broadcast_to(np.asarray(counts, bool), len(some)), float(second))
@@ -104,21 +113,18 @@ def test_a_duplicate_is_marked_and_a_late_retry_left_out(tmp_path: Path) -> None
     ]
 
 
-def test_row_groups_are_written_as_the_run_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "GROUP_ROWS", 1000)
+def test_row_groups_are_written_as_the_run_goes(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
-    written(path, *((finished(np.arange(400 * i, 400 * (i + 1))), True) for i in range(10)))
+    written(path, *((finished(np.arange(400 * i, 400 * (i + 1))), True) for i in range(10)), limits=groups_of(1000))
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [1200, 1200, 1200, 400]
 
 
 def test_whoever_brings_outcomes_waits_while_the_queue_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "QUEUED_ROWS_MAX", 500)
-    monkeypatch.setattr(record, "GROUP_ROWS", 100)
     path = tmp_path / "out.parquet"
 
     async def write() -> None:
-        recorder = recording(path)
+        recorder = recording(path, replace(groups_of(100), record_queued_max=500))
         go_on = asyncio.Event()
         loop = asyncio.get_running_loop()
         write_group = recorder._write_group
@@ -189,15 +195,13 @@ def test_an_empty_file_may_become_a_record(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_said_and_ends_the_record_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "GROUP_ROWS", 10)
-
     def full(self: Recorder, writer: Any, group: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Recorder, "_write_group", full)
 
     async def write() -> bool:
-        recorder = recording(tmp_path / "out.parquet")
+        recorder = recording(tmp_path / "out.parquet", groups_of(10))
         for _ in range(3):
             recorder.outcomes(RUN, "one", finished(np.arange(20)), np.ones(20, bool), 0.0)
             await recorder.ready()
@@ -259,13 +263,11 @@ def test_a_trace_shows_each_attempt_of_a_message_and_no_other(
     ]
 
 
-def test_a_trace_reads_only_the_row_groups_that_may_have_the_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(record, "GROUP_ROWS", 1000)
+def test_a_trace_reads_only_the_row_groups_that_may_have_the_message(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     retried = (finished([4500], Outcome.RETRY), True)
-    written(path, *((finished(np.arange(1000 * i, 1000 * (i + 1))), True) for i in range(3)), retried)
+    groups = ((finished(np.arange(1000 * i, 1000 * (i + 1))), True) for i in range(3))
+    written(path, *groups, retried, limits=groups_of(1000))
     found = trace.find(str(path), 1500)
     assert (len(found.rows), found.groups_read, found.groups) == (1, 1, 4)
     assert trace.find(str(path), 4500).groups_read == 1
@@ -294,7 +296,7 @@ def test_what_can_not_be_traced_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def listed(run: RunFacts, ledger: Ledger) -> list[list[str]]:
-    header, *lines = csv.reader("".join(undelivered.pieces(run, ledger)).splitlines())
+    header, *lines = csv.reader("".join(undelivered.pieces(run, ledger, LIMITS.lines_at_once)).splitlines())
     assert header == ["message_id", "phone_number", "attempts"]
     return lines
 

@@ -14,7 +14,7 @@ from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome, RunFacts, SenderFacts
-from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, Policy, Runs, Started
+from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, Policy, Runs, Started, Waiting
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import Tally
 from smssim.core.threshold import Threshold
@@ -86,6 +86,24 @@ def test_the_first_report_of_a_run_starts_it() -> None:
     tell(runs, A, 5.0)
     assert drain(runs) == [Started(A)]
     assert runs.wake_at == 5.0
+
+
+def test_until_a_sender_comes_it_is_said_now_and_then_that_none_has() -> None:
+    runs = Runs(POLICY)
+    runs.begin(100.0)
+    every_s = LIMITS.repeat_notice_s
+    assert look_on(runs, 100.0 + 2.5 * every_s) == [Waiting(every_s), Waiting(2 * every_s)]
+    tell(runs, A, 100.0 + 2.6 * every_s)
+    assert of_kind(look_on(runs, 100.0 + 10 * every_s), Waiting) == []
+
+
+def test_a_resumed_run_waits_for_no_first_sender() -> None:
+    runs = Runs(JOURNALED)
+    tell(runs, A)
+    again = Runs(JOURNALED)
+    again.resume(runs.changes(0.0), 50.0)
+    again.begin(50.0)
+    assert of_kind(look_on(again, 50.0 + 5 * LIMITS.repeat_notice_s), Waiting) == []
 
 
 def test_figures_are_shown_at_once_and_then_every_interval() -> None:

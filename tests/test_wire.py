@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.lanes import Finished
-from smssim.core.limits import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, SEED_MAX
+from smssim.core.limits import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, SEED_MAX, WATCH_INTERVAL_MIN_S
 from smssim.core.message import Content, Writer
 from smssim.core.model import Outcome, RunFacts
 from smssim.core.progress import Figures
@@ -380,7 +380,7 @@ def test_any_watch_is_sound_or_refused(run_id: str, interval_s: float) -> None:
     except PeerError:
         return
     assert wanted == "" or str(uuid.UUID(wanted)) == wanted
-    assert interval == 0 or watching.INTERVAL_MIN_S <= interval < math.inf
+    assert interval == 0 or WATCH_INTERVAL_MIN_S <= interval < math.inf
 
 
 def test_another_version_of_the_protocol_is_named_as_such() -> None:

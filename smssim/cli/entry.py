@@ -17,14 +17,13 @@ from smssim.cli import options, typer_quirks
 from smssim.cli.commands import COMMANDS
 from smssim.errors import ExitCode, SmssimError, bad_value
 from smssim.escaping import quote
-from smssim.process import streams
+from smssim.process import libraries, streams
 from smssim.settings import TOKEN_VARIABLE, VARIABLE_PREFIX, Flag
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Runs the command in `args` (by default the program's own) to its end and exits with its exit code."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before anything imports grpc; we report a busy port ourselves
-    os.environ.setdefault("GLOG_minloglevel", "2")
+    libraries.settle()
     words = list(sys.argv[1:] if args is None else args) or ["--help"]
     program = f"smssim {words[0]}" if words[0] in COMMANDS else "smssim"
     try:
@@ -50,7 +49,8 @@ def _answer(words: list[str]) -> int:
         raise bad_value("command", words[0], f"{', '.join(most)} or {last}", *near)
     if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
         _warn_of_variables(words[0])
-    return int(options.program(COMMANDS.values())(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
+    commands = [COMMANDS[words[0]]] if words[0] in COMMANDS else [*COMMANDS.values()]  # one: 20 ms less
+    return int(options.program(commands)(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
 
 
 def _warn_of_variables(name: str) -> None:

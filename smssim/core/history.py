@@ -14,10 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Figures, rate
 
-SAMPLES_MAX: Final = 600  # of a history: 29 KB
-RECENT_MAX: Final = 200  # rates between the latest moments
 LEFT_OVER_S: Final = 5.0  # the time left follows from the rate over the last stretch of this length ...
 LEFT_OVER_SHARE: Final = 0.2  # ... or this share of the run so far, if that is longer ...
 LEFT_OVER_MOMENTS: Final = 5  # ... or this many moments
@@ -54,12 +53,12 @@ class History:
     Merged samples keep the counts of the later one and the extremes of both.
     """
 
-    def __init__(self, samples_max: int = SAMPLES_MAX) -> None:
-        """`samples_max`: at least 4."""
-        self._rows = np.zeros(samples_max, _SAMPLE)
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._rows = np.zeros(limits.history_samples_max, _SAMPLE)
         self._count = 0  # rows in use
         self._step_s = 0.0  # samples end in different steps of this length; 0: each moment is a sample
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_MAX + 1)  # elapsed seconds, final outcomes
+        # Elapsed seconds and final outcomes of the latest moments.
+        self._recent: deque[tuple[float, int]] = deque(maxlen=limits.history_rates_max + 1)
 
     def __len__(self) -> int:
         return self._count
@@ -92,7 +91,7 @@ class History:
         return Samples(rate_per_s=rates, **{name: rows[name] for name in _SAMPLE.names or ()})
 
     def recent_rates(self) -> list[float]:
-        """Return the final outcomes a second between the latest moments, oldest first, at most RECENT_MAX."""
+        """Return the final outcomes a second between the latest moments, oldest first; a bounded number of them."""
         moments = list(self._recent)
         return [rate(max(0, b - a), b_s - a_s) for (a_s, a), (b_s, b) in pairwise(moments)]
 

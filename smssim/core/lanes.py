@@ -12,14 +12,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Ids
-
-LATE_MAX_S: Final = 1.0
 
 LaneNumbers = NDArray[np.int64]
 Times = NDArray[np.float64]
@@ -71,14 +70,15 @@ class Lanes:
     """`concurrency` lanes and the queue before them.
 
     A process that was stopped or starved for long must not claim to have sent all the while: no message starts more
-    than `LATE_MAX_S` before the `advance` that starts it.
+    than `Limits.late_max_s` before the `advance` that starts it.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, limits: Limits = LIMITS) -> None:
         self.concurrency = concurrency
         self.busy = 0
         self.held = 0  # messages that no lane has started
         self.used = 0  # lanes from here on never had a message, so a scan need not visit them
+        self._late_max_s = limits.late_max_s
         self._held: deque[Work] = deque()
         self._arrived_at = -math.inf  # the last of those
         self._seen = 0  # how many of them were held at the last `advance` and still are
@@ -124,7 +124,7 @@ class Lanes:
                 self._retire(lanes[rest])
                 lanes, free_at = lanes[first], free_at[first]
             if len(lanes):
-                lanes, free_at = self._send(lanes, np.maximum(free_at, now - LATE_MAX_S), now, finished)
+                lanes, free_at = self._send(lanes, np.maximum(free_at, now - self._late_max_s), now, finished)
         self._seen = self.held
         return finished
 

@@ -23,6 +23,7 @@ COPIES_MAX: Final = 2_000  # more could not all report each second
 TIME_MAX_S: Final = 1e7  # four months; float32 still resolves a second of it
 LEASE_TIMEOUT_MIN_S: Final = 1.5  # above the heartbeat of a sender
 INTERVAL_MIN_S: Final = 0.01
+WATCH_INTERVAL_MIN_S: Final = 0.05  # between two responses that a watcher may ask for
 NAME_BYTES_MAX: Final = 64
 NAME_GIVEN_BYTES_MAX: Final = NAME_BYTES_MAX - 6  # a copy adds "-9999" or so
 MEAN_MIN_S: Final = 1e-6  # a sender that declares a smaller mean counts as this fast
@@ -44,6 +45,7 @@ class Limits:
     drain_max_s: float = 10.0  # a drained sender hands back what it could not finish in this time
     backoff_min_s: float = 0.1  # before the first try after a loss; doubled with each further one ...
     backoff_max_s: float = 2.0  # ... up to this, so that a peer that is back is found within two seconds
+    backoff_share_min: float = 0.5  # of it, at least: the rest is drawn ("equal jitter", AWS Architecture Blog, 2015)
     reasons_asked_max: int = 5  # times in a row that a peer is asked why it ended a call
     repeat_notice_s: float = 10.0  # how often a node repeats what it waits for
 
@@ -55,6 +57,7 @@ class Limits:
     report_rows_full: int = 32_768  # outcomes that are reported without waiting for more ...
     report_rows_max: int = 98_304  # ... and at most, where answers take long, as those of a disk do: 1.7 MiB
     handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements 3 of gRPC's 4 MiB
+    late_max_s: float = 1.0  # how long before it is noticed a message may have started: a paused process sends nothing
     tick_min_s: float = 0.002  # between two looks at the lanes, at least: a look costs some 20 microseconds
     tick_max_s: float = 0.8  # and at least this often while messages are held: within a heartbeat
     look_s_per_lane: float = 15e-9  # and at least this, which is ten times what a look costs: some 1.5 ns a lane
@@ -122,7 +125,22 @@ class Limits:
     descriptors_max: int = 65_536  # that a server asks the system for; each connection takes one
     descriptors_reserved: int = 64  # of them, for what is not a connection: files, journals, metrics
     descriptors_check_s: float = 2.0  # how often a server counts those that are open
+    shortage_over_share: float = 0.9  # of the bound: a shortage is over when fewer are open
     probe_s: float = 2.0  # how long a peer may take for the handshake that asks why it refused another
+
+    # -- outputs
+
+    history_samples_max: int = 600  # of a run: 29 KB
+    history_rates_max: int = 200  # of a run, between the latest moments
+    record_group_rows: int = 131_072  # in a row group: about 2 MB
+    record_queued_max: int = 1_000_000  # outcomes taken in and not yet written: 25 MB
+    record_poll_s: float = 0.005  # how often a full queue is looked at
+    lines_at_once: int = 16_384  # of a list of messages: some 10 ms in which nobody else gets a turn
+    shown_per_s: float = 100.0  # messages logged in the long run ...
+    shown_at_once: float = 1000.0  # ... and in a burst
+    shown_kept_per_s: float = 1000.0  # messages under way whose text is kept, in the long run ...
+    shown_kept_max: float = 10_000.0  # ... and at most
+    left_out_s: float = 1.0  # how often it is said how many were not logged
 
     # -- pages over HTTP
 
@@ -156,6 +174,7 @@ class Limits:
             (self.silent_after_s < self.lost_after_s, "a sender counts as silent before it counts as lost"),
             (2 * self.report_wait_max_s < self.lost_after_s, "two reports are missed before a sender counts as lost"),
             (self.backoff_min_s <= self.backoff_max_s, "backoff grows"),
+            (self.backoff_share_min <= 1, "a wait is no longer than its backoff"),
             (self.resume_grace_s <= self.farewell_s, "senders come back to a resumed producer within its farewell"),
             (self.report_rows_full <= self.report_rows_max, "a full report is no larger than the largest"),
             (self.ahead_max <= self.credit_ahead_max, "the producer gives the credit that senders ask for"),
@@ -175,6 +194,8 @@ class Limits:
             ),
             (self.report_rows_max * REPORT_ROW_BYTES < REQUEST_BYTES_MAX, "a report fits into what gRPC takes"),
             (8 * self.handed_back_max < REQUEST_BYTES_MAX, "messages handed back fit into what gRPC takes"),
+            (self.history_samples_max >= 4, "a history can be merged"),
+            (self.record_group_rows <= self.record_queued_max, "a row group fits into the queue of a record"),
             (0 < self.commit_share_max <= 1, "commits take a part of the time"),
         )
 

@@ -61,9 +61,13 @@ class ProducerRun:
         rate_per_s: float | None = None,
         give_up_s: float = 60.0,
         linger: bool = False,
+        journaled: bool = True,
         limits: Limits = LIMITS,
     ) -> None:
-        """`linger`: whether senders can get the end until the producer is stopped."""
+        """`linger`: whether senders can get the end until the producer is stopped.
+
+        `journaled`: whether a `Save` writes anything; if not, one is asked for at the end alone, which waits for it.
+        """
         self.backlog = Backlog(
             run.total, run.max_attempts, retry_delay_s, lease_timeout_s, rate_per_s, give_up_s, limits
         )
@@ -82,7 +86,8 @@ class ProducerRun:
         self._alone_since = now  # when the last stream closed; it counts only while there is none
         self._noticed_at = now  # when the last notice of that was given
         self._saving: _Phase | None = None  # the phase in which the save that is under way was asked for
-        self._save_at = now + limits.save_s
+        self._save_every_s = limits.save_s if journaled else math.inf
+        self._save_at = now + self._save_every_s
         self._check_at = now + limits.lease_check_s
         self._distribute_at = math.inf
         self._drain_until = math.inf
@@ -139,7 +144,7 @@ class ProducerRun:
             events += map(Write, self.streams.values())
         elif phase is _Phase.LEAVING:
             self._phase = _Phase.FAREWELL if self.streams else _Phase.LEFT  # a sender may have come meanwhile
-        self._save_at = now + self._limits.save_s
+        self._save_at = now + self._save_every_s
         return events + self._proceed(now)
 
     # -- streams

@@ -11,14 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.errors import GoneError, RefusedError
 
 Uniform = Callable[[float, float], float]  # draws a number between these two, as `random.uniform` does
-
-JITTER_MIN: Final = 0.5  # a wait takes this share of its backoff at least ("equal jitter", AWS Architecture Blog, 2015)
 
 
 class Kind(Enum):
@@ -98,7 +95,7 @@ class Reconnector:
         give_up_at = lost_at + self.give_up_s if self.met else math.inf
         if now >= give_up_at:
             return Stop(GoneError(f"{self.peer} has been gone for {away_s:.0f} s"))
-        wait_s = min(self._backoff_s * self._uniform(JITTER_MIN, 1.0), give_up_at - now)
+        wait_s = min(self._backoff_s * self._uniform(self._limits.backoff_share_min, 1.0), give_up_at - now)
         self._backoff_s = min(2 * self._backoff_s, self._limits.backoff_max_s)
         return Retry(wait_s, self._notice(loss, is_first, away_s, now))
 

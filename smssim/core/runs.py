@@ -26,6 +26,13 @@ from smssim.errors import ExitCode, LaterError, PeerError, worst
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """No sender has come so far."""
+
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The monitor follows a run from now on."""
 
@@ -62,7 +69,7 @@ class Ended:
     snapshot: Snapshot
 
 
-Event = Started | Missed | Moment | Dropped | Ended
+Event = Waiting | Started | Missed | Moment | Dropped | Ended
 
 
 # ---- One run
@@ -169,12 +176,21 @@ class Runs:
         self._new_key = new_key
         self._on_report = on_report
         self._limits = limits
+        self._begun_at = 0.0
+        self._notice_at = math.inf  # when to say next that no sender has come
         self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, the oldest first
         self._erased: Changes = {}  # pieces of dropped runs, since `changes`
         self._codes: set[ExitCode] = set()  # of the runs that ended
         self._stopped = False
 
     # -- what comes in
+
+    def begin(self, now: float) -> None:
+        """Say now and then, from now on, that no sender has come, until one does."""
+        if not self.followed:
+            self._begun_at = now
+            self._notice_at = now + self._limits.repeat_notice_s
+            self._set_wake_at(now)
 
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float) -> Answer:
         """Record a report of a run, which may be new. Raises PeerError, and then records nothing of it."""
@@ -186,6 +202,9 @@ class Runs:
     def look(self, now: float) -> None:
         """Show what is due, and end the runs that have come to their end. To be called at `wake_at`."""
         self._forgive_pause(now)
+        if now >= self._notice_at:
+            self._notice_at = now + self._limits.repeat_notice_s
+            self.events.append(Waiting(now - self._begun_at))
         for followed in self._going_on():
             if followed.wake_at <= now:
                 self.events += followed.look(now)
@@ -261,6 +280,7 @@ class Runs:
         followed.tally.on_report = self._on_report
         self.followed[followed.tally.run.run_id] = followed
         self.events.append(Started(followed.tally.run))
+        self._notice_at = math.inf
         self.wake_at = min(self.wake_at, now)
         return followed
 
@@ -304,7 +324,8 @@ class Runs:
 
     def _set_wake_at(self, now: float) -> None:
         """Set when to look next, in the past never: how late a look is shows whether the monitor was paused."""
-        self.wake_at = max(now, min((followed.wake_at for followed in self.followed.values()), default=math.inf))
+        due = [followed.wake_at for followed in self.followed.values()]
+        self.wake_at = max(now, min([self._notice_at, *due]))
 
     def _forgive_pause(self, now: float) -> None:
         """Extend the time of all senders by a pause of the monitor itself: it could not receive their reports.

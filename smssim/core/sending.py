@@ -29,7 +29,7 @@ class SenderProtocol:
     """One sender in one run."""
 
     def __init__(self, fates: Fates, mean_s: float, concurrency: int, now: float, limits: Limits = LIMITS) -> None:
-        self.lanes = Lanes(concurrency)
+        self.lanes = Lanes(concurrency, limits)
         self.connected = False  # to the producer
         self.ended = False  # for this sender, whatever the reason
         self.run_end: RunEnd | None = None  # the producer's totals, once it has said the end

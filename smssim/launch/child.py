@@ -27,8 +27,6 @@ from smssim.process import ready
 from smssim.settings import TOKEN_VARIABLE
 
 READ_BYTES: Final = 65_536  # at a time: what a pipe holds
-LINE_BYTES_MAX: Final = 1 << 20  # a longer line comes in pieces
-RECORDS_MAX: Final = 10_000  # the first ones: more than there may be copies of a sender
 LOG_TAIL_LINES: Final = 5
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -64,7 +62,7 @@ class Usage:
 class Splitter:
     """Splits what comes from a pipe into lines, and lines that are too long into pieces."""
 
-    def __init__(self, line_bytes_max: int = LINE_BYTES_MAX) -> None:
+    def __init__(self, line_bytes_max: int = LAUNCH_LIMITS.line_bytes_max) -> None:
         self._line_bytes_max = line_bytes_max
         self._rest = b""  # of a line that is not yet whole
 
@@ -163,7 +161,7 @@ class Child:
         at = time.monotonic()
         for text in texts:
             parsed = ready.parse(text)
-            if parsed is not None and len(self.records) < RECORDS_MAX:
+            if parsed is not None and len(self.records) < LAUNCH_LIMITS.records_max:
                 self.records.append(Record(*parsed, at))
 
     # -- how it ends

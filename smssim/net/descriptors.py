@@ -9,14 +9,11 @@ import contextlib
 import errno
 import os
 import resource
-from typing import Final
 
 from grpc import aio
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.process.logs import Log
-
-EASED_SHARE: Final = 0.9  # of the bound: fewer are an end of the shortage
 
 
 def raise_limit(limits: Limits = LIMITS) -> int:
@@ -43,11 +40,12 @@ class Shortage:
         self._limit = limit
         self._most = connections_max(limit, limits)
         self._is_own = self._most == limits.connections_max  # a bound of ours, not of the system's
+        self._over_below = limits.shortage_over_share * self._most
         self._said = False
 
     def news(self, opened: int) -> str | None:
         """What to say when so many descriptors are open."""
-        if opened < EASED_SHARE * self._most:
+        if opened < self._over_below:
             self._said = False
         if opened < self._most or self._said:
             return None

@@ -12,7 +12,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
-from smssim.core.limits import COUNT_MAX, TIME_MAX_S
+from smssim.core.limits import COUNT_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
 from smssim.core.progress import Figures, recent_rate
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
@@ -23,14 +23,13 @@ from smssim.escaping import escape
 from smssim.net.wire import number, uuid_of
 from smssim.v1 import monitor_pb2
 
-INTERVAL_MIN_S: Final = 0.05
 TEXT_MAX: Final = 1000  # characters of a reason
 
 
 def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, float]:
     """Which run a watcher wants, empty for all, and how often in seconds, 0 if it does not mind; raises PeerError."""
     if message.interval_s:
-        number("interval_s", message.interval_s, INTERVAL_MIN_S, TIME_MAX_S)
+        number("interval_s", message.interval_s, WATCH_INTERVAL_MIN_S, TIME_MAX_S)
     return message.run_id and uuid_of("run_id", message.run_id), message.interval_s
 
 

@@ -19,7 +19,7 @@ from smssim.core.audience import Audience, Watcher
 from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.runs import Dropped, Ended, FollowedRun, Missed, Moment, Policy, Runs, Started
+from smssim.core.runs import Dropped, Ended, FollowedRun, Missed, Moment, Policy, Runs, Started, Waiting
 from smssim.journal.group_commit import GroupCommit, restoring
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, watching, wire
@@ -55,7 +55,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         )
         self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
         self._due = waiting.Wakeup()  # a look at the runs
-        self._found = asyncio.Event()  # a run to follow
         self.audience = Audience(self.runs.followed, settings.interval_s, limits)
         self._turns: dict[Watcher, waiting.Wakeup] = {}
         self._watcher_left = waiting.Wakeup()
@@ -91,8 +90,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         is_whole = True
         try:
             self._log.info("waiting for a sender")
-            notices = waiting.forever(self._repeat_notice())
-            await waiting.first_of(stop.wait(), self._look_on(), notices, self._saving.broken())
+            self.runs.begin(self._clock())
+            await waiting.first_of(stop.wait(), self._look_on(), self._saving.broken())
             self.runs.stop(self._clock())
             await self._carry_out()
             for followed in self.runs.followed.values():
@@ -110,14 +109,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     def metrics(self) -> list[metrics.Metric]:
         """Of this moment."""
         return metrics.of_monitor([followed.tally for followed in self.runs.followed.values()], self._clock())
-
-    async def _repeat_notice(self) -> None:
-        waited_s = 0.0
-        while not self._found.is_set():
-            await asyncio.sleep(self._limits.repeat_notice_s)
-            waited_s += self._limits.repeat_notice_s
-            if not self._found.is_set():
-                self._log.info("still waiting for a sender, for %.0f s", waited_s)
 
     async def _farewell(self) -> None:
         """Give watchers time to take the last figures."""
@@ -143,8 +134,9 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         """Do what the runs want done."""
         while self.runs.events:
             match event := self.runs.events.popleft():
+                case Waiting(for_s):
+                    self._log.info("still waiting for a sender, for %.0f s", for_s)
                 case Started(run):
-                    self._found.set()
                     self._log.info("run %s: %s", run.run_id, plural(run.total, "message"))
                 case Missed(name):
                     self._log.warning("missed the first reports of %s: the run can't be counted to its end here", name)

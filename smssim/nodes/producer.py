@@ -70,6 +70,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             rate_per_s=settings.rate_per_s,
             give_up_s=settings.give_up_s,
             linger=settings.linger,
+            journaled=journal is not None,
             limits=limits,
         )
         self._backlog, self._streams = self._core.backlog, self._core.streams

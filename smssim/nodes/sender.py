@@ -47,7 +47,7 @@ class Sender:
         self._channels = channels
         self._stop = stop
         self._log = node_log(name)
-        self._each = each or EachMessage() if settings.verbose else None
+        self._each = each or EachMessage(limits) if settings.verbose else None
         self._life = SenderLife(settings.linger, limits)
         self.run: SenderRun | None = None  # the last one
 

@@ -10,8 +10,10 @@ import asyncio
 from grpc import aio
 
 from smssim.core.event import Event, Kind
+from smssim.core.limits import WATCH_INTERVAL_MIN_S
 from smssim.core.snapshot import Snapshot
-from smssim.errors import ExitCode, SmssimError, worst
+from smssim.core.watched import WatchedRuns
+from smssim.errors import SmssimError
 from smssim.net import access, rpc, watching
 from smssim.net.reconnecting import Peer
 from smssim.outputs.opening import Outputs, open_outputs
@@ -30,10 +32,7 @@ class WatchClient:
         self._access = access.load(settings)
         self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, met=met)
         self._outputs = Outputs()  # until it serves
-        self._elapsed_s = 0.0  # of the run that was shown last
-        self._codes: list[int] = []  # of the runs that are over
-        self._open: set[str] = set()  # ids of those that go on
-        self._said: set[str] = set()  # ids of those whose end was shown
+        self._runs = WatchedRuns()
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Shows runs until the monitor ends or this watcher is stopped; the worst of their exit codes.
@@ -47,18 +46,17 @@ class WatchClient:
         finally:
             await self._outputs.close()
             await channel.close()
-        if self._open or not self._codes:
-            self._log.info("stopped before the run was complete" if self._open else "no run was seen")
-            return ExitCode.INCOMPLETE
-        return worst(self._codes)
+        if not self._runs.are_over:
+            self._log.info("stopped before the run was complete" if self._runs.any_goes_on else "no run was seen")
+        return self._runs.exit_code
 
     def say_stopping(self) -> None:
         """Shows that the run is being stopped."""
-        self._outputs.event(Event(self._elapsed_s, Kind.STOPPING, "the run is being stopped"))
+        self._outputs.event(Event(self._runs.elapsed_s, Kind.STOPPING, "the run is being stopped"))
 
     async def _follow(self, channel: aio.Channel) -> None:
         stub = monitor_pb2_grpc.MonitorServiceStub(channel)
-        interval_s = max(self._settings.interval_s, watching.INTERVAL_MIN_S)
+        interval_s = max(self._settings.interval_s, WATCH_INTERVAL_MIN_S)
         while True:
             request = monitor_pb2.WatchProgressRequest(interval_s=interval_s)
             call = stub.WatchProgress(request, metadata=self._access.metadata)
@@ -73,24 +71,18 @@ class WatchClient:
                     self._show(snapshot)
                 return
             except aio.AioRpcError as error:
-                if self._codes and not self._open:
+                if self._runs.are_over:
                     return  # it has said all there was to say
                 await self._monitor.lost(error)
             finally:
                 call.cancel()
 
     def _show(self, snapshot: Snapshot) -> None:
-        run_id, summary = snapshot.figures.run_id, snapshot.summary
-        if run_id in self._said:
+        if not self._runs.see(snapshot):
             return
-        self._elapsed_s = snapshot.figures.elapsed_s
-        self._open.add(run_id)
-        if summary is None:
+        if snapshot.summary is None:
             self._outputs.moment(snapshot)
         else:
-            self._open.discard(run_id)
-            self._said.add(run_id)
-            self._codes.append(summary.exit_code)
             self._outputs.end(snapshot)
 
 

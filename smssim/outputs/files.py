@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from smssim.core.history import History
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.errors import bad_file
@@ -103,7 +104,7 @@ class CsvFile(_File):
     A file that goes on gets more rows, and a header only if it has none.
     """
 
-    def __init__(self, path: str, log: Log, goes_on: bool = False) -> None:
+    def __init__(self, path: str, log: Log, goes_on: bool = False, _limits: Limits = LIMITS) -> None:
         super().__init__("--csv", path, log, goes_on)
 
     def open(self) -> None:
@@ -142,7 +143,7 @@ def _cut_torn_row(path: str) -> bool:
 class SummaryFile(_File):
     """An object on a line of its own for each run that has ended. It is new with each start."""
 
-    def __init__(self, path: str, log: Log, _goes_on: bool = False) -> None:
+    def __init__(self, path: str, log: Log, _goes_on: bool = False, _limits: Limits = LIMITS) -> None:
         super().__init__("--summary-json", path, log, goes_on=False)
 
     def end(self, snapshot: Snapshot, history: History) -> None:

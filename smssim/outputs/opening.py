@@ -27,9 +27,9 @@ from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings
 
-# By the setting that asks for it, in the order in which they are opened and written. Made from its value, the log, and
-# whether the run goes on after a restart.
-_BY_SETTING: Final[dict[str, Callable[[str, Log, bool], Output]]] = {
+# By the setting that asks for it, in the order in which they are opened and written. Made from its value, the log,
+# whether the run goes on after a restart, and the limits.
+_BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
     "record": Recorder,
     "csv": CsvFile,
     "summary_json": SummaryFile,
@@ -42,7 +42,7 @@ def check_outputs(settings: MonitorSettings, log: Log, goes_on: bool) -> None:
 
     `goes_on`: the run may be one that goes on after a restart.
     """
-    for output in _beside_stdout(settings, log, goes_on):
+    for output in _beside_stdout(settings, log, goes_on, LIMITS):
         output.check()
 
 
@@ -54,7 +54,7 @@ async def open_outputs(
     `goes_on`: the run goes on after a restart, so that files keep what they have.
     """
     shown = display(settings.json, settings.interval_s, several_runs=getattr(settings, "linger", False))
-    made = [shown, *_beside_stdout(settings, log, goes_on)]
+    made = [shown, *_beside_stdout(settings, log, goes_on, limits)]
     outputs = Outputs(made, limits)
     for output in made:
         output.check()
@@ -67,10 +67,10 @@ async def open_outputs(
     return outputs
 
 
-def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool) -> list[Output]:
+def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool, limits: Limits) -> list[Output]:
     """Make the outputs that the settings ask for, but for the one on stdout, which is always there."""
     values = {name: getattr(settings, name, None) for name in _BY_SETTING}
-    return [_BY_SETTING[name](value, log, goes_on) for name, value in values.items() if value is not None]
+    return [_BY_SETTING[name](value, log, goes_on, limits) for name, value in values.items() if value is not None]
 
 
 class Outputs:
@@ -126,7 +126,7 @@ class Outputs:
         Nobody says when a run was dropped: its history goes when there are more than runs that can be followed.
         """
         run_id = snapshot.figures.run_id
-        history = self._histories.pop(run_id) if run_id in self._histories else History()
+        history = self._histories.pop(run_id) if run_id in self._histories else History(self._limits)
         history.add(snapshot.figures)
         self._histories[run_id] = history
         if len(self._histories) > self._limits.runs_max:

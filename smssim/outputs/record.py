@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.lanes import Finished, pick
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import PHONE_BYTES, Phones
 from smssim.core.model import Outcome, RunFacts
 from smssim.errors import UsageError, bad_file
@@ -30,9 +31,6 @@ from smssim.outputs.protocol import Output
 from smssim.process.logs import Log
 
 FLAG: Final = "--record"
-GROUP_ROWS: Final = 131_072  # in a row group: about 2 MB
-QUEUED_ROWS_MAX: Final = 1_000_000  # taken in and not yet written: 25 MB
-ROOM_POLL_S: Final = 0.005
 
 COLUMNS: Final = (
     *("run_id", "message_id", "phone_number", "sender", "attempt", "outcome", "duration_s", "latency_s", "at_s"),
@@ -95,10 +93,11 @@ class Recorder(Output):
 
     wants_outcomes = True
 
-    def __init__(self, path: str, log: Log, goes_on: bool = False) -> None:
+    def __init__(self, path: str, log: Log, goes_on: bool = False, limits: Limits = LIMITS) -> None:
         self._given = path
         self._log = log
         self._goes_on = goes_on
+        self._limits = limits
         self._path = ""  # once it is open
         self._error: Exception | None = None  # what ended the writing before its time
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
@@ -135,8 +134,9 @@ class Recorder(Output):
 
     async def ready(self) -> None:
         """See Output."""
-        while self._queued - self._written > QUEUED_ROWS_MAX and self._error is None:  # noqa: ASYNC110 - a thread's
-            await asyncio.sleep(ROOM_POLL_S)
+        most = self._limits.record_queued_max
+        while self._queued - self._written > most and self._error is None:  # noqa: ASYNC110 - a thread's
+            await asyncio.sleep(self._limits.record_poll_s)
 
     async def close(self) -> bool:
         """Writes what is queued, and the footer; returns whether all was written. A record of nothing is removed."""
@@ -157,7 +157,7 @@ class Recorder(Output):
                 group: list[_Rows] = []
                 while (rows := self._queue.get()) is not None:
                     group.append(rows)
-                    if sum(map(len, group)) >= GROUP_ROWS:
+                    if sum(map(len, group)) >= self._limits.record_group_rows:
                         self._write_group(writer, group)
                 if group:
                     self._write_group(writer, group)

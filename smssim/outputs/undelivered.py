@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.ledger import Ledger
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Phones
 from smssim.core.model import Ids, RunFacts
 from smssim.outputs.files import check_writable, empty
@@ -20,16 +21,16 @@ from smssim.outputs.protocol import Output
 from smssim.process.logs import Log
 
 FLAG: Final = "--failed"
-LINES_MAX: Final = 16_384  # made at a time: some 10 ms in which nobody else gets a turn
 HEADER: Final = "message_id,phone_number,attempts\n"
 
 
 class UndeliveredList(Output):
     """The file of `--failed`: emptied at the start, written when a run has ended."""
 
-    def __init__(self, path: str, log: Log, _goes_on: bool = False) -> None:
+    def __init__(self, path: str, log: Log, _goes_on: bool = False, limits: Limits = LIMITS) -> None:
         self._path = path
         self._log = log
+        self._limits = limits
         self._is_whole = True
 
     def check(self) -> None:
@@ -44,7 +45,7 @@ class UndeliveredList(Output):
         """See Output."""
         try:
             with open(self._path, "wb") as file:  # noqa: ASYNC230 - a local file, some messages at a time
-                for piece in pieces(run, ledger):
+                for piece in pieces(run, ledger, self._limits.lines_at_once):
                     file.write(piece.encode())
                     await asyncio.sleep(0)  # peers still need answers
         except OSError as error:
@@ -56,8 +57,8 @@ class UndeliveredList(Output):
         return self._is_whole
 
 
-def pieces(run: RunFacts, ledger: Ledger) -> Iterator[str]:
-    """Yield the text of the list, some messages at a time.
+def pieces(run: RunFacts, ledger: Ledger, at_once: int) -> Iterator[str]:
+    """Yield the text of the list, `at_once` messages at a time.
 
     A message that has failed for good was tried `max_attempts` times. Of one that has no final outcome, because the
     run has ended early, nobody knows for sure whether it was tried: its attempts are left empty.
@@ -65,8 +66,8 @@ def pieces(run: RunFacts, ledger: Ledger) -> Iterator[str]:
     phones = Phones(run.seed)
     yield HEADER
     for ids, failed in ledger.not_sent():
-        for first in range(0, len(ids), LINES_MAX):
-            some = slice(first, first + LINES_MAX)
+        for first in range(0, len(ids), at_once):
+            some = slice(first, first + at_once)
             yield lines(ids[some], phones.column(ids[some]), failed[some], run.max_attempts)
 
 

@@ -14,7 +14,7 @@ from simulation.clock import Process
 from simulation.disk import Disk
 from smssim.core.exchange import Answer, Report
 from smssim.core.model import RunFacts
-from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, Policy, Runs, Started
+from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, Policy, Runs, Started, Waiting
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError
@@ -40,6 +40,7 @@ class Account:
     shown_at: float = 0.0
     alone_since: float | None = None  # with its end known and no sender present
     ended: Ended | None = None
+    knew_the_end: bool = False  # of a complete run, when it ended here; it may have come later
 
     @property
     def counted(self) -> bool:
@@ -132,7 +133,10 @@ class Accounts:
     def happen(self, event: Event, runs: Runs, *, stopped: bool) -> None:
         """Checks what the monitor does about its runs."""
         now = self._world.clock.now
-        if isinstance(event, Started):
+        if isinstance(event, Waiting):
+            self._world.clock.strike("still waiting for a sender")
+            check(not self.followed and not self._here, "the monitor waits for a sender, and one has come")
+        elif isinstance(event, Started):
             check(not stopped, "%s is followed by a monitor that is stopped", event.run)
             self._start(event.run, now)
         elif isinstance(event, Dropped):
@@ -199,7 +203,7 @@ class Accounts:
         check(kept is not None or stopped, "a run that has ended is not kept")  # a stop ends all, and keeps a few
         if kept is not None:
             account.book.compare_at_end(kept.tally, now)
-        account.ended = ended
+        account.ended, account.knew_the_end = ended, account.book.heard_the_end
         self.ended[account.run.run_id] = account
         self._here.append(account.run.run_id)
         for run_id in self._here[: -self._world.limits.ended_kept_max]:

@@ -222,8 +222,8 @@ class MonitorBook:
 
     @property
     def heard_the_end(self) -> bool:
-        """Whether a sender has brought the producer's last word, and that is on disk."""
-        return any(report.end is not None and report.end.complete for _, report in self.log[: self.durable_upto])
+        """Whether a sender has brought the end of a run that is complete."""
+        return any(report.end is not None and report.end.complete for _, report in self.log)
 
     def compare(self, tally: Tally) -> None:
         """The tally's figures against those counted here."""

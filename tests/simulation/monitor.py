@@ -49,6 +49,7 @@ class Monitor(Process):
         pieces = disk.pieces() if disk is not None else {}
         resumed = self.runs.resume(pieces, self.clock.now) if pieces else None
         world.accounts.begin(self, policy, disk, resumed)
+        self.runs.begin(self.clock.now)
         if resumed is not None:
             self.clock.strike("monitor restored", self.name)
         self._carry_out()

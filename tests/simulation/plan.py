@@ -126,7 +126,7 @@ def draw_plan(seed: int) -> Plan:
         gather_s=random.choice([0.02, 0.1, 0.4]),
         save_s=random.choice([0.1, 1.0]),
         unsaved_max=random.choice([max(1, total // 10), max(1, total // 2), 1 << 25]),
-        frame_rows_max=random.choice([rows, 1 + rows // 4, 16_384]),
+        frame_rows_max=min(random.choice([rows, 1 + rows // 4, 16_384]), LIMITS.frame_rows_max),
         report_rows_max=random.choice([rows, 1 + rows // 4, 32_768]),
         report_timeout_s=random.choice([2.0, 5.0]),
         write_s=random.choice([0.0, 0.0, 0.02]),

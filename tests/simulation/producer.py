@@ -56,6 +56,7 @@ class Producer(Process):
             rate_per_s=plan.rate_per_s,
             give_up_s=plan.give_up_s,
             linger=plan.producer_lingers,
+            journaled=disk is not None,
             limits=world.limits,
         )
         if disk is not None and pieces:

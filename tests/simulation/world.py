@@ -361,7 +361,7 @@ class World:
         check(book.durable.final == book.now.final, "what the monitor has shown is not on disk")
         code = ended.ending.exit_code
         if code != ExitCode.OK:
-            excused = code == ExitCode.INCOMPLETE and not book.heard_the_end
+            excused = code == ExitCode.INCOMPLETE and not account.knew_the_end
             check(excused or "monitor" in self.bare_crashes, "the run ends with %s: %s", code, ended.ending.reason)
             return code
         final, figures = book.now.final, ended.snapshot.figures

@@ -13,16 +13,12 @@ from typing import Final
 import numpy as np
 
 from smssim.core.lanes import Finished
+from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Ids, Outcome
 from smssim.escaping import escape
 from smssim.process.logs import Log
 from smssim.words import plural, seconds
 
-LINES_PER_S: Final = 100.0  # logged in the long run ...
-LINES_AT_ONCE: Final = 1000.0  # ... and in a burst
-KEPT_MAX: Final = 10_000.0  # messages under way whose text is kept
-KEEP_PER_S: Final = 1000.0
-SAY_LEFT_OUT_S: Final = 1.0
 TEXT_MAX: Final = 40  # characters of a text in a line for people
 LINES: Final = {
     Outcome.SENT: 'message %d to %s: sent after %s: "%s"',
@@ -56,9 +52,10 @@ class _TokenBucket:
 class EachMessage:
     """What `--verbose` shows."""
 
-    def __init__(self) -> None:
-        self._keep = _TokenBucket(KEEP_PER_S, KEPT_MAX)
-        self._lines = _TokenBucket(LINES_PER_S, LINES_AT_ONCE)
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
+        self._keep = _TokenBucket(limits.shown_kept_per_s, limits.shown_kept_max)
+        self._lines = _TokenBucket(limits.shown_per_s, limits.shown_at_once)
         self._kept: dict[tuple[str, int], tuple[str, str]] = {}  # by sender and id: number and text
         self._slots = np.zeros(_SLOTS, np.uint16)  # how many are kept, by the end of their ids: a filter
         self._left_out = 0
@@ -70,7 +67,8 @@ class EachMessage:
         if not count:
             return
         self._keep.take(count)
-        while len(self._kept) + count > KEPT_MAX:  # the oldest go: some were given up and never get an outcome
+        while len(self._kept) + count > self._limits.shown_kept_max:
+            # The oldest goes: some were given up and never get an outcome.
             oldest = next(iter(self._kept))
             del self._kept[oldest]
             self._slots[oldest[1] % _SLOTS] -= 1
@@ -98,7 +96,7 @@ class EachMessage:
 
     def say_left_out(self, log: Log, now: float, at_last: bool = False) -> None:
         """Logs, once a second, how many were left out."""
-        if self._left_out and (at_last or now - self._said_at >= SAY_LEFT_OUT_S):
+        if self._left_out and (at_last or now - self._said_at >= self._limits.left_out_s):
             log.info("%s more, too many to show", plural(self._left_out, "message"))
             self._left_out, self._said_at = 0, now
 

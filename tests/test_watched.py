@@ -1,0 +1,45 @@
+"""The runs that a watcher follows: what of them is new, when they are over, and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from view_support import RUN_ID, ended, snapshot
+
+from smssim.core.snapshot import Snapshot
+from smssim.core.watched import WatchedRuns
+from smssim.errors import ExitCode
+
+OTHER = RUN_ID.replace("1", "2")
+
+
+def of_run(run_id: str, seen: Snapshot) -> Snapshot:
+    return replace(seen, figures=replace(seen.figures, run_id=run_id))
+
+
+def test_a_watcher_that_has_seen_no_run_or_no_end_is_incomplete() -> None:
+    runs = WatchedRuns()
+    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, False, ExitCode.INCOMPLETE)
+    assert runs.see(snapshot(elapsed_s=3.0))
+    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
+    assert runs.elapsed_s == 3.0
+
+
+def test_what_comes_of_a_run_whose_end_was_seen_is_not_new() -> None:
+    runs = WatchedRuns()
+    assert [runs.see(seen) for seen in (snapshot(), snapshot(), ended(), ended(), snapshot(elapsed_s=99.0))] == [
+        *(True, True, True, False, False),
+    ]
+    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.OK)
+    assert runs.elapsed_s == 20.0
+
+
+def test_a_watcher_ends_with_the_worst_code_of_the_runs_once_all_are_over() -> None:
+    assert RUN_ID != OTHER
+    runs = WatchedRuns()
+    runs.see(ended(exit_code=ExitCode.THRESHOLD))
+    assert runs.exit_code == ExitCode.THRESHOLD
+    runs.see(of_run(OTHER, snapshot()))
+    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
+    runs.see(of_run(OTHER, ended()))
+    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.THRESHOLD)
