@@ -14,7 +14,7 @@ from smssim.launch.ending import Code, Codes
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 
 LIMIT_NAMES = [field.name for field in fields(LaunchLimits)]
-APART = LaunchLimits(**{name: 10_000.0 * i for i, name in enumerate(LIMIT_NAMES, 1)})  # each another number
+APART = LaunchLimits(**{name: 10_000 * i for i, name in enumerate(LIMIT_NAMES, 1)})  # each another number
 KILLED: Code = -SIGKILL
 OK, INCOMPLETE = ExitCode.OK, ExitCode.INCOMPLETE
 

@@ -145,7 +145,11 @@ def test_nodes_paused_beyond_every_timeout_cost_what_the_sender_was_sending_and_
     for who in ("producer", "monitor", "a"):
         (tmp_path / who).mkdir()
         run = runs[who] = Rehearsal(nodes, tmp_path / who, 700, "--lease-timeout=1.5")
-        run.words |= {"a": ["--mean=2", "--concurrency=100"], "b": ["--mean=0.5", "--concurrency=5"]}
+        run.words |= {
+            "a": ["--mean=2", "--concurrency=100"],
+            "b": ["--mean=0.5", "--concurrency=5"],
+            "monitor": ["--interval=1"],
+        }
         run.start()
     for who, run in runs.items():
         run.until(random.randrange(30, 150))

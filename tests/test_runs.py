@@ -101,7 +101,7 @@ def test_a_resumed_run_waits_for_no_first_sender() -> None:
     runs = Runs(JOURNALED)
     tell(runs, A)
     again = Runs(JOURNALED)
-    again.resume(runs.changes(0.0), 50.0)
+    again.resume({name: piece for name, piece in runs.changes(0.0).items() if piece is not None}, 50.0)
     again.begin(50.0)
     assert of_kind(look_on(again, 50.0 + 5 * LIMITS.repeat_notice_s), Waiting) == []
 
