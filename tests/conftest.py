@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from smssim.process import libraries
 ROOT: Final = Path(__file__).parent.parent
 
 libraries.settle()
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup too: tests send it to what they start
 
 # Hundreds of processes are started: they may keep what they have compiled, which saves each a sixth of its start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -235,6 +235,8 @@ def test_after_a_stop_no_run_is_followed_and_late_reports_are_still_answered() -
         assert B.run_id not in runs.followed
         if policy.linger:
             assert tell(runs, A, 1.2, sequence=2, ids=[1]).accepted == 1
+            with pytest.raises(LaterError, match=r"^this monitor is stopped$"):  # its next process may know better
+                tell(runs, replace(A, total=TOTAL + 1), 1.3)
 
 
 @pytest.mark.parametrize(

@@ -262,12 +262,12 @@ class Runs:
         followed = self.followed.get(run.run_id)
         if followed is not None and followed.tally.run == run:
             return followed
-        if followed is not None:  # one of the two is wrong: the one of which something was counted is right
-            self._make_room(followed, f"run {run.run_id} is known here with other settings", now)
         if run.run_id in self._ended_ids:
             raise PeerError(f"run {run.run_id} is over")
         if self._stopped:  # it would never be shown, and what its senders report would be settled
             raise LaterError("this monitor is stopped")
+        if followed is not None:  # one of the two is wrong: the one of which something was counted is right
+            self._make_room(followed, f"run {run.run_id} is known here with other settings", now)
         if self.followed and not self._policy.linger:
             (followed,) = self.followed.values()
             self._make_room(followed, f"this monitor follows one run, {followed.tally.run.run_id}, and no other", now)

@@ -293,9 +293,14 @@ class World:
         self.clock.after(TIDY_EVERY_S, None, self._tidy)
 
     def _tidy(self) -> None:
-        """Stops a producer that lingers, after one more sender has come and gone."""
+        """Stops a producer that lingers, after one more sender has come and gone.
+
+        Where the monitor has left, those that linger come again and again, and reach nobody to report to.
+        """
         self.clock.after(TIDY_EVERY_S, None, self._tidy)
-        producer, busy = self.producer, any(s.alive and not s.waits_for_ever for s in self.senders)
+        producer, monitor = self.producer, self.monitor
+        has_monitor = monitor is None or monitor.ending is None
+        busy = has_monitor and any(s.alive and not s.waits_for_ever for s in self.senders)
         if producer is None or not producer.alive or producer.paused or not producer.conduct.lingers or busy:
             return
         if self._late_came:
