@@ -14,7 +14,6 @@ from smssim.core.event import Event, Kind
 from smssim.core.history import History
 from smssim.core.lanes import Finished
 from smssim.core.ledger import Ledger
-from smssim.core.limits import LIMITS
 from smssim.core.model import Outcome, RunFacts
 from smssim.core.snapshot import Snapshot
 from smssim.errors import UsageError
@@ -54,6 +53,9 @@ class Noted(Output):
 
     def event(self, event: Event) -> None:
         self.calls.append("event")
+
+    def dropped(self, run_id: str) -> None:
+        self.calls.append(f"dropped {run_id}")
 
     def end(self, snapshot: Snapshot, history: History) -> None:
         self.calls.append("end")
@@ -215,11 +217,11 @@ def test_a_run_that_comes_again_has_a_history_of_its_own() -> None:
     assert len(second) == 1
 
 
-def test_histories_of_runs_that_were_dropped_are_bounded() -> None:
-    outputs = Outputs(limits=replace(LIMITS, runs_max=3))
+def test_nothing_is_kept_of_a_run_that_was_dropped() -> None:
+    one = Noted()
+    outputs = Outputs([one])
     outputs.moment(of_run("stays", 0.0, snapshot()))
-    for number in range(10):
-        outputs.moment(of_run(str(number), 0.0, snapshot()))
-        outputs.moment(of_run("stays", 1.0 + number, snapshot()))
-    assert len(outputs._histories) == 3
-    assert len(outputs._histories["stays"]) == 11
+    outputs.moment(of_run("goes", 0.0, snapshot()))
+    outputs.dropped("goes")
+    assert one.calls == ["moment", "moment", "dropped goes"]
+    assert list(outputs._histories) == ["stays"]

@@ -90,11 +90,23 @@ def test_the_first_report_of_a_run_starts_it() -> None:
 
 def test_until_a_sender_comes_it_is_said_now_and_then_that_none_has() -> None:
     runs = Runs(POLICY)
-    runs.begin(100.0)
+    runs.await_sender(100.0)
     every_s = LIMITS.repeat_notice_s
     assert look_on(runs, 100.0 + 2.5 * every_s) == [Waiting(every_s), Waiting(2 * every_s)]
-    tell(runs, A, 100.0 + 2.6 * every_s)
+    tell(runs, A, 100.0 + 2.6 * every_s, ids=[0])
     assert of_kind(look_on(runs, 100.0 + 10 * every_s), Waiting) == []
+
+
+def test_after_a_run_was_dropped_it_is_said_again_unless_another_has_ended() -> None:
+    for ended_before in (False, True):
+        runs = Runs(LINGER)
+        runs.await_sender(0.0)
+        if ended_before:
+            complete(runs, B)
+        tell(runs, A, goodbye=True)
+        looks = of_kind(look_on(runs, 5 * 60.0), Waiting)
+        assert A.run_id not in runs.followed
+        assert bool(looks) == (not ended_before)
 
 
 def test_a_resumed_run_waits_for_no_first_sender() -> None:
@@ -102,7 +114,7 @@ def test_a_resumed_run_waits_for_no_first_sender() -> None:
     tell(runs, A)
     again = Runs(JOURNALED)
     again.resume({name: piece for name, piece in runs.changes(0.0).items() if piece is not None}, 50.0)
-    again.begin(50.0)
+    again.await_sender(50.0)
     assert of_kind(look_on(again, 50.0 + 5 * LIMITS.repeat_notice_s), Waiting) == []
 
 

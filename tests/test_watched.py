@@ -43,3 +43,42 @@ def test_a_watcher_ends_with_the_worst_code_of_the_runs_once_all_are_over() -> N
     assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
     runs.see(of_run(OTHER, ended()))
     assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.THRESHOLD)
+
+
+def idle(run_id: str) -> Snapshot:
+    """A moment of a run of which nothing was counted."""
+    return of_run(run_id, snapshot(sent=0, failed=0, attempts=0, in_flight=0, waiting=5000))
+
+
+def test_a_run_that_a_turn_of_the_monitor_leaves_out_was_dropped_if_nothing_of_it_was_counted() -> None:
+    for first, dropped in ((idle(RUN_ID), [RUN_ID]), (snapshot(), [])):
+        runs = WatchedRuns()
+        for seen in (first, idle(OTHER), first, idle(OTHER)):  # two turns
+            assert runs.see(seen)
+        assert runs.dropped() == []
+        assert runs.see(idle(OTHER))
+        assert runs.dropped() == dropped
+        assert runs.dropped() == []
+
+
+def test_the_end_of_a_run_is_no_turn() -> None:
+    runs = WatchedRuns()
+    for seen in (idle(RUN_ID), idle(OTHER), of_run(OTHER, ended())):
+        runs.see(seen)
+    assert runs.dropped() == []
+    assert not runs.are_over
+
+
+def test_what_an_orderly_monitor_has_not_ended_it_had_dropped() -> None:
+    for first, code in ((idle(RUN_ID), ExitCode.OK), (snapshot(), ExitCode.INCOMPLETE)):
+        runs = WatchedRuns()
+        runs.see(first)
+        runs.see(of_run(OTHER, ended()))
+        assert not runs.are_over
+        runs.monitor_left()
+        assert runs.exit_code == code
+        assert runs.any_goes_on == (code != ExitCode.OK)
+    lonely = WatchedRuns()
+    lonely.see(idle(RUN_ID))
+    lonely.monitor_left()
+    assert (lonely.any_goes_on, lonely.exit_code) == (False, ExitCode.INCOMPLETE)

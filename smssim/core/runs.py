@@ -176,7 +176,7 @@ class Runs:
         self._new_key = new_key
         self._on_report = on_report
         self._limits = limits
-        self._begun_at = 0.0
+        self._waits_since = 0.0  # for a sender
         self._notice_at = math.inf  # when to say next that no sender has come
         self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, the oldest first
         self._erased: Changes = {}  # pieces of dropped runs, since `changes`
@@ -185,10 +185,10 @@ class Runs:
 
     # -- what comes in
 
-    def begin(self, now: float) -> None:
-        """Say now and then, from now on, that no sender has come, until one does."""
-        if not self.followed:
-            self._begun_at = now
+    def await_sender(self, now: float) -> None:
+        """Say now and then, from now on, that no sender has come, until one does; not once a run has ended."""
+        if not self.followed and not self._codes:
+            self._waits_since = now
             self._notice_at = now + self._limits.repeat_notice_s
             self._set_wake_at(now)
 
@@ -204,7 +204,7 @@ class Runs:
         self._forgive_pause(now)
         if now >= self._notice_at:
             self._notice_at = now + self._limits.repeat_notice_s
-            self.events.append(Waiting(now - self._begun_at))
+            self.events.append(Waiting(now - self._waits_since))
         for followed in self._going_on():
             if followed.wake_at <= now:
                 self.events += followed.look(now)
@@ -306,6 +306,7 @@ class Runs:
         if self._policy.journaled:
             self._erased |= followed.tally.erased(now)
         self.events.append(Dropped(followed.tally.run))
+        self.await_sender(now)
 
     def _end(self, followed: FollowedRun, ending: Ending, now: float) -> None:
         ended = followed.end(ending, now)

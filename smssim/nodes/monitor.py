@@ -90,7 +90,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         is_whole = True
         try:
             self._log.info("waiting for a sender")
-            self.runs.begin(self._clock())
+            self.runs.await_sender(self._clock())
             await waiting.first_of(stop.wait(), self._look_on(), self._saving.broken())
             self.runs.stop(self._clock())
             await self._carry_out()
@@ -144,6 +144,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                     self._outputs.moment(snapshot)
                 case Dropped(run):
                     self._log.info("run %s: nothing was counted and nobody is left, waiting for another", run.run_id)
+                    self._outputs.dropped(run.run_id)
                     self._wake_watchers()
                     await self._saving.saved()
                 case Ended():

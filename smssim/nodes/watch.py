@@ -69,6 +69,7 @@ class WatchClient:
                     with rpc.naming(self._monitor.name):
                         snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
                     self._show(snapshot)
+                self._runs.monitor_left()
                 return
             except aio.AioRpcError as error:
                 if self._runs.are_over:
@@ -78,11 +79,12 @@ class WatchClient:
                 call.cancel()
 
     def _show(self, snapshot: Snapshot) -> None:
-        if not self._runs.see(snapshot):
-            return
-        if snapshot.summary is None:
+        is_new = self._runs.see(snapshot)
+        for run_id in self._runs.dropped():
+            self._outputs.dropped(run_id)
+        if is_new and snapshot.summary is None:
             self._outputs.moment(snapshot)
-        else:
+        elif is_new:
             self._outputs.end(snapshot)
 
 

@@ -79,7 +79,7 @@ class Outputs:
     def __init__(self, outputs: Sequence[Output] = (), limits: Limits = LIMITS) -> None:
         self._outputs = outputs
         self._limits = limits
-        self._histories: dict[str, History] = {}  # by the id of a run that goes on, the one last shown last
+        self._histories: dict[str, History] = {}  # by the id of a run that goes on
 
     def moment(self, snapshot: Snapshot) -> None:
         """See Output."""
@@ -97,6 +97,12 @@ class Outputs:
         """See Output."""
         for output in self._outputs:
             output.event(event)
+
+    def dropped(self, run_id: str) -> None:
+        """See Output."""
+        self._histories.pop(run_id, None)
+        for output in self._outputs:
+            output.dropped(run_id)
 
     def end(self, snapshot: Snapshot) -> None:
         """See Output."""
@@ -121,14 +127,9 @@ class Outputs:
         return all(are_whole)
 
     def _add(self, snapshot: Snapshot) -> History:
-        """Adds a moment to the history of its run and returns that.
-
-        Nobody says when a run was dropped: its history goes when there are more than runs that can be followed.
-        """
+        """Adds a moment to the history of its run and returns that."""
         run_id = snapshot.figures.run_id
-        history = self._histories.pop(run_id) if run_id in self._histories else History(self._limits)
-        history.add(snapshot.figures)
-        self._histories[run_id] = history
-        if len(self._histories) > self._limits.runs_max:
-            del self._histories[next(iter(self._histories))]
-        return history
+        if run_id not in self._histories:
+            self._histories[run_id] = History(self._limits)
+        self._histories[run_id].add(snapshot.figures)
+        return self._histories[run_id]

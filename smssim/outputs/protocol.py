@@ -45,6 +45,9 @@ class Output:
     def event(self, event: Event) -> None:
         """Something that has happened."""
 
+    def dropped(self, run_id: str) -> None:
+        """A run of which moments were shown is followed no longer: nothing of it was counted."""
+
     def end(self, snapshot: Snapshot, history: History) -> None:
         """The last figures of a run, with its summary."""
 

@@ -33,6 +33,7 @@ from smssim.core.session import Session
 from smssim.core.stretches import Rows, Stretches
 from smssim.core.tally import Ending, Tally
 from smssim.core.unsettled import Flags, Tries
+from smssim.core.watched import WatchedRuns
 from smssim.errors import ExitCode, PeerError
 
 Bug = Callable[[], AbstractContextManager[Any]]
@@ -528,6 +529,11 @@ def keeps_the_last_figures_from_watchers() -> AbstractContextManager[Any]:
     return mock.patch.object(Watcher, "took", took)
 
 
+def takes_a_dropped_run_for_one_that_goes_on() -> AbstractContextManager[Any]:
+    """A watcher that has seen it is never done."""
+    return mock.patch.object(WatchedRuns, "_drop")
+
+
 def ends_with_the_best_code_of_its_runs() -> AbstractContextManager[Any]:
     """Instead of the worst."""
 
@@ -589,5 +595,6 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     skips_every_other_moment: (),
     warns_of_a_missed_report_again_and_again: ("monitor killed",),
     keeps_the_last_figures_from_watchers: (),
+    takes_a_dropped_run_for_one_that_goes_on: ("monitor misled",),
     ends_with_the_best_code_of_its_runs: ("producer killed",),
 }

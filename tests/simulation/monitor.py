@@ -17,7 +17,8 @@ from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes
 from smssim.core.reporting import NOTHING
 from smssim.core.runs import Dropped, Ended, FollowedRun, Policy, Runs
-from smssim.errors import ExitCode, LaterError, PeerError
+from smssim.core.watched import WatchedRuns
+from smssim.errors import ExitCode, LaterError, PeerError, worst
 from smssim.settings import MonitorSettings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Monitor(Process):
         pieces = disk.pieces() if disk is not None else {}
         resumed = self.runs.resume(pieces, self.clock.now) if pieces else None
         world.accounts.begin(self, policy, disk, resumed)
-        self.runs.begin(self.clock.now)
+        self.runs.await_sender(self.clock.now)
         if resumed is not None:
             self.clock.strike("monitor restored", self.name)
         self._carry_out()
@@ -178,6 +179,8 @@ class Spectator:
         self._watcher = monitor.audience.join(wanted, asked_s, now)
         self._last: list[str] = []  # runs whose last figures it got
         self._done: dict[str, int] = {}
+        self._seen = WatchedRuns()
+        self._codes: list[ExitCode] = []  # of the runs whose last figures it got
         self._waits_until: float | None = now
         self._rung = False
         self.wake()
@@ -198,7 +201,9 @@ class Spectator:
         if not runs:
             self._rest()
             return
-        figures = runs[0].shared(self._clock.now).figures
+        snapshot = runs[0].shared(self._clock.now)
+        figures = snapshot.figures
+        check(self._seen.see(snapshot), "what a watcher gets is of a run that has ended")
         before = self._watcher.took(figures)
         same = before is None or before.done == self._done[figures.run_id]  # none of a run that was dropped meanwhile
         check(same and (before is not None or not self._done.get(figures.run_id)), "other figures came before")
@@ -206,6 +211,8 @@ class Spectator:
         if figures.final:
             check(figures.run_id not in self._last, "a watcher gets the last figures of a run twice")
             self._last.append(figures.run_id)
+            assert snapshot.summary is not None
+            self._codes.append(snapshot.summary.exit_code)
         self._clock.after(self._clock.random.choice([0.0, 0.01, 0.3]), self._monitor, partial(self._next, runs[1:]))
 
     def _rest(self) -> None:
@@ -226,4 +233,8 @@ class Spectator:
         ended = {run_id for run_id, run in self._monitor.runs.followed.items() if run.final is not None}
         wanted = ended - self._ended_before if self._wanted == ALL else ended & {self._wanted}
         check(wanted <= set(self._last), "a watcher leaves without the last figures of %s", wanted)
+        if self._wanted == ALL:  # it stays as long as the monitor does
+            self._seen.monitor_left()
+            code = worst(self._codes) if self._codes else ExitCode.INCOMPLETE
+            check(self._seen.exit_code == code, "a watcher ends with %s, its runs with %s", self._seen.exit_code, code)
         self._monitor.let_go()

@@ -71,14 +71,18 @@ class Rows(Output):
         terminal.say(row)
         self._explain(snapshot)
 
+    def dropped(self, run_id: str) -> None:
+        """See Output."""
+        self._totals.pop(run_id, None)
+        self._stalled.pop(run_id, None)
+        self._shape = None
+
     def end(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""
         run_id = snapshot.figures.run_id
         page = summary.page(snapshot, terminal.screen_width())
         terminal.say("", *page, *([""] if self._several_runs else []))
-        self._totals.pop(run_id, None)
-        self._stalled.pop(run_id, None)
-        self._shape = None
+        self.dropped(run_id)
 
     def _explain(self, snapshot: Snapshot) -> None:
         run_id, stall = snapshot.figures.run_id, snapshot.stall

@@ -60,6 +60,11 @@ class Live(Output):
         if view is None or time.monotonic() >= self._painted_at + self._early_s:
             self._paint()
 
+    def dropped(self, run_id: str) -> None:
+        """See Output."""
+        if self._views.pop(run_id, None) is not None:
+            self._paint()
+
     def end(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""
         self._views.pop(snapshot.figures.run_id, None)
