@@ -18,7 +18,7 @@ from smssim.process import libraries
 
 ROOT: Final = Path(__file__).parent.parent
 
-libraries.settle()
+libraries.configure()
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup too: tests send it to what they start
 
 # Hundreds of processes are started: they may keep what they have compiled, which saves each a sixth of its start.

@@ -17,7 +17,7 @@ from nodes_support import Stage, play
 from processes_support import Nodes
 
 from smssim.launch.child import Child, Line, Splitter, read_lines
-from smssim.launch.limits import LAUNCH_LIMITS
+from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.process import ready
 
 DEADLINE_S = 60.0
@@ -65,7 +65,7 @@ def test_lines_are_whole_however_they_come_and_the_rest_comes_at_the_end() -> No
 
 
 def test_a_line_that_is_too_long_comes_in_pieces() -> None:
-    splitter = Splitter(line_bytes_max=4)
+    splitter = Splitter(LaunchLimits(line_bytes_max=4))
     assert [splitter.feed(data) for data in (b"abc", b"de", b"fg\n", b"")] == [[], ["abcde"], ["fg"], []]
 
 

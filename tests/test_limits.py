@@ -34,7 +34,10 @@ BROKEN: Final[dict[str, dict[str, Any]]] = {  # by the rule, limits that break t
     "a report fits into what gRPC takes": {"report_rows_max": 300_000},
     "messages handed back fit into what gRPC takes": {"handed_back_max": 524_288},
     "a history can be merged": {"history_samples_max": 3},
+    "the time left follows from a part of the run": {"left_rate_over_share": 1.1},
+    "the time left follows from moments that are kept": {"left_rate_over_moments": 201},
     "a row group fits into the queue of a record": {"record_group_rows": 1_000_001},
+    "the heap keeps the largest array that was freed": {"heap_free_bytes_max": (32 << 20) - 1},
     "commits take a part of the time": {"commit_share_max": 1.1},
 }
 

@@ -23,7 +23,7 @@ from smssim.settings import TOKEN_VARIABLE, VARIABLE_PREFIX, Flag
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Runs the command in `args` (by default the program's own) to its end and exits with its exit code."""
-    libraries.settle()
+    libraries.configure()
     words = list(sys.argv[1:] if args is None else args) or ["--help"]
     program = f"smssim {words[0]}" if words[0] in COMMANDS else "smssim"
     try:

@@ -17,10 +17,6 @@ from numpy.typing import NDArray
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Figures, rate
 
-LEFT_OVER_S: Final = 5.0  # the time left follows from the rate over the last stretch of this length ...
-LEFT_OVER_SHARE: Final = 0.2  # ... or this share of the run so far, if that is longer ...
-LEFT_OVER_MOMENTS: Final = 5  # ... or this many moments
-
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -54,6 +50,7 @@ class History:
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self._rows = np.zeros(limits.history_samples_max, _SAMPLE)
         self._count = 0  # rows in use
         self._step_s = 0.0  # samples end in different steps of this length; 0: each moment is a sample
@@ -102,8 +99,8 @@ class History:
         if len(self._recent) < 2:
             return None
         now_s, done = self._recent[-1]
-        over_s = max(LEFT_OVER_S, LEFT_OVER_SHARE * now_s)
-        earlier = list(self._recent)[:-LEFT_OVER_MOMENTS]
+        over_s = max(self._limits.left_rate_over_s, self._limits.left_rate_over_share * now_s)
+        earlier = list(self._recent)[: -self._limits.left_rate_over_moments]
         then_s, before = next((m for m in reversed(earlier) if m[0] <= now_s - over_s), self._recent[0])
         speed = rate(done - before, now_s - then_s)
         return missing / speed if speed > 0 else inf

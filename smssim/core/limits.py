@@ -17,6 +17,7 @@ SEED_MAX: Final = 2**63 - 1
 ATTEMPTS_MAX: Final = 255  # an attempt travels as one byte
 RATE_MAX_PER_S: Final = 1e12
 TEXT_LENGTH_MAX: Final = 100  # characters
+REASON_LENGTH_MAX: Final = 1000  # characters of the reason for an end that a watcher shows
 CONCURRENCY_MAX: Final = 10_000_000  # lanes of one process: 40 bytes each, and some 70 more at the other nodes
 RUN_LANES_MAX: Final = 20_000_000  # of all senders of `smssim run`: about 2.2 GB with the messages that are in them
 COPIES_MAX: Final = 2_000  # more could not all report each second
@@ -57,7 +58,7 @@ class Limits:
     report_rows_full: int = 32_768  # outcomes that are reported without waiting for more ...
     report_rows_max: int = 98_304  # ... and at most, where answers take long, as those of a disk do: 1.7 MiB
     handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements 3 of gRPC's 4 MiB
-    late_max_s: float = 1.0  # how long before it is noticed a message may have started: a paused process sends nothing
+    late_max_s: float = 1.0  # starts are backdated by this much at most: a paused process sent nothing meanwhile
     tick_min_s: float = 0.002  # between two looks at the lanes, at least: a look costs some 20 microseconds
     tick_max_s: float = 0.8  # and at least this often while messages are held: within a heartbeat
     look_s_per_lane: float = 15e-9  # and at least this, which is ten times what a look costs: some 1.5 ns a lane
@@ -132,6 +133,9 @@ class Limits:
 
     history_samples_max: int = 600  # of a run: 29 KB
     history_rates_max: int = 200  # of a run, between the latest moments
+    left_rate_over_s: float = 5.0  # the time left follows from the rate over the last stretch of this length ...
+    left_rate_over_share: float = 0.2  # ... or of this share of the run so far ...
+    left_rate_over_moments: int = 5  # ... or of this many moments, whichever is longest
     record_group_rows: int = 131_072  # in a row group: about 2 MB
     record_queued_max: int = 1_000_000  # outcomes taken in and not yet written: 25 MB
     record_poll_s: float = 0.005  # how often a full queue is looked at
@@ -150,6 +154,12 @@ class Limits:
     scrape_shared_s: float = 0.1  # what was read off for one scrape serves others for this long
 
     server_grace_s: float = 0.5  # for calls that are answered when a server stops
+
+    # -- memory of a process
+
+    gc_objects: int = 20_000  # made and not freed since the last garbage collection, before the next one
+    heap_array_bytes_max: int = 32 << 20  # larger arrays are mapped one by one; mallopt(3) allows no higher threshold
+    heap_free_bytes_max: int = 256 << 20  # at the end of the heap; more goes back to the kernel
 
     # -- journals
 
@@ -195,7 +205,10 @@ class Limits:
             (self.report_rows_max * REPORT_ROW_BYTES < REQUEST_BYTES_MAX, "a report fits into what gRPC takes"),
             (8 * self.handed_back_max < REQUEST_BYTES_MAX, "messages handed back fit into what gRPC takes"),
             (self.history_samples_max >= 4, "a history can be merged"),
+            (self.left_rate_over_share <= 1, "the time left follows from a part of the run"),
+            (self.left_rate_over_moments <= self.history_rates_max, "the time left follows from moments that are kept"),
             (self.record_group_rows <= self.record_queued_max, "a row group fits into the queue of a record"),
+            (self.heap_array_bytes_max <= self.heap_free_bytes_max, "the heap keeps the largest array that was freed"),
             (0 < self.commit_share_max <= 1, "commits take a part of the time"),
         )
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Final
 
-from smssim.launch.limits import LAUNCH_LIMITS
+from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.process import ready
 from smssim.settings import TOKEN_VARIABLE
 
@@ -62,8 +62,8 @@ class Usage:
 class Splitter:
     """Splits what comes from a pipe into lines, and lines that are too long into pieces."""
 
-    def __init__(self, line_bytes_max: int = LAUNCH_LIMITS.line_bytes_max) -> None:
-        self._line_bytes_max = line_bytes_max
+    def __init__(self, limits: LaunchLimits = LAUNCH_LIMITS) -> None:
+        self._line_bytes_max = limits.line_bytes_max
         self._rest = b""  # of a line that is not yet whole
 
     def feed(self, data: bytes) -> list[str]:
@@ -91,9 +91,11 @@ class Child:
         token: str | None = None,
         variables: Mapping[str, str] | None = None,
         stdout: int | None = subprocess.PIPE,
+        limits: LaunchLimits = LAUNCH_LIMITS,
     ) -> None:
         """`stdout`: as of `subprocess.Popen`, PIPE, DEVNULL or None, which is that of this process. Raises OSError."""
         self.name = name
+        self._limits = limits
         self.log: deque[str] = deque(maxlen=LOG_TAIL_LINES)  # the end of what it wrote to stderr
         self.records: list[Record] = []
         self.usage: Usage | None = None  # once it has ended and somebody has looked
@@ -120,7 +122,7 @@ class Child:
         assert self._process.stderr is not None
         self._log_descriptor = self._process.stderr.fileno()
         # Those that may still bring something. Each stays open until `close`, so that its number is nobody else's.
-        self._open = {pipe.fileno(): Splitter() for pipe in self._pipes}
+        self._open = {pipe.fileno(): Splitter(limits) for pipe in self._pipes}
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
 
@@ -161,7 +163,7 @@ class Child:
         at = time.monotonic()
         for text in texts:
             parsed = ready.parse(text)
-            if parsed is not None and len(self.records) < LAUNCH_LIMITS.records_max:
+            if parsed is not None and len(self.records) < self._limits.records_max:
                 self.records.append(Record(*parsed, at))
 
     # -- how it ends
@@ -193,7 +195,7 @@ class Child:
         while not self.reap():
             if time.monotonic() >= until:
                 return False
-            time.sleep(LAUNCH_LIMITS.reap_s)
+            time.sleep(self._limits.reap_s)
         return True
 
     def signal(self, number: signal.Signals) -> None:

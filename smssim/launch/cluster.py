@@ -67,7 +67,7 @@ class Cluster:
             try:
                 return await self._supervise(monitor, producer, stop)
             finally:
-                await asyncio.wait([viewing], timeout=self._limits.last_figures_s)
+                await asyncio.wait([viewing], timeout=self._limits.view_s)
                 viewing.cancel()
                 await asyncio.gather(viewing, return_exceptions=True)
         finally:

@@ -67,6 +67,7 @@ class Node:
             command(kind, replace(settings, log_level=level, log_format="json")),
             token=settings.token,
             stdout=subprocess.DEVNULL if silent else None,
+            limits=limits,
         )
         return cls(child, logging.getLevelNamesMapping()[level.upper()], secrecy.warnings(settings), limits)
 

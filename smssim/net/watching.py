@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.message import Message
 
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
-from smssim.core.limits import COUNT_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
+from smssim.core.limits import COUNT_MAX, REASON_LENGTH_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
 from smssim.core.progress import Figures, recent_rate
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
@@ -22,8 +22,6 @@ from smssim.errors import ExitCode, PeerError
 from smssim.escaping import escape
 from smssim.net.wire import number, uuid_of
 from smssim.v1 import monitor_pb2
-
-TEXT_MAX: Final = 1000  # characters of a reason
 
 
 def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, float]:
@@ -131,7 +129,7 @@ def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:
 def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
     return Summary(
         exit_code=ExitCode(summary.exit_code),
-        reason=escape(summary.reason[:TEXT_MAX]),
+        reason=escape(summary.reason[:REASON_LENGTH_MAX]),
         reached_s={str(one.percent): _given(one, "reached_s") for one in summary.milestones},
         percentiles={f"{one.percent:g}": _given(one, "latency_s") for one in summary.percentiles},
         redelivered=_given(summary, "redelivered"),

@@ -1,4 +1,4 @@
-"""What libraries learn from variables when they are loaded: how this program wants them to be.
+"""Environment variables that configure gRPC and numpy.
 
 Knows variables alone. Must stay cheap to import.
 """
@@ -18,7 +18,7 @@ _WANTED: Final = {
 }
 
 
-def settle() -> None:
+def configure() -> None:
     """Sets the variables that the user has not set. Call it before anything loads gRPC or numpy."""
     for name, value in _WANTED.items():
         os.environ.setdefault(name, value)

@@ -14,17 +14,20 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from smssim.core.limits import LIMITS, Limits
 from smssim.errors import ExitCode
 from smssim.process import logs, signals, streams
 from smssim.settings import LogSettings
 
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
-GC_OBJECTS: Final = 20_000  # made and not freed since the last garbage collection
 
 
 def run(
-    main: Callable[[asyncio.Event], Awaitable[int]], log: LogSettings, last_act: Callable[[], None] = lambda: None
+    main: Callable[[asyncio.Event], Awaitable[int]],
+    log: LogSettings,
+    last_act: Callable[[], None] = lambda: None,
+    limits: Limits = LIMITS,
 ) -> int:
     """Runs a node with this log; its exit code.
 
@@ -34,22 +37,22 @@ def run(
     signals.take()
     streams.mend()
     logs.set_up(log)
-    _keep_memory()
+    _keep_memory(limits)
     return asyncio.run(_run(main, last_act))
 
 
-def _keep_memory() -> None:
+def _keep_memory(limits: Limits) -> None:
     """Spares the hot path what costs it a tenth of its time: page faults and visits to objects that never die.
 
     glibc gives freed arrays of some hundred KiB back to the kernel, which then has to clear the same pages for the
     next frame; and garbage collections visit all that was imported, and the tasks of a thousand senders.
     """
     gc.freeze()
-    gc.set_threshold(GC_OBJECTS)
+    gc.set_threshold(limits.gc_objects)
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, limits.heap_free_bytes_max)
+        mallopt(_M_MMAP_THRESHOLD, limits.heap_array_bytes_max)
 
 
 async def _run(main: Callable[[asyncio.Event], Awaitable[int]], last_act: Callable[[], None]) -> int:

@@ -62,7 +62,7 @@ class Accounts:
     def __init__(self, world: World) -> None:
         self.followed: dict[str, Account] = {}
         self.ended: dict[str, Account] = {}  # ever; the last end of each
-        self.misled = False  # a stranger's run was resumed from the disk: it stays, and keeps the true one out
+        self.misled = False  # an unknown sender's run was resumed from the disk: it stays, and keeps the true one out
         self._world = world
         self._here: list[str] = []  # ended in this life, in order
         self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book

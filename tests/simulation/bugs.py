@@ -494,7 +494,7 @@ def refuses_late_reports_of_an_ended_run() -> AbstractContextManager[Any]:
 
 
 def follows_a_second_run_without_linger() -> AbstractContextManager[Any]:
-    """A stranger's, for example."""
+    """That of an unknown sender, for example."""
     return mock.patch.object(Runs, "_make_room", return_value=None)
 
 

@@ -30,7 +30,7 @@ class Found:
 
     plan: Plan
     played: int  # plans, to find it
-    told: str  # what went wrong
+    failure: str  # what went wrong, in one line
 
 
 def hunt(bug: Callable[[], AbstractContextManager[Any]], *faults: str, most: int | None = None) -> Found | None:

@@ -94,7 +94,7 @@ class Monitor(Process):
     def take_strange(self, run: RunFacts) -> None:
         """An empty report arrives of a run that does not exist."""
         self.clock.strike("monitor misled", self.name)
-        self.report(run, f"stranger of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
+        self.report(run, f"unknown sender of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
 
     def _acknowledge(self, answer: Callable[[], None]) -> None:
         """Answers when all that was taken in is on disk. Without a disk it counts as being there."""

@@ -89,7 +89,7 @@ class Plan:
             tail=12,
         )
 
-    def told(self) -> str:
+    def described(self) -> str:
         """A setting a line, but for those of the senders, which say who they are when they start."""
         return "\n".join(f"  {f.name} = {getattr(self, f.name)}" for f in fields(self) if f.name != "senders")
 

@@ -419,4 +419,4 @@ def play(plan: Plan) -> Shown:
         return world.play()
     except Exception as error:
         what = f"seed {plan.seed}: {type(error).__name__}: {error}"
-        raise SimulationError(f"{what}\n{plan.told()}\n{world.clock.story()}") from error
+        raise SimulationError(f"{what}\n{plan.described()}\n{world.clock.story()}") from error
