@@ -1,4 +1,4 @@
-"""Writes a node's state to its journal: one commit at a time in a thread of its own, for all who wait for one.
+"""Writes a node's state to its journal: the commits of `GroupCommits`, in a thread of its own.
 
 Knows a journal and what says the changes. Must not know what they mean, nor which node it serves.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from smssim.core.commits import GroupCommits
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.pieces import DAMAGE, Changes
 from smssim.errors import JournalError, NotSavedError
@@ -17,18 +18,13 @@ from smssim.journal.sqlite import Journal
 
 
 class GroupCommit:
-    """Commits what `changes` says whenever somebody wants it saved. Without a journal, all counts as saved at once.
-
-    Group commit (Gawlick and Kinkade, 1985): what comes while one commit is under way goes into the next one, together.
-    """
+    """Commits what `changes` says whenever somebody wants it saved. Without a journal, all counts as saved at once."""
 
     def __init__(self, journal: Journal | None, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
-        self._limits = limits
         self._journal = journal
-        self._changes = changes
+        self._commits = GroupCommits[asyncio.Future[None]](changes, limits)
         self._clock = asyncio.get_running_loop().time
         self._wanted = asyncio.Event()
-        self._next: asyncio.Future[None] | None = None  # done with the commit that begins next
         self._thread = ThreadPoolExecutor(1, "journal")
         self._task = None if journal is None else asyncio.create_task(self._commit_on())
 
@@ -38,10 +34,10 @@ class GroupCommit:
             return
         if self._task.done():
             self._task.result()
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            self._wanted.set()
-        await asyncio.shield(self._next)  # others wait for it too
+        waiter = asyncio.get_running_loop().create_future()
+        self._commits.join(waiter)
+        self._wanted.set()
+        await waiter
 
     async def broken(self) -> None:
         """Never returns; raises NotSavedError once the disk has refused a commit."""
@@ -63,24 +59,21 @@ class GroupCommit:
         assert self._journal is not None
         while True:
             await self._wanted.wait()
+            if (wait_s := self._commits.begins_at - self._clock()) > 0:
+                await asyncio.sleep(wait_s)
             self._wanted.clear()
-            began = self._clock()
-            waiting, self._next = self._next, None
-            assert waiting is not None
-            changes = self._changes()
+            changes = self._commits.begin(self._clock())
             try:
                 if changes:
                     await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, changes)
             except NotSavedError as error:
-                for refused in (waiting, self._next):
-                    if refused is not None:
-                        refused.set_exception(error)
-                        refused.exception()  # not all of them are waited for
+                for waiter in self._commits.failed(error):
+                    if not waiter.done():  # its task may be cancelled
+                        waiter.set_exception(error)
                 raise
-            waiting.set_result(None)
-            took_s = self._clock() - began
-            due_s = max(self._limits.commit_every_s, took_s / self._limits.commit_share_max)
-            await asyncio.sleep(due_s - took_s)
+            for waiter in self._commits.done(self._clock()):
+                if not waiter.done():
+                    waiter.set_result(None)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from simulation.hunt import EMPTY_RUN
 from simulation.monitor import Monitor
 from smssim.core.audience import Watcher
 from smssim.core.backlog import Backlog
+from smssim.core.commits import GroupCommits
 from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.lanes import Lanes, Work, pick
@@ -63,6 +64,7 @@ _drop = Runs._drop
 _end_run = Runs._end
 _look = FollowedRun.look
 _took = Watcher.took
+_commit_done = GroupCommits.done
 
 
 # ---- Senders
@@ -543,6 +545,19 @@ def ends_with_the_best_code_of_its_runs() -> AbstractContextManager[Any]:
     return mock.patch.object(Runs, "exit_code", exit_code)
 
 
+# ---- The disk
+
+
+def tells_those_who_come_during_a_commit_with_that_commit() -> AbstractContextManager[Any]:
+    """It began before what they wait for had changed."""
+
+    def done(self: GroupCommits[Any], now: float) -> list[Any]:
+        told, self._next = _commit_done(self, now) + self._next, []
+        return told
+
+    return mock.patch.object(GroupCommits, "done", done)
+
+
 # With the faults that bring it out together, if it takes some.
 BUGS: dict[Bug, tuple[str, ...]] = {
     settles_before_the_report_is_answered: (),
@@ -597,4 +612,5 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     keeps_the_last_figures_from_watchers: (),
     takes_a_dropped_run_for_one_that_goes_on: ("monitor misled",),
     ends_with_the_best_code_of_its_runs: ("producer killed",),
+    tells_those_who_come_during_a_commit_with_that_commit: ("monitor killed",),
 }

@@ -56,7 +56,7 @@ class Plan:
     ended_kept_max: int
     commit_s: float
     commit_slow: float
-    gather_s: float  # how long a node lets changes gather before it commits them
+    commit_every_s: float  # between the begins of two commits
     save_s: float  # between two commits of the producer
     unsaved_max: int  # messages handed out beyond what is on disk
     frame_rows_max: int
@@ -83,6 +83,7 @@ class Plan:
             report_timeout_s=self.report_timeout_s,
             tick_min_s=self.tick_s,
             stuck_after_s=MONITOR_AWAY_MAX_S,
+            commit_every_s=self.commit_every_s,
             runs_max=self.runs_max,
             ended_kept_max=self.ended_kept_max,
             slower_max=2,
@@ -123,7 +124,7 @@ def draw_plan(seed: int) -> Plan:
         ended_kept_max=random.choice([1, 4]),
         commit_s=random.choice([0.005, 0.05, 0.2]),
         commit_slow=random.choice([0.0, 0.0, 0.1]),
-        gather_s=random.choice([0.02, 0.1, 0.4]),
+        commit_every_s=random.choice([0.02, 0.1, 0.4]),
         save_s=random.choice([0.1, 1.0]),
         unsaved_max=random.choice([max(1, total // 10), max(1, total // 2), 1 << 25]),
         frame_rows_max=min(random.choice([rows, 1 + rows // 4, 16_384]), LIMITS.frame_rows_max),

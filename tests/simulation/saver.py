@@ -1,13 +1,14 @@
-"""Group commit on a simulated disk."""
+"""`GroupCommits` on a simulated disk, as its shell has it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from simulation.clock import Process
 from simulation.disk import Disk
+from smssim.core.commits import GroupCommits
 from smssim.core.pieces import Changes
 
 if TYPE_CHECKING:
@@ -15,45 +16,47 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Commits what `changes` says, one commit at a time, for all who wait for one."""
+    """Commits what `changes` says whenever somebody wants it saved. Without a disk, all counts as saved at once."""
 
     def __init__(self, process: Process, disk: Disk | None, world: World, changes: Callable[[], Changes]) -> None:
-        self._process, self._disk, self._world, self._changes = process, disk, world, changes
-        self._waiting: list[Callable[[], None]] = []
-        self._busy = False
+        self._process, self._disk, self._clock = process, disk, world.clock
+        self._commits = GroupCommits[Callable[[], None]](changes, world.limits)
+        self._awake_at = math.inf
         self._closed = False
-        self.commits = False  # now
+
+    @property
+    def commits(self) -> bool:
+        """Whether a commit is under way."""
+        return self._commits.under_way
 
     def close(self) -> None:
         """Begins no commit any more; one that is under way goes on."""
         self._closed = True
 
     def save(self, done: Callable[[], None]) -> None:
-        """Calls back when all that has changed up to now is on disk; at once without a disk."""
+        """Calls back when all that has changed up to now is on disk."""
         if self._disk is None:
             done()
             return
-        self._waiting.append(done)
-        if not self._busy:
-            self._busy = True
-            self._world.clock.after(self._world.plan.gather_s, self._process, self._commit)
+        self._commits.join(done)
+        self._wake_when_due()
+
+    def _wake_when_due(self) -> None:
+        if (due := max(self._commits.begins_at, self._clock.now)) < self._awake_at:
+            self._awake_at = due
+            self._clock.after(due - self._clock.now, self._process, self._commit)
 
     def _commit(self) -> None:
         assert self._disk is not None
+        self._awake_at = math.inf
         if self._closed:
             return
-        waiting, self._waiting = self._waiting, []
-        changes = self._changes()
-        if changes:
-            self.commits = True
-            self._disk.commit(self._process, changes, partial(self._committed, waiting))
+        if changes := self._commits.begin(self._clock.now):
+            self._disk.commit(self._process, changes, self._committed)
         else:
-            self._committed(waiting)
+            self._committed()
 
-    def _committed(self, waiting: list[Callable[[], None]]) -> None:
-        self.commits = False
-        for done in waiting:
+    def _committed(self) -> None:
+        for done in self._commits.done(self._clock.now):
             done()
-        self._busy = bool(self._waiting)
-        if self._busy:
-            self._world.clock.after(self._world.plan.gather_s, self._process, self._commit)
+        self._wake_when_due()
