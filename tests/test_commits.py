@@ -12,7 +12,7 @@ from smssim.core.limits import LIMITS
 from smssim.core.pieces import Changes
 from smssim.errors import NotSavedError
 
-PACE = replace(LIMITS, commit_every_s=1.0, commit_share_max=0.25)
+PACE = replace(LIMITS, commit_every_s=1.0, commit_share_max=0.25, commit_rest_max_s=9.0)
 
 
 class State:
@@ -69,7 +69,7 @@ def test_whoever_joins_during_a_commit_waits_for_the_next() -> None:
 
 @pytest.mark.parametrize(
     ("took_s", "after_s"),
-    [(0.0, 1.0), (0.125, 1.0), (0.25, 1.0), (0.5, 2.0), (3.0, 12.0)],
+    [(0.0, 1.0), (0.125, 1.0), (0.25, 1.0), (0.5, 2.0), (3.0, 12.0), (4.0, 13.0), (100.0, 109.0)],
 )
 def test_the_next_commit_begins_this_long_after_the_last_one_began(took_s: float, after_s: float) -> None:
     state = State()

@@ -61,8 +61,9 @@ class GroupCommits(Generic[Waiter]):
         """Note that the commit is on disk; returns those it was for."""
         assert self._served is not None
         told, self._served = self._served, None
-        took_s = now - self._began_at
-        self._free_at = self._began_at + max(self._limits.commit_every_s, took_s / self._limits.commit_share_max)
+        limits, took_s = self._limits, now - self._began_at
+        shared_s = min(took_s / limits.commit_share_max, took_s + limits.commit_rest_max_s)
+        self._free_at = self._began_at + max(limits.commit_every_s, shared_s)
         return told
 
     def failed(self, error: NotSavedError) -> list[Waiter]:

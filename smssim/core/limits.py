@@ -165,7 +165,8 @@ class Limits:
 
     journal_in_use_wait_s: float = 2.0  # a killed process takes a moment to let go of its file
     commit_every_s: float = 0.02  # between the begins of two commits ...
-    commit_share_max: float = 0.3  # ... and longer where they would take more of the time than this
+    commit_share_max: float = 0.3  # ... and longer where they would take more of the time than this ...
+    commit_rest_max_s: float = 1.0  # ... but with no longer rest: a commit may take long because the process was paused
 
     def __post_init__(self) -> None:
         """Checks each rule that ties two of them together; raises ValueError."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 NEAR_S = 1e-6
-COMMITS_MAX_S = 15.0  # two slow commits and the wait between them
+COMMITS_MAX_S = 12.0  # two slow commits and the rest between them
 
 
 @dataclass(frozen=True)
