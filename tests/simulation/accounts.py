@@ -89,7 +89,7 @@ class Accounts:
             account.restored_rows = len(account.book.log)
             account.followed_since = account.shown_at = now
             account.reported_at = dict.fromkeys(account.book.last, now)
-            account.left = {session_id for session_id, report in account.book.last.items() if report.goodbye}
+            account.left = {session_id for session_id, report in account.book.log if report.goodbye}  # for good
             account.alone_since = None
             account.warned.clear()
             total = self._world.plan.total
