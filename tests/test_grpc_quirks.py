@@ -164,7 +164,10 @@ def test_a_client_logs_a_response_that_is_not_protobuf_and_hands_on_none() -> No
 
 
 def test_a_server_logs_a_stack_trace_for_a_peer_that_leaves_in_the_middle_of_a_write() -> None:
-    """Not each time: only where the write fails before gRPC knows that the peer has left; on a busy machine, never."""
+    """Not each time: only where the write fails before gRPC knows that the peer has left.
+
+    On a busy machine that may never come about, so the same error is judged once more as a record made here.
+    """
 
     async def flood(requests: Any, context: Any) -> None:
         while True:

@@ -33,6 +33,16 @@ ROW_BYTES_MAX: Final = 25 + TEXT_LENGTH_MAX  # of a message in a batch: id, phon
 REPORT_ROW_BYTES: Final = 18  # of an outcome in a report: id, outcome, attempt, two times
 
 
+Rules = tuple[tuple[bool, str], ...]  # what has to be true of some limits together: whether it is, and in words
+
+
+def check_rules(rules: Rules) -> None:
+    """Raises ValueError with the first rule that does not hold."""
+    for holds, rule in rules:
+        if not holds:
+            raise ValueError(f"these limits contradict each other: {rule}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Bounds and paces. Times are in seconds; raises ValueError where they contradict each other."""
@@ -170,11 +180,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Checks each rule that ties two of them together; raises ValueError."""
-        for holds, rule in self.rules():
-            if not holds:
-                raise ValueError(f"these limits contradict each other: {rule}")
+        check_rules(self.rules())
 
-    def rules(self) -> tuple[tuple[bool, str], ...]:
+    def rules(self) -> Rules:
         """Return what has to be true of them together: whether it is, and in words."""
         return (
             (self.heartbeat_s < LEASE_TIMEOUT_MIN_S, "a heartbeat comes within the least lease timeout"),

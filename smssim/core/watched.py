@@ -15,7 +15,7 @@ from smssim.errors import ExitCode, worst
 class _Open:
     """A run whose end was not seen."""
 
-    is_counted: bool = False  # whether anything of it was counted
+    is_counted: bool  # whether anything of it was counted
     since: set[str] = field(default_factory=set)  # ids of the runs of which something came after the last of this one
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from smssim.core.limits import COPIES_MAX, LIMITS
+from smssim.core.limits import COPIES_MAX, LIMITS, Rules, check_rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,9 @@ class LaunchLimits:
 
     def __post_init__(self) -> None:
         """Checks each rule; raises ValueError."""
-        for holds, rule in self.rules():
-            if not holds:
-                raise ValueError(f"these limits contradict each other: {rule}")
+        check_rules(self.rules())
 
-    def rules(self) -> tuple[tuple[bool, str], ...]:
+    def rules(self) -> Rules:
         """Return what has to be true of them and of the limits of nodes together: whether it is, and in words."""
         return (
             (self.left_over_s <= self.files_s, "a monitor that writes files has no less time than one that does not"),

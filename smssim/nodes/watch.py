@@ -79,12 +79,13 @@ class WatchClient:
                 call.cancel()
 
     def _show(self, snapshot: Snapshot) -> None:
-        is_new = self._runs.see(snapshot)
+        if not self._runs.see(snapshot):
+            return
         for run_id in self._runs.dropped():
             self._outputs.dropped(run_id)
-        if is_new and snapshot.summary is None:
+        if snapshot.summary is None:
             self._outputs.moment(snapshot)
-        elif is_new:
+        else:
             self._outputs.end(snapshot)
 
 

@@ -51,9 +51,8 @@ class Account:
     @property
     def end_known(self) -> bool:
         """Whether a sender has brought the producer's totals; those of an early end are forgotten with a restart."""
-        ends = [report.end for _, report in self.book.log]
-        early = ends[self.restored_rows :]
-        return any(end is not None and end.complete for end in ends) or any(end is not None for end in early)
+        ends = enumerate(report.end for _, report in self.book.log)
+        return any(end is not None and (end.complete or row >= self.restored_rows) for row, end in ends)
 
 
 class Accounts:

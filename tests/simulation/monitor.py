@@ -177,10 +177,9 @@ class Spectator:
         now = self._clock.now
         self._ended_before = {run_id for run_id, run in monitor.runs.followed.items() if run.final is not None}
         self._watcher = monitor.audience.join(wanted, asked_s, now)
-        self._last: list[str] = []  # runs whose last figures it got
+        self._last: dict[str, ExitCode] = {}  # by the id of each run whose last figures it got
         self._done: dict[str, int] = {}
         self._seen = WatchedRuns()
-        self._codes: list[ExitCode] = []  # of the runs whose last figures it got
         self._waits_until: float | None = now
         self._rung = False
         self.wake()
@@ -210,9 +209,8 @@ class Spectator:
         self._done[figures.run_id] = figures.done
         if figures.final:
             check(figures.run_id not in self._last, "a watcher gets the last figures of a run twice")
-            self._last.append(figures.run_id)
             assert snapshot.summary is not None
-            self._codes.append(snapshot.summary.exit_code)
+            self._last[figures.run_id] = snapshot.summary.exit_code
         self._clock.after(self._clock.random.choice([0.0, 0.01, 0.3]), self._monitor, partial(self._next, runs[1:]))
 
     def _rest(self) -> None:
@@ -232,9 +230,9 @@ class Spectator:
         self._clock.strike("watcher finished")
         ended = {run_id for run_id, run in self._monitor.runs.followed.items() if run.final is not None}
         wanted = ended - self._ended_before if self._wanted == ALL else ended & {self._wanted}
-        check(wanted <= set(self._last), "a watcher leaves without the last figures of %s", wanted)
+        check(wanted <= self._last.keys(), "a watcher leaves without the last figures of %s", wanted)
         if self._wanted == ALL:  # it stays as long as the monitor does
             self._seen.monitor_left()
-            code = worst(self._codes) if self._codes else ExitCode.INCOMPLETE
+            code = worst(self._last.values()) if self._last else ExitCode.INCOMPLETE
             check(self._seen.exit_code == code, "a watcher ends with %s, its runs with %s", self._seen.exit_code, code)
         self._monitor.let_go()

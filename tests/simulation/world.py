@@ -299,8 +299,8 @@ class World:
         """
         self.clock.after(TIDY_EVERY_S, None, self._tidy)
         producer, monitor = self.producer, self.monitor
-        has_monitor = monitor is None or monitor.ending is None
-        busy = has_monitor and any(s.alive and not s.waits_for_ever for s in self.senders)
+        monitor_left = monitor is not None and monitor.ending is not None
+        busy = not monitor_left and any(s.alive and not s.waits_for_ever for s in self.senders)
         if producer is None or not producer.alive or producer.paused or not producer.conduct.lingers or busy:
             return
         if self._late_came:
