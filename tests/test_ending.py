@@ -74,7 +74,7 @@ def test_senders_finish_what_they_have_only_where_it_still_counts(stopped: bool)
         assert ending.sender_s(in_vain, stopped, APART) == (APART.drain_s if stopped else APART.last_report_s)
 
 
-def test_a_monitor_that_writes_files_gets_the_time_for_it() -> None:
+def test_a_monitor_whose_outputs_end_slowly_gets_the_time_for_it() -> None:
     assert ending.monitor_s(True, APART) == APART.files_s
     assert ending.monitor_s(False, APART) == APART.left_over_s
 

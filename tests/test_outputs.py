@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from view_support import ended, snapshot
+from view_support import ended, of_run, snapshot
 
 from smssim.core.event import Event, Kind
 from smssim.core.history import History
@@ -18,7 +17,7 @@ from smssim.core.model import Outcome, RunFacts
 from smssim.core.snapshot import Snapshot
 from smssim.errors import UsageError
 from smssim.outputs import opening
-from smssim.outputs.opening import Outputs, check_outputs, open_outputs
+from smssim.outputs.opening import Outputs, check_outputs, ends_slowly, open_outputs
 from smssim.outputs.protocol import Output
 from smssim.process.logs import node_log
 from smssim.settings import MonitorSettings, WatchSettings
@@ -146,6 +145,14 @@ def test_when_one_can_not_be_opened_those_before_are_closed(tmp_path: Path, monk
     assert made[0].calls == ["open", "close"]
 
 
+@pytest.mark.parametrize(
+    ("files", "slow"), [(("csv", "summary_json"), False), (("record",), True), (("failed",), True)]
+)
+def test_a_node_whose_files_list_messages_may_end_slowly(tmp_path: Path, files: tuple[str, ...], slow: bool) -> None:
+    assert ends_slowly(monitor(tmp_path, *files), LOG) == slow
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_watcher_has_the_display_of_its_settings_alone(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = asyncio.run(open_outputs(WatchSettings(json=True), LOG))
     outputs.moment(snapshot())
@@ -189,17 +196,13 @@ def test_all_are_closed_and_one_that_is_not_whole_is_enough() -> None:
 # -- the history of each run
 
 
-def of_run(run_id: str, elapsed_s: float, snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, figures=replace(snapshot.figures, run_id=run_id, elapsed_s=elapsed_s))
-
-
 def test_all_outputs_share_the_history_of_a_run_from_its_first_moment_to_its_last() -> None:
     one, other = Noted(), Noted()
     outputs = Outputs([one, other])
     for second in range(3):
         for run_id in ("a", "b"):
-            outputs.moment(of_run(run_id, float(second), snapshot()))
-    outputs.end(of_run("a", 3.0, ended()))
+            outputs.moment(of_run(run_id, snapshot(), elapsed_s=float(second)))
+    outputs.end(of_run("a", ended(), elapsed_s=3.0))
     of_a, of_b, *_ = one.histories
     assert one.histories == other.histories == [of_a, of_b] * 3 + [of_a]
     assert (len(of_a), len(of_b)) == (4, 3)
@@ -210,8 +213,8 @@ def test_all_outputs_share_the_history_of_a_run_from_its_first_moment_to_its_las
 def test_a_run_that_comes_again_has_a_history_of_its_own() -> None:
     one = Noted()
     outputs = Outputs([one])
-    outputs.end(of_run("a", 3.0, ended()))
-    outputs.moment(of_run("a", 1.0, snapshot()))
+    outputs.end(of_run("a", ended(), elapsed_s=3.0))
+    outputs.moment(of_run("a", snapshot(), elapsed_s=1.0))
     first, second = one.histories
     assert first is not second
     assert len(second) == 1
@@ -220,8 +223,8 @@ def test_a_run_that_comes_again_has_a_history_of_its_own() -> None:
 def test_nothing_is_kept_of_a_run_that_was_dropped() -> None:
     one = Noted()
     outputs = Outputs([one])
-    outputs.moment(of_run("stays", 0.0, snapshot()))
-    outputs.moment(of_run("goes", 0.0, snapshot()))
+    outputs.moment(of_run("stays", snapshot(), elapsed_s=0.0))
+    outputs.moment(of_run("goes", snapshot(), elapsed_s=0.0))
     outputs.dropped("goes")
     assert one.calls == ["moment", "moment", "dropped goes"]
     assert list(outputs._histories) == ["stays"]

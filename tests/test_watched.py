@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from view_support import RUN_ID, ended, idle, of_run, snapshot
 
-from view_support import RUN_ID, ended, snapshot
-
-from smssim.core.snapshot import Snapshot
 from smssim.core.watched import WatchedRuns
 from smssim.errors import ExitCode
 
 OTHER = RUN_ID.replace("1", "2")
-
-
-def of_run(run_id: str, seen: Snapshot) -> Snapshot:
-    return replace(seen, figures=replace(seen.figures, run_id=run_id))
 
 
 def test_a_watcher_that_has_seen_no_run_or_no_end_is_incomplete() -> None:
@@ -43,11 +36,6 @@ def test_a_watcher_ends_with_the_worst_code_of_the_runs_once_all_are_over() -> N
     assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
     runs.see(of_run(OTHER, ended()))
     assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.THRESHOLD)
-
-
-def idle(run_id: str) -> Snapshot:
-    """A moment of a run of which nothing was counted."""
-    return of_run(run_id, snapshot(sent=0, failed=0, attempts=0, in_flight=0, waiting=5000))
 
 
 def test_a_run_that_a_turn_of_the_monitor_leaves_out_was_dropped_if_nothing_of_it_was_counted() -> None:

@@ -14,6 +14,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Self
 
 import pyte
@@ -66,6 +67,15 @@ def row(name: str, state: State = State.SENDING, sent: int = 500, concurrency: i
 def snapshot(senders: int = 4, stall: Stall | None = None, others: Others | None = None, **more: object) -> Snapshot:
     fleet = Fleet(tuple(row(f"sender-{i}") for i in range(1, senders + 1)), others or Others())
     return Snapshot(figures(**more), fleet, stall)  # type: ignore[arg-type]
+
+
+def of_run(run_id: str, seen: Snapshot, **more: object) -> Snapshot:
+    return replace(seen, figures=replace(seen.figures, run_id=run_id, **more))  # type: ignore[arg-type]
+
+
+def idle(run_id: str) -> Snapshot:
+    """A moment of a run of which nothing was counted."""
+    return of_run(run_id, snapshot(sent=0, failed=0, attempts=0, in_flight=0, waiting=5000))
 
 
 def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:

@@ -20,7 +20,7 @@ from smssim.launch.ending import Codes
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.launch.node import Node, NodeSettings
 from smssim.net import secrecy
-from smssim.outputs.opening import check_outputs
+from smssim.outputs.opening import check_outputs, ends_slowly
 from smssim.process import program, signals, terminal, waiting
 from smssim.process.logs import node_log
 from smssim.process.ready import Facts
@@ -181,8 +181,8 @@ class Cluster:
         limit_s = ending.sender_s(codes, stopped, self._limits)
         await asyncio.gather(*(sender.end(limit_s, self._log) for sender in self._senders))
         await producer.end(limit_s, self._log)
-        writes_files = bool(self._settings.monitor.record or self._settings.monitor.failed)
-        await monitor.end(ending.monitor_s(writes_files, self._limits), self._log)
+        is_slow = ends_slowly(self._settings.monitor, self._log)
+        await monitor.end(ending.monitor_s(is_slow, self._limits), self._log)
         shows_summary = not self._settings.monitor.json
         self._report([node for node in (producer, monitor) if ending.is_reported(node.code, shows_summary)])
         return ending.exit_code(self._codes(monitor, producer))

@@ -64,9 +64,9 @@ def sender_s(codes: Codes, stopped: bool, limits: LaunchLimits) -> float:
     return limits.drain_s if stopped or counts else limits.last_report_s
 
 
-def monitor_s(writes_files: bool, limits: LaunchLimits) -> float:
-    """Return how long the monitor may take to end, after all others; with a record or a list to write, far longer."""
-    return limits.files_s if writes_files else limits.left_over_s
+def monitor_s(is_slow: bool, limits: LaunchLimits) -> float:
+    """Return how long the monitor may take to end, after all others; with outputs that end slowly, far longer."""
+    return limits.files_s if is_slow else limits.left_over_s
 
 
 def is_reported(code: Code, shows_summary: bool) -> bool:

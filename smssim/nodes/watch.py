@@ -70,6 +70,7 @@ class WatchClient:
                         snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
                     self._show(snapshot)
                 self._runs.monitor_left()
+                self._show_dropped()
                 return
             except aio.AioRpcError as error:
                 if self._runs.are_over:
@@ -81,12 +82,15 @@ class WatchClient:
     def _show(self, snapshot: Snapshot) -> None:
         if not self._runs.see(snapshot):
             return
-        for run_id in self._runs.dropped():
-            self._outputs.dropped(run_id)
+        self._show_dropped()
         if snapshot.summary is None:
             self._outputs.moment(snapshot)
         else:
             self._outputs.end(snapshot)
+
+    def _show_dropped(self) -> None:
+        for run_id in self._runs.dropped():
+            self._outputs.dropped(run_id)
 
 
 def serve(settings: WatchSettings) -> int:

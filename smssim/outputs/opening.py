@@ -46,6 +46,11 @@ def check_outputs(settings: MonitorSettings, log: Log, goes_on: bool) -> None:
         output.check()
 
 
+def ends_slowly(settings: MonitorSettings, log: Log) -> bool:
+    """Whether a node with these settings may write for long after the end of a run."""
+    return any(output.ends_slowly for output in _beside_stdout(settings, log, goes_on=False, limits=LIMITS))
+
+
 async def open_outputs(
     settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool = False, limits: Limits = LIMITS
 ) -> Outputs:

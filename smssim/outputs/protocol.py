@@ -29,6 +29,7 @@ class Output:
     """
 
     wants_outcomes: ClassVar[bool] = False  # whether `outcomes` is to be called: it is not free
+    ends_slowly: ClassVar[bool] = False  # whether it writes so much after the end of a run that its node ends late
 
     def check(self) -> None:
         """Raises UsageError where the output can't be written; leaves everything as it was."""

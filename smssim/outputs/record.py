@@ -92,6 +92,7 @@ class Recorder(Output):
     """
 
     wants_outcomes = True
+    ends_slowly = True
 
     def __init__(self, path: str, log: Log, goes_on: bool = False, limits: Limits = LIMITS) -> None:
         self._given = path

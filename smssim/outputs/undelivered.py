@@ -27,6 +27,8 @@ HEADER: Final = "message_id,phone_number,attempts\n"
 class UndeliveredList(Output):
     """The file of `--failed`: emptied at the start, written when a run has ended."""
 
+    ends_slowly = True
+
     def __init__(self, path: str, log: Log, _goes_on: bool = False, limits: Limits = LIMITS) -> None:
         self._path = path
         self._log = log
