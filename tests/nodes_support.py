@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -33,6 +34,7 @@ SCENE_MAX_S: Final = 30.0  # far beyond what any takes: a test that hangs fails 
 LOOK_S: Final = 0.005  # how often a condition that nothing announces is looked at
 FETCH: Final = "/smssim.v1.ProducerService/FetchMessage"
 REPORT: Final = "/smssim.v1.MonitorService/ReportResult"
+UNASSIGNED_PORTS: Final = range(12_000, 32_000)  # what systems assign by themselves starts at 32768 or above
 
 T = TypeVar("T")
 
@@ -74,10 +76,15 @@ async def until(condition: Callable[..., object], *args: object) -> None:
 
 
 def free_address() -> str:
-    """An address of this machine that nobody listens on, for a node that is to start later."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listening.getsockname()[1]}"
+    """An address of this machine that nobody listens on, for a node that is to start later.
+
+    Its port is none that the system assigns to whoever asks for any, so that nobody else has it meanwhile.
+    """
+    while True:
+        port = secrets.choice(UNASSIGNED_PORTS)
+        with socket.socket() as listening, contextlib.suppress(OSError):
+            listening.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{port}"
 
 
 def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:

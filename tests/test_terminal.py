@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nodes_support import free_address
 from processes_support import Nodes
 from pyarrow import parquet
 from view_support import Terminal
@@ -207,16 +208,13 @@ def test_a_watcher_ends_when_nobody_reads_what_it_writes() -> None:
 
 def test_a_watcher_waits_for_a_monitor_that_is_not_there_yet() -> None:
     with Nodes() as nodes:
-        monitor = nodes.monitor()
-        there = monitor.address()
-        monitor.signal(signal.SIGTERM)
-        assert monitor.code() == 3
+        there = free_address()
         watcher = nodes.start("watch", there, "--json", "--interval=0.1")
         watcher.says("waiting for the monitor")
-        again = nodes.start("monitor", f"--listen={there}", "--json", "--interval=0.1")
+        monitor = nodes.start("monitor", f"--listen={there}", "--json", "--interval=0.1")
         watcher.says("connected to the monitor")
-        again.signal(signal.SIGTERM)
-        assert (again.code(), watcher.code()) == (3, 3)
+        monitor.signal(signal.SIGTERM)
+        assert (monitor.code(), watcher.code()) == (3, 3)
 
 
 def test_a_run_passes_its_thresholds_and_files_on(tmp_path: Path) -> None:
@@ -239,6 +237,7 @@ def test_a_run_passes_its_thresholds_and_files_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flag", ["--csv", "--summary-json", "--record", "--failed"])
 def test_a_file_that_can_not_be_written_ends_it_before_it_starts(command: str, flag: str, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "smssim", command, f"{flag}={tmp_path}/missing/file"]
+    words += ["--listen=127.0.0.1:0"] * (command == "monitor")
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     takes = "a file that (is not there yet and )?can be written"
