@@ -65,7 +65,7 @@ def test_nodes_killed_with_more_lanes_than_the_machine_can_serve_end_exactly(
     run.start()
     victims = random.sample(["a", "producer", "monitor"], 3)
     for moment, who in zip(run.moments(random, 3), victims, strict=True):
-        assert run.until(moment)["in_flight"] > 0
+        run.until(moment)
         run.kill(who)
         if who == "a":  # the other sender finishes the run, perhaps before a third could start
             del run.current["a"]
