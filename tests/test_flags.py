@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
@@ -190,6 +192,14 @@ def test_the_quirks_are_those_of_the_typer_that_is_installed() -> None:
     for what, found in (("constraints.txt", pinned[1]), ("this environment", version("typer"))):
         assert found == typer_quirks.WRITTEN_FOR, (
             f"{what} has typer {found}: look again at each function of smssim/cli/typer_quirks.py (the signature that "
-            "typer reads, the help option that it keeps, the source of a value, the attributes of its errors), run "
-            "tests/test_cli.py, and then write this version there"
+            "typer reads, the help option and the conversion that it keeps, the source of a value, the attributes of "
+            "its errors), run tests/test_cli.py, and then write this version there"
         )
+
+
+def test_a_command_line_is_read_without_what_typer_converts_with() -> None:
+    code = "import sys; from smssim.cli import main\ntry: main(sys.argv[1:])\nfinally: print('pydantic' in sys.modules)"
+    words = ("producer", "--count=1e3", "--seed=7", "--linger", "--rate=fast")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False)
+    takes = "smssim producer: --rate: got fast; takes 0.000001 to 10^12 messages a second"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "False\n", takes + "\n")

@@ -28,7 +28,7 @@ def program(commands: Iterable[Command]) -> Any:
     app.callback()(smssim)
     for command in commands:
         app.command(command.name, help=command.says, epilog="Examples:\n" + "\n".join(command.examples))(_made(command))
-    return typer_quirks.without_types_of_switches(app)
+    return typer_quirks.program(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -77,7 +77,6 @@ def _option(flag: Flag, variable: str | None) -> Any:
         "help": flag.help,
         "metavar": flag.metavar,
         "envvar": variable,
-        "parser": str,  # and no more: _reader knows where the text came from
         "callback": _reader(flag, variable),
     }
     if flag.is_argument:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import typer
@@ -25,19 +26,30 @@ def with_parameters(function: Callable[..., int], parameters: Sequence[inspect.P
     return function
 
 
-def without_types_of_switches(app: typer.Typer) -> Any:
-    """The program; the switches that typer adds by itself show no type in the help, like those of our own.
+class _AsGiven:
+    """Stands where typer keeps what it converts the values of a parameter with."""
 
-    Relies on this: a command makes its help option once and keeps it, though `help_option_names` come with a context;
-    what is added for completion are parameters of the program.
+    def coerce(self, value: object, **_: object) -> object:
+        return value
+
+
+def program(app: typer.Typer) -> Any:
+    """The program. The switches that typer adds by itself show no type in the help, like those of our own.
+
+    Values reach callbacks as they were given: to convert them, typer loads pydantic, which takes as long as all the
+    rest of a command line. Relies on this: a command makes its help option once and keeps it, though
+    `help_option_names` come with a context; what is added for completion are parameters of the program, all switches;
+    what converts is made when it is first asked for, and kept in an attribute that is not public.
     """
-    program: Any = typer.main.get_command(app)
-    names = program.context_settings["help_option_names"]
-    for command in (program, *program.commands.values()):
-        command.get_help_option(typer.Context(command, help_option_names=names)).metavar = ""
-    for param in program.params:
-        param.metavar = ""
-    return program
+    made: Any = typer.main.get_command(app)
+    names = made.context_settings["help_option_names"]
+    commands = (made, *made.commands.values())
+    help_options = [command.get_help_option(typer.Context(command, help_option_names=names)) for command in commands]
+    for switch in (*help_options, *made.params):
+        switch.metavar = ""
+    for param in chain(help_options, *(command.params for command in commands)):
+        param._runtime_param = _AsGiven()  # noqa: SLF001 - the one place that may
+    return made
 
 
 def is_from_variable(ctx: typer.Context, param: typer.CallbackParam) -> bool:
