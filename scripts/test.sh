@@ -5,6 +5,5 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
-export PYTHONDONTWRITEBYTECODE= # hundreds of processes start: none of them should compile smssim anew
 if (($# == 0)); then set -- --numprocesses=3; fi
 exec .venv/bin/pytest "$@"

@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final, Self, TypeVar
 
@@ -78,13 +78,24 @@ async def until(condition: Callable[..., object], *args: object) -> None:
 def free_address() -> str:
     """An address of this machine that nobody listens on, for a node that is to start later.
 
-    Its port is none that the system assigns to whoever asks for any, so that nobody else has it meanwhile.
+    The system never assigns its port by itself, so that no other process gets it in the meantime.
     """
     while True:
         port = secrets.choice(UNASSIGNED_PORTS)
         with socket.socket() as listening, contextlib.suppress(OSError):
             listening.bind(("127.0.0.1", port))
             return f"127.0.0.1:{port}"
+
+
+@contextlib.asynccontextmanager
+async def serving(server: aio.Server, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[str]:
+    """Runs a server that is not ours on a free port; its address."""
+    port = server.add_secure_port(FREE_ADDRESS, credentials) if credentials else server.add_insecure_port(FREE_ADDRESS)
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:

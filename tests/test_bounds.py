@@ -30,6 +30,7 @@ from nodes_support import (
     play,
     progress_of,
     report_status,
+    serving,
     until,
 )
 
@@ -568,12 +569,8 @@ def test_what_a_producer_writes_is_shown_without_control_characters(caplog: pyte
         async with Stage() as stage:
             server = aio.server()
             producer_pb2_grpc.add_ProducerServiceServicer_to_server(EvilProducer(offers), server)
-            port = server.add_insecure_port("127.0.0.1:0")
-            await server.start()
-            try:
-                assert await stage.sender(f"127.0.0.1:{port}").code() != 0
-            finally:
-                await server.stop(None)
+            async with serving(server) as address:
+                assert await stage.sender(address).code() != 0
             assert "owned" in caplog.text
             assert all(message.isprintable() for message in caplog.messages)
 

@@ -24,7 +24,7 @@ import trustme
 from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
-from nodes_support import play, until
+from nodes_support import play, serving, until
 
 from smssim.net import grpc_quirks
 from smssim.net.grpc_quirks import Handshake, Probed, handshake, probe
@@ -46,19 +46,14 @@ class Method(grpc.GenericRpcHandler):
 
 
 @asynccontextmanager
-async def serving(
+async def answering(
     handler: Any, credentials: grpc.ServerCredentials | None = None, interceptors: Any = ()
 ) -> AsyncIterator[str]:
     """A server of gRPC's own; its address."""
     server = aio.server(interceptors=list(interceptors))
     server.add_generic_rpc_handlers((Method(handler),))
-    listen = "127.0.0.1:0"
-    port = server.add_secure_port(listen, credentials) if credentials else server.add_insecure_port(listen)
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    async with serving(server, credentials) as address:
+        yield address
 
 
 class Records(logging.Handler):
@@ -129,7 +124,7 @@ def test_a_server_logs_a_stack_trace_for_bytes_that_are_no_message_and_the_codec
     )
 
     async def asked(*interceptors: aio.ServerInterceptor) -> StatusCode:
-        async with serving(handler, interceptors=interceptors) as address, aio.insecure_channel(address) as channel:
+        async with answering(handler, interceptors=interceptors) as address, aio.insecure_channel(address) as channel:
             ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ANY)
             call = ask(GARBAGE)
             return await call.code()
@@ -152,7 +147,7 @@ def test_a_client_logs_a_response_that_is_not_protobuf_and_hands_on_none() -> No
         return GARBAGE
 
     async def scene() -> Any:
-        async with serving(unary(answer)) as address, aio.insecure_channel(address) as channel:
+        async with answering(unary(answer)) as address, aio.insecure_channel(address) as channel:
             ask: Any = channel.unary_unary(ANY, response_deserializer=run_pb2.Run.FromString)
             return await ask(b"")
 
@@ -175,7 +170,7 @@ def test_a_server_logs_a_stack_trace_for_a_peer_that_leaves_in_the_middle_of_a_w
 
     async def scene(records: list[logging.LogRecord]) -> None:
         async with (
-            serving(grpc.stream_stream_rpc_method_handler(flood)) as address,
+            answering(grpc.stream_stream_rpc_method_handler(flood)) as address,
             aio.insecure_channel(address) as channel,
         ):
             stream: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(ANY)
@@ -211,7 +206,7 @@ def test_a_write_that_meets_the_end_of_its_call_loses_the_reason_and_one_after_i
     async def scene() -> set[StatusCode]:
         met: set[StatusCode] = set()
         async with (
-            serving(grpc.stream_stream_rpc_method_handler(refuse)) as address,
+            answering(grpc.stream_stream_rpc_method_handler(refuse)) as address,
             aio.insecure_channel(address) as channel,
         ):
             stream: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(ANY)
@@ -279,7 +274,7 @@ def test_a_handshake_that_fails_says_why() -> None:
 
     async def scene(pair: tuple[bytes, bytes] | None) -> str:
         credentials = None if pair is None else grpc.ssl_server_credentials([pair])
-        async with serving(unary(empty), credentials) as address:
+        async with answering(unary(empty), credentials) as address:
             return (await failed(aio.secure_channel(address, trusting))).details() or ""
 
     said = {kind: play(scene(pair)) for kind, pair in cases.items()}
@@ -297,7 +292,7 @@ def test_a_peer_that_closes_a_connection_says_why_to_a_probe(tmp_path: Path) -> 
     mutual = grpc.ssl_server_credentials([ours.pair()], ours.pem, require_client_auth=True)
 
     async def scene(credentials: grpc.ServerCredentials, channel: Any, pair: Any, to_the_end: bool) -> Any:
-        async with serving(unary(empty), credentials) as address:
+        async with answering(unary(empty), credentials) as address:
             host, _, port = address.rpartition(":")
             closed = handshake((await failed(channel(address))).details() or "")
             return closed, await probe(host, int(port), pair, WITHIN_S, to_the_end=to_the_end)
@@ -313,7 +308,7 @@ def test_a_peer_that_closes_a_connection_says_why_to_a_probe(tmp_path: Path) -> 
 
 def test_a_probe_of_nobody_and_of_a_peer_without_tls_tells_nothing() -> None:
     async def scene() -> tuple[Probed | None, Probed | None]:
-        async with serving(unary(empty)) as address:
+        async with answering(unary(empty)) as address:
             plain = await probe("127.0.0.1", int(address.rpartition(":")[2]), None, WITHIN_S, to_the_end=True)
         return plain, await probe("127.0.0.1", 1, None, WITHIN_S, to_the_end=True)
 

@@ -8,9 +8,12 @@ from typing import Any, Final
 import pytest
 from nodes_support import losing_after
 
-from smssim.core.limits import LIMITS, Limits
+from smssim.core.limits import COPIES_MAX, LIMITS, Limits
+from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 
-BROKEN: Final[dict[str, dict[str, Any]]] = {  # by the rule, limits that break this one and none before it
+Broken = dict[str, dict[str, Any]]  # by the rule, limits that break this one and none before it
+
+BROKEN: Final[Broken] = {
     "a heartbeat comes within the least lease timeout": {"heartbeat_s": 1.5},
     "leases are looked at twice within the least lease timeout": {"lease_check_s": 0.75},
     "lanes are looked at within a heartbeat": {"tick_max_s": 1.0},
@@ -40,18 +43,28 @@ BROKEN: Final[dict[str, dict[str, Any]]] = {  # by the rule, limits that break t
     "the heap keeps the largest array that was freed": {"heap_free_bytes_max": (32 << 20) - 1},
     "commits take a part of the time": {"commit_share_max": 1.1},
 }
+BROKEN_AT_LAUNCH: Final[Broken] = {
+    "a monitor that writes files has no less time than one that does not": {"files_s": 4.9},
+    "senders that only report take no longer than those that also finish": {"last_report_s": 20.1},
+    "the view has more time than a monitor gives it to read": {"view_s": LIMITS.last_figures_s},
+    "senders finish before they are killed": {"drain_s": LIMITS.drain_max_s},
+    "a record of each copy of a sender is kept": {"records_max": COPIES_MAX - 1},
+}
 
 
 def test_every_rule_refuses_limits_that_break_it() -> None:
-    assert [rule for _, rule in LIMITS.rules()] == list(BROKEN)
-    for rule, broken in BROKEN.items():
-        with pytest.raises(ValueError, match=f"^these limits contradict each other: {rule}$"):
-            replace(LIMITS, **broken)
+    all_broken: tuple[tuple[Limits | LaunchLimits, Broken], ...] = ((LIMITS, BROKEN), (LAUNCH_LIMITS, BROKEN_AT_LAUNCH))
+    for limits, all_rules in all_broken:
+        assert [rule for _, rule in limits.rules()] == list(all_rules)
+        for rule, broken in all_rules.items():
+            with pytest.raises(ValueError, match=f"^these limits contradict each other: {rule}$"):
+                replace(limits, **broken)
 
 
-def test_the_limits_of_nodes_keep_every_rule_and_are_above_nothing() -> None:
-    assert all(holds for holds, _ in LIMITS.rules())
-    assert all(getattr(LIMITS, field.name) > 0 for field in fields(Limits))
+def test_the_limits_of_nodes_and_of_runs_keep_every_rule_and_are_above_nothing() -> None:
+    for limits in (LIMITS, LAUNCH_LIMITS):
+        assert all(holds for holds, _ in limits.rules())
+        assert all(getattr(limits, field.name) > 0 for field in fields(limits))
 
 
 def test_limits_that_are_faster_in_proportion_agree_with_each_other() -> None:

@@ -13,7 +13,7 @@ import grpc
 import numpy as np
 import pytest
 from grpc import aio
-from nodes_support import SCENE_MAX_S, Stage, encoded
+from nodes_support import SCENE_MAX_S, Stage, encoded, serving
 
 from smssim.errors import ExitCode
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
@@ -65,12 +65,8 @@ async def served(handler: grpc.GenericRpcHandler) -> AsyncIterator[str]:
     """The address where a server answers like this."""
     server = aio.server()
     server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(None)
+    async with serving(server) as address:
+        yield address
 
 
 def batch(count: int, **wrong: Any) -> Response:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from grpc import aio
-from nodes_support import play
-from view_support import RUN_ID, ended, idle
+from nodes_support import play, serving
+from view_support import OTHER, RUN_ID, ended, idle
 
 from smssim.core.history import History
 from smssim.core.snapshot import Snapshot
@@ -20,8 +20,6 @@ from smssim.outputs.protocol import Output
 from smssim.process.logs import node_log
 from smssim.settings import WatchSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
-
-OTHER = RUN_ID.replace("1", "2")
 
 
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
@@ -65,12 +63,8 @@ def test_a_run_that_is_dropped_is_shown_no_longer_even_where_the_monitor_only_le
         server = aio.server()
         monitor = Monitor(idle(OTHER), ended())  # type: ignore[abstract]  # nobody reports here
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(monitor, server)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        try:
+        async with serving(server) as address:
             return await watch.WatchClient(WatchSettings(monitor=address), node_log("watch")).serve(asyncio.Event())
-        finally:
-            await server.stop(None)
 
     monkeypatch.setattr(watch, "open_outputs", open_outputs)
     assert play(scene()) == ExitCode.OK

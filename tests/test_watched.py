@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from view_support import RUN_ID, ended, idle, of_run, snapshot
+from view_support import OTHER, RUN_ID, ended, idle, of_run, snapshot
 
 from smssim.core.watched import WatchedRuns
 from smssim.errors import ExitCode
-
-OTHER = RUN_ID.replace("1", "2")
 
 
 def test_a_watcher_that_has_seen_no_run_or_no_end_is_incomplete() -> None:

@@ -30,6 +30,7 @@ from smssim.process import ready
 
 DEADLINE_S: Final = 60.0
 RUN_ID: Final = "3f2a9c1e-0000-4000-8000-000000000001"
+OTHER: Final = RUN_ID.replace("1", "2")  # the id of another run
 
 
 def figures(sent: int = 2100, failed: int = 90, total: int = 5000, elapsed_s: float = 12.3, **more: object) -> Figures:

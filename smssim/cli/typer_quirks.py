@@ -27,7 +27,7 @@ def with_parameters(function: Callable[..., int], parameters: Sequence[inspect.P
 
 
 class _AsGiven:
-    """Stands where typer keeps what it converts the values of a parameter with."""
+    """In place of what typer converts the values of a parameter with: leaves them as they are."""
 
     def coerce(self, value: object, **_: object) -> object:
         return value
@@ -48,7 +48,7 @@ def program(app: typer.Typer) -> Any:
     for switch in (*help_options, *made.params):
         switch.metavar = ""
     for param in chain(help_options, *(command.params for command in commands)):
-        param._runtime_param = _AsGiven()  # noqa: SLF001 - the one place that may
+        param._runtime_param = _AsGiven()  # noqa: SLF001 - relied on, as said above
     return made
 
 

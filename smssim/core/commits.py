@@ -60,15 +60,15 @@ class GroupCommits(Generic[Waiter]):
     def done(self, now: float) -> list[Waiter]:
         """Note that the commit is on disk; returns those it was for."""
         assert self._served is not None
-        told, self._served = self._served, None
+        waiters, self._served = self._served, None
         limits, took_s = self._limits, now - self._began_at
         shared_s = min(took_s / limits.commit_share_max, took_s + limits.commit_rest_max_s)
         self._free_at = self._began_at + max(limits.commit_every_s, shared_s)
-        return told
+        return waiters
 
     def failed(self, error: NotSavedError) -> list[Waiter]:
         """Note that the disk has refused the commit: there will be no other; returns all who wait for one."""
         assert self._served is not None
-        told, self._served, self._next = self._served + self._next, None, []
+        waiters, self._served, self._next = self._served + self._next, None, []
         self._error = error
-        return told
+        return waiters

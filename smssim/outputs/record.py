@@ -136,7 +136,7 @@ class Recorder(Output):
     async def ready(self) -> None:
         """See Output."""
         most = self._limits.record_queued_max
-        while self._queued - self._written > most and self._error is None:  # noqa: ASYNC110 - a thread empties it
+        while self._queued - self._written > most and self._error is None:  # noqa: ASYNC110 - the writer is a thread
             await asyncio.sleep(self._limits.record_poll_s)
 
     async def close(self) -> bool:

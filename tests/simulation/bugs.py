@@ -552,8 +552,8 @@ def tells_those_who_come_during_a_commit_with_that_commit() -> AbstractContextMa
     """It began before what they wait for had changed."""
 
     def done(self: GroupCommits[Any], now: float) -> list[Any]:
-        told, self._next = _commit_done(self, now) + self._next, []
-        return told
+        waiters, self._next = _commit_done(self, now) + self._next, []
+        return waiters
 
     return mock.patch.object(GroupCommits, "done", done)
 
