@@ -311,7 +311,7 @@ class Proxy:
         """Ends it."""
         assert self._server is not None
         self._server.close()
-        self.cut()
+        self.close_door()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -326,7 +326,14 @@ class Proxy:
         except ConnectionError:  # the server has not started, or is gone
             writer.transport.abort()
             return
+        except asyncio.CancelledError:  # the scene is over
+            writer.transport.abort()
+            raise
         self.connections += 1
+        if self._refusing:  # by now
+            writer.transport.abort()
+            back.transport.abort()
+            return
         self._writers |= {writer, back}
         for source, sink, flowing in ((reader, back, self._asking), (there, writer, self._answering)):
             task = asyncio.create_task(self._pump(source, sink, flowing))
