@@ -86,8 +86,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.retry_delay_s, self.rate_per_s = retry_delay_s, None if wide else rate_per_s
         self.holders: list[LeaseHolder] = []  # all that ever joined
         self.open: list[LeaseHolder] = []
-        self.moved_at: dict[int, float] = {}  # by number of a holder: when its leases last began or became fewer
-        self.sent = 0  # that are not in `messages`
+        self.moved_at: dict[int, float] = {}  # by holder number, as `LeaseHolder.moved_at`
+        self.sent = 0  # not counting those in `messages`
         if wide:
             total = 2 * STRETCH_SIZE + 20
         self.backlog = Backlog(total, max_attempts, retry_delay_s, 10.0, self.rate_per_s)
@@ -162,7 +162,7 @@ class AnyOrder(RuleBasedStateMachine):
         twice=st.booleans(),
     )
     def say_anything(self, rows: list[tuple[int, Outcome, int]], twice: bool) -> None:
-        """Settle these messages, in time or late, as any sender can that once had them."""
+        """Settle messages that were delivered before, in time or late."""
         touched = [i for i, message in self.messages.items() if message.touched]
         if touched:
             chosen = [(touched[number % len(touched)], outcome, late) for number, outcome, late in rows]
@@ -173,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
         last = self.backlog.max_attempts
         rows = [(i, FAILED if o is RETRY and attempt >= last else o, min(last, attempt)) for i, o, attempt in rows]
         settle(self.backlog, rows, self.now)
-        current = {i: self.messages[i].tries + 1 for i, _, _ in rows}  # as of before: no row makes another one valid
+        current = {i: self.messages[i].tries + 1 for i, _, _ in rows}  # before these rows: none makes another one valid
         for i, outcome, attempt in sorted(rows, key=lambda row: row[1] is RETRY):  # final ones first
             message = self.messages[i]
             if message.outcome is not None:
@@ -484,7 +484,7 @@ def test_the_sum_of_speeds_stays_exact_when_senders_come_and_go() -> None:
     assert backlog.holders._weight == slow.weight > 0
 
 
-def test_a_sender_can_not_receive_more_than_was_delivered() -> None:
+def test_a_sender_that_reports_more_received_than_delivered_is_refused() -> None:
     backlog = Backlog(10)
     holder = joined(backlog)
     take(backlog, holder, 4)
@@ -541,7 +541,7 @@ def test_idle_lanes_are_served_whatever_the_share() -> None:
 
 
 def test_messages_on_the_way_count_as_started() -> None:
-    """Messages that a sender had not received when it counted its idle lanes are going to fill them."""
+    """Messages that a sender had not received when it counted its idle lanes use up some of these."""
     backlog = Backlog(100)
     joined(backlog, "fast", mean_s=1e-6, concurrency=1000)
     slow = joined(backlog, "slow", mean_s=100.0, concurrency=10)
@@ -562,7 +562,7 @@ def test_finished_but_unsettled_messages_do_not_count_as_held_if_the_sender_repo
     backlog = Backlog(1000)
     holder = joined(backlog, concurrency=10)
     assert ask_for(backlog, holder, 10_000, idle=10) == 500
-    assert ask_for(backlog, holder, 0, idle=0) == 0  # because it may hold 490
+    assert ask_for(backlog, holder, 0, idle=0) == 0  # it may hold 490 of them
     holder.ask(0, idle_lanes=0, received=400, held=40)  # 100 more are on the way
     assert len(ids_of(backlog.grant(holder, 0.0))) == 250 - 140
 

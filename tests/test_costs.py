@@ -43,7 +43,7 @@ from smssim.net import wire
 from smssim.settings import SenderSettings
 from smssim.v1 import monitor_pb2, producer_pb2
 
-DELAY_S = 0.0005  # from sending a message of the protocol to its arrival
+DELAY_S = 0.0005  # from sending a request, response or report to its arrival
 SATURATING = SenderSettings(mean_s=0.01, concurrency=50_000)
 SMALL = SenderSettings(mean_s=0.5, concurrency=10)
 
@@ -251,7 +251,7 @@ HOW = ["in a row", "every other one", "half of them settled since", "handed back
 
 
 def with_returned(count: int, how: str) -> Backlog:
-    """Return a backlog in which `count` or more messages of a lost sender await redelivery, in the way of `how`."""
+    """Return a backlog in which `count` messages of a large sender wait to be delivered again, as in `how`."""
     backlog = Backlog(2 * count + 1_000_000)
     spread = 2 * count if how in ("every other one", "half of them settled since") else count
     large = holder_of(backlog, "large", spread)
@@ -338,7 +338,7 @@ def test_the_cost_of_losing_a_small_sender_does_not_depend_on_what_a_large_one_h
     with counted_work(costs):
         for holder in small:
             backlog.lose(holder)
-            backlog.readied  # noqa: B018 - takes back its leases
+            backlog.readied  # noqa: B018 - queues its messages again
     assert backlog.leased == LOST[size]
     assert costs["calls"] <= 50 * len(small)
     assert costs["bytes"] <= 2 * BATCH_ROWS_MAX

@@ -11,14 +11,7 @@ from smssim.core.digest import Digester
 from smssim.core.exchange import Report, RunEnd
 from smssim.core.lanes import Finished
 
-SIZES = [
-    1,
-    7,
-    999,
-    1000,
-    4096,
-    10_001,
-]  # rows: the small ones are hashed directly; the others are summed in whole and partial blocks
+SIZES = [1, 7, 999, 1000, 4096, 10_001]  # rows: below 1,000, they are hashed directly, else summed in blocks
 KEY = b"a secret"
 EMPTY = Report(3, Finished(*(np.empty(0, kind) for kind in ("i8", "u1", "u1", "f4", "f4"))), 5, 6, elapsed_s=1.5)
 

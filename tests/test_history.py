@@ -77,7 +77,7 @@ def test_merging_keeps_counts_and_extremes(moments: Moments, samples_max: int) -
     assert course.rate_min_per_s.min() == whole.rate_min_per_s.min()
 
 
-def test_a_full_history_keeps_at_least_half_of_its_maximum_of_samples() -> None:
+def test_a_history_never_shrinks_below_half_of_its_maximum_size() -> None:
     history = History()
     for second in range(20 * LIMITS.history_samples_max):
         history.add(figures(second, 0, 10**9, float(second)))

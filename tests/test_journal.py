@@ -100,7 +100,7 @@ def test_a_torn_last_write_loses_whole_commits_and_nothing_else(path: str, tmp_p
 
 
 def test_a_process_killed_at_any_moment_leaves_a_journal_that_can_be_used(tmp_path: Path) -> None:
-    """Each process is killed at the next instruction of SQLite, with a new file and with one that has a run."""
+    """Kill processes that use a new or an old file, each one instruction of SQLite later than the one before."""
     written(str(tmp_path / "old.journal"), n=b"0")
     for name in ("old", "new"):
         kill_at_each_moment(str(tmp_path / f"{name}.journal"))
@@ -188,7 +188,7 @@ def test_an_orderly_close_leaves_one_file(path: str, tmp_path: Path) -> None:
 
 
 def test_a_journal_that_has_lost_its_log_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
-    """This holds if all commits were in the log and if some were moved into the main file."""
+    """All commits may be in the log, or some may have been moved into the main file."""
     for size in (100, 1_000_000):
         copy = str(tmp_path / f"{size}.moved.journal")
         crashed(str(tmp_path / f"{size}.journal"), copy, "", size=size)
@@ -328,7 +328,7 @@ def test_a_journal_whose_file_was_removed_refuses_commits(path: str) -> None:
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[int], None]]:
-    """Return a function that limits the size of files, which is like a full disk to SQLite."""
+    """Return a function that limits the size of files; to SQLite, that is a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)

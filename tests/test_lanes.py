@@ -258,7 +258,7 @@ def test_a_million_lanes_send_each_message_once_and_on_time() -> None:
 
 
 def test_lanes_that_never_had_a_message_are_not_visited() -> None:
-    """So ten million of them cost nothing. Here they are made to look overdue, which must not be noticed."""
+    """So ten million of them cost nothing. The test makes them look overdue, which must have no effect."""
     lanes = Lanes(1000)
     lanes._done_at[5:] = -1.0
     lanes.put(work(range(5), [1.0] * 5), 0.0)

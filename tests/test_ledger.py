@@ -214,7 +214,7 @@ def test_messages_too_far_apart_for_any_producer_are_refused_and_open_nothing() 
     with pytest.raises(TooLargeError):
         ledger.check_room(one_more)
     ledger.record(np.arange(1, STRETCH_SIZE), np.full(STRETCH_SIZE - 1, RETRY, np.uint8))
-    ledger.check_room(one_more)  # because each of those messages may be waiting for its next attempt
+    ledger.check_room(one_more)  # more room, because each of those messages may wait for another attempt
 
 
 def test_all_runs_of_a_monitor_are_bounded_together() -> None:

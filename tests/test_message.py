@@ -36,7 +36,7 @@ def whole() -> list[tuple[bytes, bytes]]:
 
 
 def test_a_seed_gives_the_same_content_in_every_version() -> None:
-    """Also with another version of numpy."""
+    """The version of numpy makes no difference either."""
     found = rows(Writer(SEED, 10**12, 5, 20).content(column([0, 4095, 4096, 10**12 - 1])))
     assert found == [
         (b"985-014-6612", b"BS =**"),

@@ -217,7 +217,7 @@ def test_a_pause_of_the_producer_does_not_count_as_silence_of_a_sender(pause_s: 
     producer.pause(pause_s)
     assert not stream.holder.lost
     lost_s = time_until(producer, lambda: stream.holder.lost)
-    assert 0.5 - CHECK_S <= lost_s <= 0.5 + 2 * CHECK_S + 0.02  # because it was silent for a second before the pause
+    assert 0.5 - CHECK_S <= lost_s <= 0.5 + 2 * CHECK_S + 0.02  # it was silent for a second before the pause
 
 
 # -- no sender
@@ -409,7 +409,7 @@ def test_the_journal_records_that_the_end_was_announced_once_all_senders_have_le
     assert (producer.core.left, producer.pieces["told"]) == (True, b"")
 
 
-def test_the_journal_does_not_record_it_if_a_sender_may_not_know_the_end() -> None:
+def test_the_journal_does_not_record_an_end_that_a_sender_may_have_missed() -> None:
     producer = Producer(1)
     producer.settle(producer.join(credit=1), 0)
     producer.go(NEVER)

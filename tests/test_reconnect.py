@@ -88,7 +88,7 @@ def test_the_give_up_timeout_counts_from_the_first_failure_since_the_last_answer
 
 
 def test_the_last_wait_ends_at_the_give_up_timeout_and_every_wait_advances_the_clock() -> None:
-    """Also if a sum of times is rounded: a wait too short for the clock would be repeated forever."""
+    """Rounding must not lead to a wait too short for the clock, which would be repeated forever."""
     for began in (1000.0, 1234.567, 1e6 + 0.1):
         some, now, calls = Reconnector("the monitor", 15.1, random.Random(7).uniform, met=True), began, 0
         while isinstance(step := some.lost(AWAY, now), Retry):
@@ -137,7 +137,7 @@ def test_a_call_without_a_reason_to_a_peer_that_was_met_counts_as_its_loss() -> 
     assert retry(waiting(met=True), 0.0, UNEXPLAINED).notice == "lost the monitor, trying again"
 
 
-def test_notices_of_the_first_loss_of_further_waiting_and_of_the_return() -> None:
+def test_notices_at_the_first_failure_during_the_wait_and_at_the_return() -> None:
     some = waiting()
     notices = {now: notice for now in range(25) if (notice := retry(some, float(now)).notice)}
     assert notices == {

@@ -1,4 +1,4 @@
-"""The core's changes are enough to resume from: restored from them at any moment, it is as it was."""
+"""The core resumes from the changes that it returned: restored at any moment, its state is the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Disk:
 
     def __init__(self) -> None:
         self.pieces: dict[str, bytes] = {}
-        self.bytes = 0  # written last
+        self.bytes = 0  # size of the last write
 
     def write(self, changes: Changes) -> None:
         self.bytes = sum(len(value or b"") for value in changes.values())
@@ -314,9 +314,7 @@ def test_a_restored_tally_shows_its_senders_with_their_rates_and_no_late_ones() 
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, []), 1.0)
     tally.report(RUN, SenderFacts("b", "b"), report(1, []), 1.0)
-    tally.report(
-        RUN, SenderFacts("b", "b"), report(2, [(n, SENT) for n in range(40)]), 3.0
-    )  # sender b is killed after this
+    tally.report(RUN, SenderFacts("b", "b"), report(2, [(n, SENT) for n in range(40)]), 3.0)  # then it is killed
     rest = [(n, FAILED) for n in range(40, 100)]
     tally.report(RUN, SenderFacts("a", "a"), report(2, rest, end=RunEnd(True, 40, 60)), 6.0)
     for now in (100.0, 200.0):

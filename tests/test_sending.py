@@ -131,7 +131,7 @@ def test_reports_are_numbered_from_1() -> None:
 
 
 def test_the_outcome_on_record_is_settled_even_if_it_overrules_the_reported_one() -> None:
-    """Also if a message was attempted twice in one report, or if the answer has another order."""
+    """The same holds if a message was attempted twice in one report and if the answer has another order."""
     some = introduced(concurrency=4, fail=1.0, max_attempts=2)
     deliver(some, [5, 9, 6, 5], 0.0)
     some.advance(1.0)
@@ -171,7 +171,7 @@ def test_the_monitor_sets_the_interval_between_reports_within_a_bound() -> None:
 
 
 def test_a_sender_without_messages_reports_after_a_quarter_of_the_interval() -> None:
-    """Because its report may be the last one of the run."""
+    """Its report may be the last one of the run."""
     some = sending(mean_s=0.25, concurrency=1)
     some.stream_up(0.0)
     report(some, 0.0)

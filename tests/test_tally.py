@@ -22,7 +22,7 @@ SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
 KEY = b"a secret"
-# Doesn't reveal the expected number.
+# It does not reveal the expected number.
 OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"
 
 Rows = Sequence[tuple[int, Outcome]]
@@ -65,7 +65,7 @@ def counts(tally: Tally, now: float = 0.0) -> tuple[int, int, int, int]:
 # -- reports
 
 
-def test_the_answer_to_a_report_counts_accepted_and_duplicate_outcomes_and_overrules() -> None:
+def test_an_answer_counts_accepted_and_duplicate_outcomes_and_lists_overruled_messages() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, [(0, SENT), (1, FAILED)])
     answer = tell(tally, 1, [(0, FAILED), (1, FAILED), (2, RETRY), (3, SENT), (1, RETRY)], sender="b")
@@ -166,10 +166,9 @@ def test_senders_without_outcomes_make_room_once_they_have_left_or_are_lost() ->
     tell(tally, 1, sender="here")
     tell(tally, 1, sender="first", now=1.0)
     assert list(tally.sessions) == ["counted", "lost", "here", "first"]
+    # Some may be lost by now, but the last search for them was too recent.
     with pytest.raises(LaterError, match="4 senders are in this run already"):
-        tell(
-            tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5
-        )  # some may be lost by now, but it looked for them too recently
+        tell(tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 2, sender="here", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 2, sender="first", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 1, sender="second", now=LIMITS.lost_after_s + 1.0)
@@ -339,7 +338,7 @@ def test_the_exit_code_of_a_run_follows_from_both_totals() -> None:
         assert exit_code(tally, 0.0) == code, case
 
 
-def test_a_monitor_without_outcomes_that_the_producer_settled_has_missed_reports() -> None:
+def test_a_monitor_that_lacks_settled_outcomes_has_missed_reports() -> None:
     """Even if no sequence reveals it, because all senders that reported here are new."""
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL[1:])
