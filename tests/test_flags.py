@@ -109,7 +109,7 @@ def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> No
     assert not NO_KEYS - {"metrics_port"} & RunSettings.flags().keys()  # it belongs to the run's monitor
 
 
-def test_every_flag_of_producer_and_monitor_is_one_of_run_or_is_listed_as_an_exception() -> None:
+def test_every_producer_or_monitor_flag_is_also_a_run_flag_or_listed_as_an_exception() -> None:
     alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca", "insecure"}
     of_both = flags_of(ProducerSettings).keys() | flags_of(MonitorSettings).keys()
     assert RunSettings.flags().keys() - {"senders"} == of_both - alone

@@ -337,7 +337,7 @@ def test_a_sender_that_loses_its_connection_reconnects(caplog: pytest.LogCapture
     play(scene())
 
 
-def test_a_run_survives_that_its_only_sender_is_disconnected_repeatedly() -> None:
+def test_a_run_survives_repeated_disconnections_of_its_only_sender() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()

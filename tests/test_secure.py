@@ -458,7 +458,7 @@ def test_a_host_that_no_certificate_can_name_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "pki").exists()
 
 
-def test_certificates_are_valid_for_a_year_and_that_of_clients_for_no_host(pki: Path) -> None:
+def test_certificates_are_valid_for_a_year_and_the_client_certificate_names_no_host(pki: Path) -> None:
     now, day = datetime.now(UTC), timedelta(days=1)
     server, client = (
         x509.load_pem_x509_certificate((pki / "ours" / name).read_bytes()) for name in (certs.SERVER, certs.CLIENT)
