@@ -597,7 +597,7 @@ def test_the_help_loads_neither_numpy_nor_grpc(args: list[str]) -> None:
 
 
 def test_library_variables_have_our_defaults_unless_the_user_sets_them() -> None:
-    """gRPC is quiet and has no fork handlers; numpy uses one thread."""
+    """By default, gRPC is quiet and has no fork handlers, and numpy uses one thread."""
     names = ("GRPC_VERBOSITY", "GLOG_minloglevel", "GRPC_ENABLE_FORK_SUPPORT", "OPENBLAS_NUM_THREADS")
     asks = f"*[os.environ[name] for name in {names}],"
     wanted = dict(zip(names, ("DEBUG", "0", "1", "2"), strict=True))

@@ -159,7 +159,7 @@ def test_a_client_logs_a_response_that_is_not_protobuf_and_returns_none() -> Non
 
 
 def test_a_server_logs_a_stack_trace_if_a_peer_leaves_during_a_write() -> None:
-    """This happens only if the write fails before gRPC knows that the peer has left.
+    """It does so only if the write fails before gRPC knows that the peer has left.
 
     On a busy machine it may never happen, so the filter is also tested with a record made here.
     """
