@@ -294,9 +294,9 @@ def test_a_journal_that_can_not_be_used_is_refused_in_one_line_with_2(nodes: Nod
     first.signal(SIGKILL)
     first.wait()
     others = {
-        "--count: got 60; takes 50, as the run in the journal": ["--count=60"],
-        "--seed: got 8; takes 7, as the run in the journal": ["--count=50", "--seed=8"],
-        "--max-attempts: got 2; takes 1, as the run in the journal": ["--count=50", "--max-attempts=2"],
+        "--count: got 60; expected 50, as the run in the journal": ["--count=60"],
+        "--seed: got 8; expected 7, as the run in the journal": ["--count=50", "--seed=8"],
+        "--max-attempts: got 2; expected 1, as the run in the journal": ["--count=50", "--max-attempts=2"],
     }
     for said, words in others.items():
         node = nodes.start("producer", "--listen=127.0.0.1:0", there, *words)

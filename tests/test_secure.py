@@ -298,7 +298,7 @@ def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path) -> None:
         ):
             with pytest.raises(UsageError) as caught:
                 access.load(settings)
-            said = f"{source}: holds no token, which takes 8 to 512 characters of ASCII, no spaces"
+            said = f"{source}: holds no token, which takes 8 to 512 ASCII characters without spaces"
             assert str(caught.value) == said, bad
 
 
@@ -336,18 +336,18 @@ UNUSABLE: Final[list[tuple[Settings, str]]] = [
     ({"tls_ca": "no/such"}, "--tls-ca: can't read 'no/such': No such file or directory"),
     ({"tls_ca": "ours"}, "--tls-ca: can't read 'ours': Is a directory"),
     ({"tls_ca": "a\0b"}, r"--tls-ca: can't read 'a\x00b': not a name of a file"),
-    ({"tls_ca": "text"}, "--tls-ca: got text; takes a PEM file that holds a certificate"),
-    ({"tls_ca": "broken"}, "--tls-ca: got broken; takes a file with a sound certificate"),
-    (SERVER | {"tls_key": "text"}, "--tls-key: got text; takes a PEM file that holds a private key"),
-    (SERVER | {"tls_key": "locked"}, "--tls-key: got locked; takes a key without a passphrase"),
+    ({"tls_ca": "text"}, "--tls-ca: got text; expected a PEM file that holds a certificate"),
+    ({"tls_ca": "broken"}, "--tls-ca: got broken; expected a file with a sound certificate"),
+    (SERVER | {"tls_key": "text"}, "--tls-key: got text; expected a PEM file that holds a private key"),
+    (SERVER | {"tls_key": "locked"}, "--tls-key: got locked; expected a key without a passphrase"),
     (SERVER | {"tls_cert": "no"}, "--tls-cert: can't read 'no': No such file or directory"),
     (
         SERVER | {"tls_cert": "broken"},
-        "--tls-cert: got broken; takes a sound certificate, with its key in ours/server-key.pem",
+        "--tls-cert: got broken; expected a sound certificate, with its key in ours/server-key.pem",
     ),
     (
         SERVER | {"tls_key": "theirs/server-key.pem"},
-        "--tls-key: got theirs/server-key.pem; takes the key of the certificate in ours/server.pem",
+        "--tls-key: got theirs/server-key.pem; expected the key of the certificate in ours/server.pem",
     ),
     ({"token_file": "no/such"}, "--token-file: can't read 'no/such': No such file or directory"),
 ]
@@ -454,7 +454,9 @@ def test_a_host_that_no_certificate_can_name_is_refused(tmp_path: Path) -> None:
     for host in ("a..b", "under_scored", "-a"):
         with pytest.raises(UsageError) as caught:
             made(tmp_path / "pki", host)
-        assert str(caught.value) == f"--host: got {host}; takes an IP address, or a name of letters, digits and hyphens"
+        assert (
+            str(caught.value) == f"--host: got {host}; expected an IP address, or a name of letters, digits and hyphens"
+        )
     assert not (tmp_path / "pki").exists()
 
 

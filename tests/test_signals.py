@@ -85,7 +85,7 @@ def test_help_that_can_not_be_written_is_told_in_one_line() -> None:
         with Path("/dev/full").open("wb") as full:
             code, said = outcome_of("from smssim.__main__ import main; main()", *words, stdout=full.fileno())
         name = " ".join(["smssim", *words[:-1]])
-        assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: stdout can't be written: no space left on device\n")
+        assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: can't write to stdout: no space left on device\n")
 
 
 def test_help_that_nobody_reads_on_is_no_error() -> None:
@@ -117,7 +117,7 @@ def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_p
     finally:
         os.close(full)
     assert code == ExitCode.INCOMPLETE
-    assert said.count("stdout can't be written: no space left on device; nothing more goes there") == 1
+    assert said.count("Can't write to stdout: no space left on device; discarding further output") == 1
     assert len(said.splitlines()) == 1
 
 
