@@ -76,7 +76,7 @@ def test_equal_runs_end_with_0_and_equal_counts_and_leave_nothing(nodes: Nodes) 
         last = assert_exact(run, 250)
         assert_conserved(run.figures())
         assert (last["senders_seen"], last["duplicates"]) == (4, 0)
-        run.says(r"run: 250 messages, seed 7, 2 senders$")
+        run.says(r"run: Sending 250 messages with 2 senders, seed 7$")
         assert_quiet(run)
         ends.append([last[name] for name in ("sent", "failed", "retried")])
     assert ends[0] == ends[1]

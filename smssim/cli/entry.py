@@ -49,7 +49,7 @@ def _answer(words: list[str]) -> int:
         raise bad_value("command", words[0], f"{', '.join(most)} or {last}", *near)
     if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
         _warn_of_variables(words[0])
-    commands = [COMMANDS[words[0]]] if words[0] in COMMANDS else [*COMMANDS.values()]  # only the one saves 20 ms
+    commands = [COMMANDS[words[0]]] if words[0] in COMMANDS else [*COMMANDS.values()]  # loading only one saves 20 ms
     return int(options.program(commands)(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
 
 
@@ -61,9 +61,7 @@ def _warn_of_variables(name: str) -> None:
     known = {TOKEN_VARIABLE}
     for command in COMMANDS.values():
         known |= {variable for flag in command.flags.values() if (variable := flag.variable(command.name))}
-    ends = sorted(
-        variable.removeprefix(VARIABLE_PREFIX) for variable in known
-    )  # without the prefix, which would make all of them similar
+    ends = sorted(variable.removeprefix(VARIABLE_PREFIX) for variable in known)  # the prefix would make all similar
     for variable in sorted({*given} - known):
         near = get_close_matches(variable.removeprefix(VARIABLE_PREFIX), ends, n=1, cutoff=0.75)
         hint = f"did you mean {VARIABLE_PREFIX}{near[0]}?" if near else f"see smssim {name} --help"

@@ -30,9 +30,7 @@ READ_BYTES: Final = 65_536  # per read: the capacity of a pipe
 LOG_TAIL_LINES: Final = 5
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-_prctl: Final = getattr(
-    ctypes.CDLL(None), "prctl", None
-)  # looked up here, because little is safe in a child before exec
+_prctl: Final = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: little is safe in a child before exec
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class Child:
         stdout: int | None = subprocess.PIPE,
         limits: LaunchLimits = LAUNCH_LIMITS,
     ) -> None:
-        """Start the process. `stdout` is PIPE, DEVNULL or None (inherited), as for `subprocess.Popen`. May raise OSError."""
+        """Start the process. Raises OSError. `stdout`: PIPE, DEVNULL or None (inherited), as for `subprocess.Popen`."""
         self.name = name
         self._limits = limits
         self.log: deque[str] = deque(maxlen=LOG_TAIL_LINES)  # the last lines that it wrote to stderr

@@ -46,7 +46,7 @@ class Codes:
     @property
     def may_end_alone(self) -> bool:
         """Whether the nodes that still run are about to end by themselves; not if every sender has ended badly."""
-        return not self.has_failed and not all(self.senders)  # 0 and None are no failures
+        return not self.has_failed and not all(self.senders)  # 0 and None are not failures
 
     @property
     def lacks_senders(self) -> bool:

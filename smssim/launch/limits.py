@@ -15,9 +15,7 @@ from smssim.core.limits import COPIES_MAX, LIMITS, Rules, check_rules
 class LaunchLimits:
     """Times in seconds, and bounds. Raises ValueError if they contradict each other or the limits of the nodes."""
 
-    left_over_s: float = (
-        5.0  # how long a node may still run when it is no longer needed: covers a monitor's last figures
-    )
+    left_over_s: float = 5.0  # how long a node may take to end when it is not needed: covers a monitor's last figures
     others_s: float = 2.0  # how much longer than the monitor the other nodes may run
     view_s: float = 3.0  # how long the view may take to show the last figures
     last_report_s: float = 1.0  # how long senders may take to report if the run can't be completed

@@ -74,4 +74,4 @@ def set_up(settings: LogSettings) -> None:
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger(ROOT).setLevel(level)
-    logging.raiseExceptions = False  # if stderr is closed, no stack trace helps
+    logging.raiseExceptions = False  # a failed write to stderr causes no stack trace

@@ -1,4 +1,4 @@
-"""The frame of every node: signals, streams and log, an asyncio loop, and the exit code.
+"""Running a node: its signals, streams and log, its asyncio loop, and its exit code.
 
 Knows asyncio. Must not know what a node does.
 """

@@ -65,12 +65,12 @@ def take() -> None:
 
 
 def handle(end: Handler) -> None:
-    """Call this function for each SIGINT, SIGTERM and SIGHUP from now on, in the signal thread."""
+    """Set the function that the signal thread calls for each SIGINT, SIGTERM and SIGHUP."""
     _actions.end = end
 
 
 def around_suspension(suspend: Callable[[], None], resume: Callable[[], None]) -> None:
-    """Call `suspend` before Ctrl-Z suspends the process, and `resume` after it continues."""
+    """Set the functions that it calls before Ctrl-Z suspends the process, and after the process continues."""
     _actions.suspend, _actions.resume = suspend, resume
 
 

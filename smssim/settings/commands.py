@@ -39,15 +39,7 @@ _RUN_DIFFERS: Final[Mapping[str, Mapping[str, Any]]] = {  # differences from the
     "failed": {"says": FAILED_SAYS},
     "log_level": {"says": "Lowest level to log (debug includes the full logs of all nodes)"},
 }
-_RUN_PANELS: Final = (
-    "Messages",
-    "Senders",
-    "Delivery",
-    "Output",
-    "Ending",
-    "Crashes",
-    "Security",
-)  # their order in the help
+_RUN_PANELS: Final = ("Messages", "Senders", "Delivery", "Output", "Ending", "Crashes", "Security")  # in this order
 
 Server = TypeVar("Server", ProducerSettings, MonitorSettings)
 
@@ -87,7 +79,7 @@ class RunSettings(Checked):
 
     @classmethod
     def flags(cls) -> Mapping[str, Flag]:
-        """Return its own flags, and those flags of producers, monitors and all nodes that a run has too."""
+        """Return its own flags, and the flags of nodes that a run has too."""
         of_all = flags_of(NodeSettings)
         of_one = [*flags_of(ProducerSettings).items(), *flags_of(MonitorSettings).items()]
         of_nodes = [*((setting, flag) for setting, flag in of_one if setting not in of_all), *of_all.items()]
@@ -178,6 +170,6 @@ class CertsSettings(Checked):
         text("a host name or an IP address", is_host),
         "NAME",
         "Certificates",
-        "Host that the server certificate is valid for (repeatable)",
+        "Another host that the server certificate is valid for (repeatable)",
         unset="only this machine",
     )

@@ -128,9 +128,7 @@ def flags_of(kind: type[Any]) -> Mapping[str, Flag]:
 def _found_in(kind: Any) -> Mapping[str, Flag]:
     found = {one.name: one.metadata["flag"] for one in fields(kind) if "flag" in one.metadata}
     classes = [base for base in kind.__mro__ if is_dataclass(base)]
-    inherited = {
-        one.name: depth for depth, base in enumerate(classes) for one in fields(base)
-    }  # the most basic class wins
+    inherited = {one.name: depth for depth, base in enumerate(classes) for one in fields(base)}  # the last base wins
     return {
         setting: replace(found[setting], word=found[setting].word or setting.replace("_", "-"))
         for setting in sorted(found, key=inherited.__getitem__)

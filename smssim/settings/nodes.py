@@ -165,7 +165,7 @@ class SenderSettings(ClientSettings):
         whole(1, COPIES_MAX),
         "N",
         "Sending",
-        f"Number of such senders in this process (at most {CONCURRENCY_MAX:,} lanes in total)",
+        f"Number of identical senders in this process (at most {CONCURRENCY_MAX:,} lanes in total)",
     )
     producer: str = flag(PRODUCER_ADDRESS, _PEER, "ADDRESS", "Network", "Address of the producer", in_run=False)
     monitor: str | None = like(

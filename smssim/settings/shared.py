@@ -58,9 +58,8 @@ class AccessSettings(LogSettings):
         "Token that all nodes share",
         unset=f"the variable {TOKEN_VARIABLE}, or none",
     )
-    token: str | None = field(
-        default=None, repr=False
-    )  # no flag, because a process list would show it; the file takes precedence
+    # Has no flag, because a list of processes would show it. The file takes precedence.
+    token: str | None = field(default=None, repr=False)
     insecure: bool = switch(
         "Security", "Send the token to other machines without TLS, readable by anyone on the network.", in_run=False
     )
