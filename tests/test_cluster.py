@@ -327,7 +327,7 @@ def test_each_file_that_is_lost_is_told_by_a_run(nodes: Nodes) -> None:
     assert run.code() == ExitCode.INCOMPLETE
     assert_exact(run, 20)
     for flag in flags:
-        run.says(rf"monitor: {flag}: /dev/full.*[Nn]o space left on device")
+        run.says(rf"monitor: {flag}: stopped writing to /dev/full.*[Nn]o space left on device")
     assert_quiet(run)
 
 

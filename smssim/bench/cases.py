@@ -23,7 +23,7 @@ BASELINE_CHOICES: Final = ((1000, 1000), (2000, 1000), (2000, 0), (3000, 0))  # 
 UNEQUAL_MEANS_S: Final = (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.0)
 UNEQUAL_LANES: Final = 10  # of each sender; 1003 messages per second in total
 THOUSAND_RAMP_S: Final = 5.0  # until the cost of opening a thousand streams at once is worked off
-THOUSAND_AHEAD_S: Final = 3.0  # maximum delay until the messages that they hold are reported
+THOUSAND_AHEAD_S: Final = 3.0  # maximum delay until messages held by senders are reported
 SETTLE_S: Final = 2.0  # until idle nodes have started and found their peers
 
 

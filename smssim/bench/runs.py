@@ -109,7 +109,7 @@ class Run:
 
 
 def follow(stage: Stage, *runs: Run) -> None:
-    """Run these at the same time, to their ends. Raises BenchError."""
+    """Execute these runs at the same time, and wait until all have ended. Raises BenchError."""
     with stage.group() as group:
         for run in runs:
             run.start(group)
@@ -161,7 +161,7 @@ class BaselineRun:
         return self.count / self.elapsed_s
 
     def with_generation(self, rate_per_s: float) -> float:
-        """Return the rate that remains of a sending rate if the time to generate the messages is included."""
+        """Return a rate of sending alone, reduced by the time that generating the messages took."""
         return 1 / (1 / rate_per_s + self.generation_s / self.count)
 
 

@@ -99,9 +99,10 @@ class _File(Output):
 
 
 class CsvFile(_File):
-    """A header, and a row for each moment of each run, with the fields of the JSON output; null is an empty cell.
+    """A CSV file with a row for each moment of each run.
 
-    With `goes_on`, new rows are appended, and the header is written only if the file has no rows.
+    Its columns are the fields of the JSON output; null is an empty cell. With `goes_on`, new rows are appended, and the
+    header is written only if the file has no rows.
     """
 
     def __init__(self, path: str, log: Log, goes_on: bool = False, _limits: Limits = LIMITS) -> None:
@@ -141,7 +142,7 @@ def _cut_torn_row(path: str) -> bool:
 
 
 class SummaryFile(_File):
-    """One JSON object per line, for each run that has ended. Every start empties the file."""
+    """A file with a line for each run that has ended: a JSON object. Every start empties the file."""
 
     def __init__(self, path: str, log: Log, _goes_on: bool = False, _limits: Limits = LIMITS) -> None:
         super().__init__("--summary-json", path, log, goes_on=False)

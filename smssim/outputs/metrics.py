@@ -67,7 +67,7 @@ def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
     return [
         _counter("smssim_messages", "Messages with a final outcome", sent=sums["sent"], failed=sums["failed"]),
         _counter("smssim_attempts", "Attempts, not counting duplicates", sums["attempts"]),
-        _counter("smssim_retries", "Attempts that failed and are followed by a retry", sums["retried"]),
+        _counter("smssim_retries", "Failed attempts that are followed by a retry", sums["retried"]),
         _counter("smssim_duplicates", "Final outcomes of messages that already had one", sums["duplicates"]),
         _counter("smssim_reports", "Reports recorded", reports),
         _gauge("smssim_run_messages", "Messages of the followed runs", sums["total"]),

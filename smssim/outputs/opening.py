@@ -47,7 +47,7 @@ def check_outputs(settings: MonitorSettings, log: Log, goes_on: bool) -> None:
 
 
 def ends_slowly(settings: MonitorSettings, log: Log) -> bool:
-    """Return whether a node with these settings may go on writing for long after the end of a run."""
+    """Return whether a node with these settings may keep writing for long after the end of a run."""
     return any(output.ends_slowly for output in _beside_stdout(settings, log, goes_on=False, limits=LIMITS))
 
 

@@ -99,7 +99,7 @@ class Recorder(Output):
         self._goes_on = goes_on
         self._limits = limits
         self._path = ""  # set by `open`
-        self._error: Exception | None = None  # that stopped the writer thread
+        self._error: Exception | None = None  # what stopped the writer thread early
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
         self._queued = 0
         self._written = 0  # set by the thread only

@@ -62,8 +62,8 @@ class UndeliveredList(Output):
 def pieces(run: RunFacts, ledger: Ledger, at_once: int) -> Iterator[str]:
     """Yield the text of the list, `at_once` messages at a time.
 
-    A failed message was attempted `max_attempts` times. If a message has no final outcome, because the
-    run ended early, its number of attempts is not known for certain and is left empty.
+    A failed message was attempted `max_attempts` times. If a message has no final outcome, because the run ended early,
+    its number of attempts is not known for certain and is left empty.
     """
     phones = Phones(run.seed)
     yield HEADER

@@ -34,7 +34,7 @@ def display(as_json: bool, interval_s: float, several_runs: bool) -> Output:
 
 
 class JsonLines(Output):
-    """One JSON object per interval, and one at the end."""
+    """JSON lines: one object per interval, and one at the end."""
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""
