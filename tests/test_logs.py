@@ -121,7 +121,7 @@ def test_every_line_of_a_node_is_json_and_the_lines_cover_its_run(nodes: Nodes) 
     assert [node.code() for node in (sender, producer, monitor)] == [0, 0, 0]
     assert {str(line["node"]) for line in objects(sender)} == {"a\u00e9 %d"}
     story = [str(line["message"]) for line in objects(sender)]
-    for chapter in ("connected to the producer", "connected to the monitor", "message 7 to ", "the run is complete"):
+    for chapter in ("connected to the producer", "connected to the monitor", "Message 7 to ", "the run is complete"):
         assert any(line.startswith(chapter) for line in story), story
     assert "a\u00e9 %d joined: 1 at a time, 0.01 s each" in [line["message"] for line in objects(producer)]
 

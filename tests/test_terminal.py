@@ -240,5 +240,5 @@ def test_a_file_that_can_not_be_written_ends_it_before_it_starts(command: str, f
     words += ["--listen=127.0.0.1:0"] * (command == "monitor")
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    takes = "a file that (is not there yet and )?can be written"
+    takes = "a file that (does not exist yet and )?can be written"
     assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; takes {takes} \(.*\)\n", done.stderr)

@@ -101,7 +101,7 @@ def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
     ):
         assert words in text
     for words in (
-        "nothing finished for 12.0 s: 1,234 messages are leased to 3 lost senders",
+        "Nothing finished for 12.0 s: 1,234 messages are leased to 3 lost senders",
         "sender-1 ",
         "average",
         "990 more senders: 987 sending",
@@ -133,7 +133,7 @@ def test_nothing_jumps_while_numbers_grow() -> None:
         for step in range(12):
             run.then(snapshot(sent=400 * step, elapsed_s=step + 1.0, recent_rate_per_s=480.0 + 50 * step))
             lines = drawn(run, width, 23)
-            second = [line.index(word) for line, word in zip(lines[3:5], ("average", "when sent"), strict=True)]
+            second = [line.index(word) for line, word in zip(lines[3:5], ("average", "average sent"), strict=True)]
             places.add((len(lines), *second, lines[3].index("now")))
             heads = lines[8]
             assert heads.split()[0] == "sender"
@@ -267,12 +267,12 @@ def test_the_summary_says_what_came_of_the_run() -> None:
         r"sent +4,500 +90.0%",
         r"failed +500 +10.0%",
         r"redelivered +7 ",
-        r"average time +123 ms  of an attempt, 120 ms when sent",
+        r"average time +123 ms  per attempt, 120 ms per successful attempt",
         r"latency +50% +90% +99.9% +100%\n +500 ms +1.25 s +12.50 s +13.00 s",
         r"sent after +50% +80% +95% +99%\n +9.5 s +16.2 s +never +never",
         r"thresholds +MISSED +failed<5% +was 10%\n +passed +t50<1m +was 9.50 s",
         r"sender-1 .* left +500 +11 +2.1%",
-        r"books +the producer's book and the monitor's ledger agree",
+        r"totals +the producer and the monitor agree",
         r"conservation +5,000 = 4,500 sent \+ 500 failed \+ 0 in flight \+ 0 waiting",
     )
     for width in (80, 160):
@@ -285,7 +285,9 @@ def test_the_summary_says_what_came_of_the_run() -> None:
 
 def test_the_summary_of_nothing_has_dashes_for_numbers() -> None:
     empty = replace(figures(0, 0, 0, 1.0), avg_time_s=None, avg_sent_time_s=None, in_flight=0, waiting=0)
-    assert any("-  of an attempt, - when sent" in line for line in summary.page(replace(ended(0), figures=empty)))
+    assert any(
+        "-  per attempt, - per successful attempt" in line for line in summary.page(replace(ended(0), figures=empty))
+    )
 
 
 # -- plain lines
@@ -295,7 +297,7 @@ def test_plain_lines_say_once_why_nothing_moves(capsys: pytest.CaptureFixture[st
     busy = replace(LEASES, cause=Cause.LANES_BUSY)
     stalls = (None, LEASES, replace(LEASES, quiet_s=13.0), busy, None, LEASES)
     assert shown(Rows(), *(snapshot(stall=stall) for stall in stalls))
-    said = re.findall("nothing finished for .*: (.*)", capsys.readouterr().out)
+    said = re.findall("Nothing finished for .*: (.*)", capsys.readouterr().out)
     assert [line[:19] for line in said] == ["1,234 messages are ", "1,234 messages bein", "1,234 messages are "]
 
 
@@ -377,4 +379,4 @@ def test_a_file_is_as_it_was_after_it_was_found_writable(tmp_path: Path) -> None
 def test_a_disk_that_is_full_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert not shown(CsvFile("/dev/full", LOG), *[snapshot()] * 3)
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["monitor: --csv: /dev/full: No space left on device; nothing more is written there"]
+    assert said == ["monitor: --csv: stopped writing to /dev/full: No space left on device"]

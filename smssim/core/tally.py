@@ -295,7 +295,7 @@ class Tally:
         """Compare the producer's totals with the ledger."""
         ledger = self.ledger
         if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
-            return Ending(ExitCode.OK, "the producer's book and the monitor's ledger agree")
+            return Ending(ExitCode.OK, "the producer and the monitor agree")
         difference = f"sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
         if self.missed:
             return Ending(
