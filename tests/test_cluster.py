@@ -119,7 +119,7 @@ def test_a_run_ends_with_a_summary_that_adds_up(nodes: Nodes) -> None:
     assert re.search(r"^run [0-9a-f-]{36}: complete after ", said, re.MULTILINE)
     sent, failed = map(int, re.search(r"50 = (\d+) sent \+ (\d+) failed \+ 0 in flight \+ 0 waiting", said).groups())  # type: ignore[union-attr]
     assert sent + failed == 50
-    assert "the producer's book and the monitor's ledger agree" in said
+    assert "the totals of the producer and the monitor agree" in said
 
 
 def test_a_run_of_nothing_ends_in_order_whoever_comes_too_late(nodes: Nodes) -> None:

@@ -241,13 +241,13 @@ def test_after_a_stop_no_run_is_followed_and_late_reports_are_still_answered() -
             tell(runs, A, ids=[0])
         runs.stop(1.0)
         drain(runs)
-        with pytest.raises(LaterError, match=r"^this monitor is stopped$"):
+        with pytest.raises(LaterError, match=r"^this monitor is stopping$"):
             tell(runs, B, 1.1, ids=[0])
         assert drain(runs) == []
         assert B.run_id not in runs.followed
         if policy.linger:
             assert tell(runs, A, 1.2, sequence=2, ids=[1]).accepted == 1
-            with pytest.raises(LaterError, match=r"^this monitor is stopped$"):  # its next process may know better
+            with pytest.raises(LaterError, match=r"^this monitor is stopping$"):  # its next process may know better
                 tell(runs, replace(A, total=TOTAL + 1), 1.3)
 
 
@@ -316,12 +316,12 @@ def test_without_linger_a_second_run_is_refused_for_good_once_something_is_count
     runs = Runs(POLICY)
     tell(runs, A, ids=[0])
     for now in (0.0, 1000.0):
-        with pytest.raises(PeerError, match=r"^this monitor follows one run, A, and no other$") as caught:
+        with pytest.raises(PeerError, match=r"^this monitor follows only run A$") as caught:
             tell(runs, B, now)
         assert not isinstance(caught.value, LaterError)
     look_on(runs, 2000.0)
     assert runs.followed["A"].final is not None
-    with pytest.raises(PeerError, match="follows one run"):
+    with pytest.raises(PeerError, match="follows only run"):
         tell(runs, B, 2000.0)
 
 
@@ -348,7 +348,7 @@ def test_a_run_of_which_nothing_is_counted_makes_room_once_its_senders_are_gone(
 def test_with_something_counted_the_run_with_other_settings_is_the_wrong_one() -> None:
     runs = Runs(LINGER)
     tell(runs, A, ids=[0])
-    with pytest.raises(PeerError, match="known here with other settings") as caught:
+    with pytest.raises(PeerError, match="has different settings at this monitor") as caught:
         tell(runs, run_of("A", TOTAL + 1), 1000.0)
     assert not isinstance(caught.value, LaterError)
 
@@ -379,7 +379,7 @@ def test_runs_are_bounded_and_those_that_never_were_make_room() -> None:
     tell(runs, B)
     tell(runs, C)
     look_on(runs, LOST_S)
-    with pytest.raises(LaterError, match=r"^this monitor follows 3 runs already$"):
+    with pytest.raises(LaterError, match=r"^this monitor already follows 3 runs$"):
         tell(runs, run_of("D"), LOST_S)
     tell(runs, run_of("D"), LOST_S + 0.01)
     assert list(runs.followed) == ["A", "D"]

@@ -22,7 +22,7 @@ SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
 KEY = b"a secret"
-OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"  # no number
+OUT_OF_TURN = r"^sequence: expected the next report of the session, or its last one again$"  # no number
 
 Rows = Sequence[tuple[int, Outcome]]
 
@@ -165,7 +165,7 @@ def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_ar
     tell(tally, 1, sender="here")
     tell(tally, 1, sender="first", now=1.0)
     assert list(tally.sessions) == ["counted", "lost", "here", "first"]
-    with pytest.raises(LaterError, match="4 senders are in this run already"):
+    with pytest.raises(LaterError, match="this run already has 4 senders"):
         tell(
             tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5
         )  # some may be lost by now: it was looked a moment ago
@@ -346,7 +346,7 @@ def test_a_monitor_that_lacks_what_the_producer_has_settled_has_missed_reports()
     ending = tally.ending(0.0, GIVE_UP_S)
     assert ending is not None
     assert ending.exit_code == ExitCode.INCOMPLETE
-    assert "reports are missing here" in ending.reason
+    assert "reports are missing" in ending.reason
     assert "1 have no final outcome" in ending.reason
 
 

@@ -101,7 +101,7 @@ def test_of_a_run_without_messages_every_share_is_0_percent(text: str, passed: b
     ],
 )
 def test_what_makes_no_sense_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="no threshold"):
+    with pytest.raises(ValueError, match="malformed threshold"):
         Threshold.parse(text)
 
 

@@ -272,7 +272,7 @@ def test_the_summary_says_what_came_of_the_run() -> None:
         r"sent after +50% +80% +95% +99%\n +9.5 s +16.2 s +never +never",
         r"thresholds +MISSED +failed<5% +was 10%\n +passed +t50<1m +was 9.50 s",
         r"sender-1 .* left +500 +11 +2.1%",
-        r"books +the producer's book and the monitor's ledger agree",
+        r"books +the totals of the producer and the monitor agree",
         r"conservation +5,000 = 4,500 sent \+ 500 failed \+ 0 in flight \+ 0 waiting",
     )
     for width in (80, 160):

@@ -84,7 +84,7 @@ def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
     fleet = Fleet(tuple(row(f"sender-{i}", State.LEFT) for i in range(1, senders + 1)))
     summary = Summary(
         exit_code,
-        "the producer's book and the monitor's ledger agree",
+        "the totals of the producer and the monitor agree",
         {"50": 9.5, "80": 16.2, "95": None, "99": None},
         {"50": 0.5, "90": 1.25, "99.9": 12.5, "100": 13.0},
         7,

@@ -271,7 +271,7 @@ class Runs:
         if run.run_id in self._ended_ids:
             raise PeerError(f"run {run.run_id} is over")
         if self._stopped:  # a new run would never be shown, but its outcomes would be settled
-            raise LaterError("this monitor is shutting down")
+            raise LaterError("this monitor is stopping")
         if followed is not None:  # one of the two is wrong: the one with counted outcomes is right
             self._make_room(followed, f"run {run.run_id} has different settings at this monitor", now)
         if self.followed and not self._policy.linger:

@@ -308,8 +308,9 @@ class Tally:
         if lacking and ledger.final < self.run.total == book.sent + book.failed:
             return Ending(
                 ExitCode.INCOMPLETE,
-                f"reports are missing, as after a restart without a journal: all {self.run.total:,} messages are settled "
-                f"with the producer, but {self.run.total - ledger.final:,} have no final outcome here ({difference})",
+                f"reports are missing, as after a restart without a journal: all {self.run.total:,} messages are "
+                f"settled with the producer, but {self.run.total - ledger.final:,} have no final outcome here "
+                f"({difference})",
             )
         return Ending(ExitCode.DISAGREE, f"the totals do not agree ({difference})")
 
