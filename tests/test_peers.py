@@ -114,5 +114,5 @@ def test_a_peer_that_breaks_the_protocol_ends_a_sender_with_one_line_that_names_
         # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
         assert asyncio.run(asyncio.wait_for(scene(at_fault, said), SCENE_MAX_S)) == ExitCode.USAGE, case
         (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
-        assert f"the {at_fault} at {addresses[at_fault]} breaks the protocol: " in line, case
+        assert f"{at_fault} {addresses[at_fault]} breaks the protocol: " in line, case
         assert reason in line, case

@@ -337,7 +337,7 @@ def test_a_run_of_which_nothing_is_counted_makes_room_once_its_senders_are_gone(
         assert list(runs.followed) == ["A", "B"]
         return
     look_on(runs, LOST_S)
-    with pytest.raises(LaterError, match="nothing is counted yet"):
+    with pytest.raises(LaterError, match="no outcomes yet"):
         tell(runs, other, LOST_S)
     drain(runs)
     tell(runs, other, LOST_S + 0.01)

@@ -142,7 +142,7 @@ def test_a_gap_in_the_sequence_is_refused_and_nothing_of_it_applied() -> None:
 def test_reports_of_a_run_with_other_settings_are_refused() -> None:
     tally = Tally(RUN, 0.0)
     for other in (replace(RUN, seed=2), replace(RUN, total=5), replace(RUN, max_attempts=3)):
-        with pytest.raises(PeerError, match="other settings"):
+        with pytest.raises(PeerError, match="different settings"):
             tally.report(other, SenderFacts("a", "a"), Report(1, finished([(0, SENT)]), 0, 0), 0.0)
     assert counts(tally) == (0, 0, 0, 0)
     assert tally.figures(0.0).senders_seen == 0

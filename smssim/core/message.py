@@ -1,4 +1,4 @@
-"""The content of a run's messages, phone numbers and texts, regenerated whenever it is needed.
+"""The phone numbers and texts of a run's messages, regenerated whenever they are needed.
 
 A message's content is a pure function of the run's seed, the message's id and the bounds of the text length. It does
 not depend on how messages are batched. Nothing is stored except the blocks generated last. Knows nothing of leases,

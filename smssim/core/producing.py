@@ -41,7 +41,7 @@ class _Phase(Enum):
     RUNNING = "messages are delivered and settled"
     ENDED = "the end is being saved; no sender has received it"
     FAREWELL = "senders receive the end"
-    LEAVING = "it is being saved that they have received it"
+    LEAVING = "that they have received it is being saved"
     LEFT = "finished"
 
 
@@ -216,7 +216,7 @@ class ProducerRun:
         return events + self._proceed(now)
 
     def stop(self, now: float) -> list[Event]:
-        """Stop: end the run once all leased messages are settled, then leave once senders have received the end.
+        """End the run once all leased messages are settled, and leave once senders have received the end.
 
         Each of the two waits takes at most `Limits.farewell_s`.
         """
@@ -255,7 +255,7 @@ class ProducerRun:
     # -- leases
 
     def _check(self, now: float) -> list[Event]:
-        """Expire stale leases. Without any sender, end the run if none is expected any more, or return a reminder."""
+        """Expire stale leases. Without senders, end the run if none are expected any more, or return a reminder."""
         self._forgive_pause(now - self._check_at, now)
         self._check_at = now + self._limits.lease_check_s
         events: list[Event] = [

@@ -76,7 +76,7 @@ class Queue:
         self.delayed += len(ids)
 
     def promote(self, now: float) -> None:
-        """Make messages ready whose delay is over; those at the same attempt are merged."""
+        """Make messages ready if their delay is over; those at the same attempt are merged."""
         due: dict[int, list[Ids]] = {}
         while self._later and self._later[0][0] <= now:
             batch = self._later.popleft()[1]
@@ -95,7 +95,7 @@ class Queue:
         """Take out up to `wanted` of the next messages, all of them at one attempt.
 
         Discards messages that no longer wait, so the result may be empty. Checks at most `wanted` messages plus twice
-        those that it discards. Assumes that messages are ready and that `wanted` is above 0.
+        the number that it discards. Assumes that messages are ready and that `wanted` is above 0.
         """
         attempt = self._ready[0].attempt
         parts: list[Ids] = []

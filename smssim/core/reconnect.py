@@ -63,7 +63,7 @@ class Reconnector:
         self.returns = 0  # how often it was lost and reconnected
         self._uniform = uniform
         self._limits = limits
-        self._lost_at: float | None = None  # when the first call after its last answer failed
+        self._lost_at: float | None = None  # when calls began to fail after its last answer
         self._noticed_at = 0.0
         self._reasons_asked = 0  # in a row
         self._backoff_s = limits.backoff_min_s

@@ -101,7 +101,7 @@ class FollowedRun:
         self._due = now  # when the next moment is due
         self._check_at = now  # when to check next whether the run has ended
         self._before: Figures | None = None  # of the last moment
-        self._warned = 0  # how many senders of `tally.missed` have had their event
+        self._warned = 0  # how many senders of `tally.missed` had their `Missed` event
         self._shared: Snapshot | None = None
         self._shared_until = -math.inf
 

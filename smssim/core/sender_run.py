@@ -50,7 +50,7 @@ class SenderLife:
         self._stopping = True
 
     def on_offer(self, run_id: str) -> float | None:
-        """Return None to join this run. If the sender was in it before, return the seconds to wait for another one."""
+        """Return None to join this run, or the seconds to wait for another one if the sender has finished this run."""
         if run_id == self._done_run_id:
             return self._limits.backoff_max_s
         self._run_id = run_id
@@ -144,9 +144,9 @@ class SenderRun:
         return None
 
     def on_offer(self, run_id: str, now: float) -> str | None:
-        """Return the notice for a stream that is open again; None to close it because it is of no use.
+        """Return the notice for a stream that is open again; None if the stream must be closed.
 
-        It is of no use if the run has ended for this sender or if the producer now has another run.
+        It must be closed if the run has ended for this sender or if the producer now has another run.
         """
         if self.protocol.ended:  # by an answer of the monitor in the meantime
             return None

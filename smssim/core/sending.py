@@ -278,7 +278,7 @@ class SenderProtocol:
         return max(self._limits.starved_s, self._look_s)
 
     def _starved(self) -> bool:
-        """Return whether lanes are idle and the last request did not declare so."""
+        """Return whether there is credit for idle lanes that the last request did not declare."""
         if self.lanes.busy == self.lanes.concurrency or (self.lanes.idle, self._received) == self._declared:
             return False
         return self._open_credit + self._wanted() > 0

@@ -11,9 +11,9 @@ from typing import Final
 STD_SHARE: Final = 0.3  # of the mean: the default for distributions whose std can be chosen
 
 # The largest standard deviation, in multiples of the mean, that the times of `core.fate` reproduce within 1%. Beyond
-# these, too much of the standard deviation of gamma and lognormal comes from times rarer than one in 65,536. A normal
-# distribution cut at zero always stays below its mean, and close to it resembles an exponential one. A uniform
-# distribution would have negative times.
+# these, too much of the standard deviation of gamma and lognormal comes from times rarer than one in 65,536. That of a
+# normal distribution cut at zero is always less than the mean; if it is almost as large, the distribution resembles an
+# exponential one. A uniform distribution would have negative times.
 STD_MEANS_MAX: Final = {"gamma": 40.0, "lognormal": 2.5, "normal": 0.99, "uniform": 1 / math.sqrt(3)}
 STD_TAKES: Final = ", ".join(f"{means:.3g} ({name})" for name, means in STD_MEANS_MAX.items()) + " times the mean"
 _ROUNDING: Final = 1 + 1e-9  # tolerance: 0.99 times a mean may differ by rounding from what the operator types

@@ -69,7 +69,7 @@ class Stretches:
         return rows
 
     def open(self, ids: Ids) -> Rows:
-        """Return the row of each id, shape (n,), or -1 if its stretch is closed; open stretches that never were."""
+        """Open the stretches of these ids, and return the row of each id, shape (n,); -1 if its stretch is closed."""
         rows = self.find(ids)
         if not rows.size or rows.min() >= STRETCH_SIZE:
             return rows
@@ -260,7 +260,7 @@ class Stretches:
         return sizes
 
     def _open(self, numbers: Ids) -> None:
-        """Open distinct stretches that were never open."""
+        """Open distinct stretches that were never opened."""
         again = self._free[-len(numbers) :] if len(numbers) else []
         del self._free[len(self._free) - len(again) :]
         first, self._used = self._used, self._used + len(numbers) - len(again)

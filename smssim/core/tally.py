@@ -144,7 +144,7 @@ class Tally:
 
     def _record(self, session: Session, report: Report, now: float) -> Answer:
         if report.elapsed_s is not None and (self._started_at is None or self._restored):
-            started_at = now - report.elapsed_s  # senders also count the time of a restart
+            started_at = now - report.elapsed_s  # includes the time that a restart took
             self._started_at = started_at if self._started_at is None else min(started_at, self._started_at)
         finished = report.finished
         verdict = self.ledger.record(finished.ids, finished.outcomes)
@@ -346,7 +346,7 @@ class Tally:
     def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:
         """Return the saved tally, which waits for the senders that have not left; raises DAMAGE.
 
-        If the producer had ended the run early, that is forgotten, because it may resume the run.
+        If the producer had ended the run early, the tally drops that end, because the producer may resume the run.
         """
         figures, _ = unpack(pieces["figures"])
         tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]), limits)

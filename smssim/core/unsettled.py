@@ -21,8 +21,8 @@ Tries = NDArray[np.uint8]
 def pack_stretches(settled: Flags, tries: Tries) -> list[bytes]:
     """Return a piece for each stretch; `settled` and `tries` have the shape (n, STRETCH_SIZE).
 
-    A piece holds one bit for each message, set if it is settled. Then, for unsettled messages that were tried before,
-    follow their offsets as u16, and how often each was tried as u8.
+    A piece holds one bit for each message, set if it is settled, then the offsets (u16) of the unsettled messages that
+    were tried, and then how often each of those was tried (u8).
     """
     bits = np.packbits(settled, axis=1).tobytes()
     pieces = [bits[at : at + _BYTES] for at in range(0, len(bits), _BYTES)]

@@ -16,7 +16,7 @@ class _Open:
     """A run whose end has not arrived."""
 
     is_counted: bool  # whether anything of it was counted
-    since: set[str] = field(default_factory=set)  # ids of the runs with a snapshot after the last one of this run
+    since: set[str] = field(default_factory=set)  # ids of the runs whose snapshots arrived since this run's
 
 
 class WatchedRuns:
@@ -78,5 +78,5 @@ class WatchedRuns:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The watcher's exit code: the worst code of the runs, or INCOMPLETE if any of their ends has not arrived."""
+        """The watcher's exit code: the worst code of the runs if they `are_over`, otherwise INCOMPLETE."""
         return worst(self._codes.values()) if self.are_over else ExitCode.INCOMPLETE

@@ -58,7 +58,7 @@ class Peer:
         self.say(self.reconnector.found(_now()))
 
     async def lost(self, error: aio.AioRpcError) -> None:
-        """Wait before the next call, after a failed one; raises GoneError or RefusedError if a call is of no use."""
+        """Wait before the next call, after a failed one; raises GoneError or RefusedError if there must be none."""
         step = self.reconnector.lost(await self.loss(error), _now())
         if not isinstance(step, Retry):
             raise step.error
