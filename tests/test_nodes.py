@@ -95,7 +95,7 @@ def test_nodes_may_start_in_any_order(order: tuple[str, ...], caplog: pytest.Log
                     running[node] = stage.sender(producer_address)
                 if "sender" in running:
                     missing = next((n for n in ("producer", "monitor") if n not in running), "")
-                    waits["sender"] = f"sender: waiting for the {missing}" if missing else ""
+                    waits["sender"] = f"sender: Waiting for {missing}" if missing else ""
                 await until(lambda awaited: awaited in caplog.text, waits[node])
             assert await codes(*running.values()) == [0, 0, 0]
             producer, monitor = running["producer"], running["monitor"]
@@ -394,7 +394,7 @@ def test_a_monitor_that_is_away_for_a_while_misses_nothing(away: str, caplog: py
                 proxy.flow()
             else:
                 proxy.close_door()
-                await until(lambda: all(f"sender-{i}: lost the monitor" in caplog.text for i in range(2)))
+                await until(lambda: all(f"sender-{i}: Lost monitor" in caplog.text for i in range(2)))
                 await _settlements_dry_up(producer)
                 proxy.open_door()
             assert await codes(producer, monitor, *senders) == [0] * 4
@@ -682,7 +682,7 @@ def test_who_misses_the_last_answer_of_a_complete_run_has_not_failed(
             sender = stage.sender(producer.address, give_up_s=0.3)
             assert await codes(sender, producer, monitor) == [0, 0, ExitCode.INCOMPLETE]
             assert monitor.final(producer.run.run_id).complete
-            assert "did not answer the goodbye: all outcomes are on record" in caplog.text
+            assert "did not answer the goodbye; all outcomes are on record" in caplog.text
             summary = monitor.last(producer.run.run_id).summary
             assert summary is not None
             assert summary.reason == "every message is counted, but the producer's totals never arrived"

@@ -38,10 +38,10 @@ from smssim.errors import ExitCode
 class _Phase(Enum):
     """The phase of a run."""
 
-    RUNNING = "messages are delivered and settled"
-    ENDED = "the end is being saved; no sender has received it"
-    FAREWELL = "senders receive the end"
-    LEAVING = "that they have received it is being saved"
+    RUNNING = "delivering and settling messages"
+    ENDED = "saving the end, which no sender has received yet"
+    FAREWELL = "sending the end to the senders"
+    LEAVING = "saving that the senders have received it"
     LEFT = "finished"
 
 
