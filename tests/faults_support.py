@@ -104,7 +104,7 @@ class Rehearsal:
         """
         for who in ("producer", "monitor", *sorted(self.current.keys() - {"producer", "monitor"})):
             node = self.current[who]
-            if who in ("a", "b") and not any("connected to the producer" in line for line in node.err):
+            if who in ("a", "b") and not any("Connected to producer" in line for line in node.err):
                 node.close()
                 del self.current[who]
                 continue

@@ -363,7 +363,7 @@ def test_a_run_without_counted_messages_makes_room_for_another_once_its_sender_i
             monitor = await stage.monitor()
             assert await report_status(stage.channel(monitor.address), a_report(a_sender(), a_run())) == StatusCode.OK
             await a_whole_run(stage, monitor)
-            waited = "(this monitor follows another run, of which nothing is counted yet)"
+            waited = "(this monitor follows another run, which has no outcomes yet)"
             assert waited in caplog.text
             assert "nothing was counted and nobody is left, waiting for another" in caplog.text
 
@@ -402,7 +402,7 @@ def test_senders_lose_nothing_while_another_client_occupies_the_monitor_with_a_b
             sender = stage.sender(producer.address)
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)
-            assert "(this monitor follows another run, of which nothing is counted yet)" in caplog.text
+            assert "(this monitor follows another run, which has no outcomes yet)" in caplog.text
         if journal is not None:
             kept = Journal(journal, "monitor")
             kept.close()

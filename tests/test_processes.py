@@ -49,9 +49,9 @@ def test_separately_launched_nodes_find_each_other_and_all_end_with_0(nodes: Nod
     """The least convenient order: each node waits for one that comes later, and says so."""
     there, monitor_address = free_address(), free_address()
     sender = nodes.start("sender", "--mean=0.01", f"--producer={there}", "--name=first")
-    sender.says(rf"waiting for the producer at {re.escape(there)}")
+    sender.says(rf"Waiting for producer {re.escape(there)}")
     producer = nodes.start("producer", "--count=20", f"--listen={there}", f"--monitor={monitor_address}")
-    sender.says(rf"waiting for the monitor at {re.escape(monitor_address)}")
+    sender.says(rf"Waiting for monitor {re.escape(monitor_address)}")
     monitor = nodes.start("monitor", f"--listen={monitor_address}", "--json", "--interval=0.1")
     assert codes(sender, producer, monitor) == [0, 0, 0]
     assert_exact(monitor, 20)
@@ -192,7 +192,7 @@ def test_a_killed_producer_ends_its_sender_and_the_monitor_with_3(nodes: Nodes) 
     done(monitor, at_least=10)
     producer.signal(SIGKILL)
     assert codes(sender, monitor) == [ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
-    sender.says(r"the producer at \S+ has been gone for \d+ s")
+    sender.says(r"producer \S+ has been unreachable for \d+ s")
     last = monitor.figures()[-1]
     assert (last["final"], last["complete"], last["in_flight"]) == (True, False, 0)
     assert_conserved(monitor.figures())
@@ -206,7 +206,7 @@ def test_a_killed_monitor_ends_the_sender_and_the_producer_with_3(nodes: Nodes) 
     done(monitor, at_least=10)
     monitor.signal(SIGKILL)
     assert codes(sender, producer) == [ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
-    sender.says(r"the monitor at \S+ has been gone for \d+ s")
+    sender.says(r"monitor \S+ has been unreachable for \d+ s")
     producer.says(r"no sender for \d+ s, giving up")
     assert_quiet(sender, producer)
 
@@ -221,7 +221,7 @@ def test_each_node_ends_at_a_signal_while_it_waits_for_the_others(nodes: Nodes) 
         nodes.start("producer", "--listen=127.0.0.1:0"): ("waiting for a sender", ExitCode.INCOMPLETE),
         nodes.start("monitor", "--listen=127.0.0.1:0"): ("waiting for a sender", ExitCode.INCOMPLETE),
         nodes.start("monitor", "--listen=127.0.0.1:0", "--linger"): ("waiting for a sender", ExitCode.OK),
-        nodes.start("sender", f"--producer={nowhere}"): ("waiting for the producer", ExitCode.OK),
+        nodes.start("sender", f"--producer={nowhere}"): ("Waiting for producer", ExitCode.OK),
     }
     for number, (node, (said, _)) in zip(cycle(ENDINGS), waiting.items(), strict=False):
         node.says(said)
@@ -237,7 +237,7 @@ def test_in_the_middle_of_a_run_a_producer_and_a_monitor_end_at_a_signal_with_3(
     done(monitor, at_least=10)
     producer.signal(SIGTERM)
     assert codes(producer, sender, monitor) == [ExitCode.INCOMPLETE] * 3
-    sender.says("the producer ended the run early")
+    sender.says("The producer ended the run early")
     summary = producer.says(r"(\d+) of 1,000 messages settled: (\d+) sent, (\d+) failed")
     settled, sent, failed = map(int, summary.groups())
     last = monitor.figures()[-1]

@@ -181,8 +181,8 @@ def test_watchers_see_a_run_to_its_end_and_end_with_its_code() -> None:
         watcher = nodes.start("watch", there, "--json", "--interval=0.1")
         producer = nodes.producer(monitor, 300)
         with Terminal("watch", there, "--interval=0.1") as terminal:
-            terminal.until(lambda: terminal.shows("connected to"), "the monitor")
-            watcher.says("connected to the monitor")
+            terminal.until(lambda: terminal.shows("Connected to"), "the monitor")
+            watcher.says("Connected to monitor")
             nodes.sender(producer, "some", "--mean=0.02", "--concurrency=4", "--fail=0.5")
             terminal.until(lambda: terminal.shows("sending"), "the view")
             assert terminal.code() == 5
@@ -210,9 +210,9 @@ def test_a_watcher_waits_for_a_monitor_that_is_not_there_yet() -> None:
     with Nodes() as nodes:
         there = free_address()
         watcher = nodes.start("watch", there, "--json", "--interval=0.1")
-        watcher.says("waiting for the monitor")
+        watcher.says("Waiting for monitor")
         monitor = nodes.start("monitor", f"--listen={there}", "--json", "--interval=0.1")
-        watcher.says("connected to the monitor")
+        watcher.says("Connected to monitor")
         monitor.signal(signal.SIGTERM)
         assert (monitor.code(), watcher.code()) == (3, 3)
 

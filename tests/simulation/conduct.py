@@ -99,7 +99,7 @@ class Conduct:
         """It has a reason."""
         heard = self._heard.pop(stream.holder.number)
         self._forget(stream)
-        if stream.ended == "its sender has opened another stream":
+        if stream.ended == "the sender opened another stream":
             return
         self._world.clock.strike("lease expired", self._producer.name)
         if stream.ended.startswith("no request"):
