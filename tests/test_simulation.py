@@ -1,6 +1,6 @@
 """The whole system under simulated faults: the count stays exact, and every kind of fault does occur.
 
-Each simulation follows from one seed. The message of a failure begins with the seed, and `scripts/simulate.py --seed 17`
+Each simulation follows from one seed. The message of a failure begins with the seed; `scripts/simulate.py --seed 17`
 plays that one again and prints the last events.
 """
 

@@ -212,7 +212,7 @@ class Sender(Process):
                 self._book.lose_stream()
 
     def hang_up(self, stream: Stream) -> None:
-        """The stream has broken, or the producer has ended it."""
+        """Close a stream that has broken or that the producer has ended."""
         if stream is self.stream:
             self._close_stream()
             self._lost_producer()

@@ -26,7 +26,7 @@ EVENTS_MAX = 60_000
 FAULT_EVERY_S = 0.05
 TIDY_EVERY_S = 1.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 100.0
-LONG_PAUSE_S = 12.0  # in a pause up to this long, a monitor or a sender can't be found to settle nothing
+LONG_PAUSE_S = 12.0  # after a shorter pause of a monitor or a sender, no leases may expire because nothing is settled
 DEEP_EVERY = 64  # checks, of which one is deep
 SENDERS_MAX = 12
 
