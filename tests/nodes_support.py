@@ -89,7 +89,7 @@ def free_address() -> str:
 
 @contextlib.asynccontextmanager
 async def serving(server: aio.Server, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[str]:
-    """Run a server on a free port; yield its address."""
+    """Run any server of grpc.aio on a free port; yield its address."""
     port = server.add_secure_port(FREE_ADDRESS, credentials) if credentials else server.add_insecure_port(FREE_ADDRESS)
     await server.start()
     try:
@@ -194,7 +194,7 @@ class Stage:
             await proxy.close()
 
     async def producer(self, count: int, **settings: Any) -> RunningProducer:
-        """Start a producer of `count` messages, which then listens."""
+        """Start a producer of `count` messages; it listens on return."""
         node = Producer(
             ProducerSettings(**{"count": count, "seed": 7, "listen": FREE_ADDRESS, **settings}), self._limits
         )
@@ -205,7 +205,7 @@ class Stage:
         return running
 
     async def monitor(self, **settings: Any) -> RunningMonitor:
-        """Start a monitor, which then listens."""
+        """Start a monitor; it listens on return."""
         node = Monitor(MonitorSettings(**{"interval_s": 0.05, "listen": FREE_ADDRESS, **settings}), self._limits)
         await node.start()
         self._servers.append(node._server)

@@ -58,7 +58,7 @@ class Node:
         self._child.signal(number)
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """Wait until a condition on the output yields something true and return it; fail if the process ends first."""
+        """Wait for a condition on the output and return what it yields; fail if the process ends first."""
         with self._news:
             timed_out = not self._news.wait_for(lambda: condition() or not self._reading, DEADLINE_S)
             result = condition()
@@ -177,7 +177,7 @@ class Nodes:
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """Poll a condition until it yields something true; return that."""
+    """Poll a condition until it is true; return what it yields."""
     until = time.monotonic() + DEADLINE_S
     while not (result := condition()):
         assert time.monotonic() < until, f"timed out waiting for {what}"

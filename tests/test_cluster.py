@@ -151,7 +151,7 @@ def test_a_run_logs_how_to_watch_it(nodes: Nodes) -> None:
 
 
 def test_a_short_run_beside_a_busy_process_exits_with_0_and_logs_nothing() -> None:
-    """This runs the script that repeats runs."""
+    """Runs `scripts/repeat_runs.py`."""
     script = Path(__file__).parent.parent / "scripts" / "repeat_runs.py"
     words = [sys.executable, str(script), "--runs=1", "--busy=1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)

@@ -23,7 +23,7 @@ def outcome_of(program: str, *words: object, stdout: int = subprocess.PIPE) -> t
 
 
 def test_a_signal_while_a_node_ends_does_not_change_its_exit_code() -> None:
-    """This includes Python's shutdown, when default actions are restored, and a thread that blocks no signals."""
+    """Not even during Python's shutdown, which restores default actions, and with a thread that blocks no signals."""
     program = (
         "import asyncio, atexit, os, sys, threading, time\n"
         "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"

@@ -43,7 +43,7 @@ Showing = Callable[[int], Shown]
 
 @pytest.fixture(scope="module")
 def shown() -> Showing:
-    """Return a function that returns the result of a seed, and plays each seed only once."""
+    """Return a function that plays a seed and returns the result; it plays each seed only once."""
     return cache(simulate)
 
 

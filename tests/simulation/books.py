@@ -97,7 +97,7 @@ class ProducerBook:
             self.settled[i] = outcome
 
     def hand_back(self, holder: int, ids: list[int]) -> None:
-        """Mark those of these messages as waiting that the holder has."""
+        """Mark messages that the holder hands back as waiting; ignore those that it does not have."""
         back = self.leased.get(holder, set()) & set(ids)
         self.leased.get(holder, set()).difference_update(back)
         self.waiting |= back

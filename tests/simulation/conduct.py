@@ -58,7 +58,7 @@ class Conduct:
     def _check_passed(self, since: _Since, wanted_s: float, claim: str) -> None:
         """Check that the producer was awake for at least this time.
 
-        Of each pause it may have counted up to the interval between two of its checks.
+        Of each pause, the producer may fail to notice as much as the interval between two of its checks.
         """
         overlooked_s = (self._now().pauses - since.pauses) * self._limits.lease_check_s
         awake_s = self._awake_s(since)

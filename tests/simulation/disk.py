@@ -16,7 +16,7 @@ class Disk:
     """The storage that outlives a process. One commit is in progress at a time."""
 
     def __init__(self, clock: Clock, commit_s: float, slow: float) -> None:
-        self.commits = 0  # those that are on disk as a whole
+        self.commits = 0  # complete ones on the disk
         self._clock = clock
         self._commit_s = commit_s
         self._slow = slow

@@ -28,7 +28,7 @@ FAULTS = {  # how often per second, in plans that have the fault
     "producer drains": 0.08,
     "producer restarts": 0.6,  # after it has left, and once more when everything is over
 }
-MONITOR_AWAY_MAX_S = 40.0  # while faults strike and until all is reported, one message at a time, without long pauses
+MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported one by one; long pauses are extra
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Commits the result of `changes` whenever a save is requested. Without a disk, everything counts as saved."""
+    """Commits what `changes` returns whenever a save is requested. Without a disk, everything counts as saved."""
 
     def __init__(self, process: Process, disk: Disk | None, world: World, changes: Callable[[], Changes]) -> None:
         self._process, self._disk, self._clock = process, disk, world.clock

@@ -58,7 +58,7 @@ class Sender(Process):
 
     @property
     def part(self) -> SenderRun:
-        """Its part in the run that was found."""
+        """The sender's part in its run, which it must have found."""
         assert self._part is not None
         return self._part
 

@@ -27,7 +27,7 @@ FAULT_EVERY_S = 0.05
 TIDY_EVERY_S = 1.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 100.0
 LONG_PAUSE_S = 12.0  # after a shorter pause of a monitor or a sender, no leases may expire because nothing is settled
-DEEP_EVERY = 64  # checks, of which one is deep
+DEEP_EVERY = 64  # one of this many checks is deep
 SENDERS_MAX = 12
 
 
