@@ -163,9 +163,9 @@ def test_pauses_beyond_every_timeout_cost_only_duplicates_of_what_a_paused_sende
         run.go_on(who)
     ends = {who: run.assert_ends_exactly() for who, run in runs.items()}
 
-    assert ends["a"]["duplicates"] > 0  # the other sender got its messages
+    assert ends["a"]["duplicates"] > 0  # the other sender took over what it had
     runs["a"].current["a"].says("the producer at .* is back after")
-    assert ends["monitor"]["duplicates"] == 0  # the same reports are resent until they are answered
+    assert ends["monitor"]["duplicates"] == 0  # the same reports are sent again until they are answered
     for sender in ("a", "b"):
         runs["monitor"].current[sender].says("the monitor at .* is back after")
     assert ends["producer"]["duplicates"] == 0  # it doesn't mistake its own pause for silence of senders
