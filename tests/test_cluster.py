@@ -93,7 +93,7 @@ def missed() -> Iterator[Node]:
         yield run
 
 
-def test_with_json_a_missed_threshold_is_logged_on_stderr_with_its_value(missed: Node) -> None:
+def test_with_json_a_missed_threshold_is_said_on_stderr_with_its_value(missed: Node) -> None:
     missed.says(r"run: the monitor ended with exit code 5$")
     missed.says(r"monitor: threshold missed: failed<5% was 100%$")
 
@@ -151,7 +151,7 @@ def test_a_run_logs_how_to_watch_it(nodes: Nodes) -> None:
 
 
 def test_a_short_run_beside_a_busy_process_exits_with_0_and_logs_nothing() -> None:
-    """Runs `scripts/repeat_runs.py`."""
+    """Run `scripts/repeat_runs.py`."""
     script = Path(__file__).parent.parent / "scripts" / "repeat_runs.py"
     words = [sys.executable, str(script), "--runs=1", "--busy=1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)

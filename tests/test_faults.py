@@ -74,16 +74,15 @@ def test_the_count_is_exact_after_kills_with_more_lanes_than_the_machine_can_ser
     run.assert_ends_exactly()
 
 
-def test_killing_the_producer_costs_only_duplicates_of_unsaved_messages(nodes: Nodes, tmp_path: Path) -> None:
+def test_killing_the_producer_costs_only_duplicates_of_leased_or_unsaved_messages(nodes: Nodes, tmp_path: Path) -> None:
     run = Rehearsal(nodes, tmp_path, COUNT)
     run.start()
     run.until(COUNT // 3)
     run.kill("producer")
     run.launch("producer")
     a_second = 2 * LANES / MEAN_S  # of both senders
-    under_way = (
-        2 * LANES + (LIMITS.ahead_s + LIMITS.save_s) * a_second
-    )  # in lanes, requested ahead, settled but not saved
+    # In lanes, requested ahead, settled but not saved.
+    under_way = 2 * LANES + (LIMITS.ahead_s + LIMITS.save_s) * a_second
     assert 0 < run.assert_ends_exactly()["duplicates"] <= under_way
 
 
@@ -168,7 +167,7 @@ def test_pauses_beyond_every_timeout_cost_only_duplicates_of_what_a_paused_sende
     assert ends["monitor"]["duplicates"] == 0  # the same reports are sent again until they are answered
     for sender in ("a", "b"):
         runs["monitor"].current[sender].says("the monitor at .* is back after")
-    assert ends["producer"]["duplicates"] == 0  # it doesn't mistake its own pause for silence of senders
+    assert ends["producer"]["duplicates"] == 0  # it takes its own pause for no sender's silence
     assert not any("no request for" in line for line in runs["producer"].current["producer"].err)
 
 

@@ -112,7 +112,7 @@ def test_a_sender_paused_beyond_the_lease_timeout_adds_only_duplicates(nodes: No
     monitor.shows(lambda f: f["senders"] == 2 and f["in_flight"] >= 25, "all lanes of both busy")
     sleepy.signal(SIGSTOP)
     lost = int(producer.says(r"sleepy left, with (\d+) messages? to hand out again")[1])
-    # The lost messages come next, after those that `awake` has: 20 in its lanes and a second's work ahead.
+    # What was lost goes out first, after what `awake` has: 20 in its lanes and a second of its work ahead.
     done(monitor, at_least=done(monitor, at_least=0) + lost + 150)
     sleepy.signal(SIGCONT)
     assert codes(sleepy, awake, producer, monitor) == [0, 0, 0, 0]

@@ -28,12 +28,9 @@ HAPPENINGS = (
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
     *("late sender", "sender lingers", "sender gives up", "another run followed", "run dropped", "watcher finished"),
 )
-RARE = (
-    "producer gave up",
-    "drained sender gives up",
-    "sender in another run",
-    "goodbye unanswered",
-)  # but at least once
+
+# What must happen at least once.
+RARE = ("producer gave up", "drained sender gives up", "sender in another run", "goodbye unanswered")
 
 # A run with one of these need not be complete: it was stopped, or the monitor resumed a run that does not exist.
 CUT_SHORT = {"producer drains", "producer gave up", "monitor stopped", "monitor misled"}
