@@ -24,7 +24,7 @@ class GroupCommits(Generic[Waiter]):
     """
 
     def __init__(self, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
-        """`changes`: returns the changes to write; called once per commit, when the commit begins."""
+        """Get what to write from `changes`, which is called once per commit, when the commit begins."""
         self._changes = changes
         self._limits = limits
         self._next: list[Waiter] = []  # of the commit that begins next
