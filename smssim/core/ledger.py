@@ -167,7 +167,7 @@ class Ledger:
     # -- saved and restored
 
     def changes(self) -> Changes:
-        """Return the changes since the last call: two bits per message of an open stretch, one bit of a finished one."""
+        """Return the changes since the last call: two bits per message of a stretch, one bit once it is finished."""
         changes: Changes = {}
         for numbers in in_parts(self._open.take_touched()):
             outcomes = self._open.blocks("outcome", numbers)
@@ -200,7 +200,7 @@ class Ledger:
             final += final_here
             failed += failed_here
         if (final, failed) != (self.final, self.failed):
-            raise ValueError(f"{final} final outcomes, {failed} of them failed; expected {self.final} and {self.failed}")
+            raise ValueError(f"{final} outcomes are final, {failed} failed; expected {self.final} and {self.failed}")
 
     def _restore_open(self, numbers: Ids, bits: NDArray[np.uint8]) -> tuple[int, int]:
         """Restore stretches, and return how many of their messages have an outcome and how many of those failed."""
