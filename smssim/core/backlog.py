@@ -118,7 +118,7 @@ class Backlog:
             self._lost.append(holder)
 
     def expire(self, now: float) -> list[LeaseHolder]:
-        """Lose the streams that are overdue, and return them; `LeaseHolder.expired` holds the reasons."""
+        """Expire the streams that are overdue, and return them; `LeaseHolder.expired` holds the reasons."""
         late = self.holders.late(now)
         for holder in late:
             self.lose(holder)

@@ -84,8 +84,8 @@ def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float
     """Return equally likely times in seconds, shape (STRATA,), read-only; senders with equal settings share a table.
 
     Each entry is the conditional mean of one of STRATA equally likely parts of the distribution, so the mean of the
-    table is `mean_s`. The table can't show the spread within a part, above all in the last one. So no attempt
-    takes longer than the mean of the longest 1 in 65,536, and the standard deviation is less than `std_s`: by less than
+    table is `mean_s`. The table can't show the spread within a part, above all in the last one. So no attempt takes
+    longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of `std_s`: by less than
     0.1% if `std_s` is at most the mean, and by less than 1% if it is at most `spread.STD_MEANS_MAX` means, the most
     that settings allow. The standard deviation of the table never exceeds 256 means.
 
@@ -194,7 +194,7 @@ def _solve_cut(spread: float) -> float:
 
 
 def _excess_spread(cut: float) -> float:
-    """Return the standard deviation divided by the mean of a standard normal's excess over `cut`, given an excess.
+    """Return the spread of the excess of a standard normal over `cut`, given that it exceeds `cut`.
 
     With h = density / tail, the mean is h - cut and the variance is 1 - h mean. For a cut of 3 or more, these
     differences lose their digits. The ratios r(n) = I(n) / I(n - 1) of the repeated integrals of the tail are used

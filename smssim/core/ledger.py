@@ -18,9 +18,9 @@ from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
 from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Rows, Stretches, in_parts
 from smssim.errors import LaterError, TooLargeError
 
-_GROUP_BITS: Final = STRETCH_BITS + 4  # of a group: messages whose failures are kept together, in 8 KiB
+_GROUP_BITS: Final = STRETCH_BITS + 4  # of an id within its group: failures are kept by group, in 8 KiB
 _GROUP_SIZE: Final = 1 << _GROUP_BITS
-_STRETCHES: Final = _GROUP_SIZE // STRETCH_SIZE  # of a group
+_STRETCHES: Final = _GROUP_SIZE // STRETCH_SIZE  # in a group
 _BYTES: Final = STRETCH_SIZE // 8  # one bit for each message of a stretch
 
 

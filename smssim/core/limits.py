@@ -62,11 +62,10 @@ class Limits:
 
     # -- what a sender asks for, sends and reports
 
-    ahead_s: float = 1.0  # how far ahead a sender asks for messages, in time to send them ...
+    ahead_s: float = 1.0  # how far ahead a sender asks for messages, as the time to send them ...
     ahead_max: int = 300_000  # ... but at most this many messages: about 23 MiB
-    window_ahead_min: int = (
-        16  # messages: the window is the lanes plus 4 times what is asked for ahead, or 4 times this
-    )
+    # The window is the number of lanes plus four times what is asked for ahead, or plus four times this if it is more.
+    window_ahead_min: int = 16  # messages
     report_rows_full: int = 32_768  # outcomes that are reported without waiting for more ...
     report_rows_max: int = 98_304  # ... and at most, if answers take long because of a disk: 1.7 MiB
     handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements, 3 of gRPC's 4 MiB
@@ -90,19 +89,23 @@ class Limits:
     credit_ahead_max: int = 1_600_000  # messages that a sender may hold or have asked for beyond its lanes
     unsaved_max: int = 1 << 25  # fresh messages leased beyond those that are on disk, with a journal
     frame_rows_max: int = 16_384  # messages in a response: 1.2 MiB, or 2 MiB if all texts are long
-    frame_span_max: int = 500_000  # range of their ids: generating their content takes some milliseconds
+    frame_span_max: int = 500_000  # range of ids in a response: generating their content takes some milliseconds
     tail: int = 256  # standard deviations above the mean that an attempt takes at most: sqrt(65,536 - 1), rounded up
-    slower_max: int = 10  # an attempt may take this many times what the sender declares, whatever slows it down
-    stuck_after_s: float = 60.0  # and at least this much longer, because a monitor may be unreachable for that long
+    slower_max: int = 10  # an attempt may take this many times what the sender declares, whatever slows it down ...
+    stuck_after_s: float = 60.0  # ... and at least this much longer, because a monitor may be unreachable for that long
 
     # -- the monitor
 
     end_check_s: float = 0.1  # how often the end of a run is checked
     paused_s: float = 1.0  # a check that is this late shows that the process was paused
     last_figures_s: float = 2.0  # how long watchers may take to read the last figures
-    lost_after_s: float = 5.0  # without a report, a sender counts as lost: more than twice the longest wait
-    silent_after_s: float = 2.5  # without a report, a sender counts as silent: reports are due every two seconds
-    quiet_s: float = 3.0  # without an outcome, the monitor shows the reason
+    lost_after_s: float = (
+        5.0  # after this time without a report, a sender counts as lost: more than twice the longest wait
+    )
+    silent_after_s: float = (
+        2.5  # after this time without a report, a sender counts as silent: one is due every 2 seconds
+    )
+    quiet_s: float = 3.0  # after this time without an outcome, the monitor shows the reason
     rate_over_s: float = 2.0  # the recent rate of a sender is that of the last period of about this length
     report_wait_min_s: float = 0.02  # between two reports of a sender ...
     report_wait_per_sender_s: float = 0.002  # ... or this for each sender, if more: about 500 reports per second in all
