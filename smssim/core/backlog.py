@@ -98,7 +98,7 @@ class Backlog:
         """Return the seconds since each message was queued for the first time: f32, shape (n,)."""
         if self._rate_per_s is None:
             return np.full(len(ids), self.elapsed_s(now), np.float32)
-        return np.maximum(self.elapsed_s(now) - ids / self._rate_per_s, 0.0).astype(np.float32)  # rounding may go below
+        return np.maximum(self.elapsed_s(now) - ids / self._rate_per_s, 0.0).astype(np.float32)  # clips rounding errors
 
     # -- streams
 
