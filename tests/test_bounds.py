@@ -160,7 +160,7 @@ def test_health_and_reflection_streams_are_bounded_and_block_neither_senders_nor
                 assert isinstance(await call.read(), bytes)
             one_more = opened(channel, method)
             assert await one_more.code() == StatusCode.UNAVAILABLE
-            assert await one_more.details() == "all 3 streams of other services are taken"
+            assert await one_more.details() == "all 3 streams of other services are in use"
             assert calls() == 3
             check: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
             assert await check(b"").code() == StatusCode.OK
@@ -210,7 +210,7 @@ def test_a_sender_waits_while_all_streams_are_taken_and_joins_when_one_is_free(
                 await strangers.enter_async_context(Fetching(channel))  # silent
                 await until(lambda: producer.open_streams() == 2 and calls() == 3)
                 sender = stage.sender(producer.address)
-                await until(lambda: "(all 3 streams are taken)" in caplog.text)
+                await until(lambda: "(all 3 streams are in use)" in caplog.text)
                 assert producer.open_streams() == 2
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)

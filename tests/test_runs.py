@@ -651,7 +651,7 @@ def test_the_number_of_watchers_is_bounded_and_an_unknown_run_is_refused() -> No
     runs = Runs(POLICY)
     watching = audience(runs, watchers_max=2)
     watchers = [watching.join(ALL, 0.0, 0.0) for _ in range(2)]
-    with pytest.raises(LaterError, match=r"^2 watch already$"):
+    with pytest.raises(LaterError, match=r"^2 watchers are connected already$"):
         watching.join(ALL, 0.0, 0.0)
     with pytest.raises(PeerError, match=r"^unknown run 'A'$"):
         watching.join("A", 0.0, 0.0)

@@ -216,7 +216,7 @@ def test_a_restored_backlog_knows_up_to_where_messages_may_have_been_delivered()
     assert [batch.ids[-1] for batch in backlog.grant(holder, 0.0)] == [199]
     one = np.ones(1, np.uint8)
     restored.settle(np.array([199]), one, one, 0.0)
-    with pytest.raises(PeerError, match="message 200 was never handed out"):
+    with pytest.raises(PeerError, match="message 200 was never delivered"):
         restored.settle(np.array([200]), one, one, 0.0)
 
 
