@@ -410,7 +410,7 @@ REFUSED = {
     "producer 1000": "smssim producer: got unexpected extra argument(s) (1000); see smssim producer --help",
     "producer --min-length 9 --max-length 8": "smssim producer: --min-length: got 9; expected at most 8, the "
     "value of --max-length",
-    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; expected nothing, or 0, with "
+    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; expected 0, or no --std, with "
     "--distribution fixed and --mean 1",
     "monitor --listen 0.0.0.0:50052": "smssim monitor: --listen: got 0.0.0.0:50052; expected a loopback "
     "address, or any address with --tls-cert or --insecure",
@@ -433,7 +433,7 @@ REFUSED = {
     "--concurrency 10,000,000 (10,000,000 lanes per process)",
     "run --sender concurrency=1e7 --sender concurrency=1e7 --sender mean=1": "smssim run: --sender: got 20,000,001; "
     "expected at most 20,000,000 lanes (concurrency x copies) in total",
-    "run --csv -": "smssim run: --csv: got -; expected a writable file; for figures on stdout, use --json",
+    "run --csv -": "smssim run: --csv: got -; expected a file that can be written; for figures on stdout, use --json",
     "run --csv x --summary-json ./x": "smssim run: --summary-json: got ./x; expected a different file from --csv",
     "monitor --journal x --failed x": "smssim monitor: --journal: got x; expected a different file from --failed",
     "run --listen 127.0.0.1:1": "smssim run: --listen: unknown flag; see smssim run --help",
@@ -481,7 +481,7 @@ def test_the_help_states_limits_and_exclusions(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     for command, says in (
-        ("sender", "at most 40 means with gamma, 2.5 means with lognormal, 0.99 means with normal"),
+        ("sender", "at most 40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"),
         ("monitor", "Not with --journal or --failed, which are for one run"),
         ("monitor", "undelivered messages to this CSV file (not with --linger)"),
         ("monitor", "resume from it after a crash (not with --linger)"),

@@ -52,8 +52,8 @@ _PEER: Final = address(port_min=1)
 _PORT: Final = whole(0, PORT_MAX)
 _NAME: Final = text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name)
 _JOURNAL: Final = text("a path, created if it does not exist", bool)
-_FIGURES: Final = file("a writable file; for figures on stdout, use --json")
-_SUMMARY: Final = file("a writable file, not stdout")
+_FIGURES: Final = file("a file that can be written; for figures on stdout, use --json")
+_SUMMARY: Final = file("a file that can be written, not stdout")
 _RECORD: Final = file("a file that does not exist yet, not stdout")
 _LIST: Final = file("a file, overwritten if it exists, not stdout")
 _THRESHOLD: Final = Rule(TAKES, Threshold.parse, lambda got: isinstance(got, Threshold), near_figure)
@@ -140,7 +140,7 @@ class SenderSettings(ClientSettings):
         ANY_TIME,
         "SECONDS",
         "Sending",
-        f"Standard deviation of that time (at most {STD_TAKES})",
+        f"Standard deviation of that time, at most {STD_TAKES}",
         unset="0.3 times the mean",
         word="std",
     )
