@@ -115,7 +115,7 @@ def test_a_monitor_without_a_journal_that_restarts_ends_with_3_instead_of_a_wron
     run.launch("monitor")
     assert [run.current[who].code() for who in ("a", "b", "producer")] == [0, 0, 0]
     assert run.current["monitor"].code() == ExitCode.INCOMPLETE
-    run.current["monitor"].says(r"missed the first reports of [ab]\d")
+    run.current["monitor"].says(r"Missed the first reports of sender [ab]\d")
     run.current["monitor"].says(r"the monitor missed the first reports of .*: against the producer's book")
 
 
@@ -240,7 +240,7 @@ def test_reports_whose_answers_are_lost_are_repeated_and_counted_once(
         eventually(lambda: all(repeats(sender) >= times for sender in "ab"), "the same reports again")
 
     def has_unanswered(sender: str) -> bool:
-        answered = numbers(run.current[sender], r"report (\d+) is on record")
+        answered = numbers(run.current[sender], r"Report (\d+) recorded")
         return max(arrived(sender), default=0) > max(answered, default=0)
 
     def repeats(sender: str) -> int:
@@ -270,7 +270,7 @@ def test_a_full_disk_ends_a_node_with_3_and_loses_nothing(nodes: Nodes, tmp_path
     if sys.platform == "linux":
         resource.prlimit(full.pid, resource.RLIMIT_FSIZE, (4096, 4096))
     assert full.code() == ExitCode.INCOMPLETE
-    refused = [line for line in full.err if re.search(r"smssim \w+: journal \S+: can't be written, the disk", line)]
+    refused = [line for line in full.err if re.search(r"smssim \w+: journal \S+: can't be written: the disk", line)]
     assert refused == full.err[-1:]
     run.launch(who)  # the same command, with room again
     run.assert_ends_exactly()
@@ -285,7 +285,7 @@ def test_a_journal_that_can_not_be_used_is_refused_in_one_line_with_2(nodes: Nod
     run_id = first.record("ready")["run_id"]
     wrong = {
         "in use by another process": nodes.start("producer", "--listen=127.0.0.1:0", "--count=50", there),
-        "it is that of a producer": nodes.start("monitor", "--listen=127.0.0.1:0", there),
+        "got the journal of a producer": nodes.start("monitor", "--listen=127.0.0.1:0", there),
     }
     for said, node in wrong.items():
         assert node.code() == ExitCode.USAGE
@@ -294,9 +294,9 @@ def test_a_journal_that_can_not_be_used_is_refused_in_one_line_with_2(nodes: Nod
     first.signal(SIGKILL)
     first.wait()
     others = {
-        "--count: got 60; takes 50, as the run in the journal": ["--count=60"],
-        "--seed: got 8; takes 7, as the run in the journal": ["--count=50", "--seed=8"],
-        "--max-attempts: got 2; takes 1, as the run in the journal": ["--count=50", "--max-attempts=2"],
+        "--count: got 60; takes 50, the value of the run in journal": ["--count=60"],
+        "--seed: got 8; takes 7, the value of the run in journal": ["--count=50", "--seed=8"],
+        "--max-attempts: got 2; takes 1, the value of the run in journal": ["--count=50", "--max-attempts=2"],
     }
     for said, words in others.items():
         node = nodes.start("producer", "--listen=127.0.0.1:0", there, *words)
@@ -306,7 +306,7 @@ def test_a_journal_that_can_not_be_used_is_refused_in_one_line_with_2(nodes: Nod
     again = nodes.start("producer", "--listen=127.0.0.1:0", "--count=50", there)
     resumed = again.record("ready")
     assert [resumed[name] for name in ("run_id", "seed", "total", "resumed")] == [run_id, 7, 50, True]
-    again.says("resumed: 0 settled")  # for people
+    again.says("Resumed: 0 settled")  # for people
     again.signal(signal.SIGTERM)
     assert again.code() == ExitCode.INCOMPLETE
     assert_quiet(again)

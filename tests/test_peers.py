@@ -84,11 +84,11 @@ def batch(count: int, **wrong: Any) -> Response:
 OFFER: Final = "offer"  # instead of which nothing of use is offered
 CASES: dict[str, tuple[str, Any, str]] = {
     "no run is offered": ("producer", OFFER, "does not name its run"),
-    "bytes that are no response": ("producer", GARBAGE, "the bytes of the response are not the message"),
+    "bytes that are no response": ("producer", GARBAGE, "malformed response: not the protobuf message"),
     "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: 0 bytes"),
     "an id beyond the total": ("producer", batch(1001), "message_ids: an id is not below the total"),
     "more messages than were asked for": ("producer", batch(900), "a batch of 900 messages, when credit for 501"),
-    "bytes that are no answer": ("monitor", GARBAGE, "the bytes of the response are not the message"),
+    "bytes that are no answer": ("monitor", GARBAGE, "malformed response: not the protobuf message"),
     "an answer out of range": ("monitor", Answer(wait_s=-1), "wait_s: got -1"),
 }
 

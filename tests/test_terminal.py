@@ -189,7 +189,7 @@ def test_watchers_see_a_run_to_its_end_and_end_with_its_code() -> None:
             assert terminal.shows("MISSED  failed<1%")
         assert (monitor.code(), watcher.code(), producer.code()) == (5, 5, 0)
         assert watcher.figures()[-1] == monitor.figures()[-1]
-        monitor.says("threshold missed: failed<1%")
+        monitor.says("Threshold missed: failed<1%")
 
 
 def test_a_watcher_ends_when_nobody_reads_what_it_writes() -> None:
