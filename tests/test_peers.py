@@ -85,7 +85,7 @@ OFFER: Final = "offer"  # instead of which nothing of use is offered
 CASES: dict[str, tuple[str, Any, str]] = {
     "no run is offered": ("producer", OFFER, "does not name its run"),
     "bytes that are no response": ("producer", GARBAGE, "malformed response: not the protobuf message"),
-    "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: 0 bytes"),
+    "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: got 0 bytes"),
     "an id beyond the total": ("producer", batch(1001), "message_ids: an id is not below the total"),
     "more messages than were asked for": ("producer", batch(900), "a batch of 900 messages, when credit for 501"),
     "bytes that are no answer": ("monitor", GARBAGE, "malformed response: not the protobuf message"),
