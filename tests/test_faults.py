@@ -229,7 +229,7 @@ def test_reports_whose_answers_are_lost_are_repeated_and_counted_once(
     run.start()
 
     def arrived(sender: str) -> list[int]:
-        return numbers(run.current["monitor"], rf"report (\d+) of {sender}\d,")
+        return numbers(run.current["monitor"], rf"report (\d+) of sender {sender}\d ")
 
     def lose_answers(times: int) -> None:
         wire.do(way.stall_answers)
