@@ -1,4 +1,4 @@
-"""The backlog: conserves messages in any order of events, and hands them out by credit, share, rate and delay."""
+"""The backlog conserves messages in any order of events and leases them by credit, share, rate and delay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def column(ids: Sequence[int]) -> Ids:
 
 
 def settle(backlog: Backlog, rows: Sequence[tuple[int, Outcome, int]], now: float = 0.0) -> None:
-    """Rows of id, outcome, attempt."""
+    """Settle these rows of id, outcome and attempt."""
     ids, outcomes, attempts = zip(*rows, strict=True) if rows else ((), (), ())
     backlog.settle(column(ids), np.array(outcomes, np.uint8), np.array(attempts, np.uint8), now)
 
@@ -40,7 +40,7 @@ def joined(
 
 
 def take(backlog: Backlog, holder: LeaseHolder, count: int, now: float = 0.0) -> list[Batch]:
-    """What a sender gets that asks for so many messages and says that it has as many idle lanes."""
+    """Ask for `count` messages, with as many idle lanes, and return what the sender gets."""
     holder.ask(count - holder.credit, idle_lanes=count, received=holder.delivered)
     return backlog.grant(holder, now)
 
@@ -53,22 +53,22 @@ def ids_of(batches: list[Batch]) -> list[int]:
 
 
 class Message:
-    """What a backlog should know of one message."""
+    """The expected state of one message."""
 
     def __init__(self) -> None:
-        self.tries = 0  # attempts that are over
+        self.tries = 0  # finished attempts
         self.holder: LeaseHolder | None = None
         self.outcome: Outcome | None = None
-        self.touched = False  # handed out before
-        self.due = 0.0  # when it may go out, if it waits
+        self.touched = False  # leased at least once
+        self.due = 0.0  # when it may be delivered, if it is waiting
 
 
-numbers = st.integers(0, 11)  # of a message or a sender, counted round
+numbers = st.integers(0, 11)  # of a message or a sender, modulo how many there are
 outcomes = st.sampled_from([RETRY, SENT, FAILED])
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """A backlog beside a dict of messages. Whatever senders do, both agree, and everything can be settled."""
+    """A backlog and its model, a dict of messages: whatever senders do, both agree and everything can be settled."""
 
     @initialize(
         total=st.integers(0, 12).map(lambda n: 12 - n),
@@ -78,13 +78,16 @@ class AnyOrder(RuleBasedStateMachine):
         rate_per_s=st.sampled_from([None, 1.0, 10.0]),
     )
     def start(self, total: int, wide: bool, max_attempts: int, retry_delay_s: float, rate_per_s: float | None) -> None:
-        """All messages new, or: a dozen returned ones, spread over three stretches in which the rest is settled."""
+        """Start with fresh messages or, if `wide`, with a dozen returned ones.
+
+        Those are spread over three stretches in which all other messages are settled.
+        """
         self.now = 0.0
         self.retry_delay_s, self.rate_per_s = retry_delay_s, None if wide else rate_per_s
-        self.holders: list[LeaseHolder] = []  # ever
+        self.holders: list[LeaseHolder] = []  # all that ever joined
         self.open: list[LeaseHolder] = []
-        self.moved_at: dict[int, float] = {}  # by number of a holder: when what it has last became less, or something
-        self.sent = 0  # beside the messages
+        self.moved_at: dict[int, float] = {}  # by holder number, as `LeaseHolder.moved_at`
+        self.sent = 0  # not counting those in `messages`
         if wide:
             total = 2 * STRETCH_SIZE + 20
         self.backlog = Backlog(total, max_attempts, retry_delay_s, 10.0, self.rate_per_s)
@@ -106,7 +109,7 @@ class AnyOrder(RuleBasedStateMachine):
         for message in self.messages.values():
             message.touched = True
 
-    # -- what may happen
+    # -- events
 
     @rule(name=st.sampled_from("abc"), mean_s=st.sampled_from([0.0, 0.1, 1.0]), lanes=st.integers(1, 5))
     def join(self, name: str, mean_s: float, lanes: int) -> None:
@@ -124,9 +127,9 @@ class AnyOrder(RuleBasedStateMachine):
         then=st.lists(outcomes, max_size=4),
     )
     def ask(self, which: int, seconds: float, credit: int, idle: int, behind: int, then: list[Outcome]) -> None:
-        """What is handed out then: only what may go out, once each, and as much as credit, lanes and share say.
+        """Let a sender ask, and check that it gets each message once and as many as credit, lanes and share allow.
 
-        The sender may settle all it has at once, with the outcomes `then` in turn.
+        With `then`, it settles all that it holds at once, with these outcomes in turn.
         """
         self.wait(seconds)
         holder = self.holders[-1 - which % len(self.holders)]
@@ -159,7 +162,7 @@ class AnyOrder(RuleBasedStateMachine):
         twice=st.booleans(),
     )
     def say_anything(self, rows: list[tuple[int, Outcome, int]], twice: bool) -> None:
-        """Someone who ever had them settles these messages, timely or late."""
+        """Settle messages that were delivered before, in time or late."""
         touched = [i for i, message in self.messages.items() if message.touched]
         if touched:
             chosen = [(touched[number % len(touched)], outcome, late) for number, outcome, late in rows]
@@ -170,7 +173,7 @@ class AnyOrder(RuleBasedStateMachine):
         last = self.backlog.max_attempts
         rows = [(i, FAILED if o is RETRY and attempt >= last else o, min(last, attempt)) for i, o, attempt in rows]
         settle(self.backlog, rows, self.now)
-        current = {i: self.messages[i].tries + 1 for i, _, _ in rows}  # one row makes no way for another
+        current = {i: self.messages[i].tries + 1 for i, _, _ in rows}  # before these rows: none makes another one valid
         for i, outcome, attempt in sorted(rows, key=lambda row: row[1] is RETRY):  # final ones first
             message = self.messages[i]
             if message.outcome is not None:
@@ -184,7 +187,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(which=numbers, positions=st.sets(numbers, max_size=4), twice=st.booleans())
     def hand_back(self, which: int, positions: set[int], twice: bool) -> None:
-        """Also what is not the sender's to hand back."""
+        """Hand back messages, including some that the sender doesn't hold."""
         holder = self.holders[-1 - which % len(self.holders)]
         ids = [i for position, i in enumerate(sorted(self.messages)) if position in positions]
         self.backlog.hand_back(holder, column(ids * 2 if twice else ids), self.now)
@@ -209,10 +212,10 @@ class AnyOrder(RuleBasedStateMachine):
         for holder in late:
             self.end_leases(holder)
 
-    # -- what must hold
+    # -- invariants
 
     def is_stuck(self, holder: LeaseHolder) -> bool:
-        """Whether a sender has had messages and settled none and handed none back for too long."""
+        """Return whether a sender has held messages for too long without settling any or handing any back."""
         has_some = any(m.holder is holder for m in self.messages.values())
         return has_some and self.now - self.moved_at[holder.number] > LIMITS.stuck_after_s
 
@@ -230,7 +233,7 @@ class AnyOrder(RuleBasedStateMachine):
         return [m for m in self.waiting() if m.touched and m.due <= self.now]
 
     def released(self) -> int:
-        """Fresh messages that may go out."""
+        """Return how many fresh messages may be delivered."""
         fresh = sum(not m.touched for m in self.messages.values())
         if self.rate_per_s is None:
             return fresh
@@ -239,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
         return max(0, min(fresh, math.floor((self.now - started) * self.rate_per_s + 1e-6) + 1 - gone))
 
     def allowed(self, holder: LeaseHolder) -> tuple[int, int]:
-        """How many messages a sender may get at most, and must get at least."""
+        """Return how many messages a sender may get at most and must get at least."""
         if holder not in self.open:
             return 0, 0
         ready = len(self.ready()) + self.released()
@@ -266,7 +269,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert holder.leased == sum(m.holder is holder for m in messages)
 
     def teardown(self) -> None:
-        """Whatever happened, one more sender can settle all the rest; nothing goes out a second time meanwhile."""
+        """Check that one more sender can settle all the rest, and that it gets nothing twice."""
         if not hasattr(self, "backlog"):
             return
         for holder in list(self.open):
@@ -286,17 +289,17 @@ TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=120, stateful_step_count=30)
 
 
-# -- one story each
+# -- single cases
 
 
-def test_no_messages_are_complete_at_once() -> None:
+def test_a_run_without_messages_is_complete_at_once() -> None:
     backlog = Backlog(0)
     assert backlog.complete
     assert take(backlog, joined(backlog), 5) == []
     assert backlog.started_at is None
 
 
-def test_the_run_starts_when_the_first_message_is_handed_out() -> None:
+def test_the_run_starts_when_the_first_message_is_delivered() -> None:
     backlog = Backlog(5)
     holder = joined(backlog, now=10.0)
     assert backlog.grant(holder, 20.0) == []
@@ -305,7 +308,7 @@ def test_the_run_starts_when_the_first_message_is_handed_out() -> None:
     assert (backlog.started_at, backlog.elapsed_s(30.5)) == (30.0, 0.5)
 
 
-def test_returned_messages_go_out_before_fresh_ones_and_in_order_of_id() -> None:
+def test_returned_messages_are_delivered_before_fresh_ones_and_in_order_of_id() -> None:
     backlog = Backlog(10)
     a, b = joined(backlog, "a"), joined(backlog, "b")
     take(backlog, a, 2)
@@ -315,7 +318,7 @@ def test_returned_messages_go_out_before_fresh_ones_and_in_order_of_id() -> None
     assert ids_of(take(backlog, b, 6)) == [0, 1, 4, 5, 6, 7]
 
 
-def test_what_several_lost_senders_had_goes_out_in_order_of_id() -> None:
+def test_messages_of_several_lost_senders_are_redelivered_in_order_of_id() -> None:
     backlog = Backlog(10)
     lost = [joined(backlog, name) for name in "ab"]
     for holder in lost * 2:
@@ -345,7 +348,7 @@ def test_only_streams_that_are_silent_for_the_lease_timeout_expire() -> None:
     assert (backlog.leased, backlog.waiting) == (0, 4)
 
 
-def test_a_pause_of_the_producer_is_no_senders_silence() -> None:
+def test_a_pause_of_the_producer_does_not_count_as_silence_of_a_sender() -> None:
     backlog = Backlog(4, lease_timeout_s=10.0)
     silent, talking = joined(backlog, "silent"), joined(backlog, "talking")
     take(backlog, silent, 2)
@@ -367,7 +370,7 @@ def test_a_retry_waits_for_the_retry_delay() -> None:
     assert (batch.ids.tolist(), batch.attempt) == ([0], 2)
 
 
-def test_retries_that_are_ready_go_out_before_fresh_messages() -> None:
+def test_retries_that_are_due_are_delivered_before_fresh_messages() -> None:
     backlog = Backlog(9, max_attempts=2)
     holder = joined(backlog)
     take(backlog, holder, 3)
@@ -377,7 +380,7 @@ def test_retries_that_are_ready_go_out_before_fresh_messages() -> None:
     assert [(batch.ids.tolist(), batch.attempt) for batch in batches] == [([0, 1, 2], 2), ([3, 4], 1)]
 
 
-def test_a_late_retry_of_an_earlier_attempt_is_no_news() -> None:
+def test_a_late_retry_of_an_earlier_attempt_changes_nothing() -> None:
     backlog = Backlog(1, max_attempts=3)
     holder = joined(backlog)
     take(backlog, holder, 1)
@@ -389,8 +392,8 @@ def test_a_late_retry_of_an_earlier_attempt_is_no_news() -> None:
     assert backlog.leased == 1
 
 
-def test_a_retry_moves_a_message_on_that_waits_to_be_handed_out_again() -> None:
-    """And only then: not at once for its old attempt, though that was queued, and not twice."""
+def test_a_retry_of_a_message_that_awaits_redelivery_queues_the_next_attempt() -> None:
+    """The redelivery of its old attempt is dropped: the message is delivered once, after the retry delay."""
     backlog = Backlog(1, max_attempts=3, retry_delay_s=2.0)
     lost = joined(backlog, "lost")
     take(backlog, lost, 1)
@@ -402,14 +405,14 @@ def test_a_retry_moves_a_message_on_that_waits_to_be_handed_out_again() -> None:
     assert (batch.ids.tolist(), batch.attempt) == ([0], 2)
 
 
-def test_a_retry_of_an_attempt_that_was_not_made_is_no_news() -> None:
+def test_a_retry_of_an_attempt_that_was_not_made_changes_nothing() -> None:
     backlog = Backlog(1, max_attempts=3)
     take(backlog, joined(backlog), 1)
     settle(backlog, [(0, RETRY, 2)])
     assert backlog.leased == 1
 
 
-def test_a_late_final_outcome_ends_the_lease_of_another() -> None:
+def test_a_late_final_outcome_ends_the_lease_of_another_sender() -> None:
     backlog = Backlog(2)
     paused = joined(backlog, "paused")
     take(backlog, paused, 1)
@@ -421,7 +424,7 @@ def test_a_late_final_outcome_ends_the_lease_of_another() -> None:
     assert ids_of(take(backlog, other, 5)) == [1]
 
 
-def test_what_was_settled_while_it_waited_keeps_nothing_else_from_going_out() -> None:
+def test_messages_that_are_settled_while_they_wait_do_not_block_others() -> None:
     backlog = Backlog(5)
     lost = joined(backlog, "lost")
     take(backlog, lost, 2)
@@ -439,8 +442,8 @@ def test_the_first_final_outcome_stands() -> None:
     assert (backlog.sent, backlog.failed) == (1, 0)
 
 
-def test_nothing_of_a_false_settlement_is_applied() -> None:
-    """Of a message that was never handed out, or of a retry of the last attempt."""
+def test_an_invalid_settlement_is_rejected_as_a_whole() -> None:
+    """It names a message that was never delivered, or a retry of the last attempt."""
     backlog = Backlog(5, max_attempts=2)
     holder = joined(backlog)
     take(backlog, holder, 3)
@@ -472,7 +475,7 @@ def test_all_senders_together_hold_no_more_than_the_bound() -> None:
     assert backlog.leased == 10
 
 
-def test_speeds_add_up_exactly_whoever_comes_and_goes() -> None:
+def test_the_sum_of_speeds_stays_exact_when_senders_come_and_go() -> None:
     backlog = Backlog(1000)
     slow = backlog.join("slow", 1e7, 1, 0.0)
     for mean_s in (1e-9, 3.7, 0.1, 1e-6, 12345.6):
@@ -481,7 +484,7 @@ def test_speeds_add_up_exactly_whoever_comes_and_goes() -> None:
     assert backlog.holders._weight == slow.weight > 0
 
 
-def test_a_sender_can_not_have_received_more_than_was_delivered() -> None:
+def test_a_sender_that_reports_more_received_than_delivered_is_refused() -> None:
     backlog = Backlog(10)
     holder = joined(backlog)
     take(backlog, holder, 4)
@@ -500,7 +503,7 @@ def test_a_leaving_sender_gets_nothing_more() -> None:
     assert backlog.holders.with_credit() == []
 
 
-def test_the_hungriest_are_those_with_the_fewest_of_their_lanes_at_work() -> None:
+def test_senders_with_the_smallest_share_of_busy_lanes_come_first() -> None:
     backlog = Backlog(7)
     busy, half, idle, sated = (joined(backlog, name, concurrency=4) for name in ("busy", "half", "idle", "sated"))
     for holder, count in ((busy, 4), (half, 2), (idle, 0), (sated, 1)):
@@ -515,13 +518,13 @@ def test_the_hungriest_are_those_with_the_fewest_of_their_lanes_at_work() -> Non
 
 
 def ask_for(backlog: Backlog, holder: LeaseHolder, credit: int, idle: int) -> int:
-    """How many messages a sender gets; it has received all before."""
+    """Return how many messages a sender gets; it has received all earlier ones."""
     holder.ask(credit, idle, holder.delivered)
     return len(ids_of(backlog.grant(holder, 0.0)))
 
 
 def test_beyond_its_idle_lanes_a_sender_gets_half_its_fair_share() -> None:
-    """Of 1000 messages: the three times faster of two senders half of three quarters, however often it asks."""
+    """Of 1,000 messages, a sender that is three times faster gets half of three quarters, however often it asks."""
     backlog = Backlog(1000)
     fast = joined(backlog, "fast", mean_s=1.0, concurrency=3)
     slow = joined(backlog, "slow", mean_s=3.0, concurrency=3)
@@ -538,7 +541,7 @@ def test_idle_lanes_are_served_whatever_the_share() -> None:
 
 
 def test_messages_on_the_way_count_as_started() -> None:
-    """Those that a sender had not received when it counted its idle lanes will fill them."""
+    """Messages that a sender had not received when it counted its idle lanes use up some of these."""
     backlog = Backlog(100)
     joined(backlog, "fast", mean_s=1e-6, concurrency=1000)
     slow = joined(backlog, "slow", mean_s=100.0, concurrency=10)
@@ -547,7 +550,7 @@ def test_messages_on_the_way_count_as_started() -> None:
     assert len(ids_of(backlog.grant(slow, 0.0))) == 4
 
 
-def test_what_finished_and_is_not_settled_yet_does_not_keep_lanes_idle() -> None:
+def test_finished_but_unsettled_messages_do_not_keep_lanes_idle() -> None:
     backlog = Backlog(100)
     joined(backlog, "fast", mean_s=1e-6, concurrency=1000)
     slow = joined(backlog, "slow", mean_s=100.0, concurrency=10)
@@ -555,16 +558,16 @@ def test_what_finished_and_is_not_settled_yet_does_not_keep_lanes_idle() -> None
     assert ask_for(backlog, slow, 100, idle=7) == 7
 
 
-def test_what_finished_and_is_not_settled_yet_is_not_taken_to_be_held_by_a_sender_that_says_what_it_holds() -> None:
+def test_finished_but_unsettled_messages_do_not_count_as_held_if_the_sender_reports_held() -> None:
     backlog = Backlog(1000)
     holder = joined(backlog, concurrency=10)
     assert ask_for(backlog, holder, 10_000, idle=10) == 500
-    assert ask_for(backlog, holder, 0, idle=0) == 0  # of 490 that it may hold
+    assert ask_for(backlog, holder, 0, idle=0) == 0  # it may hold 490 of them
     holder.ask(0, idle_lanes=0, received=400, held=40)  # 100 more are on the way
     assert len(ids_of(backlog.grant(holder, 0.0))) == 250 - 140
 
 
-def test_credit_is_the_limit() -> None:
+def test_a_sender_gets_no_more_than_its_credit() -> None:
     backlog = Backlog(1000)
     holder = joined(backlog, concurrency=100)
     assert ask_for(backlog, holder, 7, idle=100) == 7
@@ -579,7 +582,7 @@ def test_senders_that_left_have_no_share() -> None:
     assert ask_for(backlog, first, 10_000, idle=1) == 500
 
 
-def test_alone_a_sender_gets_everything_in_the_end() -> None:
+def test_a_single_sender_gets_all_messages_in_the_end() -> None:
     backlog = Backlog(1000)
     holder = joined(backlog, concurrency=10)
     grants = []
@@ -590,21 +593,21 @@ def test_alone_a_sender_gets_everything_in_the_end() -> None:
         for batch in batches:
             settle(backlog, [(i, SENT, 1) for i in batch.ids.tolist()])
     assert grants[:3] == [500, 250, 125]
-    assert min(grants[:-1]) >= 10  # as many as it has lanes
+    assert min(grants[:-1]) >= 10  # its number of lanes
 
 
 # -- the rate
 
 
 def test_messages_are_released_at_the_rate() -> None:
-    """The first at the start, the k-th k / rate later; none is lost by asking early."""
+    """Message 0 is released at the start, message k after k / rate seconds; asking early loses none."""
     backlog = Backlog(100, rate_per_s=10.0)
     holder = joined(backlog, now=50.0)
     released = [len(ids_of(take(backlog, holder, 100, 50.0 + t))) for t in (0.0, 0.05, 0.1, 0.4, 1000.0)]
     assert released == [1, 0, 1, 3, 95]
 
 
-def test_the_next_release_wakes() -> None:
+def test_the_backlog_wakes_for_the_next_release() -> None:
     backlog = Backlog(2, rate_per_s=4.0)
     assert backlog.wake_at(1.0) == math.inf
     holder = joined(backlog)
@@ -615,7 +618,7 @@ def test_the_next_release_wakes() -> None:
     assert backlog.wake_at(9.0) == math.inf
 
 
-def test_returned_messages_are_not_held_back_by_the_rate() -> None:
+def test_the_rate_does_not_delay_returned_messages() -> None:
     backlog = Backlog(100, rate_per_s=1.0)
     lost = joined(backlog, "lost")
     take(backlog, lost, 1, 0.0)
@@ -624,7 +627,7 @@ def test_returned_messages_are_not_held_back_by_the_rate() -> None:
     assert ids_of(take(backlog, joined(backlog, "other"), 100, 4.0)) == [0, 1, 2, 3, 4]
 
 
-def test_no_message_was_queued_in_the_future() -> None:
+def test_no_message_is_queued_in_the_future() -> None:
     for rate in (3.0, 7.0, 1e3 / 3, 1e9, 1e12):
         backlog = Backlog(3 * STRETCH_SIZE, rate_per_s=rate)
         holder = joined(backlog, now=1000.1)
@@ -637,8 +640,7 @@ def test_no_message_was_queued_in_the_future() -> None:
             now = backlog.wake_at(now) if backlog.wake_at(now) < math.inf else now + 1 / rate
 
 
-def test_since_when_messages_are_queued() -> None:
-    """Since the start, or since their release."""
+def test_messages_are_queued_since_the_start_or_since_their_release() -> None:
     for rate, seconds in ((None, [3.0, 3.0, 3.0]), (2.0, [3.0, 2.5, 1.0])):
         backlog = Backlog(5, rate_per_s=rate)
         take(backlog, joined(backlog), 1, 7.0)
@@ -648,7 +650,7 @@ def test_since_when_messages_are_queued() -> None:
 # -- memory
 
 
-def test_of_finished_stretches_nothing_is_kept() -> None:
+def test_finished_stretches_take_no_memory() -> None:
     total = 100 * STRETCH_SIZE
     backlog = Backlog(total)
     holder = joined(backlog, concurrency=STRETCH_SIZE)
@@ -660,8 +662,8 @@ def test_of_finished_stretches_nothing_is_kept() -> None:
     assert backlog._open.rows_held <= 2 * STRETCH_SIZE
 
 
-def test_what_was_never_handed_out_can_be_handed_back_and_takes_no_memory() -> None:
-    """Whatever a stranger hands back, it holds none of it."""
+def test_handing_back_undelivered_messages_changes_nothing_and_takes_no_memory() -> None:
+    """A misbehaving sender may hand back anything; it holds none of these."""
     backlog = Backlog(10**9)
     backlog.hand_back(joined(backlog), np.arange(0, 10**9, 10**6), 0.0)
     assert (backlog.waiting, backlog._open.rows_held) == (10**9, 0)

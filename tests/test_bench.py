@@ -1,4 +1,4 @@
-"""The bench: what it computes, what it shows, and small runs of it."""
+"""The benchmarks: their arithmetic, their output, and small real runs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from smssim.settings import BENCH_CASES, BenchSettings, SenderSettings
 
 
 def stage(*, seed: int = 3) -> Stage:
-    """For one repetition."""
+    """Return the stage of one repetition."""
     return Stage(quick=True, seed=seed, group=lambda: ProcessGroup(lambda: None), done=lambda _: None)
 
 
 def python(code: str) -> list[str]:
-    """The command line of a small program."""
+    """Return the command line that runs this Python code."""
     return [sys.executable, "-c", code]
 
 
@@ -45,7 +45,10 @@ def python(code: str) -> list[str]:
 
 
 def points(*rows: tuple[float, int, int], senders: int = 1) -> list[Point]:
-    """From elapsed seconds, attempts and messages waiting; attempts take 2 s, and the node `a` half a core."""
+    """Return points from rows of elapsed seconds, attempts and waiting messages.
+
+    Attempts take 2 s each. Node `a` uses half a core, node `b` a quarter.
+    """
     return [
         Point(at, attempts, 2.0 * attempts, waiting, senders, {"a": 10 + at / 2, "b": at / 4})
         for at, attempts, waiting in rows
@@ -57,24 +60,24 @@ MIDDLE = points((3, 60, 600), (4, 100, 500), (5, 140, 400), (6, 180, 100))
 TAIL = points((7, 400, 99), (8, 500, 0))
 
 
-def test_the_steady_part_begins_three_means_after_the_start_and_ends_when_fewer_wait_than_there_are_lanes() -> None:
+def test_the_steady_part_starts_after_three_means_and_ends_when_fewer_messages_wait_than_lanes() -> None:
     part = steady([*RAMP, *MIDDLE, *TAIL], lanes=100, mean_s=1.0)
     assert (part.first, part.last, part.time_s) == (MIDDLE[0], MIDDLE[-1], 3)
 
 
-def test_the_steady_part_begins_three_means_after_the_last_sender_came() -> None:
+def test_the_steady_part_starts_three_means_after_the_last_sender_joined() -> None:
     series = [*RAMP, *(replace(point, senders=2) for point in MIDDLE), *TAIL]
     assert steady(series, lanes=100, mean_s=1 / 3).first == series[4]
     with pytest.raises(TooShortError, match=r"1 of 9 points are after 6\.0 s with 100 messages waiting"):
         steady(series, lanes=100, mean_s=1.0)
 
 
-def test_the_steady_part_of_very_short_times_leaves_out_half_a_second() -> None:
+def test_the_steady_part_leaves_out_at_least_half_a_second() -> None:
     early = points((0.0, 0, 500), (0.4, 10, 500), (0.5, 20, 500), (0.6, 30, 500), (0.7, 40, 500))
     assert steady(early, lanes=100, mean_s=0.01).first == early[2]
 
 
-def test_the_rates_of_a_steady_part_are_differences_over_its_time() -> None:
+def test_rates_of_the_steady_part_are_differences_divided_by_its_duration() -> None:
     part = steady([*RAMP, *MIDDLE, *TAIL], lanes=100, mean_s=1.0)
     assert part.rate_per_s == (180 - 60) / 3
     assert part.busy_lanes == 2 * (180 - 60) / 3
@@ -82,7 +85,7 @@ def test_the_rates_of_a_steady_part_are_differences_over_its_time() -> None:
     assert part.cores("a", "b") == pytest.approx(0.75)
 
 
-def test_a_point_is_read_off_a_line_of_the_monitor() -> None:
+def test_a_point_is_made_from_a_json_line_of_the_monitor() -> None:
     figures = {"elapsed_s": 2.0, "attempts": 10, "avg_time_s": 0.5, "waiting": 3, "senders": 4, "sent": 9}
     assert Point.of(figures, {"monitor": 1.5}) == Point(2.0, 10, 5.0, 3, 4, {"monitor": 1.5})
     assert Point.of(figures | {"attempts": 0, "avg_time_s": None}, {}).work_s == 0
@@ -94,23 +97,23 @@ def test_a_point_is_read_off_a_line_of_the_monitor() -> None:
 @pytest.mark.parametrize(
     ("durations", "lanes", "end_s"),
     [
-        ([[5, 5]], [(0, 0)], 10),  # one after the other
+        ([[5, 5]], [(0, 0)], 10),  # a single lane: one after the other
         ([[5, 5]], [(0, 0), (0, 0)], 5),  # side by side
-        ([[3, 1, 1, 4]], [(0, 0), (0, 0)], 6),  # the last one finds a lane free at 2
-        ([[1, 1, 1], [9, 9, 9]], [(0, 0), (0, 1)], 9),  # a free slow lane is taken although a fast one would be sooner
-        ([[2, 2]], [(0, 0), (7, 0)], 4),  # a lane that is there too late gets nothing
-        ([[2, 2]], [(1, 0), (1.5, 0)], 3.5),  # lanes that come one after the other
-        ([[8, 1]], [(0, 0), (0, 0)], 8),  # what ends last need not be the last message
+        ([[3, 1, 1, 4]], [(0, 0), (0, 0)], 6),  # the last message starts on the lane that is free at 2
+        ([[1, 1, 1], [9, 9, 9]], [(0, 0), (0, 1)], 9),  # a free slow lane wins, even if a fast one finishes sooner
+        ([[2, 2]], [(0, 0), (7, 0)], 4),  # a lane that joins too late gets nothing
+        ([[2, 2]], [(1, 0), (1.5, 0)], 3.5),  # lanes that join at different times
+        ([[8, 1]], [(0, 0), (0, 0)], 8),  # the message that ends last is not always the last one
         ([[]], [(0, 0)], 0),
     ],
 )
-def test_a_greedy_schedule_gives_each_message_to_the_lane_that_is_free_first(
+def test_a_greedy_schedule_gives_each_message_to_the_first_free_lane(
     durations: list[list[float]], lanes: list[tuple[float, int]], end_s: float
 ) -> None:
     assert schedule_s(np.array(durations, np.float32), lanes) == end_s
 
 
-def test_the_best_possible_is_made_of_the_very_attempts() -> None:
+def test_the_best_possible_time_is_computed_from_the_attempts_of_the_run() -> None:
     sender = SenderSettings(mean_s=0.5)
     durations, _ = Fates(3, 1, sender.attempt_model).draw(np.arange(20, dtype=np.uint64), 1)
     assert best_s(3, 20, [sender], [-1.0]) == pytest.approx(float(durations.sum(dtype=np.float64)))
@@ -119,10 +122,10 @@ def test_the_best_possible_is_made_of_the_very_attempts() -> None:
     assert best_s(3, 20, [replace(sender, concurrency=20)], [0.0]) == pytest.approx(float(durations.max()))
 
 
-# ---- Repetitions and what is shown
+# ---- Repetitions and output
 
 
-def test_the_repetitions_of_a_figure_become_its_median_and_its_spread() -> None:
+def test_repetitions_of_a_figure_become_a_median_and_a_spread() -> None:
     target = Target(10)
     (spread,) = spreads([[Reading("rate", value, "per s", target)] for value in (30.0, 10.0, 11.0)])
     assert (spread.name, spread.median, spread.values) == ("rate", 11.0, (30.0, 10.0, 11.0))
@@ -135,7 +138,7 @@ def test_the_repetitions_of_a_figure_become_its_median_and_its_spread() -> None:
     ("target", "value", "reached"),
     [(Target(3), 3, True), (Target(3), 2.9, False), (Target(3, at_least=False), 3, True), (Target(3, False), 4, False)],
 )
-def test_a_target_is_reached_by_what_is_at_least_or_at_most_that(target: Target, value: float, reached: bool) -> None:
+def test_a_target_is_an_inclusive_lower_or_upper_bound(target: Target, value: float, reached: bool) -> None:
     assert Spread("x", "s", (value,), target).reached is reached
     assert Spread("x", "s", (value,)).reached is None
 
@@ -167,12 +170,12 @@ def test_the_settings_and_the_bench_name_the_same_cases() -> None:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_a_title_has_the_size_of_the_case(quick: bool) -> None:
+def test_a_title_states_the_size_of_the_case(quick: bool) -> None:
     for case in CASES.values():
         assert f"{case.quick_size if quick else case.size:,}" in case.title(quick)
 
 
-def test_the_machine_is_named_with_what_a_figure_depends_on() -> None:
+def test_the_machine_description_has_everything_that_figures_depend_on() -> None:
     facts = machine()
     words = in_words(facts)
     for key in ("cpu", "cores", "python", "numpy", "grpcio", "date"):
@@ -186,7 +189,7 @@ def group(**limits: float) -> ProcessGroup:
     return ProcessGroup(lambda: None, GroupLimits(**limits))
 
 
-def test_the_cpu_clock_of_a_process_is_read_while_it_runs_and_after() -> None:
+def test_the_cpu_time_of_a_process_can_be_read_while_it_runs_and_afterwards() -> None:
     with group() as some:
         child = some.start("it", python("while True: pass"))
         while (used_s := cpu_s(child)) < 0.2:
@@ -197,7 +200,7 @@ def test_the_cpu_clock_of_a_process_is_read_while_it_runs_and_after() -> None:
         assert cpu_s(child) >= used_s
 
 
-def test_a_process_that_fails_ends_the_group_with_its_last_words() -> None:
+def test_a_failed_process_ends_the_group_with_its_last_output() -> None:
     with group() as some, pytest.raises(BenchError, match=r"(?s)^it ended with exit code 1.*ValueError: so"):
         list(some.until_ended([some.start("it", python("raise ValueError('so')"))]))
 
@@ -208,21 +211,21 @@ def test_no_process_outlives_its_group() -> None:
     assert child.code == -signal.SIGKILL
 
 
-def test_a_node_that_outlives_its_run_ends_the_group() -> None:
+def test_a_node_that_outlives_its_run_is_an_error() -> None:
     with group(others_s=0.0) as some:
         both = [some.start("short", python("")), some.start("long", python("while True: pass"))]
         with pytest.raises(BenchError, match=r"^the run is over, but not for long$"):
             list(some.until_ended(both))
 
 
-def test_a_node_that_ends_before_it_is_ready_or_is_not_in_time_is_named() -> None:
+def test_the_error_names_a_node_that_ends_before_it_is_ready_or_takes_too_long() -> None:
     with group() as some, pytest.raises(BenchError, match=r"^it ended with exit code 0"):
         some.address(some.start("it", python("")))
     with group(ready_s=0.0) as some, pytest.raises(BenchError, match=r"^it is not ready$"):
         some.address(some.start("it", python("while True: pass")))
 
 
-def test_what_others_write_while_a_node_gets_ready_is_not_lost() -> None:
+def test_output_of_other_processes_is_kept_while_a_node_starts() -> None:
     announces = "import time; from smssim.process import ready; ready.take(); time.sleep(0.2); "
     with group() as some:
         other = some.start("other", python("print('early')"))
@@ -234,22 +237,22 @@ def test_what_others_write_while_a_node_gets_ready_is_not_lost() -> None:
 # ---- Small runs
 
 
-def test_a_small_run_adds_up() -> None:
+def test_the_figures_of_a_small_run_add_up() -> None:
     run = run_of(stage(), 3000, SenderSettings(mean_s=0.005, concurrency=50))
     assert run.final["attempts"] == run.count == run.points[-1].attempts == 3000
     assert [point.elapsed_s for point in run.points] == sorted(point.elapsed_s for point in run.points)
     assert run.rate_per_s == pytest.approx(3000 / run.elapsed_s)
     assert 0 < run.efficiency < 1
     assert run.efficiency == pytest.approx(3000 * run.final["avg_time_s"] / (50 * run.elapsed_s))
-    assert -1 < run.joined_s()[0] < 1  # a sender joins, and then the run starts; both say so at about that time
-    assert not any(child.log for child in run.children)  # what is known of the nodes is in no line of their logs
+    assert -1 < run.joined_s()[0] < 1  # the sender joins when the run starts, give or take a second
+    assert not any(child.log for child in run.children)  # no node writes to its log
     costs = {reading.name: reading for reading in run.costs()}
     for node in ("producer", "sender", "monitor"):
         assert 0 < costs[f"{node}: CPU a message"].value < 1e9 * 10 / 3000
         assert 10 < costs[f"{node}: peak memory"].value <= run.peak_bytes / 1e6
 
 
-def test_runs_side_by_side_keep_apart() -> None:
+def test_concurrent_runs_stay_separate() -> None:
     runs = [Run(seed, 200 * seed, [SenderSettings(mean_s=0.05, concurrency=20)]) for seed in (1, 2)]
     follow(stage(), *runs)
     assert [run.final["attempts"] for run in runs] == [200, 400]
@@ -257,14 +260,14 @@ def test_runs_side_by_side_keep_apart() -> None:
     assert [run.final["senders_seen"] for run in runs] == [1, 1]
 
 
-def test_a_run_that_has_not_counted_every_message_is_refused() -> None:
+def test_a_run_with_uncounted_messages_is_an_error() -> None:
     run = Run(1, 10, [], final={"final": True, "sent": 8, "failed": 1})
     with pytest.raises(BenchError, match="has not counted its 10 messages"):
         run.check()
 
 
 @pytest.mark.parametrize("queue_max", [0, 50])
-def test_a_small_run_of_the_baseline_adds_up(queue_max: int) -> None:
+def test_the_figures_of_a_small_run_of_the_baseline_add_up(queue_max: int) -> None:
     run = baseline_of(stage(), 20, 400, 0.01, 0.1, queue_max)
     assert run.points[-1].attempts == 400
     assert run.points[-1].waiting == 0
@@ -274,15 +277,15 @@ def test_a_small_run_of_the_baseline_adds_up(queue_max: int) -> None:
     assert run.rate_per_s == pytest.approx(400 / (run.points[-1].elapsed_s + run.generation_s))
 
 
-def test_the_time_that_generating_takes_counts_in_the_rate_of_the_baseline() -> None:
+def test_the_rate_of_the_baseline_includes_the_generation_time() -> None:
     run = BaselineRun(count=100, points=[], generation_s=2.0)  # 50 a second
     assert run.with_generation(50.0) == pytest.approx(25.0)
 
 
-def test_a_small_case_of_unequal_senders_is_measured_against_the_schedule() -> None:
+def test_a_small_case_of_unequal_senders_is_compared_with_the_greedy_schedule() -> None:
     readings = {reading.name: reading for reading in cases.unequal(stage(), 600, means_s=(0.05, 0.1))}
     time_s, best = readings["time to completion"].value, readings["greedy list schedule"].value
-    assert 1 < best < 12  # 600 messages, 300 a second, from when the senders come
+    assert 1 < best < 12  # 600 messages at 300 a second, after the senders have joined
     assert readings["beyond the schedule"].value == pytest.approx(time_s / best - 1)
     assert any(reading.target is not None for reading in readings.values())
 
@@ -293,16 +296,16 @@ def test_a_small_case_of_unequal_senders_is_measured_against_the_schedule() -> N
 def test_a_small_case_has_sensible_figures(measure: Callable[[Stage, int], list[Reading]], figures: int) -> None:
     readings = measure(stage(), 1)
     assert len(readings) == figures
-    assert all(0 < reading.value < 1.05 for reading in readings)  # reports of a run of 1 s may be late
+    assert all(0 < reading.value < 1.05 for reading in readings)  # above 1 if reports are late in a run of 1 s
     assert any(reading.target is not None for reading in readings)
 
 
 @pytest.mark.parametrize("program", [SMSSIM, BASELINE])
 @pytest.mark.parametrize("lanes", [1, 20])
-def test_a_point_of_the_study_has_the_throughput_and_the_share_of_its_lanes(program: str, lanes: int) -> None:
+def test_a_sample_of_the_scaling_study_has_the_throughput_and_the_share_of_its_lanes(program: str, lanes: int) -> None:
     sample = scaling.measure(Setting(program, 0.02, lanes, 80 * lanes), stage())
     assert 0.2 < sample.share < 1.1
-    assert sample.rate_per_s == pytest.approx(sample.share * lanes / 0.02, rel=0.25)  # as far as luck allows
+    assert sample.rate_per_s == pytest.approx(sample.share * lanes / 0.02, rel=0.25)  # durations are random
     assert sample.everyone_s == pytest.approx(340e6 / sample.rate_per_s)
 
 
@@ -329,7 +332,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fakes")
-def test_each_case_is_measured_so_many_times_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_case_is_measured_three_times_by_default_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_main.serve(BenchSettings(case=("idle", "us"))) == ExitCode.OK
     out, err = capsys.readouterr()
     assert "idle: 4,000 messages\n" in out
@@ -343,7 +346,7 @@ def test_each_case_is_measured_so_many_times_and_shown(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("fakes")
-def test_quick_is_once_and_smaller_and_without_the_longest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_measures_smaller_cases_once_and_skips_the_longest(capsys: pytest.CaptureFixture[str]) -> None:
     bench_main.serve(BenchSettings(quick=True, json=True))
     seen = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(case["case"], case["title"]) for case in seen] == [("idle", "40 messages"), ("unequal", "40 messages")]
@@ -354,7 +357,7 @@ def test_quick_is_once_and_smaller_and_without_the_longest(capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("fakes")
-def test_a_case_that_goes_wrong_says_why_and_lets_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_case_that_fails_shows_the_reason_and_the_others_still_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_main.serve(BenchSettings(case=("unequal", "idle"), repeat=1)) == ExitCode.INTERNAL
     out = capsys.readouterr().out
     assert "\n  FAILED: why\n" in out
@@ -363,9 +366,7 @@ def test_a_case_that_goes_wrong_says_why_and_lets_the_others_run(capsys: pytest.
     assert json.loads(capsys.readouterr().out)["error"] == "why"
 
 
-def test_figures_without_matplotlib_are_refused_before_anything_runs(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_missing_matplotlib_is_reported_before_anything_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delitem(sys.modules, "smssim.bench.pictures")
     monkeypatch.delattr(smssim.bench, "pictures")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
@@ -373,13 +374,13 @@ def test_figures_without_matplotlib_are_refused_before_anything_runs(
         bench_main.serve(BenchSettings(figures=str(tmp_path)))
 
 
-def test_figures_that_can_not_be_written_are_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_an_unusable_directory_for_figures_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"^--figures: got .*; takes a directory, made if it is not there$"):
         bench_main.serve(BenchSettings(figures=str(tmp_path / "file")))
 
 
-def test_a_second_interruption_ends_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_ends_everything_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_main.Bench(BenchSettings())
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
@@ -397,12 +398,12 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interruption_leaves_no_process_behind(number: signal.Signals) -> None:
+def test_an_interrupt_leaves_no_process_behind(number: signal.Signals) -> None:
     words = [sys.executable, "-m", "smssim", "bench", "--quick", "--case", "idle"]
     bench = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while len(nodes := children(bench.pid)) < 3:
         assert bench.poll() is None
-        time.sleep(0.01)  # and look again
+        time.sleep(0.01)
     bench.send_signal(number)
     _, err = bench.communicate(timeout=60)
     assert bench.returncode == ExitCode.INCOMPLETE
@@ -422,17 +423,17 @@ def samples() -> list[Sample]:
     ]
 
 
-def test_the_study_goes_from_one_lane_to_two_million() -> None:
+def test_the_scaling_study_goes_from_one_lane_to_two_million() -> None:
     plan = scaling.plan(quick=False)
     for program, most in ((SMSSIM, 2_000_000), (BASELINE, 100_000)):
         for mean_s in (0.01, 1.0):
             lanes = [setting.lanes for setting in plan if (setting.program, setting.mean_s) == (program, mean_s)]
             assert (lanes[0], lanes[-1]) == (1, most)
             assert lanes == sorted(set(lanes))
-    assert all(setting.count >= 4 * setting.lanes for setting in plan)  # or there is no steady part
+    assert all(setting.count >= 4 * setting.lanes for setting in plan)  # otherwise there is no steady part
 
 
-def test_the_pictures_are_written_with_the_numbers_behind_them(samples: list[Sample], tmp_path: Path) -> None:
+def test_pictures_are_written_together_with_their_data(samples: list[Sample], tmp_path: Path) -> None:
     written = pictures.draw(samples, machine(), tmp_path)
     assert [path.name for path in written] == ["scaling.json", "throughput.png", "efficiency.png", "everyone.png"]
     for path in written[1:]:

@@ -1,4 +1,4 @@
-"""What strangers may cost: streams, watchers, runs and state are bounded; what they write is shown as plain text."""
+"""Limits on unknown clients: streams, watchers, runs and state are bounded, and their text is shown escaped."""
 
 from __future__ import annotations
 
@@ -72,17 +72,17 @@ Call = aio.StreamStreamCall[bytes, bytes]
 
 
 async def a_server_of(method: str, stage: Stage) -> str:
-    """The address of a node that has this method."""
+    """Start a node that serves this method, and return its address."""
     return (await stage.monitor() if "Monitor" in method else await stage.producer(TOTAL)).address
 
 
 def opened(channel: aio.Channel, method: str) -> Call:
-    """A call that says nothing so far, whatever the method takes."""
+    """Open a call without a request; it works for methods of any type."""
     multi: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
     return multi()
 
 
-def test_a_call_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_without_a_request_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = open_calls(monkeypatch)
 
     async def scene() -> None:
@@ -110,21 +110,21 @@ def test_a_call_that_ends_without_a_request_is_closed_at_once(monkeypatch: pytes
     play(scene())
 
 
-def test_a_call_that_says_something_in_time_may_stay() -> None:
+def test_a_call_with_a_request_in_time_stays_open() -> None:
     async def scene() -> None:
         async with Stage(replace(BRIEF, hello_s=0.2)) as stage:
             channel = stage.channel((await stage.producer(TOTAL)).address)
             async with Fetching(channel) as stranger, Fetching(channel) as silent:
                 await stranger.say(hello())
                 await stranger.hear_of("offer")
-                assert await silent.status() == StatusCode.UNAVAILABLE  # its time, which began later, is up
+                assert await silent.status() == StatusCode.UNAVAILABLE  # opened later and already timed out
                 await stranger.say(producer_pb2.FetchMessageRequest(credit=1, idle_lanes=1))
                 await stranger.hear_of("batch")
 
     play(scene())
 
 
-def test_one_silent_call_too_many_ends_the_oldest_and_senders_come_in_all_the_same(
+def test_one_silent_call_too_many_closes_the_oldest_and_senders_still_join(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = open_calls(monkeypatch)
@@ -144,7 +144,7 @@ def test_one_silent_call_too_many_ends_the_oldest_and_senders_come_in_all_the_sa
     play(scene())
 
 
-def test_health_watches_and_reflection_are_bounded_and_keep_neither_senders_nor_checks_out(
+def test_health_and_reflection_streams_are_bounded_and_block_neither_senders_nor_checks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = open_calls(monkeypatch)
@@ -173,15 +173,15 @@ def test_health_watches_and_reflection_are_bounded_and_keep_neither_senders_nor_
         play(scene(method))
 
 
-def test_calls_are_bounded_in_all() -> None:
+def test_the_total_number_of_calls_is_bounded() -> None:
     calls: Admission[str] = Admission(CallBounds(calls_max=3, silent_max=2, aside_max=1))
     assert calls.enter("a") is None
     assert calls.enter("b", aside=True) is None
     with pytest.raises(LaterError):
         calls.enter("c", aside=True)
-    assert calls.enter("d") == "a"  # it has said nothing, and has to leave
+    assert calls.enter("d") == "a"  # silent, so it must leave
     calls.spoke("b")
-    for name in ("e", "f"):  # it has not left so far
+    for name in ("e", "f"):  # `a` has not left yet
         with pytest.raises(LaterError):
             calls.enter(name)
     calls.leave("a")
@@ -193,7 +193,7 @@ def test_calls_are_bounded_in_all() -> None:
     assert calls.enter("g", aside=True) is None
 
 
-def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_free(
+def test_a_sender_waits_while_all_streams_are_taken_and_joins_when_one_is_free(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls = open_calls(monkeypatch)
@@ -207,7 +207,7 @@ def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_fre
             async with contextlib.AsyncExitStack() as strangers:
                 for _ in range(2):
                     await (await strangers.enter_async_context(Fetching(channel))).say(hello())
-                await strangers.enter_async_context(Fetching(channel))  # says nothing
+                await strangers.enter_async_context(Fetching(channel))  # silent
                 await until(lambda: producer.open_streams() == 2 and calls() == 3)
                 sender = stage.sender(producer.address)
                 await until(lambda: "(all 3 streams are taken)" in caplog.text)
@@ -218,8 +218,8 @@ def test_a_sender_waits_while_all_streams_are_taken_and_comes_in_when_one_is_fre
     play(scene())
 
 
-def test_one_connection_has_a_bound_of_its_own() -> None:
-    """The server says so in the settings that begin a connection (RFC 9113, 6.5.2); a client waits with more calls."""
+def test_the_number_of_calls_per_connection_is_bounded() -> None:
+    """The server announces it in its first SETTINGS frame (RFC 9113, 6.5.2); a client delays further calls."""
     most = LIMITS.calls_per_connection_max + 1
 
     async def scene() -> None:
@@ -229,13 +229,13 @@ def test_one_connection_has_a_bound_of_its_own() -> None:
             writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
             head = await reader.readexactly(9)
             settings = dict(struct.iter_unpack(">HI", await reader.readexactly(int.from_bytes(head[:3]))))
-            assert (head[3], settings[3]) == (4, most)  # a frame of SETTINGS, MAX_CONCURRENT_STREAMS
+            assert (head[3], settings[3]) == (4, most)  # a SETTINGS frame with MAX_CONCURRENT_STREAMS
             writer.close()
 
     play(scene())
 
 
-def test_who_comes_and_goes_wakes_nobody_else() -> None:
+def test_clients_that_come_and_go_trigger_no_distribution() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL)
@@ -261,7 +261,7 @@ def test_who_comes_and_goes_wakes_nobody_else() -> None:
     play(scene())
 
 
-def test_watchers_are_bounded() -> None:
+def test_the_number_of_watchers_is_bounded() -> None:
     async def scene() -> None:
         async with Stage(replace(BRIEF, watchers_max=3)) as stage:
             monitor = await stage.monitor()
@@ -277,7 +277,7 @@ def test_watchers_are_bounded() -> None:
     play(scene())
 
 
-def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most() -> None:
+def test_all_watchers_together_get_at_most_about_500_responses_a_second() -> None:
     asked = (0.05, 1.0, 10.0)
     for asked_s, watchers, runs in itertools.product(asked, (1, 2, 50, LIMITS.watchers_max), (1, 10)):
         wait_s = audience.wait_s(asked_s, watchers, runs)
@@ -285,7 +285,7 @@ def test_all_watchers_together_get_about_five_hundred_responses_a_second_at_most
         assert watchers * runs / wait_s <= 500 * (1 + 1e-9)
         assert wait_s <= max(asked_s, LIMITS.watcher_wait_max_s)
     for asked_s in asked:
-        assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few are told as often as they ask for
+        assert audience.wait_s(asked_s, 20, 1) == asked_s  # a few watchers get the interval that they ask for
         assert audience.wait_s(asked_s, LIMITS.watchers_max, LIMITS.runs_max) == LIMITS.watcher_wait_max_s
 
 
@@ -293,7 +293,7 @@ def watch_of(stage: Stage, monitor: RunningMonitor) -> AsyncGenerator[monitor_pb
     return progress_of(stage.channel(monitor.address), interval_s=0.05)
 
 
-def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_is_built_once_for_all_watchers(monkeypatch: pytest.MonkeyPatch) -> None:
     made = 0
     make = watching.Shared.of
 
@@ -320,14 +320,14 @@ def test_what_watchers_get_is_made_once_for_all_of_them(monkeypatch: pytest.Monk
     play(scene())
 
 
-def test_watchers_that_share_a_moment_have_each_their_own_recent_rate() -> None:
+def test_watchers_that_share_a_moment_each_get_their_own_recent_rate() -> None:
     run = RunFacts(str(uuid.uuid4()), 1, 1000, 1)
     tally, someone = Tally(run, 0.0), SenderFacts(str(uuid.uuid4()), "someone")
     befores: list[Figures | None] = [None, tally.figures(1.0)]
     tally.report(run, someone, report_of(0, 100, elapsed_s=2.0), 2.0)
     befores.append(tally.figures(3.0))
     tally.report(run, someone, report_of(100, 400, sequence=2, elapsed_s=4.0), 4.0)
-    befores.append(tally.figures(5.0))  # nothing came since
+    befores.append(tally.figures(5.0))  # no report since
     shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0))
     for before, rate in zip(befores, (80.0, 80.0, 150.0, 0.0), strict=True):
         response = monitor_pb2.WatchProgressResponse.FromString(shared.response(before))
@@ -336,7 +336,7 @@ def test_watchers_that_share_a_moment_have_each_their_own_recent_rate() -> None:
         assert response.progress.recent_rate_per_s == rate
 
 
-# -- runs that are none
+# -- bogus runs
 
 
 def a_report(sender: run_pb2.Sender, run: run_pb2.Run, **fields: Any) -> Any:
@@ -355,7 +355,7 @@ async def a_whole_run(stage: Stage, monitor: Any) -> None:
     assert_exact(producer, monitor)
 
 
-def test_a_run_of_which_nothing_is_counted_makes_room_for_another_once_its_sender_is_gone(
+def test_a_run_without_counted_messages_makes_room_for_another_once_its_sender_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scene() -> None:
@@ -370,7 +370,7 @@ def test_a_run_of_which_nothing_is_counted_makes_room_for_another_once_its_sende
     play(scene())
 
 
-def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted() -> None:
+def test_a_monitor_does_not_end_with_a_run_without_counted_messages() -> None:
     async def scene() -> None:
         async with Stage(losing_after(0.5)) as stage:
             monitor = await stage.monitor(give_up_s=0.1)
@@ -380,16 +380,16 @@ def test_a_monitor_does_not_end_on_a_run_of_which_nothing_was_counted() -> None:
             watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=bogus.run_id, interval_s=10))
             await anext(aiter(watch))
             await until(lambda: not monitor.node.runs.followed)
-            assert await watch.code() == StatusCode.OK  # nobody is left watching what is no more
+            assert await watch.code() == StatusCode.OK  # no watcher stays on a dropped run
             await a_whole_run(stage, monitor)
 
     play(scene())
 
 
-def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_lose_nothing(
+def test_senders_lose_nothing_while_another_client_occupies_the_monitor_with_a_bogus_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Or of the same run, with another total."""
+    """The bogus run has another id, or the same id with another total."""
 
     async def scene(is_the_same: bool, journal: str | None) -> None:
         async with Stage(losing_after(0.5)) as stage:
@@ -414,8 +414,8 @@ def test_senders_wait_for_a_monitor_that_a_stranger_has_told_of_another_run_and_
         play(scene(is_the_same, str(tmp_path / f"{number}.journal") if journaled else None))
 
 
-def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(tmp_path: Path) -> None:
-    """Unless it was there at the start: then that is the run which is waited for."""
+def test_a_journal_does_not_keep_a_run_without_counted_messages(tmp_path: Path) -> None:
+    """Unless it was in the journal at the start: then it is the run that the operator waits for."""
     journal, brief = str(tmp_path / "monitor.journal"), losing_after(0.05)
 
     async def scene() -> None:
@@ -437,7 +437,7 @@ def test_a_journal_does_not_keep_a_run_of_which_nothing_was_counted(tmp_path: Pa
     play(scene())
 
 
-def test_a_run_of_which_something_was_counted_keeps_its_monitor() -> None:
+def test_a_run_with_counted_messages_keeps_its_monitor() -> None:
     async def scene() -> None:
         async with Stage(losing_after(0.05)) as stage:
             monitor = await stage.monitor()
@@ -457,7 +457,7 @@ def test_a_run_of_which_something_was_counted_keeps_its_monitor() -> None:
 
 
 def report_of(first: int, last: int, sequence: int = 1, elapsed_s: float = 1.0) -> Report:
-    """Of messages that were sent, from the first up to the last."""
+    """Return a report that messages from `first` up to, but not including, `last` were sent."""
     count = last - first
     ids, ones, times = np.arange(first, last, dtype="<i8").tobytes(), b"\1" * count, bytes(4 * count)
     message = monitor_pb2.ReportResultRequest(
@@ -481,16 +481,16 @@ def far_apart(stretches: int, total: int) -> Report:
     return wire.report_from_proto(message, RunFacts("", 1, total, 1))
 
 
-def test_outcomes_that_lie_too_far_apart_are_refused_and_nothing_of_them_is_kept() -> None:
+def test_outcomes_that_lie_too_far_apart_are_refused_and_leave_no_trace() -> None:
     run = RunFacts(str(uuid.uuid4()), 1, 10**10, 1)
     tally, someone = Tally(run, 0.0), SenderFacts(str(uuid.uuid4()), "someone")
     with pytest.raises(TooLargeError):
         tally.report(run, someone, far_apart(100_000, run.total), 0.0)
     assert (tally.ledger.final, tally.sessions) == (0, {})
-    assert tally.report(run, someone, far_apart(100, run.total), 0.0).accepted == 100  # its number is still free
+    assert tally.report(run, someone, far_apart(100, run.total), 0.0).accepted == 100  # its sequence is still free
 
 
-def test_all_runs_of_a_lingering_monitor_share_a_bound() -> None:
+def test_all_runs_of_a_lingering_monitor_share_one_memory_bound() -> None:
     room = 250 * STRETCH_SIZE
     few = replace(BRIEF, pending_bytes_max=room, pending_max=room - 1, leased_max=room // 4)
 
@@ -516,16 +516,16 @@ def test_all_runs_of_a_lingering_monitor_share_a_bound() -> None:
     play(scene())
 
 
-def test_a_senders_texts_are_bounded() -> None:
+def test_the_length_of_a_senders_texts_is_bounded() -> None:
     for field in ("name", "distribution"):
         with pytest.raises(PeerError, match=f"^{field}: expected at most 64 bytes$"):
             wire.check_sender(a_sender(**{field: "x" * 65}))
 
 
-# -- what strangers write
+# -- text from unknown clients
 
 
-def test_no_control_character_is_printed() -> None:
+def test_escaped_text_has_no_control_characters() -> None:
     for control in ESCAPES:
         assert escape(f"a{control}b").isprintable()
     assert escape("Bob & Ann") == "Bob & Ann"
@@ -553,7 +553,7 @@ def test_a_name_is_shown_without_control_characters(caplog: pytest.LogCaptureFix
 
 
 class EvilProducer(producer_pb2_grpc.ProducerServiceServicer):
-    """Refuses with an escape sequence, or names a monitor with one."""
+    """A producer that refuses with an escape sequence, or first offers a monitor whose name has one."""
 
     def __init__(self, offers: bool) -> None:
         self._offers = offers
@@ -564,7 +564,7 @@ class EvilProducer(producer_pb2_grpc.ProducerServiceServicer):
         await context.abort(StatusCode.FAILED_PRECONDITION, EVIL)
 
 
-def test_what_a_producer_writes_is_shown_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+def test_text_from_a_producer_is_shown_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
     async def scene(offers: bool) -> None:
         async with Stage() as stage:
             server = aio.server()
@@ -576,5 +576,5 @@ def test_what_a_producer_writes_is_shown_without_control_characters(caplog: pyte
 
     for offers in (False, True):
         caplog.clear()
-        # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
+        # Not `play`: gRPC sometimes keeps a task if both sides end a call at the same moment.
         asyncio.run(asyncio.wait_for(scene(offers), SCENE_MAX_S))

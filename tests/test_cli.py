@@ -1,4 +1,4 @@
-"""From words and variables to the settings that a node is given, and to one line when they make no sense."""
+"""The command line: how flags and variables become the settings of a node, and errors in one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NODES = {
     "bench": "smssim.bench.main",
     "certs": "smssim.net.certs",
 }
-ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # what a command takes beside flags
+ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # required positional arguments
 
 ACCESS: dict[str, tuple[str, str, object]] = {
     "--token-file": ("token.txt", "token_file", "token.txt"),
@@ -42,7 +42,7 @@ ACCESS: dict[str, tuple[str, str, object]] = {
     "--tls-ca": ("ca.pem", "tls_ca", "ca.pem"),
 }
 TOGETHER = ("--tls-cert", "--tls-key", "--tls-ca")  # each needs the others
-# flag: a text that differs from the default, the setting it sets, the value it sets
+# flag: a text other than the default, the setting that it sets, and the value
 PRODUCER: dict[str, tuple[str, str, object]] = {
     "--count": ("2e3", "count", 2000),
     "--seed": ("77", "seed", 77),
@@ -138,12 +138,12 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     },
 }
 ALL = [(command, flag) for command, flags in FLAGS.items() for flag in flags]
-SAID: dict[tuple[str, str], Flag] = {  # what the settings say about each flag
+SAID: dict[tuple[str, str], Flag] = {  # each flag as the settings define it
     (name, flag.name): flag for name, command in COMMANDS.items() for flag in command.flags.values()
 }
 SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
-ANY_TEXT = (  # takes it
+ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--journal", "--host", "--token-file"),
     *TOGETHER,
 )
@@ -160,7 +160,7 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 
 def beside(flag: str) -> list[str]:
-    """What has to be given with it."""
+    """Return the flags that this one requires, each with a value."""
     others = [other for other in TOGETHER if flag in TOGETHER and other != flag]
     return [word for other in others for word in (other, ACCESS[other][0])]
 
@@ -175,11 +175,11 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("SMSSIM_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(options, "program", lambda commands: PROGRAM)  # made once: it takes 0.1 s
+    monkeypatch.setattr(options, "program", lambda commands: PROGRAM)  # built once: it takes 0.1 s
 
 
 class Nodes:
-    """Stands for every node: keeps the settings it is given and ends as it is told."""
+    """A stand-in for every node: it keeps the settings that it gets, then returns or raises `ends_with`."""
 
     def __init__(self) -> None:
         self.given: list[Any] = []
@@ -217,7 +217,7 @@ def settings_of(nodes: Nodes, *args: str) -> Any:
 
 
 def refusal(capsys: pytest.CaptureFixture[str], nodes: Nodes, *args: str) -> str:
-    """The one line on stderr of a command that ends with 2 before it starts anything."""
+    """Return the only line on stderr of a command that exits with 2 before it starts anything."""
     code = run_main(*args)
     out, err = capsys.readouterr()
     assert (code, out, nodes.given) == (2, "", [])
@@ -233,7 +233,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", out)
 
 
-# ---- What reaches a node
+# ---- Settings of a node
 
 
 def test_this_table_has_every_flag_of_every_command() -> None:
@@ -268,7 +268,7 @@ def test_a_variable_sets_what_its_flag_sets(nodes: Nodes, monkeypatch: pytest.Mo
         assert attrgetter(setting)(given) == value, (command, flag)
 
 
-def test_a_flag_wins_over_its_variable(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_takes_precedence_over_its_variable(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     for command, flag in ALL:
         text, setting, value = FLAGS[command][flag]
         with monkeypatch.context() as patch:
@@ -277,7 +277,7 @@ def test_a_flag_wins_over_its_variable(nodes: Nodes, monkeypatch: pytest.MonkeyP
         assert attrgetter(setting)(given) == value, (command, flag)
 
 
-def test_an_empty_variable_is_none(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     for command, flag in ALL:
         _, setting, value = FLAGS[command][flag]
         with monkeypatch.context() as patch:
@@ -305,13 +305,13 @@ def test_a_plain_run_has_four_senders_and_free_ports(nodes: Nodes) -> None:
     assert settings.monitor == MonitorSettings(interval_s=1.0, listen=FREE_ADDRESS)
 
 
-def test_a_run_with_senders_has_those_and_a_thousand_messages(nodes: Nodes) -> None:
+def test_a_run_with_sender_flags_has_only_those_senders_and_1000_messages(nodes: Nodes) -> None:
     settings = settings_of(nodes, "run", "--sender", "mean=0.1", "--sender", "mean=1,copies=50,max_time=2")
     assert settings.senders == (SenderSettings(mean_s=0.1), SenderSettings(mean_s=1, copies=50, max_time_s=2))
     assert settings.producer.count == 1000
 
 
-def test_the_token_comes_from_its_variable_and_is_shown_nowhere(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_comes_from_its_variable_and_is_never_shown(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSSIM_TOKEN", "open-sesame")
     run = settings_of(nodes, "run")
     for settings in (run.producer, run.monitor, *run.senders, *(settings_of(nodes, kind) for kind in list(NODES)[:3])):
@@ -319,12 +319,12 @@ def test_the_token_comes_from_its_variable_and_is_shown_nowhere(nodes: Nodes, mo
         assert "open-sesame" not in repr(settings)
 
 
-def test_several_senders_of_a_run_fit_in_its_variable(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_variable_can_hold_several_senders_of_a_run(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSSIM_RUN_SENDER", "mean=0.1 mean=0.2")
     assert [sender.mean_s for sender in settings_of(nodes, "run").senders] == [0.1, 0.2]
 
 
-def test_what_all_nodes_have_is_alike_in_all_nodes_of_a_run(nodes: Nodes) -> None:
+def test_shared_settings_are_the_same_in_all_nodes_of_a_run(nodes: Nodes) -> None:
     flags = ("--give-up", "9", "--log-level", "error", "--log-format", "json", "--token-file", "t")
     for senders in ([], ["--sender", "mean=1"]):
         settings = settings_of(nodes, "run", *flags, *senders)
@@ -332,33 +332,33 @@ def test_what_all_nodes_have_is_alike_in_all_nodes_of_a_run(nodes: Nodes) -> Non
             assert (node.give_up_s, node.log_level, node.log_format, node.token_file) == (9.0, "error", "json", "t")
 
 
-# ---- How it ends
+# ---- Exit codes
 
 
-def test_the_exit_code_is_the_nodes(nodes: Nodes) -> None:
+def test_the_exit_code_is_that_of_the_node(nodes: Nodes) -> None:
     for command in COMMANDS:
-        for code in set(ExitCode) - {ExitCode.INTERRUPTED}:  # in which a node never returns
+        for code in set(ExitCode) - {ExitCode.INTERRUPTED}:  # never returned by a node
             nodes.ends_with = code
             assert run_main(*plainly(command)) == code, command
 
 
-def test_an_error_of_a_node_is_one_line_and_its_exit_code(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_a_node_becomes_one_line_and_an_exit_code(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     for error in (GoneError("the monitor is gone"), UsageError("port 50051 is taken")):
         nodes.ends_with = error
         assert run_main("sender") == error.exit_code
         assert capsys.readouterr() == ("", f"smssim sender: {error}\n")
 
 
-def test_a_bug_is_not_hidden(nodes: Nodes) -> None:
+def test_an_unexpected_exception_is_not_hidden(nodes: Nodes) -> None:
     nodes.ends_with = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
         main(["monitor"])
 
 
-# ---- One line
+# ---- Errors in one line
 
 
-def test_a_bad_value_is_refused_alike_from_flag_and_variable(
+def test_a_bad_value_is_refused_in_the_same_way_from_flag_and_variable(
     nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command, flag in PICKY:
@@ -372,7 +372,7 @@ def test_a_bad_value_is_refused_alike_from_flag_and_variable(
             assert refusal(capsys, nodes, command) == f"{start} ({name}): got nan; takes {takes}"
 
 
-def test_a_switch_takes_no_value_and_its_variable_true_or_false(
+def test_a_switch_accepts_no_value_and_its_variable_accepts_true_or_false(
     nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command, flag in SWITCHES:
@@ -383,7 +383,7 @@ def test_a_switch_takes_no_value_and_its_variable_true_or_false(
             assert refusal(capsys, nodes, command) == f"{start} ({name}): got 7; takes true or false"
 
 
-def test_a_flag_without_its_value_says_what_it_takes(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     for command, flag in VALUED:
         takes = SAID[command, flag].rule.takes
         assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got nothing; takes {takes}"
@@ -442,14 +442,14 @@ REFUSED = {
 }
 
 
-def test_what_makes_no_sense_is_refused_in_one_line(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_command_lines_are_refused_in_one_line(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     for line, said in REFUSED.items():
         assert refusal(capsys, nodes, *line.split(" ")) == said
 
 
 def test_control_characters_never_reach_the_terminal(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     for args in (["a\nb"], ["sender", "a\nb"], ["sender", "--f\nail"], ["sender", "--x\x1b[2J"], ["sender", "-\n"]):
-        assert refusal(capsys, nodes, *args).startswith("smssim")  # which asserts that the line is printable
+        assert refusal(capsys, nodes, *args).startswith("smssim")  # `refusal` asserts that the line is printable
 
 
 # ---- The help
@@ -476,7 +476,7 @@ def test_the_examples_of_the_help_work(capsys: pytest.CaptureFixture[str], nodes
             assert settings_of(nodes, *args)
 
 
-def test_the_help_says_what_can_not_be_had_together(
+def test_the_help_states_limits_and_exclusions(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
@@ -489,7 +489,7 @@ def test_the_help_says_what_can_not_be_had_together(
         assert says in " ".join(help_of(capsys, command, "--help").split())
 
 
-def test_the_help_of_a_run_says_what_is_different_there(
+def test_the_help_of_run_states_what_differs_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
@@ -510,7 +510,7 @@ def test_the_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
         assert all(f" {command} " in shown for command in COMMANDS)
 
 
-def test_the_help_shows_no_value_of_a_switch_and_no_variable_of_completion(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_shows_no_value_for_switches_and_no_completion_variable(capsys: pytest.CaptureFixture[str]) -> None:
     for args in (["-h"], *([command, "-h"] for command in COMMANDS)):
         shown = help_of(capsys, *args)
         assert "--help" in shown, args
@@ -518,7 +518,7 @@ def test_the_help_shows_no_value_of_a_switch_and_no_variable_of_completion(capsy
         assert "_COMPLETION" not in shown, args
 
 
-def test_no_variable_asks_for_completion_or_help(
+def test_no_variable_triggers_completion_or_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, nodes: Nodes
 ) -> None:
     for name in ("INSTALL_COMPLETION", "SHOW_COMPLETION", "HELP", "PRODUCER_HELP"):
@@ -531,15 +531,15 @@ def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert help_of(capsys, "--version") == f"smssim {smssim.__version__}\n"
 
 
-def test_a_variable_named_version_is_not_ours(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_named_version_has_no_effect(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSSIM_VERSION", "1")
     assert settings_of(nodes, "monitor") == MonitorSettings()
 
 
-# ---- Variables that are none
+# ---- Unknown variables
 
 
-def test_an_unknown_variable_is_told_in_one_line_with_the_nearest_known_one(
+def test_an_unknown_variable_is_reported_in_one_line_with_the_closest_known_one(
     nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, hint in (
@@ -557,7 +557,7 @@ def test_an_unknown_variable_is_told_in_one_line_with_the_nearest_known_one(
         assert capsys.readouterr() == ("", f"smssim monitor: {name}: no such variable; {hint}\n")
 
 
-def test_no_known_variable_of_any_command_is_told(
+def test_known_variables_of_other_commands_are_not_reported(
     nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command, flag in ALL:
@@ -569,17 +569,19 @@ def test_no_known_variable_of_any_command_is_told(
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_help_tells_of_no_variable(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_help_does_not_report_unknown_variables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SMSSIM_SENDER_MEEN", "1")
     for args in (["-h"], ["--version"], ["monitor", "--help"]):
-        assert help_of(capsys, *args)  # which asserts that there is nothing on stderr
+        assert help_of(capsys, *args)  # `help_of` asserts that stderr is empty
 
 
-# ---- In a process of its own
+# ---- In a separate process
 
 
 def last_words(args: list[str], asks: str, **variables: str) -> str:
-    """What `asks`, an expression, is when a process that was given `args` ends."""
+    """Return what a process with these arguments prints at its end: the value of the expression `asks`."""
     code = f"import atexit, os, sys, smssim.cli; atexit.register(lambda: print({asks})); smssim.cli.main({args})"
     ours = ("SMSSIM_", "GRPC_", "GLOG_", "OPENBLAS_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
@@ -594,8 +596,8 @@ def test_the_help_loads_neither_numpy_nor_grpc(args: list[str]) -> None:
     assert last_words(args, asks) == "True set()"
 
 
-def test_libraries_are_as_we_want_them_unless_the_user_wants_otherwise() -> None:
-    """gRPC quiet and without handlers for forks, numpy without threads."""
+def test_library_variables_have_our_defaults_unless_the_user_sets_them() -> None:
+    """By default, gRPC is quiet and has no fork handlers, and numpy uses one thread."""
     names = ("GRPC_VERBOSITY", "GLOG_minloglevel", "GRPC_ENABLE_FORK_SUPPORT", "OPENBLAS_NUM_THREADS")
     asks = f"*[os.environ[name] for name in {names}],"
     wanted = dict(zip(names, ("DEBUG", "0", "1", "2"), strict=True))
@@ -613,7 +615,7 @@ def test_libraries_are_as_we_want_them_unless_the_user_wants_otherwise() -> None
         ("smssim tr", "trace"),
     ],
 )
-def test_the_module_runs_as_the_program_and_completes_words(line: str, completed: str) -> None:
+def test_python_m_smssim_runs_the_program_and_completes_words(line: str, completed: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "smssim"],
         env=os.environ | {"_SMSSIM_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))},

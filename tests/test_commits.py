@@ -1,4 +1,4 @@
-"""Who waits for which commit, when the next one may begin, and what a commit that failed means for all."""
+"""Group commits: who waits for which commit, when the next one may begin, and what happens after a failed one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACE = replace(LIMITS, commit_every_s=1.0, commit_share_max=0.25, commit_rest_ma
 
 
 class State:
-    """A number that changes, and its commits."""
+    """A number and its commits."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -26,12 +26,12 @@ class State:
         return {"number": b"%d" % self.number} if self.number else {}
 
     def change(self, waiter: str) -> None:
-        """Changes it, for one who waits until that is saved."""
+        """Change the number, for a waiter that waits until the change is saved."""
         self.number += 1
         self.commits.join(waiter)
 
 
-def test_no_commit_is_due_while_nobody_waits() -> None:
+def test_no_commit_is_due_without_a_waiter() -> None:
     state = State()
     assert state.commits.begins_at == math.inf
     state.change("a")
@@ -46,7 +46,7 @@ def test_the_first_commit_may_begin_at_once() -> None:
     assert state.commits.begins_at == -math.inf
 
 
-def test_a_commit_holds_what_has_changed_when_it_begins_for_all_who_have_joined_by_then() -> None:
+def test_a_commit_holds_all_changes_up_to_its_beginning_for_all_who_joined_before_it() -> None:
     state = State()
     for waiter in "abc":
         state.change(waiter)
@@ -54,7 +54,7 @@ def test_a_commit_holds_what_has_changed_when_it_begins_for_all_who_have_joined_
     assert state.commits.done(0.1) == ["a", "b", "c"]
 
 
-def test_whoever_joins_during_a_commit_waits_for_the_next() -> None:
+def test_a_waiter_that_joins_during_a_commit_waits_for_the_next_one() -> None:
     state = State()
     state.change("a")
     assert state.commits.begin(0.0) == {"number": b"1"}
@@ -71,7 +71,9 @@ def test_whoever_joins_during_a_commit_waits_for_the_next() -> None:
     ("took_s", "after_s"),
     [(0.0, 1.0), (0.125, 1.0), (0.25, 1.0), (0.5, 2.0), (3.0, 12.0), (4.0, 13.0), (100.0, 109.0)],
 )
-def test_the_next_commit_begins_this_long_after_the_last_one_began(took_s: float, after_s: float) -> None:
+def test_the_time_from_one_commit_to_the_next_follows_from_how_long_the_first_took(
+    took_s: float, after_s: float
+) -> None:
     state = State()
     state.change("a")
     state.commits.begin(10.0)
@@ -80,7 +82,7 @@ def test_the_next_commit_begins_this_long_after_the_last_one_began(took_s: float
     assert state.commits.begins_at == 10.0 + after_s
 
 
-def test_the_pace_is_that_of_the_last_commit_alone() -> None:
+def test_the_pace_depends_on_the_last_commit_alone() -> None:
     state = State()
     for began, took_s in ((0.0, 3.0), (12.0, 0.1)):
         state.change("a")
@@ -90,7 +92,7 @@ def test_the_pace_is_that_of_the_last_commit_alone() -> None:
     assert state.commits.begins_at == 13.0
 
 
-def test_a_commit_without_changes_tells_its_waiters_and_counts_for_the_pace() -> None:
+def test_a_commit_without_changes_serves_its_waiters_and_counts_for_the_pace() -> None:
     state = State()
     state.commits.join("a")
     assert state.commits.begin(10.0) == {}
@@ -99,7 +101,7 @@ def test_a_commit_without_changes_tells_its_waiters_and_counts_for_the_pace() ->
     assert state.commits.begins_at == 11.0
 
 
-def test_a_commit_that_failed_is_the_last_one_and_all_learn_of_it() -> None:
+def test_a_failed_commit_is_the_last_one_and_fails_all_waiters() -> None:
     state, error = State(), NotSavedError("the disk is full")
     state.change("a")
     state.commits.begin(0.0)

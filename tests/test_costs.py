@@ -1,9 +1,9 @@
-"""What must not grow: frames, requests, reports, bytes and Python calls for each message.
+"""Bounds on the cost of a message: frames, requests, reports, bytes and Python calls.
 
-Not a timing: everything is counted, so a busy machine changes nothing. The first half drives the core and the wire
-format under a simulated clock, where each count is the same every time; the second runs the real nodes in this
-process. A bound is at most a half more than what was measured when it was written; that of bytes, less than
-another column of four bytes.
+Costs are counted, not timed, so they don't depend on how busy the machine is. The first half drives the core and the
+wire format under a simulated clock, where each count is the same every time. The second half runs the real nodes in
+this process. A bound is at most 1.5 times what was measured when it was written; the bound on bytes leaves less room
+than another column of four bytes takes.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from smssim.net import wire
 from smssim.settings import SenderSettings
 from smssim.v1 import monitor_pb2, producer_pb2
 
-DELAY_S = 0.0005  # of whatever is sent
+DELAY_S = 0.0005  # from sending a request, response or report to its arrival
 SATURATING = SenderSettings(mean_s=0.01, concurrency=50_000)
 SMALL = SenderSettings(mean_s=0.5, concurrency=10)
 
 
 @dataclass
 class Client:
-    """A sender, and its stream to the producer."""
+    """A sender and its stream to the producer."""
 
     sending: SenderProtocol
     proto: Any
     stream: ProducerStream
-    wake: int = 0  # the number of its next wake-up; those before are void
+    wake: int = 0  # the number of its next wake-up, which replaces all earlier ones
 
 
 @contextlib.contextmanager
 def counted_calls(counts: Counter[str], within: str = "") -> Iterator[None]:
-    """Counts the calls of Python functions whose file has `within` in its name."""
+    """Count the calls of Python functions whose file name contains `within`."""
 
     def note(frame: FrameType, event: str, _: object) -> None:
         counts["calls"] += event == "call" and within in frame.f_code.co_filename
@@ -95,17 +95,17 @@ class World:
             sending = SenderProtocol(fates, settings.mean_s, settings.concurrency, 0.0)
             sending.stream_up(0.0)
             self.clients.append(Client(sending, proto, stream))
-            self.after(number / copies, partial(self.work, self.clients[-1]))  # not all in the same moment
+            self.after(number / copies, partial(self.work, self.clients[-1]))  # spread over a second
         self.carry_out([])
 
     def play(self, until_s: float = math.inf) -> None:
-        """Goes on to this time, or to the end."""
+        """Play all events up to this time, or to the end."""
         while self._events and self._events[0][0] <= until_s:
             self.now, _, happen = heapq.heappop(self._events)
             happen()
 
     def cost(self, from_s: float = 0.0, to_s: float = math.inf) -> dict[str, float]:
-        """What was counted between these times, for each message recorded between them."""
+        """Return the counts between these times, divided by the number of messages recorded between them."""
         self.play(from_s)
         self.counts.clear()
         before = self.tally.ledger.final
@@ -118,11 +118,11 @@ class World:
         heapq.heappush(self._events, (self.now + delay_s, next(self._numbers), happen))
 
     def carry(self, kind: str, message: Any) -> None:
-        """Counts a message that is sent."""
+        """Count a message of the protocol that is sent."""
         self.counts[kind] += 1
         self.counts["bytes"] += message.ByteSize()
 
-    # -- a sender, as nodes/sender.py has it
+    # -- a sender, as in nodes/sender.py
 
     def work(self, client: Client) -> None:
         sending = client.sending
@@ -205,7 +205,10 @@ class World:
 
 @pytest.fixture(scope="module")
 def saturated() -> dict[str, float]:
-    """Costs for each of two million messages, many times what is asked for ahead: 50,000 lanes of 10 ms."""
+    """Return the costs per message of one sender with 50,000 lanes of 10 ms.
+
+    It sends two million messages, many times what it asks for ahead.
+    """
     world = World(2_000_000, SATURATING)
     costs = world.cost()
     assert (world.tally.ledger.final, world.backlog.settled) == (2_000_000, 2_000_000)
@@ -214,7 +217,7 @@ def saturated() -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def scattered() -> dict[str, float]:
-    """Costs for each message that a thousand senders of 10 lanes of 0.5 s sent in two seconds amid their run."""
+    """Return the costs per message of 1,000 senders with 10 lanes of 0.5 s, over two seconds during their run."""
     world = World(200_000, SMALL, copies=1000)
     costs = world.cost(4.0, 6.0)
     assert world.tally.ledger.final > 80_000
@@ -225,7 +228,9 @@ def scattered() -> dict[str, float]:
     ("what", "bound"),
     [("frames", 0.000_1), ("requests", 0.000_023), ("reports", 0.000_018), ("bytes", 106), ("calls", 0.0155)],
 )
-def test_a_message_of_a_large_sender_costs_no_more_than(saturated: dict[str, float], what: str, bound: float) -> None:
+def test_the_cost_per_message_of_a_large_sender_is_within_its_bound(
+    saturated: dict[str, float], what: str, bound: float
+) -> None:
     assert 0 < saturated[what] <= bound
 
 
@@ -233,20 +238,20 @@ def test_a_message_of_a_large_sender_costs_no_more_than(saturated: dict[str, flo
     ("what", "bound"),
     [("frames", 0.055), ("requests", 0.055), ("reports", 0.03), ("bytes", 102), ("calls", 14), ("wake-ups", 0.11)],
 )
-def test_a_message_of_many_small_senders_costs_no_more_than(
+def test_the_cost_per_message_of_many_small_senders_is_within_its_bound(
     scattered: dict[str, float], what: str, bound: float
 ) -> None:
     assert 0 < scattered[what] <= bound
 
 
-# -- what waits costs nothing
+# -- waiting messages cost nothing
 
-LOST: dict[str, int] = {"few": 5_000, "a million": 1_000_000}  # messages that a sender held which is lost
+LOST: dict[str, int] = {"few": 5_000, "a million": 1_000_000}  # how many messages the lost sender held
 HOW = ["in a row", "every other one", "half of them settled since", "handed back"]
 
 
 def with_returned(count: int, how: str) -> Backlog:
-    """A backlog in which so many messages wait to go out again, and where others have been given messages."""
+    """Return a backlog in which `count` messages of a large sender wait to be delivered again, as in `how`."""
     backlog = Backlog(2 * count + 1_000_000)
     spread = 2 * count if how in ("every other one", "half of them settled since") else count
     large = holder_of(backlog, "large", spread)
@@ -264,7 +269,7 @@ def with_returned(count: int, how: str) -> Backlog:
 
 
 def holder_of(backlog: Backlog, name: str, count: int) -> LeaseHolder:
-    """A sender that has just been given so many messages."""
+    """Add a sender and lease `count` messages to it."""
     holder = backlog.join(name, 1.0, count, 0.0)
     holder.ask(count, count, 0)
     backlog.grant(holder, 0.0)
@@ -274,7 +279,7 @@ def holder_of(backlog: Backlog, name: str, count: int) -> LeaseHolder:
 
 @contextlib.contextmanager
 def counted_work(counts: Counter[str]) -> Iterator[None]:
-    """Counts the messages whose state is looked up, calls of Python functions of ours, and the most memory in use."""
+    """Count the messages whose state is looked up, the calls of smssim's functions and the peak of memory in bytes."""
     look_up = Stretches.open
 
     def noted(self: Stretches, ids: Any) -> Any:
@@ -292,7 +297,9 @@ def counted_work(counts: Counter[str]) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", LOST)
 @pytest.mark.parametrize("how", HOW)
-def test_a_grant_costs_what_it_grants_however_many_messages_wait_to_go_out_again(how: str, size: str) -> None:
+def test_the_cost_of_a_grant_depends_on_its_size_and_not_on_how_many_messages_await_redelivery(
+    how: str, size: str
+) -> None:
     backlog = with_returned(LOST[size], how)
     small = [backlog.join(f"small-{i}", 0.1, 10, 0.0) for i in range(100)]
     costs, granted = Counter[str](), 0
@@ -307,7 +314,7 @@ def test_a_grant_costs_what_it_grants_however_many_messages_wait_to_go_out_again
 
 
 @pytest.mark.parametrize("size", LOST)
-def test_a_request_costs_the_same_however_many_messages_wait_to_go_out_again(size: str) -> None:
+def test_the_cost_of_a_request_does_not_depend_on_how_many_messages_await_redelivery(size: str) -> None:
     backlog = with_returned(LOST[size], "in a row")
     holder = backlog.join("small", 0.1, 10, 0.0)
     serving = ProducerStream(backlog, holder)
@@ -323,7 +330,7 @@ def test_a_request_costs_the_same_however_many_messages_wait_to_go_out_again(siz
 
 
 @pytest.mark.parametrize("size", LOST)
-def test_the_loss_of_a_small_sender_costs_the_same_whatever_a_large_one_holds(size: str) -> None:
+def test_the_cost_of_losing_a_small_sender_does_not_depend_on_what_a_large_one_holds(size: str) -> None:
     backlog = Backlog(10_000_000)
     holder_of(backlog, "large", LOST[size])
     small = [holder_of(backlog, f"small-{i}", 20) for i in range(100)]
@@ -331,13 +338,13 @@ def test_the_loss_of_a_small_sender_costs_the_same_whatever_a_large_one_holds(si
     with counted_work(costs):
         for holder in small:
             backlog.lose(holder)
-            backlog.readied  # noqa: B018 - takes back what it held
+            backlog.readied  # noqa: B018 - queues its messages again
     assert backlog.leased == LOST[size]
     assert costs["calls"] <= 50 * len(small)
     assert costs["bytes"] <= 2 * BATCH_ROWS_MAX
 
 
-def test_the_live_nodes_and_grpc_call_far_fewer_python_functions_than_there_are_messages() -> None:
+def test_the_live_nodes_and_grpc_make_far_fewer_python_calls_than_there_are_messages() -> None:
     total, counts = 300_000, Counter[str]()
 
     async def scene() -> None:

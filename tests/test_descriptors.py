@@ -1,4 +1,4 @@
-"""Connections that say nothing: they are closed in time and bounded, and the log says when no more are taken."""
+"""Silent connections: they time out, their number is bounded, and the log says when no more are accepted."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from smssim.net.descriptors import Shortage, connections_max
 from smssim.settings import CertsSettings
 
 TOTAL: Final = 50
-
-
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # and empty SETTINGS
 
 
@@ -31,14 +29,14 @@ async def connected(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamW
 
 
 async def closed(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-    """Waits until the other side has closed it."""
+    """Wait until the other side has closed the connection, then close this side."""
     with contextlib.suppress(ConnectionError):
         while await connection[0].read(4096):
             pass
     connection[1].close()
 
 
-def test_a_connection_that_says_nothing_is_closed(tmp_path: Path) -> None:
+def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
     certs.serve(CertsSettings(str(tmp_path / "pki"), ()))
     secure = {"tls_cert": f"{tmp_path}/pki/server.pem", "tls_key": f"{tmp_path}/pki/server-key.pem"}
 
@@ -64,7 +62,7 @@ def test_a_connection_without_a_call_is_closed() -> None:
     play(scene())
 
 
-def test_connections_beyond_the_bound_are_closed_and_senders_come_in_when_silent_ones_are() -> None:
+def test_connections_beyond_the_bound_are_closed_and_senders_join_once_silent_ones_time_out() -> None:
     async def scene() -> None:
         async with Stage(replace(BRIEF, connections_max=3, handshake_s=0.2)) as stage:
             monitor = await stage.monitor()
@@ -80,7 +78,7 @@ def test_connections_beyond_the_bound_are_closed_and_senders_come_in_when_silent
     play(scene())
 
 
-def test_one_connection_too_many_is_closed_while_silent_ones_are_open() -> None:
+def test_a_connection_beyond_the_bound_is_closed_even_if_the_others_are_silent() -> None:
     async def scene() -> None:
         async with Stage(replace(BRIEF, connections_max=3, handshake_s=1000.0)) as stage:
             producer = await stage.producer(TOTAL)
@@ -92,7 +90,7 @@ def test_one_connection_too_many_is_closed_while_silent_ones_are_open() -> None:
     play(scene())
 
 
-def test_a_shortage_is_said_once_each_time_that_it_begins() -> None:
+def test_a_shortage_is_reported_once_each_time_it_begins() -> None:
     limit = 1000
     most = connections_max(limit)
     assert most == limit - LIMITS.descriptors_reserved
@@ -115,8 +113,7 @@ def test_small_limits_leave_room_for_connections() -> None:
 
 @contextlib.contextmanager
 def limited(*words: object, soft: int, hard: int) -> Iterator[Node]:
-    """A node that starts with so many descriptors, and may have so many."""
-
+    """Start a node with these soft and hard limits on file descriptors."""
     node = Node(words, {}, before=("sh", "-c", f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"', "sh"))
     try:
         yield node
@@ -124,13 +121,13 @@ def limited(*words: object, soft: int, hard: int) -> Iterator[Node]:
         node.close()
 
 
-def test_a_server_may_have_all_the_descriptors_that_the_system_grants_it() -> None:
+def test_a_server_raises_its_limit_on_descriptors_to_the_hard_limit() -> None:
     with limited("producer", "--listen=127.0.0.1:0", soft=100, hard=200) as node:
         node.address()
         assert resource.prlimit(node.pid, resource.RLIMIT_NOFILE) == (200, 200)
 
 
-def test_when_descriptors_run_out_the_log_says_so_once_and_the_run_goes_on_later() -> None:
+def test_when_descriptors_run_out_the_log_says_so_once_and_the_run_continues_later() -> None:
     with contextlib.ExitStack() as stack:
         nodes = stack.enter_context(Nodes())
         monitor = nodes.monitor()

@@ -1,4 +1,4 @@
-"""Digests of reports: the same for a repeat, another for any other report."""
+"""A repeat of a report has the same digest; any other report has another one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smssim.core.digest import Digester
 from smssim.core.exchange import Report, RunEnd
 from smssim.core.lanes import Finished
 
-SIZES = [1, 7, 999, 1000, 4096, 10_001]  # hashed as they are; summed up in whole blocks and in parts of one
+SIZES = [1, 7, 999, 1000, 4096, 10_001]  # rows: below 1,000, they are hashed directly, else summed in blocks
 KEY = b"a secret"
 EMPTY = Report(3, Finished(*(np.empty(0, kind) for kind in ("i8", "u1", "u1", "f4", "f4"))), 5, 6, elapsed_s=1.5)
 
@@ -24,7 +24,7 @@ def a_report(rows: int) -> Report:
 
 
 def altered(report: Report, name: str, at: int, bit: int) -> Report:
-    """The report with one bit of one element of a column changed."""
+    """Return the report with one bit of one element of a column flipped."""
     column = getattr(report.finished, name).copy()
     column[at] ^= 1 << bit
     return replace(report, finished=replace(report.finished, **{name: column}))
@@ -44,14 +44,14 @@ def test_any_bit_of_a_row_changes_the_digest() -> None:
             assert len(digests) == len({0, rows // 2, rows - 1})
 
 
-def test_rows_that_change_places_change_the_digest() -> None:
+def test_the_order_of_rows_changes_the_digest() -> None:
     report = a_report(5000)
     finished = report.finished
     turned = replace(finished, ids=finished.ids[::-1].copy())
     assert Digester(KEY).of(replace(report, finished=turned)) != Digester(KEY).of(report)
 
 
-def test_what_goes_with_the_rows_changes_the_digest() -> None:
+def test_each_field_beside_the_rows_changes_the_digest() -> None:
     others: tuple[dict[str, Any], ...] = (
         *({"sequence": 4}, {"in_flight": 0}, {"held": 0}, {"elapsed_s": None}, {"cut_off": True}, {"goodbye": True}),
         {"goodbye": True, "end": RunEnd(True, 1, 2)},
@@ -60,7 +60,7 @@ def test_what_goes_with_the_rows_changes_the_digest() -> None:
         assert Digester(KEY).of(replace(EMPTY, **other)) != Digester(KEY).of(EMPTY), other
 
 
-def test_whoever_does_not_know_the_key_does_not_know_the_digest() -> None:
+def test_the_digest_depends_on_the_key() -> None:
     for rows in (0, *SIZES):
         report = a_report(rows)
         assert Digester(KEY).of(report) != Digester(b"another").of(report), f"{rows} rows"

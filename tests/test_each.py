@@ -1,4 +1,4 @@
-"""What --verbose shows: every message while they can be read, some of them and a count when they can't."""
+"""With --verbose, a slow sender shows every message and a fast one shows some and counts the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _at_info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def play(shown: EachMessage, first: int, count: int, now: float, text: str = "HI") -> None:
-    """So many messages arrive and are sent at once."""
+    """Let `count` messages arrive and be sent at once."""
     ids = np.arange(first, first + count)
     shown.arrived("one", ids, lambda n: {first + i: ("111-111-1111", text) for i in range(n)}, now)
     bytes_, times = np.ones(count, np.uint8), np.full(count, 0.5, np.float32)
@@ -31,7 +31,7 @@ def play(shown: EachMessage, first: int, count: int, now: float, text: str = "HI
 
 
 def told(caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
-    """How many messages have a line, and how many are said to be left out."""
+    """Return how many messages have a line and how many the lines count as left out."""
     lines = [record.getMessage() for record in caplog.records]
     left_out = [re.search(r"([0-9,]+) messages? more", line) for line in lines]
     return sum("message " in line and "sent" in line for line in lines), sum(
@@ -46,7 +46,7 @@ def test_a_slow_sender_shows_every_message(caplog: pytest.LogCaptureFixture) -> 
     assert told(caplog) == (10_000, 0)
 
 
-def test_a_fast_sender_shows_some_and_says_how_many_it_leaves_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fast_sender_shows_some_messages_and_counts_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     shown = EachMessage()
     for tick in range(200):
         play(shown, 30_000 * tick, 30_000, 1000.0 + tick / 20)
@@ -57,7 +57,7 @@ def test_a_fast_sender_shows_some_and_says_how_many_it_leaves_out(caplog: pytest
     assert sum("more, too many to show" in record.getMessage() for record in caplog.records) <= 12
 
 
-def test_what_never_finishes_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_that_never_finish_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     shown = EachMessage()
     for second in range(100):
         shown.arrived(
@@ -72,7 +72,7 @@ def test_what_never_finishes_is_forgotten(caplog: pytest.LogCaptureFixture) -> N
     assert told(caplog)[0] == 5
 
 
-def test_the_text_of_a_peer_is_made_printable(caplog: pytest.LogCaptureFixture) -> None:
+def test_unprintable_text_of_a_peer_is_escaped(caplog: pytest.LogCaptureFixture) -> None:
     play(EachMessage(), 1, 1, 1000.0, "a\x1b[2J\nb")
     (record,) = caplog.records
     assert record.getMessage() == r'one: message 1 to 111-111-1111: sent after 500 ms: "a\x1b[2J\nb"'

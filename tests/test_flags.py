@@ -1,4 +1,4 @@
-"""A flag is said once, at its setting: the help, the variables, --sender, child processes and docs/flags.md follow."""
+"""Flags are defined once, at their settings; help, variables, --sender, child processes and docs/flags.md follow."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from smssim.settings.senders import SENDER_KEYS
 
 ROOT = Path(__file__).parent.parent
 PAGE = runpy.run_path(str(ROOT / "scripts" / "gen_flags.py"))
-ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # what has to be given
+ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # required positional arguments
 
-# What --sender can't give a sender of `smssim run`: where it connects to, and what is for a sender on its own ...
+# Settings that --sender can't change: where a sender connects to, what only a separate sender has ...
 NO_KEYS = {"producer", "monitor", "verbose", "linger", "metrics_port", "tls_cert", "tls_key", "tls_ca", "insecure"}
-OF_ALL = {"give_up_s", "log_level", "log_format", "token_file"}  # ... or what the run gives to all its nodes
+OF_ALL = {"give_up_s", "log_level", "log_format", "token_file"}  # ... and what a run sets for all its nodes
 
 
 def given_by(command: Command, words: Sequence[str]) -> Any:
-    """The settings that a command is given for these words."""
+    """Return the settings that a command gets from these words."""
     taken: list[Any] = []
 
     def serve(settings: Checked) -> int:
@@ -55,7 +55,7 @@ def given_by(command: Command, words: Sequence[str]) -> Any:
 
 
 def help_of(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("COLUMNS", "400")  # one line a flag
+    monkeypatch.setenv("COLUMNS", "400")  # one line per flag
     options.program([command])([command.name, "--help"], standalone_mode=False)
     return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
 
@@ -63,14 +63,14 @@ def help_of(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: p
 # ---- Each flag everywhere
 
 
-def test_every_setting_has_a_flag_but_for_the_token() -> None:
+def test_every_setting_except_the_token_has_a_flag() -> None:
     for command in COMMANDS.values():
         without = {setting.name for setting in fields(command.settings)} - flags_of(command.settings).keys()
         expected = {"producer", "monitor"} if command.settings is RunSettings else {"token"} & without
         assert without == expected, command.name
 
 
-def test_every_flag_is_in_the_help_of_its_command_and_in_the_page(
+def test_every_flag_is_in_the_help_of_its_command_and_in_the_page_of_flags(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sections = (ROOT / "docs" / "flags.md").read_text(encoding="utf-8").split("\n## smssim ")
@@ -87,11 +87,11 @@ def test_every_flag_is_in_the_help_of_its_command_and_in_the_page(
             assert PAGE["row"](said, variable) in rows, (command.name, said.name)
 
 
-def test_the_page_is_what_the_settings_say() -> None:
+def test_the_page_of_flags_is_up_to_date() -> None:
     assert (ROOT / "docs" / "flags.md").read_text(encoding="utf-8") == PAGE["page"](COMMANDS.values())
 
 
-def test_flags_of_one_name_have_one_rule_and_one_variable_a_command() -> None:
+def test_flags_with_the_same_name_have_the_same_rule_and_one_variable_per_command() -> None:
     rules: dict[str, str] = {}
     variables: list[str] = []
     for command in COMMANDS.values():
@@ -101,21 +101,21 @@ def test_flags_of_one_name_have_one_rule_and_one_variable_a_command() -> None:
     assert len(set(variables)) == len(variables) > 90
 
 
-def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_none() -> None:
+def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> None:
     settings = set(flags_of(SenderSettings))
     assert set(SENDER_KEYS.values()) == settings - NO_KEYS - OF_ALL
     assert settings >= NO_KEYS | OF_ALL
     assert RunSettings.flags().keys() >= OF_ALL
-    assert not NO_KEYS - {"metrics_port"} & RunSettings.flags().keys()  # that one is of the run's monitor
+    assert not NO_KEYS - {"metrics_port"} & RunSettings.flags().keys()  # it belongs to the run's monitor
 
 
-def test_every_flag_of_a_producer_and_a_monitor_is_of_a_run_or_is_listed_as_none() -> None:
+def test_every_producer_or_monitor_flag_is_also_a_run_flag_or_listed_as_an_exception() -> None:
     alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca", "insecure"}
     of_both = flags_of(ProducerSettings).keys() | flags_of(MonitorSettings).keys()
     assert RunSettings.flags().keys() - {"senders"} == of_both - alone
 
 
-def test_a_command_line_gives_the_settings_that_it_was_made_from() -> None:
+def test_a_command_line_gives_back_the_settings_that_it_was_made_from() -> None:
     access: dict[str, Any] = {
         "tls_cert": "a b.pem",
         "tls_key": "-k",
@@ -143,7 +143,7 @@ def test_a_command_line_gives_the_settings_that_it_was_made_from() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Louder(ProducerSettings):
-    """A producer with a flag more, and another range for one that it has."""
+    """A producer with one more flag, and with another default and help text for an inherited one."""
 
     volume_db: int | None = flag(None, whole(0, 11), "DB", "Sound", "How loud", unset="silent", word="volume")
     count: int = like(ProducerSettings, "count", default=7, says="How many, loudly")
@@ -152,7 +152,7 @@ class Louder(ProducerSettings):
 LOUDER = Command("producer", "Shout.", ("smssim producer --volume 3",), Louder, lambda settings: 0)
 
 
-def test_one_more_setting_has_its_option_variable_error_help_and_command_line(
+def test_a_new_setting_has_an_option_variable_error_help_and_command_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert given_by(LOUDER, []) == Louder()
@@ -169,14 +169,14 @@ def test_one_more_setting_has_its_option_variable_error_help_and_command_line(
     assert given_by(LOUDER, []).volume_db == 11
 
 
-def test_one_more_setting_has_its_row_in_the_page() -> None:
+def test_a_new_setting_has_a_row_in_the_page_of_flags() -> None:
     lines = list(PAGE["section"](LOUDER))
     row = "| `--volume DB` | `SMSSIM_PRODUCER_VOLUME` | silent | How loud: a whole number from 0 to 11. |"
     assert lines[lines.index("### Sound") + 4] == row
     assert "| `--count N` | `SMSSIM_PRODUCER_COUNT` | 7 | How many, loudly: a whole number from 0 to 10^10. |" in lines
 
 
-def test_own_settings_come_before_inherited_ones_also_where_those_are_said_anew() -> None:
+def test_own_settings_come_first_and_redefined_ones_stay_among_the_inherited() -> None:
     assert list(flags_of(Louder))[:3] == ["volume_db", "count", "seed"]
     assert list(flags_of(MonitorSettings))[-8:] == [
         *("give_up_s", "tls_cert", "tls_key", "tls_ca", "token_file", "insecure", "log_level", "log_format"),
@@ -186,18 +186,18 @@ def test_own_settings_come_before_inherited_ones_also_where_those_are_said_anew(
 # ---- typer
 
 
-def test_the_quirks_are_those_of_the_typer_that_is_installed() -> None:
+def test_the_quirks_are_those_of_the_installed_typer() -> None:
     pinned = re.search(r"^typer==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert pinned
     for what, found in (("constraints.txt", pinned[1]), ("this environment", version("typer"))):
         assert found == typer_quirks.WRITTEN_FOR, (
-            f"{what} has typer {found}: look again at each function of smssim/cli/typer_quirks.py (the signature that "
+            f"{what} has typer {found}: check each function of smssim/cli/typer_quirks.py again (the signature that "
             "typer reads, the help option and the conversion that it keeps, the source of a value, the attributes of "
-            "its errors), run tests/test_cli.py, and then write this version there"
+            "its errors), run tests/test_cli.py, then set WRITTEN_FOR in typer_quirks.py to this version"
         )
 
 
-def test_a_command_line_is_read_without_what_typer_converts_with() -> None:
+def test_a_command_line_is_read_without_loading_pydantic() -> None:
     code = "import sys; from smssim.cli import main\ntry: main(sys.argv[1:])\nfinally: print('pydantic' in sys.modules)"
     words = ("producer", "--count=1e3", "--seed=7", "--linger", "--rate=fast")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""One commit serves all that wait for it, no sooner than the limits say, and a disk that refuses ends all waiting."""
+"""One commit serves all waiters, no sooner than the limits allow, and a failing disk fails all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE: Final = replace(LIMITS, commit_every_s=0.0, commit_share_max=1.0)
 
 
 class Disk:
-    """A journal that commits when it may."""
+    """A journal whose commits wait until `may` is set, and fail with `error` if there is one."""
 
     def __init__(self) -> None:
         self.commits: list[Changes] = []
@@ -35,11 +35,11 @@ class Disk:
             raise self.error
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no file to close."""
 
 
 class State:
-    """What changes: a number, which is written as it is when a commit begins."""
+    """A number, which is written as it is when a commit begins."""
 
     def __init__(self, disk: Disk, limits: Limits = AT_ONCE) -> None:
         self.number = 0
@@ -49,12 +49,12 @@ class State:
         return {"number": b"%d" % self.number}
 
     def change(self) -> asyncio.Task[Any]:
-        """Changes it, and waits until that is saved."""
+        """Change the number and return a task that waits until the change is saved."""
         self.number += 1
         return asyncio.create_task(self.saving.saved())
 
 
-def test_what_changes_while_a_commit_is_under_way_goes_into_the_next_one_together() -> None:
+def test_all_changes_made_during_a_commit_go_into_the_next_one_together() -> None:
     async def scene() -> None:
         disk = Disk()
         state = State(disk)
@@ -72,7 +72,7 @@ def test_what_changes_while_a_commit_is_under_way_goes_into_the_next_one_togethe
     play(scene())
 
 
-def test_the_next_commit_waits_for_its_time() -> None:
+def test_the_next_commit_waits_until_it_is_due() -> None:
     async def scene(limits: Limits) -> tuple[bool, int]:
         disk = Disk()
         state = State(disk, limits)
@@ -87,7 +87,7 @@ def test_the_next_commit_waits_for_its_time() -> None:
     assert play(scene(replace(LIMITS, commit_every_s=1000.0))) == (False, 1)
 
 
-def test_a_disk_that_refuses_is_said_to_all_that_wait_and_to_all_that_come() -> None:
+def test_a_failed_commit_fails_all_current_and_future_waiters() -> None:
     async def scene() -> None:
         disk = Disk()
         state = State(disk)
@@ -111,7 +111,7 @@ def test_a_disk_that_refuses_is_said_to_all_that_wait_and_to_all_that_come() -> 
     play(scene())
 
 
-def test_without_a_journal_all_counts_as_saved() -> None:
+def test_without_a_journal_everything_counts_as_saved() -> None:
     async def scene() -> None:
         saving = GroupCommit(None, dict)
         await saving.saved()

@@ -1,9 +1,9 @@
-"""What smssim relies on in gRPC is still there: each habit is brought about by gRPC itself, on loopback.
+"""The undocumented behaviour of gRPC that smssim relies on, reproduced with gRPC itself on loopback.
 
-Written for the version in `WRITTEN_FOR`. For a newer one: pin it in constraints.txt, run this file, mend
-smssim/net/grpc_quirks.py where it fails, set `WRITTEN_FOR`, and read once what no test can show: whether gRPC has a
-documented way for one of them meanwhile (a status for a failed handshake, a public class for a failed write), and
-whether tests/conftest.py and tests/nodes_support.py still have to leave out what they do.
+Written for the version in `WRITTEN_FOR`. For a newer one: pin it in constraints.txt, run this file, fix
+smssim/net/grpc_quirks.py where a test fails, and set `WRITTEN_FOR`. Then check by hand what no test can show: whether
+gRPC now has a documented way to do one of these things (a status for a failed handshake, a public class for a failed
+write), and whether tests/conftest.py and tests/nodes_support.py still need the exceptions that they make for gRPC.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GARBAGE: Final = b"\xff\xff"
 
 
 class Method(grpc.GenericRpcHandler):
-    """Serves every method with this handler."""
+    """A service in which every method has this handler."""
 
     def __init__(self, handler: Any) -> None:
         self._handler = handler
@@ -49,7 +49,7 @@ class Method(grpc.GenericRpcHandler):
 async def answering(
     handler: Any, credentials: grpc.ServerCredentials | None = None, interceptors: Any = ()
 ) -> AsyncIterator[str]:
-    """A server of gRPC's own; its address."""
+    """Serve every method with this handler; yield the address."""
     server = aio.server(interceptors=list(interceptors))
     server.add_generic_rpc_handlers((Method(handler),))
     async with serving(server, credentials) as address:
@@ -57,7 +57,7 @@ async def answering(
 
 
 class Records(logging.Handler):
-    """Keeps what is logged."""
+    """A log handler that keeps the records."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
@@ -69,7 +69,7 @@ class Records(logging.Handler):
 
 @contextmanager
 def logged(name: str) -> Iterator[list[logging.LogRecord]]:
-    """What gRPC logs there meanwhile, whatever else filters it."""
+    """Collect what gRPC logs to this logger inside the block, without the filters of the logger."""
     logger, handler = logging.getLogger(name), Records(logging.WARNING)
     filters, logger.filters = logger.filters, []
     logger.addHandler(handler)
@@ -89,7 +89,7 @@ async def empty(request: Any, context: Any) -> bytes:
 
 
 async def failed(channel: aio.Channel) -> aio.AioRpcError:
-    """How a call ends that can't be answered."""
+    """Make a call that can't be answered, and return its error."""
     async with channel:
         ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ANY)
         with pytest.raises(aio.AioRpcError) as caught:
@@ -97,9 +97,9 @@ async def failed(channel: aio.Channel) -> aio.AioRpcError:
         return caught.value
 
 
-def test_the_version_is_the_one_that_these_were_written_for() -> None:
+def test_the_pinned_grpc_is_the_version_that_these_tests_were_written_for() -> None:
     pinned = (Path(__file__).parent.parent / "constraints.txt").read_text()
-    assert f"\ngrpcio=={grpc_quirks.WRITTEN_FOR}\n" in pinned, "see the first lines of this file"
+    assert f"\ngrpcio=={grpc_quirks.WRITTEN_FOR}\n" in pinned, "see the docstring of this file"
 
 
 # -- handlers and messages
@@ -112,7 +112,7 @@ def test_the_handler_of_a_method_can_be_changed() -> None:
     assert not handler.request_streaming
 
 
-def test_a_server_logs_a_stack_trace_for_bytes_that_are_no_message_and_the_codec_hands_on_none() -> None:
+def test_malformed_bytes_cause_a_stack_trace_without_the_codec_and_become_none_with_it() -> None:
     got: list[Any] = []
 
     async def note(request: Any, context: Any) -> bytes:
@@ -139,10 +139,10 @@ def test_a_server_logs_a_stack_trace_for_bytes_that_are_no_message_and_the_codec
         assert len(records) == 1
 
 
-# -- what it logs
+# -- logging
 
 
-def test_a_client_logs_a_response_that_is_not_protobuf_and_hands_on_none() -> None:
+def test_a_client_logs_a_response_that_is_not_protobuf_and_returns_none() -> None:
     async def answer(request: Any, context: Any) -> bytes:
         return GARBAGE
 
@@ -158,10 +158,10 @@ def test_a_client_logs_a_response_that_is_not_protobuf_and_hands_on_none() -> No
     assert grpc_quirks.is_news_of_client(logging.makeLogRecord({"msg": "something else"}))
 
 
-def test_a_server_logs_a_stack_trace_for_a_peer_that_leaves_in_the_middle_of_a_write() -> None:
-    """Not each time: only where the write fails before gRPC knows that the peer has left.
+def test_a_server_logs_a_stack_trace_if_a_peer_leaves_during_a_write() -> None:
+    """It does so only if the write fails before gRPC knows that the peer has left.
 
-    On a busy machine that may never come about, so the same error is judged once more as a record made here.
+    On a busy machine it may never happen, so the filter is also tested with a record made here.
     """
 
     async def flood(requests: Any, context: Any) -> None:
@@ -202,7 +202,7 @@ async def refuse(requests: Any, context: Any) -> None:
     await context.abort(StatusCode.UNAVAILABLE, "full")
 
 
-def test_a_write_that_meets_the_end_of_its_call_loses_the_reason_and_one_after_it_is_no_error_of_the_call() -> None:
+def test_a_write_as_its_call_ends_loses_the_reason_and_a_later_write_raises_no_rpc_error() -> None:
     async def scene() -> set[StatusCode]:
         met: set[StatusCode] = set()
         async with (
@@ -231,7 +231,7 @@ def test_a_write_that_meets_the_end_of_its_call_loses_the_reason_and_one_after_i
     assert not grpc_quirks.is_unexplained(StatusCode.UNAVAILABLE)
 
 
-def test_the_last_cause_is_at_the_end_of_the_details() -> None:
+def test_the_root_cause_is_at_the_end_of_the_details() -> None:
     async def scene() -> aio.AioRpcError:
         return await failed(aio.insecure_channel("127.0.0.1:1"))
 
@@ -246,14 +246,14 @@ def test_the_last_cause_is_at_the_end_of_the_details() -> None:
 
 
 class Authority:
-    """A certificate authority, and what both sides need of it."""
+    """A certificate authority: its certificate, and keys with certificates that it has signed."""
 
     def __init__(self) -> None:
         self._ca = trustme.CA()
         self.pem = self._ca.cert_pem.bytes()
 
     def pair(self, host: str = "127.0.0.1", **dates: Any) -> tuple[bytes, bytes]:
-        """A key and its certificate."""
+        """Return a key and its certificate."""
         made = self._ca.issue_cert(host, **dates)
         return made.private_key_pem.bytes(), made.cert_chain_pems[0].bytes()
 
@@ -261,7 +261,7 @@ class Authority:
 DAY: Final = timedelta(days=1)
 
 
-def test_a_handshake_that_fails_says_why() -> None:
+def test_a_failed_handshake_has_a_reason() -> None:
     ours, theirs, now = Authority(), Authority(), datetime.now(UTC)
     trusting = grpc.ssl_channel_credentials(ours.pem)
     cases = {
@@ -282,7 +282,7 @@ def test_a_handshake_that_fails_says_why() -> None:
     assert handshake("Tls handshake failed (TSI_PROTOCOL_FAILURE): something new") is Handshake.FAILED
 
 
-def test_a_peer_that_closes_a_connection_says_why_to_a_probe(tmp_path: Path) -> None:
+def test_a_probe_finds_out_why_a_peer_closes_connections(tmp_path: Path) -> None:
     ours, theirs = Authority(), Authority()
     key, certificate = theirs.pair()
     for name, content in (("key", key), ("certificate", certificate)):
@@ -306,7 +306,7 @@ def test_a_peer_that_closes_a_connection_says_why_to_a_probe(tmp_path: Path) -> 
     assert play(scene(mutual, secure(key, certificate), shown, True)) == (Handshake.CLOSED, Probed.REFUSES)
 
 
-def test_a_probe_of_nobody_and_of_a_peer_without_tls_tells_nothing() -> None:
+def test_a_probe_of_a_missing_peer_or_one_without_tls_returns_none() -> None:
     async def scene() -> tuple[Probed | None, Probed | None]:
         async with answering(unary(empty)) as address:
             plain = await probe("127.0.0.1", int(address.rpartition(":")[2]), None, WITHIN_S, to_the_end=True)

@@ -1,4 +1,4 @@
-"""The history of a run: bounded, of all of the run, and the recent rate and the time left that follow from it."""
+"""The history of a run is bounded, covers all of it, and yields the recent rate and the time left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(*moments: tuple[float, int], samples_max: int = LIMITS.history_samples_m
 
 
 def cumulated(steps: Moments) -> Moments:
-    """Moments after each of these stretches of time, in each of which some messages were done."""
+    """Return the moments after each of these steps, given as seconds and messages done in them."""
     times, done = np.cumsum(np.array(steps), axis=0).T
     return [(float(time), int(count)) for time, count in zip(times, done, strict=True)]
 
@@ -36,7 +36,7 @@ steps = st.lists(st.tuples(st.floats(0.01, 100.0), st.integers(0, 1000)), min_si
 # -- samples
 
 
-def test_until_it_is_full_each_moment_is_a_sample() -> None:
+def test_each_moment_is_a_sample_until_the_history_is_full() -> None:
     course = run((0, 0), (1, 10), (3, 50), (4, 50)).samples()
     assert course.elapsed_s.tolist() == [0, 1, 3, 4]
     assert (course.sent + course.failed).tolist() == [0, 10, 50, 50]
@@ -48,7 +48,7 @@ def test_until_it_is_full_each_moment_is_a_sample() -> None:
 @given(steps, st.integers(4, 20))
 @example([(float(i), i) for i in range(5000)], 600)
 @example([(100_000 + float(i), i) for i in range(5000)], 600)  # resumed late
-def test_however_long_a_run_is_its_samples_are_few_and_cover_all_of_it(moments: Moments, samples_max: int) -> None:
+def test_the_samples_of_a_run_of_any_length_are_bounded_and_cover_all_of_it(moments: Moments, samples_max: int) -> None:
     history = run(*moments, samples_max=samples_max)
     course = history.samples()
     assert len(course.elapsed_s) == len(history) <= samples_max
@@ -59,7 +59,7 @@ def test_however_long_a_run_is_its_samples_are_few_and_cover_all_of_it(moments: 
 
 
 @given(steps, st.integers(4, 20))
-def test_no_sample_covers_much_more_than_its_share(moments: Moments, samples_max: int) -> None:
+def test_no_sample_covers_much_more_than_its_share_of_the_run(moments: Moments, samples_max: int) -> None:
     times = run(*moments, samples_max=samples_max).samples().elapsed_s
     longest_step = max(np.diff([time for time, _ in moments]), default=0.0)
     share = (times[-1] - times[0]) / (samples_max - 2)
@@ -77,7 +77,7 @@ def test_merging_keeps_counts_and_extremes(moments: Moments, samples_max: int) -
     assert course.rate_min_per_s.min() == whole.rate_min_per_s.min()
 
 
-def test_a_history_grows_evenly_and_keeps_at_least_about_half_of_its_samples() -> None:
+def test_a_history_never_shrinks_below_half_of_its_maximum_size() -> None:
     history = History()
     for second in range(20 * LIMITS.history_samples_max):
         history.add(figures(second, 0, 10**9, float(second)))
@@ -87,17 +87,17 @@ def test_a_history_grows_evenly_and_keeps_at_least_about_half_of_its_samples() -
 # -- the recent rate
 
 
-def test_recent_rates_are_those_between_two_moments() -> None:
+def test_recent_rates_are_the_rates_between_neighbouring_moments() -> None:
     assert run((0, 0), (1, 10), (3, 50), (4, 50)).recent_rates() == [10, 20, 0]
 
 
-def test_a_moment_at_which_no_time_has_passed_is_none() -> None:
+def test_a_moment_at_the_same_time_as_the_last_one_is_ignored() -> None:
     history = run((0, 0), (0, 0), (1, 10), (1, 10), (2, 15))
     assert history.recent_rates() == [10, 5]
     assert len(history) == 3
 
 
-def test_recent_rates_are_bounded_and_as_fine_as_moments_however_long_the_run_is() -> None:
+def test_recent_rates_of_a_long_run_are_bounded_and_as_fine_as_its_moments() -> None:
     history = run(*((float(t), 7 * t) for t in range(3 * LIMITS.history_samples_max)))
     assert history.recent_rates() == [7.0] * LIMITS.history_rates_max
 
@@ -105,27 +105,27 @@ def test_recent_rates_are_bounded_and_as_fine_as_moments_however_long_the_run_is
 # -- the time left
 
 
-def test_one_moment_tells_no_time() -> None:
+def test_the_time_left_is_unknown_before_the_second_moment() -> None:
     for moments in ((), ((0, 0),), ((5, 70),)):
         assert run(*moments).left_s(10) is None
 
 
-def test_before_anything_is_done_no_end_is_in_sight() -> None:
+def test_the_time_left_is_infinite_before_anything_is_done() -> None:
     for moments in (((0, 0), (1, 0)), ((0, 0), (9, 0))):
         assert run(*moments).left_s(10) == inf
 
 
-def test_what_is_left_takes_as_long_as_it_takes_of_late() -> None:
+def test_the_time_left_follows_from_the_recent_rate() -> None:
     fast_then_slow = run(*((t, 1000 * t) for t in range(11)), *((t, 10_000 + 10 * (t - 10)) for t in range(11, 31)))
     assert fast_then_slow.left_s(100) == pytest.approx(10.0)
 
 
-def test_a_short_pause_is_not_taken_for_the_end() -> None:
+def test_a_short_pause_changes_the_time_left_only_a_little() -> None:
     paused = run(*((t, 100 * t) for t in range(20)), (20, 1900), (21, 1900))
     left_s = paused.left_s(300)
     assert left_s is not None
     assert 3 < left_s < 6
 
 
-def test_nothing_left_takes_no_time() -> None:
+def test_the_time_left_is_zero_when_nothing_is_left() -> None:
     assert run().left_s(0) == 0.0

@@ -1,4 +1,4 @@
-"""How long a lease lasts: as long as requests arrive and the sender's lanes can explain that nothing comes of it."""
+"""A lease lasts as long as requests arrive and the sender's attempts can explain why nothing is settled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_S = LIMITS.slower_max * LONGEST_S + LIMITS.stuck_after_s
 
 
 def holding(backlog: Backlog, count: int, now: float = 0.0) -> LeaseHolder:
-    """A sender that has so many messages."""
+    """Add a sender and lease `count` messages to it."""
     holder = backlog.join("a", 1.0, 1, now, LONGEST_S)
     holder.ask(count, count, 0)
     assert sum(len(batch.ids) for batch in backlog.grant(holder, now)) == count
@@ -32,7 +32,7 @@ def holding(backlog: Backlog, count: int, now: float = 0.0) -> LeaseHolder:
 
 
 def expired(backlog: Backlog, now: float) -> list[LeaseHolder]:
-    """Which streams are lost now, of senders that have all just sent a heartbeat."""
+    """Let all senders send a heartbeat and return the streams that expire all the same."""
     for holder in backlog.holders:
         holder.heard_at = now
     return backlog.expire(now)
@@ -42,7 +42,7 @@ def settle(backlog: Backlog, number: int, outcome: Outcome, now: float) -> None:
     backlog.settle(np.array([number]), np.array([outcome], np.uint8), np.ones(1, np.uint8), now)
 
 
-def test_heartbeats_alone_keep_messages_no_longer_than_lanes_can_explain() -> None:
+def test_heartbeats_alone_keep_leases_only_as_long_as_attempts_can_take() -> None:
     backlog = Backlog(5)
     holder = holding(backlog, 3)
     assert expired(backlog, MOST_S) == []
@@ -53,7 +53,7 @@ def test_heartbeats_alone_keep_messages_no_longer_than_lanes_can_explain() -> No
     )
 
 
-def test_any_message_that_is_settled_or_handed_back_gives_the_others_the_whole_time_again() -> None:
+def test_each_message_that_is_settled_or_handed_back_restarts_the_time_for_the_others() -> None:
     for outcome in (Outcome.SENT, Outcome.FAILED, Outcome.RETRY, None):
         backlog = Backlog(5, max_attempts=2)
         holder = holding(backlog, 3)
@@ -65,7 +65,7 @@ def test_any_message_that_is_settled_or_handed_back_gives_the_others_the_whole_t
         assert expired(backlog, 2 * MOST_S + 0.1) == [holder]
 
 
-def test_settling_what_it_does_not_have_gives_it_no_more_time() -> None:
+def test_settling_or_handing_back_messages_of_others_gives_a_sender_no_more_time() -> None:
     backlog = Backlog(5)
     other = backlog.join("b", 1.0, 1, 0.0)
     other.ask(1, 1, 0)
@@ -77,7 +77,7 @@ def test_settling_what_it_does_not_have_gives_it_no_more_time() -> None:
     assert expired(backlog, MOST_S + 0.1) == [holder]
 
 
-def test_the_time_runs_from_the_first_message_of_a_sender_that_had_none() -> None:
+def test_the_time_starts_when_a_sender_without_messages_gets_some() -> None:
     backlog = Backlog(5)
     holder = backlog.join("a", 1.0, 1, 0.0, LONGEST_S)
     assert expired(backlog, 1000.0) == []
@@ -88,7 +88,7 @@ def test_the_time_runs_from_the_first_message_of_a_sender_that_had_none() -> Non
     assert expired(backlog, 9000.0) == []
 
 
-def test_the_producers_own_pause_does_not_count() -> None:
+def test_a_pause_of_the_producer_does_not_count() -> None:
     backlog = Backlog(5)
     holder = holding(backlog, 3)
     backlog.holders.forgive_pause(500.0, 500.0)
@@ -96,7 +96,7 @@ def test_the_producers_own_pause_does_not_count() -> None:
     assert expired(backlog, 500.1 + MOST_S) == [holder]
 
 
-def test_a_monitor_may_be_away_for_as_long_as_anybody_waits() -> None:
+def test_leases_without_progress_last_at_least_the_lease_timeout_and_the_give_up_timeout() -> None:
     for lease_timeout_s, give_up_s in ((300.0, 1.0), (10.0, 300.0)):
         backlog = Backlog(5, lease_timeout_s=lease_timeout_s, give_up_s=give_up_s)
         holder = holding(backlog, 3)
@@ -104,7 +104,7 @@ def test_a_monitor_may_be_away_for_as_long_as_anybody_waits() -> None:
         assert expired(backlog, LIMITS.slower_max * LONGEST_S + 300.1) == [holder]
 
 
-def test_no_attempt_takes_longer_than_the_bound() -> None:
+def test_no_attempt_takes_longer_than_the_bound_for_its_distribution() -> None:
     shares = (0.0, 0.3, 0.57, 1.0, 10.0, 1000.0)
     wide = itertools.product(("gamma", "lognormal", "normal"), shares)
     for name, share in (*wide, *itertools.product(("uniform",), shares[:3]), ("exponential", 1.0), ("fixed", 0.0)):
@@ -112,7 +112,7 @@ def test_no_attempt_takes_longer_than_the_bound() -> None:
         assert 2.0 <= longest_s <= longest_attempt_s(name, 2.0, 2.0 * share) * (1 + 1e-6), (name, share)
 
 
-def test_a_distribution_of_another_name_is_taken_to_be_as_wide_as_its_mean() -> None:
+def test_the_std_of_an_unknown_distribution_counts_as_at_least_its_mean() -> None:
     assert longest_attempt_s("zipf", 2.0, 0.0) == longest_attempt_s("exponential", 2.0, 2.0)
     assert longest_attempt_s("zipf", 2.0, 5.0) == longest_attempt_s("gamma", 2.0, 5.0)
 
@@ -123,7 +123,7 @@ async def heartbeats(stream: Fetching) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_only_sends_heartbeats_loses_its_messages(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with Stage(replace(LIMITS, stuck_after_s=0.0)) as stage:
             monitor = await stage.monitor()
@@ -132,7 +132,7 @@ def test_a_stranger_that_only_sends_heartbeats_loses_its_messages(caplog: pytest
             async with Fetching(stage.channel(producer.address)) as stream:
                 await stream.say(hello(stranger, credit=20, idle_lanes=20))
                 beating = asyncio.create_task(heartbeats(stream))
-                await stream.status()  # which one, gRPC does not tell if a write meets the end of the call
+                await stream.status()  # any status: gRPC may lose it if a write meets the end of the call
                 beating.cancel()
                 await asyncio.gather(beating, return_exceptions=True)
             sender = stage.sender(producer.address)

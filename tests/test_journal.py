@@ -1,4 +1,4 @@
-"""A journal keeps what was committed, whatever happens, and refuses in one line what it can't be."""
+"""A journal keeps what was committed, whatever happens, and refuses other files with an error of one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from smssim.errors import ExitCode, JournalError, NotSavedError
 from smssim.journal.sqlite import FORMAT, KINDS, Journal
 
-INSTRUCTIONS_MAX: Final = 2000  # far more than it takes to open a journal, commit and close it
+INSTRUCTIONS_MAX: Final = 2000  # far more than opening a journal, committing and closing it takes
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ def pieces(path: str, kind: str = "monitor") -> dict[str, bytes]:
 
 
 def written(path: str, **kept: bytes) -> None:
-    """A journal of a monitor that has these pieces and is closed."""
+    """Write a monitor's journal with these pieces and close it."""
     journal = Journal(path, "monitor")
     journal.commit({**kept})
     journal.close()
 
 
 def alter(path: str, *statements: str) -> None:
-    """Changes a journal as no journal would."""
+    """Change a journal's file behind its back."""
     database = sqlite3.connect(path)
     for statement in statements:
         database.execute(statement)
@@ -60,10 +60,10 @@ def refusal(path: str, kind: str = "monitor") -> str:
     return line.removeprefix(f"journal {path}: ")
 
 
-# -- what it keeps
+# -- commits survive
 
 
-def test_what_was_committed_is_there_when_it_is_opened_again(path: str) -> None:
+def test_a_journal_that_is_opened_again_has_what_was_committed(path: str) -> None:
     journal = Journal(path, "monitor")
     assert journal.pieces == {}
     journal.commit({"a": b"1", "b/1": bytes(100_000), "empty": b""})
@@ -83,8 +83,8 @@ def test_a_commit_survives_a_process_that_is_killed_right_after_it(path: str) ->
     assert pieces(path) == {"last": b"19", **{str(i): bytes(1000 * i) for i in range(20)}}
 
 
-def test_a_torn_last_write_takes_back_whole_commits_and_nothing_else(path: str, tmp_path: Path) -> None:
-    """As power loss may leave it: the end of the log has not come to the disk."""
+def test_a_torn_last_write_loses_whole_commits_and_nothing_else(path: str, tmp_path: Path) -> None:
+    """After a power loss, the end of the log may be missing on disk."""
     journal = Journal(path, "monitor")
     for i in range(10):
         journal.commit({"a": b"%d" % i, "b": b"%d" % i * 10_000})
@@ -99,8 +99,8 @@ def test_a_torn_last_write_takes_back_whole_commits_and_nothing_else(path: str, 
     journal.close()
 
 
-def test_a_process_that_is_killed_at_any_moment_leaves_a_journal_that_goes_on(tmp_path: Path) -> None:
-    """Its file is new, or has a run. Killed at one instruction of SQLite after another, from opening to closing."""
+def test_a_process_killed_at_any_moment_leaves_a_journal_that_can_be_used(tmp_path: Path) -> None:
+    """Kill processes that use a new or an old file, each one instruction of SQLite later than the one before."""
     written(str(tmp_path / "old.journal"), n=b"0")
     for name in ("old", "new"):
         kill_at_each_moment(str(tmp_path / f"{name}.journal"))
@@ -124,7 +124,7 @@ def kill_at_each_moment(path: str) -> None:
 
 
 def die_at(moment: int) -> None:
-    """Has this process killed at this instruction of SQLite, counted from now on."""
+    """Arrange that this process kills itself at this instruction of SQLite, counted from now on."""
     connect, left = sqlite3.connect, iter(range(moment - 1))
 
     def step() -> None:
@@ -139,11 +139,11 @@ def die_at(moment: int) -> None:
     sqlite3.connect = connected
 
 
-# -- the files that it is in
+# -- the journal's files
 
 
 def test_pieces_of_1_kib_take_little_more_on_disk(path: str) -> None:
-    """Most are: they say what became of 4,096 messages."""
+    """Most pieces have this size: they hold the outcomes of 4,096 messages."""
     journal = Journal(path, "monitor")
     before = os.path.getsize(path + "-wal")
     journal.commit({f"ledger/open/{number}": bytes(1024) for number in range(1000)})
@@ -153,7 +153,7 @@ def test_pieces_of_1_kib_take_little_more_on_disk(path: str) -> None:
 
 
 def crashed(path: str, copy: str, *ends: str, size: int = 100) -> None:
-    """Copies of files of an open journal with 20 commits of this size, as a crash leaves them."""
+    """Copy files of an open journal with 20 commits of this size, as they are after a crash."""
     journal = Journal(path, "monitor")
     for i in range(20):
         journal.commit({"a": b"%d" % i, "b": bytes(size)})
@@ -162,8 +162,8 @@ def crashed(path: str, copy: str, *ends: str, size: int = 100) -> None:
     journal.close()
 
 
-def test_only_its_user_may_read_it(path: str) -> None:
-    """Session ids are in it. One that was made with another mode is changed when it is opened."""
+def test_only_its_user_can_read_a_journal(path: str) -> None:
+    """It contains session ids. Opening a journal that has another mode changes the mode."""
     before = os.umask(0)
     try:
         journal = Journal(path, "monitor")
@@ -181,14 +181,14 @@ def test_only_its_user_may_read_it(path: str) -> None:
     journal.close()
 
 
-def test_an_orderly_end_leaves_one_file(path: str, tmp_path: Path) -> None:
+def test_an_orderly_close_leaves_one_file(path: str, tmp_path: Path) -> None:
     crashed(path, path + ".copy", "", "-wal")
     assert pieces(path + ".copy")["a"] == b"19"
     assert sorted(os.listdir(tmp_path)) == ["a.journal", "a.journal.copy"]
 
 
-def test_one_that_has_lost_its_log_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
-    """Whether all commits were in the log, or some had been moved into the main file."""
+def test_a_journal_that_has_lost_its_log_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    """All commits may be in the log, or some may have been moved into the main file."""
     for size in (100, 1_000_000):
         copy = str(tmp_path / f"{size}.moved.journal")
         crashed(str(tmp_path / f"{size}.journal"), copy, "", size=size)
@@ -208,7 +208,7 @@ def test_a_log_that_has_lost_its_journal_is_refused_and_left_as_it_was(path: str
         assert not os.path.exists(copy) or os.path.getsize(copy) == 0
 
 
-# -- what it refuses
+# -- files that are refused
 
 
 def damage(name: str) -> Callable[[Path], None]:
@@ -235,7 +235,7 @@ def damage(name: str) -> Callable[[Path], None]:
     return {"middle": middle, "bit": bit, "half": half, "header": header, "no table": no_table}[name]
 
 
-def test_a_damaged_one_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_damaged_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     for how in ("middle", "bit", "half", "header", "no table"):
         path = str(tmp_path / f"{how}.journal")
         written(path, **{f"piece{i}": b"x" * 20_000 for i in range(20)})
@@ -245,7 +245,7 @@ def test_a_damaged_one_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
         assert Path(path).read_bytes() == before, how
 
 
-OTHERS: Final = {  # by what makes it another file
+OTHERS: Final = {  # expected error, by the pragma that makes it another kind of file
     f"user_version = {FORMAT + 1}": "format 3 needs a newer smssim; this version reads format 2",
     "user_version = 1": "format 1 needs an older smssim; this version reads format 2: finish the run",
     f"application_id = {KINDS['producer']}": "got the journal of a producer; expected that of a monitor",
@@ -253,7 +253,7 @@ OTHERS: Final = {  # by what makes it another file
 }
 
 
-def test_one_that_is_not_meant_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_journal_of_another_kind_or_format_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     for number, (pragma, said) in enumerate(OTHERS.items()):
         path = str(tmp_path / f"{number}.journal")
         written(path, a=b"1")
@@ -263,7 +263,7 @@ def test_one_that_is_not_meant_is_refused_and_left_as_it_was(tmp_path: Path) -> 
         assert Path(path).read_bytes() == before
 
 
-def test_what_is_no_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("dear diary", encoding="utf-8")
     assert refusal(str(text)) == "not a journal of smssim: choose another file"
@@ -281,7 +281,7 @@ def test_an_empty_file_becomes_a_journal(path: str) -> None:
     assert pieces(path) == {"a": b"1"}
 
 
-def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str) -> None:
+def test_a_journal_that_is_in_use_is_refused_until_it_is_closed(path: str) -> None:
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1"})
     opening = (
@@ -295,23 +295,23 @@ def test_one_that_is_in_use_is_refused_until_it_is_let_go(path: str) -> None:
     assert pieces(path) == {"a": b"2"}
 
 
-def test_one_that_is_read_only_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_journal_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written(path, a=b"1")
     os.chmod(path, 0o444)
-    if os.geteuid() == 0:  # whom only a read-only file system stops
+    if os.geteuid() == 0:  # root may write to any file that is not on a read-only file system
         monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
     assert refusal(path) == "the file is read-only"
 
 
-def test_where_nothing_can_be_made_it_says_so() -> None:
+def test_a_journal_that_can_not_be_created_is_refused() -> None:
     assert "can't be written" in refusal("/proc/a.journal")
 
 
-# -- a file that is gone
+# -- a file that was removed
 
 
-def test_a_journal_that_somebody_has_removed_takes_no_more(path: str) -> None:
-    """What goes into it nobody would find again, whether or not something else is there now."""
+def test_a_journal_whose_file_was_removed_refuses_commits(path: str) -> None:
+    """Its commits would be lost, whether or not there is another file at its path by now."""
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1"})
     os.rename(path, path + ".aside")
@@ -323,18 +323,18 @@ def test_a_journal_that_somebody_has_removed_takes_no_more(path: str) -> None:
     journal.close()
 
 
-# -- a disk that takes no more
+# -- a full disk
 
 
 @pytest.fixture
 def small_disk() -> Iterator[Callable[[int], None]]:
-    """Sets how large a file may become: for SQLite as if the disk were full."""
+    """Return a function that limits the size of files; to SQLite, that is a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_refuses_a_commit_whole_and_keeps_those_before(
+def test_on_a_full_disk_a_commit_fails_as_a_whole_and_earlier_ones_stay(
     path: str, small_disk: Callable[[int], None]
 ) -> None:
     journal = Journal(path, "monitor")

@@ -1,6 +1,6 @@
-"""Lanes against a list schedule: no lane idles while a message is held, and the pace of looking changes no time.
+"""Lanes compared with a list schedule: none idles while a message is held, and the ticks change no time.
 
-Times are whole 64ths of a second and small, so that float32 holds them exactly and results can be compared as equal.
+Times are small multiples of 1/64 s, which float32 holds exactly, so that results can be compared for equality.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = tuple[int, int, int, float, float]  # id, attempt, outcome, duration, end
 
 
 def work(ids: Sequence[int], durations_s: Sequence[float], queued_at: float = 0.0) -> Work:
-    """Attempts and outcomes are made from the id, so that mixed up columns show."""
+    """Return messages whose attempts and outcomes follow from their ids, to reveal columns that are mixed up."""
     numbers = np.array(ids, np.int64)
     return Work(
         numbers,
@@ -62,7 +62,7 @@ def put(lanes: Lanes, some: Work, now: float) -> list[Finished]:
 
 
 def run(lanes: Lanes, ticks: Sequence[float], now: float = 0.0) -> list[Finished]:
-    """Looks at the lanes after each of these intervals in turn, over and over, until all is sent."""
+    """Advance the lanes after each of these intervals in turn, over and over, until all messages are sent."""
     finished = []
     turn = 0
     while lanes.busy or lanes.held:
@@ -74,7 +74,7 @@ def run(lanes: Lanes, ticks: Sequence[float], now: float = 0.0) -> list[Finished
 
 
 def list_schedule(durations_s: Sequence[float], concurrency: int) -> list[float]:
-    """When each message ends if each goes, in order, to the lane that is free first."""
+    """Return when each message ends if each goes, in order, to the lane that is free first."""
     free = [0.0] * concurrency
     ends = []
     for duration in durations_s:
@@ -88,10 +88,10 @@ ticks = st.lists(st.integers(1, 64).map(lambda n: n * UNIT), min_size=1, max_siz
 
 
 @given(st.lists(st.tuples(times, st.lists(times, max_size=5)), max_size=6), ticks)
-def test_one_lane_sends_one_after_another_whatever_the_ticks(
+def test_one_lane_sends_messages_one_after_another_whatever_the_ticks(
     batches: list[tuple[float, list[float]]], ticks: list[float]
 ) -> None:
-    """Each message starts when it has arrived and the one before it has ended, however late that is seen."""
+    """Each message starts once it has arrived and the one before it has ended, however late the tick comes."""
     lanes, finished, reference = Lanes(1), list[Finished](), list[Row]()
     now = free_at = 0.0
     for pause, durations in batches:
@@ -109,7 +109,7 @@ def test_one_lane_sends_one_after_another_whatever_the_ticks(
 
 @dataclass
 class Load:
-    """Messages that are put at time 0."""
+    """Messages that are put at time 0, and the lanes and ticks to send them with."""
 
     durations_s: list[float]
     concurrency: int
@@ -130,10 +130,10 @@ def test_several_lanes_send_each_message_once_and_unchanged(load: Load) -> None:
 
 
 @given(loads)
-def test_no_more_lanes_send_than_there_are_and_none_idles_while_a_message_is_held(load: Load) -> None:
-    """From the times that are reported: all lanes send at any time up to one tick before the last message starts.
+def test_no_lane_sends_two_messages_at_once_or_idles_while_a_message_is_held(load: Load) -> None:
+    """By the reported times, all lanes send at any time up to one tick before the last message starts.
 
-    Within that last tick a lane may rest: which lane a message goes to is decided when somebody looks.
+    Within that last tick a lane may idle, because messages are given to lanes only at ticks.
     """
     lanes = Lanes(load.concurrency)
     lanes.put(work(range(len(load.durations_s)), load.durations_s), 0.0)
@@ -153,8 +153,8 @@ def test_no_more_lanes_send_than_there_are_and_none_idles_while_a_message_is_hel
 
 
 @given(loads)
-def test_several_lanes_end_when_a_list_schedule_would(load: Load) -> None:
-    """Both ends lie between the load of a lane and that plus the longest message and, here, one tick."""
+def test_several_lanes_end_about_when_a_list_schedule_does(load: Load) -> None:
+    """Both ends are at least the mean load of a lane, and exceed it by at most the longest message and one tick."""
     lanes = Lanes(load.concurrency)
     lanes.put(work(range(len(load.durations_s)), load.durations_s), 0.0)
     end = max(row[4] for row in rows_of(run(lanes, load.ticks)))
@@ -163,7 +163,7 @@ def test_several_lanes_end_when_a_list_schedule_would(load: Load) -> None:
 
 
 def test_throughput_is_concurrency_over_mean_at_any_tick() -> None:
-    """10,000 messages of 1/64 s in 4 lanes take 2,500 / 64 s, though a tick may be as long as 64 of them."""
+    """10,000 messages of 1/64 s in 4 lanes take 2,500/64 s, even if a tick is as long as 64 messages."""
     for tick_s in (1 / 1024, 1 / 8, 1.0):
         lanes = Lanes(4)
         lanes.put(work(range(10_000), [UNIT] * 10_000), 0.0)
@@ -184,7 +184,7 @@ def test_latency_counts_from_when_a_message_was_queued() -> None:
     assert join(run(lanes, [0.5], 100.0)).latencies_s.tolist() == [11.0, 13.0]
 
 
-def test_without_a_time_all_is_sent_at_the_next_look() -> None:
+def test_messages_that_take_no_time_are_sent_at_the_next_tick() -> None:
     lanes = Lanes(3)
     lanes.put(work(range(1000), [0.0] * 1000), 5.0)
     rows = rows_of(lanes.advance(5.0))
@@ -192,15 +192,15 @@ def test_without_a_time_all_is_sent_at_the_next_look() -> None:
     assert (lanes.busy, lanes.held, lanes.next_done_at()) == (0, 0, math.inf)
 
 
-def test_nothing_ends_before_its_time() -> None:
+def test_no_message_ends_before_its_time() -> None:
     lanes = Lanes(1)
     lanes.put(work([1], [1.0]), 0.0)
     assert lanes.advance(1 - UNIT) == []
     assert rows_of(lanes.advance(1.0)) == [expected(1, 1.0, 1.0)]
 
 
-def test_after_a_long_stop_nothing_started_earlier_than_the_bound() -> None:
-    """Of ten messages of 0.25 s, the first ended while the process was stopped; four fit into the last second."""
+def test_after_a_long_stop_no_message_starts_further_back_than_the_bound() -> None:
+    """Of ten messages of 0.25 s, the first ends while the process is stopped; four fit into the last second."""
     lanes = Lanes(1)
     lanes.put(work(range(10), [0.25] * 10), 0.0)
     rows = rows_of(lanes.advance(100.0))
@@ -209,7 +209,7 @@ def test_after_a_long_stop_nothing_started_earlier_than_the_bound() -> None:
 
 
 @given(loads, st.integers(0, 50))
-def test_what_is_dropped_and_what_is_finished_is_all_that_was_put(load: Load, steps: int) -> None:
+def test_every_message_that_was_put_is_either_dropped_or_finished(load: Load, steps: int) -> None:
     lanes = Lanes(load.concurrency)
     count = len(load.durations_s)
     lanes.put(work(range(count), load.durations_s), 0.0)
@@ -222,7 +222,7 @@ def test_what_is_dropped_and_what_is_finished_is_all_that_was_put(load: Load, st
     assert sorted([*done, *held.tolist(), *late.tolist()]) == list(range(count))
 
 
-def test_what_ends_in_time_is_not_dropped() -> None:
+def test_messages_that_end_in_time_are_not_dropped() -> None:
     lanes = Lanes(4)
     lanes.put(work([1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0]), 0.0)
     assert lanes.drop_busy(done_after=2.0).tolist() == [3, 4]
@@ -240,7 +240,7 @@ def test_lanes_whose_messages_were_dropped_are_used_again() -> None:
     assert sorted(row[0] for row in rows_of(run(lanes, [0.25], 0.5))) == [10, 11, 12, 13]
 
 
-def test_a_million_lanes() -> None:
+def test_a_million_lanes_send_each_message_once_and_on_time() -> None:
     count = 10**6
     lanes = Lanes(count)
     durations = np.random.default_rng(1).permutation(count) * 2.0**-20
@@ -257,8 +257,8 @@ def test_a_million_lanes() -> None:
     assert np.array_equal(everything.latencies_s, everything.durations_s)
 
 
-def test_lanes_that_never_had_a_message_are_not_looked_at() -> None:
-    """So ten million of them cost nothing: here they would seem to be done for ages."""
+def test_lanes_that_never_had_a_message_are_not_visited() -> None:
+    """So ten million of them cost nothing. The test makes them look overdue, which must have no effect."""
     lanes = Lanes(1000)
     lanes._done_at[5:] = -1.0
     lanes.put(work(range(5), [1.0] * 5), 0.0)
@@ -280,8 +280,8 @@ def test_picking_and_joining_keep_columns_together() -> None:
     assert again.durations_s.tolist() == (again.ids * 0.5).tolist()
 
 
-def test_no_message_starts_before_it_has_arrived_even_if_nobody_looked_then() -> None:
-    """Two lanes, one message held: the second lane to be free gets what arrived after it was."""
+def test_no_message_starts_before_it_arrives_even_without_a_tick_at_its_arrival() -> None:
+    """Of two lanes with one message held, the lane that is free second gets a message that arrives after that."""
     lanes = Lanes(2)
     put(lanes, work([0, 1, 2], [1.0, 1.0, 1.0]), 0.0)
     lanes.put(work([3], [1.0]), 1.5)  # no lane is known to be idle

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# From the bottom up: a module may import what is in a lower layer, or within its own package or module.
+# From the bottom up. A module may import from lower layers, and from its own package or module.
 LAYERS = (
     ("smssim.__version__", "smssim.escaping", "smssim.words", "smssim.v1"),
     ("smssim.errors",),
@@ -24,7 +24,7 @@ LAYERS = (
 )
 NODES = ("smssim.nodes.producer", "smssim.nodes.sender", "smssim.nodes.monitor", "smssim.nodes.watch")
 
-# The core decides; it reads no clock, draws no luck, and does no I/O.
+# The core only decides: it reads no clock, draws no random numbers and does no I/O.
 CORE_IMPORTS = {"numpy", "smssim", *sys.stdlib_module_names} - {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "selectors", "shutil", "signal"),
     *("socket", "sqlite3", "subprocess", "tempfile", "threading", "time"),
@@ -32,10 +32,10 @@ CORE_IMPORTS = {"numpy", "smssim", *sys.stdlib_module_names} - {
 CORE_LAYERS = ("smssim.core", "smssim.errors")
 
 MODULE_LINES_MAX = 400
-SHELL_LINES_MAX = 249  # of a node: it only moves what the core decides
+SHELL_LINES_MAX = 249  # of a node, which only carries out what the core decides
 FUNCTION_LINES_MAX = 60
 
-# What a simulated world is like may be a number of its own. How nodes behave may not: that is what is tested.
+# The simulation may define numbers of the simulated world. It may not define how nodes behave: that is what it tests.
 NUMBERS_OF_THE_WORLD = {
     "clock": {"TRACE_MAX"},
     "disk": {"_HEAD"},
@@ -43,7 +43,7 @@ NUMBERS_OF_THE_WORLD = {
         *("CALM_MAX_S", "EVENTS_MAX", "FAULT_EVERY_S", "TIDY_EVERY_S", "LONG_PAUSE_S", "DEEP_EVERY", "SENDERS_MAX"),
     },
     "sender": {"UNEXPLAINED"},
-    # What a check allows for: rounding, a slow disk, a few looks.
+    # Tolerances of checks: rounding, a slow disk, a few check intervals.
     "accounts": {"LOOKS"},
     "conduct": {"NEAR_S", "COMMITS_MAX_S"},
     "sender_book": {"NEAR_S"},
@@ -51,17 +51,17 @@ NUMBERS_OF_THE_WORLD = {
 
 
 def part_of(name: str, *packages: str) -> str:
-    """Which of the packages or modules this dotted name is in or below; empty if in none."""
+    """Return which of these packages or modules contains this dotted name; empty if none does."""
     return next((p for p in packages if name == p or name.startswith(p + ".")), "")
 
 
 def layer_of(name: str) -> int:
-    """How far up this dotted name is; -1 if it has no place."""
+    """Return the number of the layer of this dotted name, from 0 at the bottom; -1 if it has none."""
     return next((i for i, layer in enumerate(LAYERS) if part_of(name, *layer)), -1)
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """The dotted name of each thing that is imported, at the top or inside a function."""
+    """Yield the dotted name of each import, at the top or inside a function."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -71,9 +71,9 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def wrong_import(module: str, target: str) -> str:
-    """What is wrong with `module` importing `target`; empty if nothing is."""
+    """Return what is wrong if `module` imports `target`; empty if nothing is."""
     if target.startswith("."):
-        return "is relative: the layers are read off the names"
+        return "is relative: only absolute names show the layer"
     in_core = part_of(module, "smssim.core")
     if in_core and target.split(".")[0] not in CORE_IMPORTS:
         return "is not for the core"
@@ -84,14 +84,14 @@ def wrong_import(module: str, target: str) -> str:
     if in_core and not part_of(target, *CORE_LAYERS):
         return "is not for the core"
     if part_of(target, *NODES) not in ("", part_of(module, *NODES)) and part_of(module, "smssim.nodes"):
-        return "is another node: nodes share lower modules and the wire"
+        return "is another node: nodes share only lower modules and the protocol"
     if part_of(module, *LAYERS[layer_of(module)]) == part_of(target, *LAYERS[layer_of(target)]):
         return ""
     return "" if layer_of(target) < layer_of(module) else "is not in a lower layer"
 
 
 def faults(module: str, source: str) -> list[str]:
-    """Each way in which a module of this name and source breaks the rules."""
+    """Return each way in which a module with this name and source breaks the rules."""
     tree = ast.parse(source)
     found = [f"{module}: {target} {wrong}" for target in imported(tree) if (wrong := wrong_import(module, target))]
     if module != "smssim" and layer_of(module) < 0:
@@ -110,13 +110,13 @@ def faults(module: str, source: str) -> list[str]:
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the package by its dotted name, but for the generated ones."""
+    """Return the paths of all modules of the package by dotted name, except the generated ones."""
     paths = (path for path in (ROOT / "smssim").rglob("*.py") if path.parent.name != "v1")
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
 def numbers(tree: ast.Module) -> Iterator[str]:
-    """The names that a module gives to numbers, outside of its functions and classes."""
+    """Yield the names that a module gives to numbers, outside its functions and classes."""
     for node in tree.body:
         named = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -126,16 +126,16 @@ def numbers(tree: ast.Module) -> Iterator[str]:
             yield from (name.id for name in named if isinstance(name, ast.Name))
 
 
-def test_every_module_keeps_the_rules() -> None:
+def test_every_module_follows_the_rules() -> None:
     found = [fault for module, path in modules().items() for fault in faults(module, path.read_text(encoding="utf-8"))]
     assert not found, "\n".join(found)
 
 
-def test_the_rules_see_every_layer_that_exists() -> None:
+def test_the_modules_of_the_package_are_found() -> None:
     assert {"smssim", "smssim.errors", "smssim.settings", "smssim.core", "smssim.__main__"} <= set(modules())
 
 
-def test_what_is_allowed_passes() -> None:
+def test_allowed_imports_pass() -> None:
     for module, source in (
         ("smssim.errors", "import math"),
         ("smssim.settings", "from smssim.errors import UsageError"),
@@ -179,7 +179,7 @@ def test_a_missing_docstring_is_a_fault() -> None:
     assert faults("smssim.cli", "import sys\n") == ["smssim.cli: has no docstring"]
 
 
-def test_the_generated_modules_are_those_of_the_protos() -> None:
+def test_each_proto_has_its_generated_modules_and_there_are_no_others() -> None:
     expected = {"__init__.py"}
     for proto in (ROOT / "protos/smssim/v1").glob("*.proto"):
         serves = any(line.startswith("service ") for line in proto.read_text(encoding="utf-8").splitlines())
@@ -189,7 +189,7 @@ def test_the_generated_modules_are_those_of_the_protos() -> None:
     assert {path.name for path in (ROOT / "smssim/v1").iterdir() if path.is_file()} == expected
 
 
-def test_the_simulation_has_no_number_of_its_own_for_what_nodes_do() -> None:
+def test_the_simulation_defines_no_numbers_for_the_behaviour_of_nodes() -> None:
     parts = {
         path.stem: path
         for path in (ROOT / "tests/simulation").glob("*.py")
@@ -197,9 +197,9 @@ def test_the_simulation_has_no_number_of_its_own_for_what_nodes_do() -> None:
     }
     found = {part: set(numbers(ast.parse(path.read_text(encoding="utf-8")))) for part, path in parts.items()}
     assert {part: names for part, names in found.items() if names} == NUMBERS_OF_THE_WORLD
-    assert {part for part in parts if part in ("producer", "sender", "monitor")}, "nothing was looked at"
+    assert {part for part in parts if part in ("producer", "sender", "monitor")}, "nothing was checked"
 
 
-def test_numbers_are_found_wherever_they_stand_in_a_value() -> None:
+def test_numbers_are_found_anywhere_in_a_value() -> None:
     source = "A_S = 1.0\nB: Final = 2 * HOUR_S\nC = (3, 4)\nD = True\nE = 'x'\ndef f():\n    G = 1\n"
     assert set(numbers(ast.parse(source))) == {"A_S", "B", "C"}

@@ -1,4 +1,4 @@
-"""The ledger against a dict: the first final outcome of a message stands, whatever is reported after it."""
+"""The ledger compared with a dict: a message's first final outcome stands, whatever is reported later."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def record(ledger: Ledger, rows: Rows) -> Verdict:
 
 @dataclass
 class Book:
-    """What a ledger should hold, and what it should answer."""
+    """The expected state and answers of a ledger."""
 
     final: dict[int, Outcome] = field(default_factory=dict)
     retried: int = 0
     duplicates: int = 0
 
     def record(self, rows: Rows) -> tuple[list[bool], list[tuple[int, Outcome]]]:
-        """Which rows count, and what is overruled. Retries are taken in first."""
+        """Record rows, retries first; return which rows count and which messages are overruled, with their outcomes."""
         counts = [False] * len(rows)
         for i, (message, outcome) in enumerate(rows):
             if outcome is RETRY and message not in self.final:
@@ -63,13 +63,13 @@ RECORDED = [2, 3, 4, 5, 6, 7, 8, 9, STRETCH_SIZE + 8, 2 * STRETCH_SIZE - 2, 2 * 
 
 
 def outcomes_of(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """In the second stretch none fails."""
+    """Return an outcome for each message; none fails in the second stretch."""
     return np.where((ids % 3 == 0) & (ids >> STRETCH_BITS != 1), FAILED, SENT).astype(np.uint8)
 
 
 @cache
 def wide() -> Ledger:
-    """Three stretches of which only the messages in `OPEN` have no final outcome."""
+    """Return a ledger of three stretches in which only the messages in `OPEN` have no final outcome."""
     ledger = Ledger(WIDE)
     ids = np.delete(np.arange(WIDE), OPEN)
     ledger.record(ids, outcomes_of(ids))
@@ -97,18 +97,18 @@ def assert_same(ledger: Ledger, book: Book, reports: list[Rows]) -> None:
 
 
 @given(rows_of(list(range(4))))
-def test_any_reports_leave_what_a_dict_would_hold(reports: list[Rows]) -> None:
-    """Few messages, so that all are soon final and their only stretch is finished."""
+def test_after_any_reports_a_ledger_agrees_with_a_dict(reports: list[Rows]) -> None:
+    """There are few messages, so that their only stretch is soon finished."""
     assert_same(Ledger(4), Book(), reports)
 
 
 @given(rows_of(OPEN + RECORDED))
-def test_any_reports_over_several_stretches_leave_what_a_dict_would_hold(reports: list[Rows]) -> None:
+def test_after_any_reports_over_several_stretches_a_ledger_agrees_with_a_dict(reports: list[Rows]) -> None:
     recorded = {i: Outcome(o) for i, o in zip(RECORDED, outcomes_of(np.array(RECORDED)).tolist(), strict=True)}
     assert_same(deepcopy(wide()), Book(recorded), reports)
 
 
-def test_the_bits_of_finished_stretches_tell_every_outcome() -> None:
+def test_every_outcome_of_finished_stretches_is_kept() -> None:
     ledger = deepcopy(wide())
     record(ledger, [(i, SENT) for i in OPEN])
     assert ledger.final == WIDE
@@ -133,8 +133,8 @@ def test_an_empty_report_changes_nothing() -> None:
     assert (len(verdict.counts), verdict.duplicates, ledger.final) == (0, 0, 0)
 
 
-def test_of_a_finished_stretch_one_bit_a_message_is_kept() -> None:
-    """With all that Python and numpy need to keep it."""
+def test_a_finished_stretch_takes_one_bit_per_message() -> None:
+    """The bound of 1.1 bits includes the overhead of Python and numpy."""
     ledger = Ledger(1600 * STRETCH_SIZE)
     outcomes = np.full(STRETCH_SIZE, FAILED, np.uint8)
     tracemalloc.start()
@@ -150,8 +150,8 @@ def test_of_a_finished_stretch_one_bit_a_message_is_kept() -> None:
     assert ledger._open.rows_held == STRETCH_SIZE
 
 
-def test_those_that_were_not_sent_are_listed() -> None:
-    """Those of finished stretches, of stretches under way, and of those that nobody has touched."""
+def test_all_messages_that_were_not_sent_are_listed() -> None:
+    """They are in finished stretches, in open ones and in those without any outcome."""
     ledger = Ledger(40 * STRETCH_SIZE + 3)
     ids = np.arange(20 * STRETCH_SIZE + 5)
     outcomes = outcomes_of(ids)
@@ -165,26 +165,26 @@ def test_those_that_were_not_sent_are_listed() -> None:
     )
 
 
-# -- the bound on what is open
+# -- the bound on open messages
 
-TOGETHER = 40 * STRETCH_SIZE  # messages that senders may have at once, here
+TOGETHER = 40 * STRETCH_SIZE  # messages that senders may have at once in these tests
 
 
 FEW = replace(LIMITS, leased_max=TOGETHER, pending_max=2 * TOGETHER)
 
 
-def test_no_order_in_which_outcomes_of_messages_that_were_handed_out_come_reaches_the_bound() -> None:
-    """As many as may be are with senders; of each stretch, one message comes back at once, the others late."""
+def test_outcomes_of_delivered_messages_stay_within_the_bound_in_any_order() -> None:
+    """As many messages as possible are leased; one of each stretch is reported at once, the others late."""
     for seed in range(2):
         play_in_another_order(seed)
 
 
 def play_in_another_order(seed: int) -> None:
-    """A whole run; raises TooLargeError where the ledger has no room."""
+    """Play a whole run; raises TooLargeError if the ledger has no room."""
     random = np.random.default_rng(seed)
     ledger, backlog = Ledger(120 * STRETCH_SIZE, FEW), Backlog(120 * STRETCH_SIZE, max_attempts=2, limits=FEW)
     holder = backlog.join("a", 1.0, 10**7, 0.0)
-    out: dict[int, int] = {}  # with a sender, at this attempt
+    out: dict[int, int] = {}  # leased messages and their attempts
     while not backlog.complete:
         holder.ask(TOGETHER - holder.leased - holder.credit, TOGETHER, holder.delivered)
         for batch in backlog.grant(holder, 0.0):
@@ -200,7 +200,7 @@ def play_in_another_order(seed: int) -> None:
     assert ledger.final == ledger.total
 
 
-def test_messages_that_no_producer_hands_out_together_are_refused_and_nothing_is_opened() -> None:
+def test_messages_too_far_apart_for_any_producer_are_refused_and_open_nothing() -> None:
     ledger = Ledger(10**9, FEW)
     apart = np.arange(0, 80 * STRETCH_SIZE, STRETCH_SIZE)
     ledger.check_room(apart)
@@ -214,11 +214,11 @@ def test_messages_that_no_producer_hands_out_together_are_refused_and_nothing_is
     with pytest.raises(TooLargeError):
         ledger.check_room(one_more)
     ledger.record(np.arange(1, STRETCH_SIZE), np.full(STRETCH_SIZE - 1, RETRY, np.uint8))
-    ledger.check_room(one_more)  # each of those may be waiting for its next attempt
+    ledger.check_room(one_more)  # more room, because each of those messages may wait for another attempt
 
 
 def test_all_runs_of_a_monitor_are_bounded_together() -> None:
-    """Later there may be room; a report that opens nothing new needs none."""
+    """There may be room later; a report that opens no stretch needs none."""
     ledger = Ledger(10**9)
     ledger.record(np.arange(5), np.full(5, SENT, np.uint8))
     with pytest.raises(LaterError, match="while this monitor follows other runs"):

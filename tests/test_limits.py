@@ -1,4 +1,4 @@
-"""Limits: those that nodes run with agree with each other, and each rule refuses what breaks it."""
+"""The limits of nodes and launches keep all rules, and each rule refuses limits that break it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nodes_support import losing_after
 from smssim.core.limits import COPIES_MAX, LIMITS, Limits
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 
-Broken = dict[str, dict[str, Any]]  # by the rule, limits that break this one and none before it
+Broken = dict[str, dict[str, Any]]  # by rule: limits that break this rule and none before it
 
 BROKEN: Final[Broken] = {
     "a heartbeat comes within the least lease timeout": {"heartbeat_s": 1.5},
@@ -61,13 +61,13 @@ def test_every_rule_refuses_limits_that_break_it() -> None:
                 replace(limits, **broken)
 
 
-def test_the_limits_of_nodes_and_of_runs_keep_every_rule_and_are_above_nothing() -> None:
+def test_the_limits_of_nodes_and_of_runs_keep_every_rule_and_are_above_zero() -> None:
     for limits in (LIMITS, LAUNCH_LIMITS):
         assert all(holds for holds, _ in limits.rules())
         assert all(getattr(limits, field.name) > 0 for field in fields(limits))
 
 
-def test_limits_that_are_faster_in_proportion_agree_with_each_other() -> None:
+def test_limits_that_are_all_scaled_down_keep_every_rule() -> None:
     for lost_after_s in (0.05, 0.3, 5.0):
         brief = losing_after(lost_after_s)
         assert brief.lost_after_s == lost_after_s

@@ -1,4 +1,4 @@
-"""The log: lines for people or for programs, never torn, whatever names and peers bring along."""
+"""The log: whole lines of text or JSON, whatever characters names and peers send."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Stderr:
 
 @pytest.fixture
 def stderr(capsys: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
-    """The loggers are put back afterwards."""
+    """Return what is written to stderr; restore the loggers afterwards."""
     root, ours = logging.getLogger(), logging.getLogger(logs.ROOT)
     before = root.handlers[:], root.level, ours.level, logging.raiseExceptions
-    root.handlers.clear()  # or basicConfig would close those of pytest
+    root.handlers.clear()  # otherwise basicConfig closes the handlers of pytest
     yield Stderr(capsys)
     root.handlers[:], root.level, level, logging.raiseExceptions = before
     ours.setLevel(level)
@@ -62,7 +62,7 @@ def test_a_text_line_has_the_time_the_node_and_the_message(stderr: Stderr) -> No
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_line_is_never_torn(stderr: Stderr, log_format: str) -> None:
+def test_a_log_record_is_one_line_whatever_text_it_contains(stderr: Stderr, log_format: str) -> None:
     logs.set_up(LogSettings(log_format=log_format))
     wild = ["two\nlines", "\x1b[2J", "a\r\x00b\u2028c", "lone \udcff"]
     for text in wild:
@@ -99,7 +99,7 @@ def test_a_stack_trace_is_kept(stderr: Stderr, log_format: str) -> None:
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
-def test_the_level_is_the_least_that_is_logged(stderr: Stderr, level: str) -> None:
+def test_the_level_is_the_lowest_that_is_logged(stderr: Stderr, level: str) -> None:
     levels = ["debug", "info", "warning", "error"]
     logs.set_up(LogSettings(log_level=level))
     for each in levels:
@@ -114,7 +114,7 @@ def test_the_level_is_the_least_that_is_logged(stderr: Stderr, level: str) -> No
 # -- nodes
 
 
-def test_every_line_of_a_node_is_json_and_tells_its_story(nodes: Nodes) -> None:
+def test_every_line_of_a_node_is_json_and_the_lines_cover_its_run(nodes: Nodes) -> None:
     monitor = nodes.start("monitor", "--listen=127.0.0.1:0", "--interval=0.1", "--log-format=json")
     producer = nodes.producer(monitor, 20, "--log-format=json")
     sender = nodes.sender(producer, "a\u00e9 %d", "--mean=0.01", "--log-format=json", "-v")
@@ -127,9 +127,7 @@ def test_every_line_of_a_node_is_json_and_tells_its_story(nodes: Nodes) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_run_with_debug_shows_the_logs_of_its_nodes_and_one_without_only_its_own(
-    nodes: Nodes, log_format: str
-) -> None:
+def test_a_run_shows_the_logs_of_its_nodes_only_at_level_debug(nodes: Nodes, log_format: str) -> None:
     words = ("run", "--count=50", "--sender=mean=0.01,name=x", f"--log-format={log_format}")
     loud, quiet = nodes.start(*words, "--log-level=debug"), nodes.start(*words)
     assert (loud.code(), quiet.code()) == (0, 0)
@@ -142,7 +140,7 @@ def test_a_run_with_debug_shows_the_logs_of_its_nodes_and_one_without_only_its_o
         assert {line["node"] for line in objects(loud)} == {"run", "monitor", "producer", "x"}
 
 
-def test_a_run_that_logs_only_errors_still_finds_its_nodes(nodes: Nodes) -> None:
+def test_a_run_at_log_level_error_still_finds_its_nodes(nodes: Nodes) -> None:
     run = nodes.start("run", "--count=20", "--sender=mean=0.01", "--log-level=error")
     assert run.code() == 0
     assert run.err == []

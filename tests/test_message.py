@@ -1,4 +1,4 @@
-"""Content is a pure function of seed, id and length bounds; it has the promised form; it is evenly random."""
+"""Content is a pure function of seed, id and length bounds, has the promised form and is uniformly random."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from smssim.core.message import BLOCK, BLOCKS_KEPT, PHONE_BYTES, Content, Writer
 
 SEED = 7
-TOTAL = (BLOCKS_KEPT + 2) * BLOCK + 100  # more blocks than are kept, the last one cut
+TOTAL = (BLOCKS_KEPT + 2) * BLOCK + 100  # more blocks than are kept; the last one is incomplete
 ids_of_the_run = st.integers(0, TOTAL - 1)
 
 
 def rows(content: Content) -> list[tuple[bytes, bytes]]:
-    """Phone number and text of each message."""
+    """Return the phone number and text of each message."""
     phones = [content.phone_numbers[i : i + PHONE_BYTES] for i in range(0, len(content.phone_numbers), PHONE_BYTES)]
     ends = list(accumulate(content.text_lengths, initial=0))
     assert ends[-1] == len(content.texts)
@@ -35,8 +35,8 @@ def whole() -> list[tuple[bytes, bytes]]:
     return rows(Writer(SEED, TOTAL).stretch(0, TOTAL))
 
 
-def test_known_answers() -> None:
-    """What a seed gave in one version, it gives in the next, also on another version of numpy."""
+def test_a_seed_gives_the_same_content_in_every_version() -> None:
+    """The version of numpy makes no difference either."""
     found = rows(Writer(SEED, 10**12, 5, 20).content(column([0, 4095, 4096, 10**12 - 1])))
     assert found == [
         (b"985-014-6612", b"BS =**"),
@@ -67,7 +67,7 @@ def test_content_is_the_same_in_a_run_of_another_total(whole: list[tuple[bytes, 
     assert rows(Writer(SEED, 1).stretch(0, 1)) == whole[:1]
 
 
-def test_a_block_is_written_once_for_many_small_batches() -> None:
+def test_a_block_is_generated_once_for_many_small_batches() -> None:
     writer = Writer(SEED, TOTAL)
     for i in range(BLOCK):
         writer.stretch(i, i + 1)
@@ -80,7 +80,7 @@ def test_only_a_few_blocks_are_kept() -> None:
     assert writer._block.cache_info().currsize == BLOCKS_KEPT
 
 
-def test_no_messages_have_no_content() -> None:
+def test_an_empty_run_has_no_content() -> None:
     empty = Content(b"", b"", b"")
     assert Writer(SEED, 0).stretch(0, 0) == Writer(SEED, 0).content(column([])) == empty
 
@@ -96,7 +96,7 @@ def test_ids_outside_the_run_are_refused() -> None:
         Writer(SEED, 10).content(column([3, 10]))
 
 
-def test_lengths_that_no_text_can_have_are_refused() -> None:
+def test_length_bounds_that_no_text_can_have_are_refused() -> None:
     for low, high in ((0, 5), (6, 5), (1, 101)):
         with pytest.raises(ValueError, match="takes 1 to 100"):
             Writer(SEED, 10, low, high)
@@ -104,7 +104,7 @@ def test_lengths_that_no_text_can_have_are_refused() -> None:
 
 @given(st.tuples(st.integers(1, 100), st.integers(1, 100)).map(sorted))
 def test_texts_have_every_length_within_the_bounds_and_no_other(bounds: list[int]) -> None:
-    low, high = bounds  # among 4,096 messages one of 100 lengths is missing with a chance below 100 * 0.99^4096 = 1e-16
+    low, high = bounds  # one of 100 lengths is missing among 4,096 with a chance below 100 * 0.99^4096 = 1e-16
     lengths = Writer(SEED, BLOCK, low, high).stretch(0, BLOCK).text_lengths
     assert set(lengths) == set(range(low, high + 1))
 
@@ -118,7 +118,7 @@ def test_texts_are_printable_ascii(whole: list[tuple[bytes, bytes]]) -> None:
 
 
 def assert_uniform(values: NDArray[np.integer], kinds: int) -> None:
-    """Chi-square below its 5 sigma point (Wilson and Hilferty, 1931)."""
+    """Check that chi-square is below its 5 sigma point (Wilson and Hilferty, 1931)."""
     counts = np.bincount(values, minlength=kinds)
     expected, freedom = len(values) / kinds, kinds - 1
     chi_square = float(((counts - expected) ** 2).sum()) / expected
@@ -151,7 +151,7 @@ def test_lengths_do_not_depend_on_phone_numbers() -> None:
     assert_uniform((last_digits - ord("0")) * 10 + np.frombuffer(content.text_lengths, np.uint8) - 1, 100)
 
 
-def test_seeds_blocks_and_neighbours_differ() -> None:
+def test_phone_numbers_of_different_seeds_blocks_and_messages_differ() -> None:
     """Among these 32,768 numbers out of 10^10, 0.05 pairs are expected to be equal."""
     contents = [Writer(seed, 2 * BLOCK).stretch(0, 2 * BLOCK) for seed in (0, 1, 2, 2**63 - 1)]
     assert len({phone for content in contents for phone, _ in rows(content)}) >= 8 * BLOCK - 3

@@ -1,4 +1,4 @@
-"""What nodes expose to Prometheus: names by the rules, figures that are true, and all that the dashboard asks for."""
+"""Metrics for Prometheus: names follow the rules, values are correct, and the HTTP server is bounded."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def samples(node: Node) -> Samples:
 
 
 def test_each_metric_follows_the_naming_rules() -> None:
-    """As `promtool check metrics` has them: base units, a help text, _total for counters alone."""
+    """The rules of `promtool check metrics`: base units, a help text, and _total only for counters."""
     metrics = promised()
     assert len({metric.name for metric in metrics}) == len(metrics) > 15
     for metric in metrics:
@@ -73,7 +73,7 @@ def test_each_metric_follows_the_naming_rules() -> None:
         assert set(metric.by_outcome) <= {"sent", "failed"}
 
 
-def test_the_dashboard_asks_only_for_what_is_exposed() -> None:
+def test_the_dashboard_queries_only_exposed_metrics() -> None:
     suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     exposed = {metric.name + suffix for metric in promised() for suffix in suffixes[metric.kind]}
     dashboard = json.loads((ROOT / "docs/grafana.json").read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def test_the_dashboard_asks_only_for_what_is_exposed() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_all_nodes_of_a_run_expose_what_is_promised_and_true(nodes: Nodes) -> None:
+def test_the_nodes_of_a_run_expose_all_declared_metrics_with_correct_values(nodes: Nodes) -> None:
     monitor = nodes.monitor("--metrics-port=0", "--linger")
     producer = nodes.producer(monitor, 300, "--metrics-port=0", "--linger")
     words = ("--mean=0.02", "--concurrency=10", "--copies=3", "--fail=0.3", "--metrics-port=0", "--linger")
@@ -124,16 +124,16 @@ def test_a_busy_port_is_refused_in_one_line(nodes: Nodes) -> None:
             assert node.err == [f"smssim {words[0]}: --metrics-port: got {port}, {why}"]
 
 
-def test_a_node_that_serves_metrics_ends_as_others_do(nodes: Nodes) -> None:
+def test_a_run_that_serves_metrics_ends_normally(nodes: Nodes) -> None:
     run = nodes.start("run", "--count=50", "--sender=mean=0.01", "--metrics-port=0", "--json")
     assert run.code() == 0
 
 
-# -- who is answered, and what stalled clients may cost
+# -- which requests are answered, and limits on stalled clients
 
 
 def asks(target: str = "/metrics", method: str = "GET", version: str = "HTTP/1.1", **headers: str) -> bytes:
-    """A request to this machine, but for these headers."""
+    """Return a request to this machine with these headers; an empty one is left out."""
     lines = [f"{name}: {value}" for name, value in {"Host": "localhost:9464", **headers}.items() if value]
     return "\r\n".join([f"{method} {target} {version}", *lines, "", ""]).encode()
 
@@ -154,7 +154,7 @@ ANSWERS: Final[list[tuple[bytes, HTTPStatus]]] = [
     (asks(method="POST"), HTTPStatus.METHOD_NOT_ALLOWED),
     (asks(method="HEAD"), HTTPStatus.METHOD_NOT_ALLOWED),
     (asks(Host=""), HTTPStatus.BAD_REQUEST),
-    (asks(host="localhost"), HTTPStatus.BAD_REQUEST),  # a second one
+    (asks(host="localhost"), HTTPStatus.BAD_REQUEST),  # a second Host header
     (asks(version="HTTP/2"), HTTPStatus.BAD_REQUEST),
     (b"\r\n\r\n", HTTPStatus.BAD_REQUEST),
     (b"\xff\xfe\r\n\r\n", HTTPStatus.BAD_REQUEST),
@@ -162,7 +162,7 @@ ANSWERS: Final[list[tuple[bytes, HTTPStatus]]] = [
 ]
 
 
-def test_a_request_is_answered_for_what_it_is() -> None:
+def test_each_request_gets_the_right_status() -> None:
     for request_, status in ANSWERS:
         answer = desk().answer(request_)
         assert answer.status == status, request_
@@ -170,7 +170,8 @@ def test_a_request_is_answered_for_what_it_is() -> None:
         assert answer.encoded().startswith(f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode())
 
 
-def test_on_loopback_a_browser_that_was_sent_under_another_name_gets_nothing() -> None:
+def test_on_loopback_a_request_for_another_host_name_is_forbidden() -> None:
+    """Otherwise a web page could read the metrics through a name that resolves to loopback."""
     here = ("localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:9464", "[::1]", "[::1]:9464")
     elsewhere = (
         *("evil.example", "evil.example:9464", "10.0.0.5", "[2001:db8::1]:9464"),
@@ -182,7 +183,7 @@ def test_on_loopback_a_browser_that_was_sent_under_another_name_gets_nothing() -
         assert desk(only_here=False).answer(asks(Host=host)).status == HTTPStatus.OK, host
 
 
-def test_where_a_token_is_wanted_a_scrape_has_to_show_it() -> None:
+def test_if_a_token_is_required_a_scrape_must_send_it() -> None:
     guarded = desk(only_here=False, token=TOKEN)
     for shown in ("", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}1", "Bearer \xff"):
         answer = guarded.answer(asks(Authorization=shown))
@@ -193,7 +194,7 @@ def test_where_a_token_is_wanted_a_scrape_has_to_show_it() -> None:
 
 @contextlib.asynccontextmanager
 async def serving(listen: str = "127.0.0.1:0", token: str | None = None, limits: Limits = LIMITS) -> AsyncIterator[int]:
-    """Metrics of no run; the port that they are at."""
+    """Serve the metrics of a monitor without a run; yield the port."""
     said: list[str] = []
     log = node_log("monitor")
     access = Access(AccessSettings(), token=token.encode() if token else None)
@@ -205,7 +206,7 @@ async def serving(listen: str = "127.0.0.1:0", token: str | None = None, limits:
 
 
 async def asked(port: int, request_: bytes) -> bytes:
-    """All that is answered to a request."""
+    """Send a request and return the whole answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request_)
@@ -215,7 +216,7 @@ async def asked(port: int, request_: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
-def test_the_token_is_wanted_only_where_others_can_reach_the_metrics(listen: str) -> None:
+def test_the_token_is_required_only_if_other_machines_can_reach_the_metrics(listen: str) -> None:
     async def scene() -> None:
         async with serving(listen, TOKEN) as port:
             shown = await asked(port, asks(Authorization=f"Bearer {TOKEN}"))
@@ -227,7 +228,7 @@ def test_the_token_is_wanted_only_where_others_can_reach_the_metrics(listen: str
     play(scene())
 
 
-def test_a_format_of_no_known_version_is_answered_all_the_same() -> None:
+def test_a_format_of_an_unknown_version_is_answered_too() -> None:
     async def scene() -> None:
         async with serving() as port:
             for version in ("a.b.c;escaping=underscores", "abc;escaping", ""):
@@ -238,7 +239,7 @@ def test_a_format_of_no_known_version_is_answered_all_the_same() -> None:
     play(scene())
 
 
-def test_the_format_is_the_one_that_is_asked_for() -> None:
+def test_the_response_has_the_requested_format() -> None:
     async def scene() -> None:
         async with serving() as port:
             plain, other = [
@@ -253,7 +254,7 @@ def test_the_format_is_the_one_that_is_asked_for() -> None:
     play(scene())
 
 
-def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_a_thread() -> None:
+def test_a_scrape_is_answered_while_many_connections_stall_and_they_use_no_threads() -> None:
     async def scene() -> None:
         async with serving(limits=replace(LIMITS, http_connection_s=1000.0)) as port:
             threads = threading.active_count()
@@ -262,7 +263,7 @@ def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_
                 writer.write((b"", b"GET /metrics HTTP/1.1\r\nHost: local", b"\r\n")[i % 3])
             assert b"smssim_messages_total" in await asked(port, asks())
             assert threading.active_count() <= threads
-            for reader, _ in stalled[: 200 - LIMITS.http_connections_max]:  # one too many ends the oldest
+            for reader, _ in stalled[: 200 - LIMITS.http_connections_max]:  # one too many closes the oldest
                 with contextlib.suppress(ConnectionError):
                     assert await reader.read() == b""
             for _, writer in stalled:
@@ -271,7 +272,7 @@ def test_a_scrape_is_answered_while_many_connections_stall_and_none_of_them_has_
     play(scene())
 
 
-def test_a_connection_that_stalls_is_closed_in_time() -> None:
+def test_a_connection_that_stalls_times_out() -> None:
     async def scene() -> None:
         async with serving(limits=replace(LIMITS, http_connection_s=0.1)) as port:
             assert await asked(port, b"GET /metrics HTTP/1.1\r\n") == b""
@@ -279,11 +280,11 @@ def test_a_connection_that_stalls_is_closed_in_time() -> None:
     play(scene())
 
 
-def test_metrics_end_with_their_node_whoever_is_connected() -> None:
+def test_the_metrics_server_ends_with_its_node_even_if_clients_are_connected() -> None:
     async def scene() -> None:
         async with serving() as port:
             stalled = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
-            await asked(port, asks())  # by now all of them are taken in
+            await asked(port, asks())  # by now all of them are accepted
         for reader, writer in stalled:
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
@@ -304,7 +305,7 @@ def test_a_request_that_is_too_long_is_refused() -> None:
     play(scene())
 
 
-def test_scrapes_at_about_the_same_time_share_what_was_read_off() -> None:
+def test_scrapes_at_about_the_same_time_share_one_reading() -> None:
     read = 0
 
     def figures() -> list[Metric]:

@@ -1,4 +1,4 @@
-"""Whole runs of live nodes in one process: they find each other, lose each other, and count every message once."""
+"""Whole runs of live nodes in one process: they connect, disconnect, reconnect, and count every message once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def done(monitor: RunningMonitor, producer: RunningProducer, at_least: int) -> Callable[[], bool]:
-    """Whether the monitor has so many messages of this run with a final outcome."""
+    """Return a condition that holds once the monitor has at least this many final outcomes of the run."""
     return lambda: (
         producer.run.run_id in monitor.node.runs.followed and monitor.figures(producer.run.run_id).done >= at_least
     )
@@ -118,7 +118,7 @@ CASES: dict[str, tuple[int, int, dict[str, float]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_edges_are_no_special_cases(case: str) -> None:
+def test_edge_cases_run_like_any_other(case: str) -> None:
     count, senders, settings = CASES[case]
 
     async def scene() -> Figures:
@@ -138,7 +138,7 @@ def test_the_edges_are_no_special_cases(case: str) -> None:
         assert (figures.avg_time_s, figures.latency_p50_s, figures.rate_per_s) == (None, None, 0.0)
 
 
-def test_who_failed_is_sent_again_until_the_attempts_are_used_up() -> None:
+def test_failed_messages_are_retried_until_the_attempts_are_used_up() -> None:
     count, attempts, fail = 500, 3, 0.5
     fates = Fates(7, attempts, SenderSettings(fail=fail).attempt_model)
     ids = np.arange(count, dtype=np.uint64)
@@ -170,7 +170,7 @@ def test_messages_are_released_no_faster_than_the_rate() -> None:
     assert play(scene()).elapsed_s > 59 / 200 - 0.05
 
 
-def test_equal_runs_have_equal_counts() -> None:
+def test_runs_with_equal_settings_have_equal_counts() -> None:
     async def scene(concurrency: int) -> Figures:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -185,14 +185,14 @@ def test_equal_runs_have_equal_counts() -> None:
     assert first.run_id != second.run_id
 
 
-def test_copies_are_senders_of_their_own(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_copy_is_a_separate_sender(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     mains: list[Callable[[asyncio.Event], Awaitable[int]]] = []
 
     def run(main: Callable[[asyncio.Event], Awaitable[int]], log: LogSettings) -> int:
         mains.append(main)
         return 0
 
-    monkeypatch.setattr(program, "run", run)  # which would make a loop of its own and take over the signals
+    monkeypatch.setattr(program, "run", run)  # the real one starts an event loop and handles signals
 
     async def scene() -> None:
         async with Stage() as stage:
@@ -215,7 +215,7 @@ async def _exit_code(code: Awaitable[int]) -> int:
 # -- senders that join and leave
 
 
-def test_a_late_joiner_takes_part(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_late_sender_takes_part(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -230,7 +230,7 @@ def test_a_late_joiner_takes_part(caplog: pytest.LogCaptureFixture) -> None:
     assert "late: message " in caplog.text
 
 
-def test_a_drained_sender_hands_back_and_the_rest_finish() -> None:
+def test_a_drained_sender_hands_messages_back_and_the_others_finish() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -266,7 +266,7 @@ def test_a_run_waits_for_the_next_sender_when_its_last_one_is_drained() -> None:
     play(scene())
 
 
-def test_messages_of_an_hour_are_handed_back_by_a_drained_sender() -> None:
+def test_a_drained_sender_hands_back_messages_that_take_an_hour() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -283,8 +283,8 @@ def test_messages_of_an_hour_are_handed_back_by_a_drained_sender() -> None:
     play(scene())
 
 
-def test_more_messages_are_handed_back_than_fit_into_one_request() -> None:
-    total = 600_000  # 4.8 MB of ids, where gRPC takes 4 MiB
+def test_more_messages_can_be_handed_back_than_fit_into_one_request() -> None:
+    total = 600_000  # 4.8 MB of ids; gRPC accepts 4 MiB
 
     async def scene() -> None:
         async with Stage() as stage:
@@ -301,7 +301,7 @@ def test_more_messages_are_handed_back_than_fit_into_one_request() -> None:
 
 
 @pytest.mark.parametrize("first", ["producer", "sender"])
-def test_a_sender_that_is_stopped_before_it_has_met_its_peers_ends_at_once(first: str) -> None:
+def test_a_sender_that_is_stopped_before_it_connects_ends_at_once(first: str) -> None:
     async def scene() -> None:
         async with Stage() as stage:
             address = free_address()
@@ -315,17 +315,17 @@ def test_a_sender_that_is_stopped_before_it_has_met_its_peers_ends_at_once(first
     play(scene())
 
 
-# -- peers that are away for a while
+# -- peers that are unreachable for a while
 
 
-def test_a_sender_that_is_cut_off_reconnects(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sender_that_loses_its_connection_reconnects(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(1500, monitor=monitor.address)
             proxy = await stage.proxy(producer.address)
             cut_off = stage.sender(proxy.address, "cut-off", mean_s=0.01, concurrency=10)
-            other = stage.sender(producer.address, "other", mean_s=0.05, concurrency=5)  # by itself, far from the end
+            other = stage.sender(producer.address, "other", mean_s=0.05, concurrency=5)  # too slow to finish alone
             for cut in range(1, 4):
                 await until(done(monitor, producer, 200 * cut))
                 proxy.cut()
@@ -337,7 +337,7 @@ def test_a_sender_that_is_cut_off_reconnects(caplog: pytest.LogCaptureFixture) -
     play(scene())
 
 
-def test_a_run_of_one_sender_survives_that_it_is_cut_off_again_and_again() -> None:
+def test_a_run_survives_repeated_disconnections_of_its_only_sender() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -353,7 +353,7 @@ def test_a_run_of_one_sender_survives_that_it_is_cut_off_again_and_again() -> No
     play(scene())
 
 
-def test_messages_of_a_sender_that_hangs_go_to_others() -> None:
+def test_messages_of_a_hanging_sender_go_to_others() -> None:
     async def scene() -> Figures:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -374,7 +374,7 @@ def test_messages_of_a_sender_that_hangs_go_to_others() -> None:
 
 
 @pytest.mark.parametrize("away", ["cut", "stalled", "gone"])
-def test_a_monitor_that_is_away_for_a_while_misses_nothing(away: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_monitor_that_is_unreachable_for_a_while_misses_nothing(away: str, caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -403,7 +403,7 @@ def test_a_monitor_that_is_away_for_a_while_misses_nothing(away: str, caplog: py
 
 
 async def _settlements_dry_up(producer: RunningProducer) -> None:
-    """Waits until a heartbeat of every sender has come without a settlement."""
+    """Wait until every sender has sent another request while nothing was settled."""
     settled = -1
     while settled != producer.backlog.settled:
         settled = producer.backlog.settled
@@ -412,7 +412,7 @@ async def _settlements_dry_up(producer: RunningProducer) -> None:
     assert settled < producer.run.total
 
 
-# -- nodes that stay up
+# -- nodes that linger
 
 
 def test_a_lingering_monitor_follows_two_runs_at_once_and_a_third_one_later() -> None:
@@ -475,7 +475,9 @@ def test_a_lingering_sender_serves_the_next_run() -> None:
     play(scene())
 
 
-def test_a_lingering_producer_tells_late_senders_that_the_run_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_late_sender_learns_from_a_lingering_producer_that_the_run_is_complete(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor(linger=True)
@@ -492,8 +494,8 @@ def test_a_lingering_producer_tells_late_senders_that_the_run_is_complete(caplog
     assert "late: the run is complete" in caplog.text
 
 
-def test_a_late_sender_of_an_empty_run_gives_up_a_monitor_that_has_left() -> None:
-    """Nobody else would tell it that the run is over; it never met it, and waits for it no longer than for others."""
+def test_a_late_sender_of_an_empty_run_gives_up_on_a_monitor_that_has_ended() -> None:
+    """The give-up timeout applies although the sender never reached that monitor: it may never return."""
 
     async def scene() -> None:
         async with Stage() as stage:
@@ -509,7 +511,7 @@ def test_a_late_sender_of_an_empty_run_gives_up_a_monitor_that_has_left() -> Non
     play(scene())
 
 
-# -- what others see
+# -- watchers, JSON lines, health checks and reflection
 
 
 def test_watchers_see_the_run_and_its_last_figures_before_the_monitor_ends() -> None:
@@ -542,7 +544,7 @@ async def _watched(channel: aio.Channel, run_id: str, interval_s: float) -> list
     return [progress async for progress in progress_of(channel, run_id, interval_s)]
 
 
-def test_who_watches_an_unknown_run_is_told_so() -> None:
+def test_watching_an_unknown_run_is_refused() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -600,7 +602,7 @@ def test_servers_answer_health_checks_and_reflection(node: str, service: str) ->
     play(scene())
 
 
-# -- runs that end badly
+# -- runs that end early, and errors
 
 
 def test_a_drained_producer_ends_the_run_early() -> None:
@@ -620,7 +622,7 @@ def test_a_drained_producer_ends_the_run_early() -> None:
     play(scene())
 
 
-def test_a_producer_that_is_stopped_before_a_sender_came_ends_at_once() -> None:
+def test_a_producer_or_monitor_that_is_stopped_before_a_sender_joins_ends_at_once() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer, monitor = await stage.producer(5), await stage.monitor()
@@ -631,7 +633,7 @@ def test_a_producer_that_is_stopped_before_a_sender_came_ends_at_once() -> None:
     play(scene())
 
 
-def test_nodes_give_up_a_producer_that_is_gone() -> None:
+def test_nodes_give_up_on_a_producer_that_is_lost() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor(give_up_s=0.3)
@@ -646,7 +648,7 @@ def test_nodes_give_up_a_producer_that_is_gone() -> None:
     play(scene())
 
 
-def test_nodes_give_up_a_monitor_that_is_gone() -> None:
+def test_nodes_give_up_on_a_monitor_that_is_lost() -> None:
     async def scene() -> None:
         async with Stage(losing_after(0.3)) as stage:
             monitor = await stage.monitor(give_up_s=0.3)
@@ -660,10 +662,10 @@ def test_nodes_give_up_a_monitor_that_is_gone() -> None:
     play(scene())
 
 
-def test_who_misses_the_last_answer_of_a_complete_run_has_not_failed(
+def test_a_sender_without_an_answer_to_its_goodbye_has_not_failed_a_complete_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The monitor has all that was reported; without a goodbye it has no totals to compare its count with."""
+    """The monitor has every outcome, but without a goodbye it has no totals to compare its count with."""
 
     async def scene() -> None:
         async with Stage(losing_after(0.3)) as stage:
@@ -688,7 +690,7 @@ def test_who_misses_the_last_answer_of_a_complete_run_has_not_failed(
     play(scene())
 
 
-def test_a_sender_that_does_not_find_the_producer_again_learns_the_end_from_the_monitor() -> None:
+def test_a_sender_that_has_lost_the_producer_learns_the_end_from_the_monitor() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -704,7 +706,7 @@ def test_a_sender_that_does_not_find_the_producer_again_learns_the_end_from_the_
     play(scene())
 
 
-def test_a_sender_whose_producer_has_another_run_now_gives_up() -> None:
+def test_a_sender_gives_up_if_its_producer_returns_with_another_run() -> None:
     address = free_address()
 
     async def scene() -> None:
@@ -738,7 +740,7 @@ def test_a_sender_of_another_version_is_refused(
     assert "refused: this producer speaks version 2" in caplog.text
 
 
-def test_a_busy_port_is_the_operators_fault() -> None:
+def test_a_port_in_use_is_a_usage_error() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             address = (await stage.monitor()).address
@@ -748,7 +750,7 @@ def test_a_busy_port_is_the_operators_fault() -> None:
     play(scene())
 
 
-def test_a_monitor_that_can_not_show_a_run_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_monitor_that_cannot_show_a_run_ends_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*_: object) -> None:
         raise OSError("no space left on device")
 
@@ -764,10 +766,10 @@ def test_a_monitor_that_can_not_show_a_run_ends_with_the_reason(monkeypatch: pyt
     play(scene())
 
 
-# -- a seed that is not given
+# -- the default seed
 
 
-def test_a_seed_that_is_not_given_is_32_random_bits() -> None:
+def test_a_default_seed_is_32_random_bits() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             seeds = {(await stage.producer(1, seed=None)).run.seed for _ in range(5)}

@@ -1,4 +1,4 @@
-"""All outputs of a node: opened together or not at all, each called for what it wants, one history for all."""
+"""The outputs of a node: opened all or none, called for what they want, with one history per run."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FILES = ("csv", "summary_json", "record", "failed")
 
 
 def monitor(directory: Path, *files: str, **more: object) -> MonitorSettings:
-    """A monitor that writes these files."""
+    """Return the settings of a monitor that writes these files."""
     return MonitorSettings(json=True, **{name: str(directory / name) for name in files}, **more)  # type: ignore[arg-type]
 
 
 class Noted(Output):
-    """An output that notes what it is called for."""
+    """An output that records its calls."""
 
     def __init__(self, name: str = "", log: object = None, goes_on: bool = False, limits: object = None) -> None:
         self.calls: list[str] = []
@@ -72,13 +72,13 @@ class Noted(Output):
 
 
 class Wanting(Noted):
-    """One that wants outcomes."""
+    """An output that wants outcomes."""
 
     wants_outcomes = True
 
 
 class Refusing(Noted):
-    """One that can't be opened, though it could be when it was checked."""
+    """An output that passes its check and then can't be opened."""
 
     def open(self) -> None:
         raise UsageError("no")
@@ -87,14 +87,14 @@ class Refusing(Noted):
 # -- opening
 
 
-def test_a_start_that_is_refused_leaves_every_file_as_it_was(tmp_path: Path) -> None:
+def test_a_refused_start_leaves_every_file_unchanged(tmp_path: Path) -> None:
     for refused in FILES:
         directory = tmp_path / refused
         directory.mkdir()
         for name in FILES:
             if name == refused:
                 (directory / name).mkdir()
-            elif name not in ("record", "csv"):  # those that are new
+            elif name not in ("record", "csv"):  # these two don't exist yet
                 (directory / name).write_text("precious")
         before = sorted(directory.iterdir())
         settings = monitor(directory, *FILES)
@@ -113,14 +113,14 @@ def test_a_check_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "failed").read_text() == "of the run before"
 
 
-def test_a_check_of_a_run_that_may_go_on_takes_a_record_that_is_there(tmp_path: Path) -> None:
+def test_the_check_of_a_run_that_may_continue_accepts_an_existing_record(tmp_path: Path) -> None:
     (tmp_path / "record").write_bytes(b"PAR1")
     check_outputs(monitor(tmp_path, "record"), LOG, goes_on=True)
     with pytest.raises(UsageError, match="--record"):
         check_outputs(monitor(tmp_path, "record"), LOG, goes_on=False)
 
 
-def test_opening_empties_what_is_of_an_earlier_run_but_for_the_figures_of_one_that_goes_on(tmp_path: Path) -> None:
+def test_opening_empties_files_of_an_earlier_run_but_keeps_the_csv_of_one_that_continues(tmp_path: Path) -> None:
     for goes_on, csv in ((False, ""), (True, "a row\n")):
         for name in ("csv", "summary_json", "failed"):
             (tmp_path / name).write_text("a row\n")
@@ -130,7 +130,7 @@ def test_opening_empties_what_is_of_an_earlier_run_but_for_the_figures_of_one_th
         assert asyncio.run(outputs.close())
 
 
-def test_when_one_can_not_be_opened_those_before_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_an_output_cannot_be_opened_those_before_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Noted] = []
 
     def make(kind: type[Noted]) -> Noted:
@@ -145,22 +145,22 @@ def test_when_one_can_not_be_opened_those_before_are_closed(tmp_path: Path, monk
     assert made[0].calls == ["open", "close"]
 
 
-def test_a_node_whose_files_list_messages_may_end_slowly(tmp_path: Path) -> None:
+def test_a_node_with_files_that_list_messages_may_end_slowly(tmp_path: Path) -> None:
     for name, is_slow in (("csv", False), ("summary_json", False), ("record", True), ("failed", True)):
         assert ends_slowly(monitor(tmp_path, name), LOG) == is_slow
     assert not list(tmp_path.iterdir())
 
 
-def test_a_watcher_has_the_display_of_its_settings_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_watcher_has_only_the_display_of_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = asyncio.run(open_outputs(WatchSettings(json=True), LOG))
     outputs.moment(snapshot())
     assert capsys.readouterr().out.startswith('{"run_id": ')
 
 
-# -- what they are called for
+# -- calls
 
 
-def test_each_output_is_called_in_order_for_all_that_happens() -> None:
+def test_each_output_is_called_in_order_for_every_event() -> None:
     first, second = Noted(), Wanting()
     outputs = Outputs([first, second])
 
@@ -176,7 +176,7 @@ def test_each_output_is_called_in_order_for_all_that_happens() -> None:
     assert first.calls == second.calls == ["ready", "moment", "event", "end", "list_messages", "close"]
 
 
-def test_outcomes_go_to_those_that_want_them() -> None:
+def test_outcomes_go_only_to_outputs_that_want_them() -> None:
     one, other = Noted(), Wanting()
     column = np.ones(1, np.uint8)
     finished = Finished(np.zeros(1, np.int64), column, column * np.uint8(Outcome.SENT), *[np.ones(1, np.float32)] * 2)
@@ -184,7 +184,7 @@ def test_outcomes_go_to_those_that_want_them() -> None:
     assert (one.calls, other.calls) == ([], ["outcomes"])
 
 
-def test_all_are_closed_and_one_that_is_not_whole_is_enough() -> None:
+def test_all_outputs_are_closed_and_one_incomplete_output_makes_the_result_false() -> None:
     one, other = Noted(), Noted()
     one.is_whole = False
     assert not asyncio.run(Outputs([one, other]).close())
@@ -208,7 +208,7 @@ def test_all_outputs_share_the_history_of_a_run_from_its_first_moment_to_its_las
     assert (course.elapsed_s[-1], course.sent[-1]) == (3.0, ended().figures.sent)
 
 
-def test_a_run_that_comes_again_has_a_history_of_its_own() -> None:
+def test_a_run_that_returns_after_its_end_has_a_new_history() -> None:
     one = Noted()
     outputs = Outputs([one])
     outputs.end(of_run("a", ended(), elapsed_s=3.0))
@@ -218,7 +218,7 @@ def test_a_run_that_comes_again_has_a_history_of_its_own() -> None:
     assert len(second) == 1
 
 
-def test_nothing_is_kept_of_a_run_that_was_dropped() -> None:
+def test_the_history_of_a_dropped_run_is_not_kept() -> None:
     one = Noted()
     outputs = Outputs([one])
     outputs.moment(of_run("stays", snapshot(), elapsed_s=0.0))

@@ -1,4 +1,4 @@
-"""Producers and monitors that are not ours: a sender ends with one line that names whoever breaks the protocol."""
+"""Foreign producers and monitors: if one breaks the protocol, a sender ends with one line that names it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOUND: Final = Answer(wait_s=0.02)
 
 
 class ForeignProducer(grpc.GenericRpcHandler):
-    """Offers a run, and makes one response to the first request that gives credit."""
+    """A producer that offers a run and sends one fixed response to each request with credit."""
 
     def __init__(self, offer: Any, response: Any) -> None:
         self._offer, self._response = offer, response
@@ -46,7 +46,7 @@ class ForeignProducer(grpc.GenericRpcHandler):
 
 
 class ForeignMonitor(grpc.GenericRpcHandler):
-    """Answers every report alike."""
+    """A monitor that gives every report the same answer."""
 
     def __init__(self, answer: Any) -> None:
         self._answer = answer
@@ -62,7 +62,7 @@ class ForeignMonitor(grpc.GenericRpcHandler):
 
 @contextlib.asynccontextmanager
 async def served(handler: grpc.GenericRpcHandler) -> AsyncIterator[str]:
-    """The address where a server answers like this."""
+    """Serve with this handler; yield the address."""
     server = aio.server()
     server.add_generic_rpc_handlers((handler,))
     async with serving(server) as address:
@@ -70,7 +70,7 @@ async def served(handler: grpc.GenericRpcHandler) -> AsyncIterator[str]:
 
 
 def batch(count: int, **wrong: Any) -> Response:
-    """A batch of so many messages that is sound but for these fields."""
+    """Return a batch of this many messages, valid except for these fields."""
     sound = {
         "message_ids": np.arange(count, dtype="<i8").tobytes(),
         "phone_numbers": bytes(12 * count),
@@ -81,7 +81,7 @@ def batch(count: int, **wrong: Any) -> Response:
     return Response(batch=producer_pb2.Batch(**{**sound, **wrong}))
 
 
-OFFER: Final = "offer"  # instead of which nothing of use is offered
+OFFER: Final = "offer"  # the case in which the offer itself is empty
 CASES: dict[str, tuple[str, Any, str]] = {
     "no run is offered": ("producer", OFFER, "does not name its run"),
     "bytes that are no response": ("producer", GARBAGE, "malformed response: not the protobuf message"),
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[str, Any, str]] = {
 }
 
 
-def test_a_peer_that_breaks_the_protocol_ends_a_sender_with_one_line_that_names_it(
+def test_a_sender_ends_with_one_line_that_names_the_peer_that_breaks_the_protocol(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     addresses: dict[str, str] = {}
@@ -107,7 +107,7 @@ def test_a_peer_that_breaks_the_protocol_ends_a_sender_with_one_line_that_names_
 
     for case, (at_fault, said, reason) in CASES.items():
         caplog.clear()
-        # Not `play`: gRPC at times keeps a task of a call that both sides end at the same moment.
+        # Not `play`: gRPC sometimes keeps a task if both sides end a call at the same moment.
         assert asyncio.run(asyncio.wait_for(scene(at_fault, said), SCENE_MAX_S)) == ExitCode.USAGE, case
         (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
         assert f"the {at_fault} at {addresses[at_fault]} breaks the protocol: " in line, case

@@ -1,4 +1,4 @@
-"""A producer's decisions: who is handed what, when leases and the run end, and how it takes leave."""
+"""A producer's decisions: which sender gets which messages, when leases and the run end, and when it leaves."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from smssim.errors import ExitCode
 START: Final = 100.0
 CHECK_S: Final = LIMITS.lease_check_s
 GRACE_S, RETURN_S, FAREWELL_S = LIMITS.join_grace_s, LIMITS.resume_grace_s, LIMITS.farewell_s
-NEVER: Final = 200.0  # far longer than anything takes
+NEVER: Final = 200.0  # seconds: far longer than anything takes
 
 
 class Producer:
-    """A producer's run and the time; a save takes none, unless the disk `hangs`."""
+    """A producer's run and the time. A save takes no time unless the disk `hangs`."""
 
     def __init__(self, total: int, pieces: Pieces | None = None, limits: Limits = LIMITS, **settings: Any) -> None:
         self.now = START
         self.total = total
         self.hangs = False
-        self.saves = 0  # that were asked for and are not done
-        self.pieces: dict[str, bytes] = {}  # as they were written
+        self.saves = 0  # that were requested and are not done
+        self.pieces: dict[str, bytes] = {}  # on disk
         self.happened: list[events.Event] = []
         self.core = ProducerRun(RunFacts("run", 7, total, 1), START, limits=limits, **settings)
         if pieces is None:
@@ -49,13 +49,13 @@ class Producer:
             self.save()
 
     def save(self) -> None:
-        """The disk has written what it was asked for."""
+        """Write the changes to disk and report that they are saved."""
         self.saves -= 1
         self.pieces |= {name: piece for name, piece in self.core.changes(self.now).items() if piece is not None}
         self.carry_out(self.core.saved(self.now))
 
     def go(self, time_s: float) -> None:
-        """Lets time pass; ticks come when they are due."""
+        """Let time pass; ticks come when they are due."""
         until = self.now + time_s
         while self.core.wake_at <= until and not self.core.left:
             self.now = max(self.now, self.core.wake_at)
@@ -63,7 +63,7 @@ class Producer:
         self.now = max(self.now, until)
 
     def pause(self, time_s: float) -> None:
-        """Lets time pass without a tick."""
+        """Let time pass without a tick, then tick."""
         self.now += time_s
         self.carry_out(self.core.tick(self.now))
 
@@ -77,7 +77,7 @@ class Producer:
         self.carry_out(self.core.apply(stream, request, self.now))
 
     def settle(self, stream: ProducerStream, *ids: int) -> None:
-        """As sent."""
+        """Settle these messages as sent."""
         one = np.ones(len(ids), np.uint8)
         self.say(stream, Request(settlements=Settlements(np.array(ids), Outcome.SENT * one, one)))
 
@@ -88,25 +88,25 @@ class Producer:
         self.carry_out(self.core.stop(self.now))
 
     def some(self, kind: type[Any]) -> list[Any]:
-        """The events of this kind so far."""
+        """Return the events of this kind so far."""
         return [event for event in self.happened if isinstance(event, kind)]
 
     def end_of(self, stream: ProducerStream) -> RunEnd | None:
-        """The end, if it is written to this stream now."""
+        """Return the end of the run if it is written to this stream now."""
         said = None
         while (response := self.core.response(stream)) is not None:
             said = response
         return None if said is None else said.end
 
     def finish(self) -> None:
-        """One sender comes, settles everything and goes."""
+        """Let one sender join, settle everything and leave."""
         stream = self.join(credit=self.total)
         self.settle(stream, *range(self.total))
         self.close(stream)
 
 
 def ended(total: int = 3, announced: bool = True) -> Pieces:
-    """The journal of a producer whose run is complete."""
+    """Return the pieces in the journal of a producer whose run is complete."""
     producer = Producer(total)
     producer.finish()
     producer.go(NEVER)
@@ -115,7 +115,7 @@ def ended(total: int = 3, announced: bool = True) -> Pieces:
 
 
 def time_until(producer: Producer, condition: Callable[[], bool], within_s: float = NEVER) -> float:
-    """How long it takes until the condition holds, to a hundredth of a second; infinity if it does not."""
+    """Return after how many seconds the condition holds, to a hundredth of a second; infinity if it never does."""
     began = producer.now
     while not condition():
         if producer.now - began > within_s:
@@ -124,7 +124,7 @@ def time_until(producer: Producer, condition: Callable[[], bool], within_s: floa
     return producer.now - began
 
 
-# -- handing out
+# -- delivering
 
 
 def test_the_first_messages_start_the_run_and_are_written() -> None:
@@ -135,7 +135,7 @@ def test_the_first_messages_start_the_run_and_are_written() -> None:
     assert events.Write(stream) in producer.happened
 
 
-def test_what_a_lost_stream_had_goes_to_who_wants_more_at_once() -> None:
+def test_messages_of_a_lost_stream_go_at_once_to_senders_that_have_credit() -> None:
     producer = Producer(4)
     first, second = producer.join("a", credit=4), producer.join("b", credit=4)
     assert second.holder.leased == 0
@@ -145,7 +145,7 @@ def test_what_a_lost_stream_had_goes_to_who_wants_more_at_once() -> None:
     assert second.holder.leased == 4
 
 
-def test_messages_released_at_a_rate_go_out_when_they_are_due_and_together_where_they_are_close() -> None:
+def test_messages_released_at_a_rate_are_delivered_on_time_and_close_ones_together() -> None:
     limits = replace(LIMITS, release_s=0.1)
     producer = Producer(100, rate_per_s=100.0, limits=limits)
     stream = producer.join(credit=100)
@@ -158,7 +158,7 @@ def test_messages_released_at_a_rate_go_out_when_they_are_due_and_together_where
     assert len(producer.some(events.Leased)) <= 8
 
 
-def test_who_comes_and_goes_with_nothing_makes_nobody_look_again() -> None:
+def test_a_sender_that_leaves_without_messages_causes_no_new_distribution() -> None:
     producer = Producer(4)
     producer.join("a", credit=4)
     due = producer.core.wake_at
@@ -166,7 +166,7 @@ def test_who_comes_and_goes_with_nothing_makes_nobody_look_again() -> None:
     assert producer.core.wake_at == due > producer.now
 
 
-def test_fresh_messages_go_out_again_as_soon_as_those_before_are_written() -> None:
+def test_delivery_resumes_once_earlier_deliveries_are_saved() -> None:
     producer = Producer(100, limits=replace(LIMITS, unsaved_max=4))
     producer.core.changes(START)
     producer.hangs = True
@@ -182,7 +182,7 @@ def test_fresh_messages_go_out_again_as_soon_as_those_before_are_written() -> No
 # -- streams
 
 
-def test_a_session_that_opens_another_stream_loses_the_first_with_a_reason() -> None:
+def test_a_session_that_opens_a_second_stream_loses_the_first_with_a_reason() -> None:
     producer = Producer(4)
     first = producer.join("a", credit=4)
     second = producer.join("a", credit=4)
@@ -191,7 +191,7 @@ def test_a_session_that_opens_another_stream_loses_the_first_with_a_reason() -> 
     assert (first.holder.lost, second.holder.leased) == (True, 4)
 
 
-def test_nothing_is_written_to_a_stream_that_was_closed_and_nothing_it_says_counts() -> None:
+def test_a_closed_stream_is_not_written_to_and_its_requests_do_not_count() -> None:
     producer = Producer(4)
     first = producer.join("a", credit=4)
     producer.join("a")
@@ -210,20 +210,20 @@ def test_a_silent_sender_loses_its_stream_after_the_lease_timeout(timeout_s: flo
 
 
 @pytest.mark.parametrize("pause_s", [0.3, 5.0, 100.0])
-def test_a_pause_of_the_producer_is_no_silence_of_a_sender(pause_s: float) -> None:
+def test_a_pause_of_the_producer_does_not_count_as_silence_of_a_sender(pause_s: float) -> None:
     producer = Producer(4, lease_timeout_s=1.5)
     stream = producer.join(credit=4)
     producer.go(1.0)
     producer.pause(pause_s)
     assert not stream.holder.lost
     lost_s = time_until(producer, lambda: stream.holder.lost)
-    assert 0.5 - CHECK_S <= lost_s <= 0.5 + 2 * CHECK_S + 0.02  # it was silent for a second before
+    assert 0.5 - CHECK_S <= lost_s <= 0.5 + 2 * CHECK_S + 0.02  # it was silent for a second before the pause
 
 
-# -- nobody there
+# -- no sender
 
 
-def test_it_gives_up_when_no_sender_was_there_for_so_long_since_the_last_one_left() -> None:
+def test_it_gives_up_once_the_last_sender_has_been_gone_for_the_give_up_timeout() -> None:
     producer = Producer(4, give_up_s=5.0)
     stream = producer.join(credit=4)
     for _ in range(20):
@@ -242,7 +242,7 @@ def test_it_waits_without_limit_for_the_first_sender() -> None:
     assert producer.core.end is None
 
 
-def test_its_own_pause_is_no_absence_of_senders() -> None:
+def test_a_pause_of_the_producer_does_not_count_as_absence_of_senders() -> None:
     producer = Producer(4, give_up_s=5.0)
     producer.close(producer.join())
     producer.pause(100.0)
@@ -250,7 +250,7 @@ def test_its_own_pause_is_no_absence_of_senders() -> None:
     assert time_until(producer, lambda: bool(producer.some(events.GaveUp))) >= 5.0 - 2 * CHECK_S
 
 
-def test_it_says_again_and_again_that_nobody_is_there_but_not_while_somebody_is() -> None:
+def test_it_repeats_the_notice_that_it_has_no_sender_only_while_it_has_none() -> None:
     producer = Producer(4, give_up_s=NEVER)
     producer.go(3.5 * LIMITS.repeat_notice_s)
     assert [event.for_s for event in producer.some(events.Alone)] == pytest.approx([10, 20, 30], abs=1)
@@ -267,7 +267,7 @@ def test_it_says_again_and_again_that_nobody_is_there_but_not_while_somebody_is(
 # -- the end
 
 
-def test_nobody_learns_the_end_before_it_is_saved() -> None:
+def test_the_end_is_announced_only_once_it_is_saved() -> None:
     producer = Producer(2)
     producer.hangs = True
     stream = producer.join(credit=2)
@@ -279,7 +279,7 @@ def test_nobody_learns_the_end_before_it_is_saved() -> None:
     assert producer.end_of(stream) == RunEnd(True, 2, 0)
 
 
-def test_an_end_during_a_save_asks_for_another_one() -> None:
+def test_an_end_during_a_save_requests_another_save() -> None:
     producer = Producer(2)
     producer.hangs = True
     stream = producer.join(credit=2)
@@ -294,7 +294,7 @@ def test_an_end_during_a_save_asks_for_another_one() -> None:
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.9])
-def test_a_sender_that_comes_together_with_the_first_one_finds_an_empty_run_still_open(late_s: float) -> None:
+def test_a_sender_that_joins_soon_after_the_first_one_gets_the_end_of_an_empty_run(late_s: float) -> None:
     producer = Producer(0)
     producer.close(producer.join("a"))
     producer.go(late_s)
@@ -304,7 +304,7 @@ def test_a_sender_that_comes_together_with_the_first_one_finds_an_empty_run_stil
     assert producer.end_of(late) == RunEnd(True, 0, 0)
 
 
-def test_it_leaves_when_senders_had_their_time_to_come_and_have_closed_their_streams() -> None:
+def test_it_leaves_after_the_grace_once_senders_have_closed_their_streams() -> None:
     producer = Producer(0)
     stream = producer.join()
     producer.go(GRACE_S + 1.0)
@@ -313,14 +313,14 @@ def test_it_leaves_when_senders_had_their_time_to_come_and_have_closed_their_str
     assert (producer.core.left, producer.core.exit_code) == (True, ExitCode.OK)
 
 
-def test_it_does_not_wait_for_ever_for_senders_to_close_their_streams() -> None:
+def test_it_does_not_wait_forever_for_senders_to_close_their_streams() -> None:
     producer = Producer(0)
     producer.join()
     left_s = time_until(producer, lambda: producer.core.left)
     assert left_s == pytest.approx(GRACE_S + FAREWELL_S, abs=0.02)
 
 
-def test_a_sender_that_comes_while_it_saves_that_all_have_left_is_still_served() -> None:
+def test_a_sender_that_joins_during_the_last_save_still_gets_the_end() -> None:
     producer = Producer(0)
     producer.close(producer.join("a"))
     producer.hangs = True
@@ -351,7 +351,7 @@ def test_a_producer_that_lingers_leaves_when_it_is_stopped() -> None:
 # -- draining
 
 
-def test_a_producer_that_drains_hands_out_nothing_more_and_ends_when_all_is_settled() -> None:
+def test_a_draining_producer_delivers_nothing_more_and_ends_when_all_leases_are_settled() -> None:
     producer = Producer(10)
     stream, other = producer.join("a", credit=4), producer.join("b")
     producer.stop()
@@ -386,20 +386,20 @@ def test_a_drain_with_nothing_to_settle_ends_at_once() -> None:
     assert not producer.some(events.Draining)
 
 
-def test_a_producer_that_is_stopped_before_any_sender_has_come_leaves_at_once() -> None:
+def test_a_producer_that_is_stopped_before_any_sender_joins_leaves_at_once() -> None:
     producer = Producer(10)
     producer.stop()
     assert (producer.core.left, producer.core.exit_code) == (True, ExitCode.INCOMPLETE)
 
 
-# -- what a journal keeps
+# -- the journal
 
 
-def test_a_new_run_is_written_before_all_else() -> None:
+def test_the_first_save_of_a_new_run_identifies_it() -> None:
     assert Producer(3).core.changes(START)["run"] == b"the run"
 
 
-def test_it_is_written_that_the_end_was_announced_once_all_senders_have_left() -> None:
+def test_the_journal_records_that_the_end_was_announced_once_all_senders_have_left() -> None:
     producer = Producer(1)
     stream = producer.join(credit=1)
     producer.settle(stream, 0)
@@ -409,7 +409,7 @@ def test_it_is_written_that_the_end_was_announced_once_all_senders_have_left() -
     assert (producer.core.left, producer.pieces["told"]) == (True, b"")
 
 
-def test_it_is_not_written_where_a_sender_may_not_know_the_end() -> None:
+def test_the_journal_does_not_record_an_end_that_a_sender_may_have_missed() -> None:
     producer = Producer(1)
     producer.settle(producer.join(credit=1), 0)
     producer.go(NEVER)
@@ -418,7 +418,7 @@ def test_it_is_not_written_where_a_sender_may_not_know_the_end() -> None:
 
 
 @pytest.mark.parametrize(("announced", "wait_s"), [(False, 20.0), (True, RETURN_S)])
-def test_a_complete_run_that_nobody_comes_back_to_ends_by_itself(announced: bool, wait_s: float) -> None:
+def test_a_complete_run_that_no_sender_returns_to_ends_by_itself(announced: bool, wait_s: float) -> None:
     producer = Producer(3, ended(announced=announced), give_up_s=20.0)
     left_s = time_until(producer, lambda: producer.core.left)
     assert wait_s <= left_s <= wait_s + CHECK_S + 0.02
@@ -426,7 +426,7 @@ def test_a_complete_run_that_nobody_comes_back_to_ends_by_itself(announced: bool
 
 
 @pytest.mark.parametrize(("announced", "wait_s"), [(False, RETURN_S), (True, GRACE_S)])
-def test_senders_have_longer_to_come_back_to_a_run_whose_end_was_not_announced(announced: bool, wait_s: float) -> None:
+def test_senders_have_longer_to_return_to_a_run_whose_end_was_not_announced(announced: bool, wait_s: float) -> None:
     producer = Producer(3, ended(announced=announced))
     stream = producer.join()
     assert producer.end_of(stream) == RunEnd(True, 3, 0)
@@ -434,7 +434,7 @@ def test_senders_have_longer_to_come_back_to_a_run_whose_end_was_not_announced(a
     assert time_until(producer, lambda: producer.core.left) == pytest.approx(wait_s, abs=0.02)
 
 
-def test_an_incomplete_run_goes_on_after_a_restart() -> None:
+def test_an_incomplete_run_continues_after_a_restart() -> None:
     before = Producer(3)
     stream = before.join(credit=3)
     before.settle(stream, 1)

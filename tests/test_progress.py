@@ -1,4 +1,4 @@
-"""Averages, rates and percentiles against the same figures computed one by one."""
+"""Averages, rates and percentiles compared with the same figures computed one value at a time."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_a_percentile_is_the_nearest_rank_within_half_a_bucket(values: list[floa
 
 
 @pytest.mark.parametrize("percent", [1, 50, 95, 99, 100])
-def test_large_and_small_reports_count_alike(percent: int) -> None:
-    """A report of thousands is counted in another way than one of a few."""
+def test_the_size_of_reports_does_not_change_percentiles(percent: int) -> None:
+    """Reports of thousands are counted by another algorithm than small ones."""
     values = np.random.default_rng(3).lognormal(size=20_000).astype(np.float32)
     whole, parts = Latencies(), Latencies()
     whole.add(values)
@@ -45,14 +45,14 @@ def test_large_and_small_reports_count_alike(percent: int) -> None:
     assert whole.percentile(percent) == pytest.approx(nearest_rank(values.tolist(), percent), rel=HALF_BUCKET)
 
 
-def test_no_time_is_a_latency() -> None:
+def test_a_latency_of_zero_counts() -> None:
     latencies = Latencies()
     latencies.add(f32([0.0, 0.0, 1.0]))
     assert latencies.percentile(50) == 0.0
     assert latencies.percentile(100) == pytest.approx(1.0, rel=HALF_BUCKET)
 
 
-def test_before_the_first_there_is_no_figure() -> None:
+def test_there_are_no_averages_or_percentiles_before_the_first_attempt() -> None:
     progress = Progress()
     progress.add(np.empty(0, np.uint8), f32([]), f32([]))
     assert progress.sums.avg_time_s is None
@@ -64,7 +64,7 @@ attempts = st.lists(st.tuples(st.sampled_from(list(Outcome)), st.floats(0, 1e4, 
 
 
 @given(st.lists(attempts, max_size=5))
-def test_averages_are_over_all_attempts_and_over_the_successful_ones(
+def test_one_average_is_over_all_attempts_and_one_over_the_successful_ones(
     reports: list[list[tuple[Outcome, float]]],
 ) -> None:
     progress = Progress()

@@ -1,4 +1,4 @@
-"""What waits to go out again: each message goes out once, in order, and few others are looked at for that."""
+"""Messages that await redelivery leave the queue once and in order, and few others are checked for that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smssim.core.queue import BATCH_ROWS_MAX, Queue
 
 
 class Waiting:
-    """Which messages wait, and how many were looked at."""
+    """The ids that still wait, and how many ids were checked."""
 
     def __init__(self, ids: set[int]) -> None:
         self.ids = ids
@@ -26,7 +26,7 @@ class Waiting:
 
 
 def put(queue: Queue, first: int, count: int, attempt: int = 1, lost: bool = False) -> None:
-    """Queues consecutive messages, after all others."""
+    """Queue consecutive messages after all others."""
     queue.put_last(np.arange(first, first + count), np.full(count, attempt, np.uint8), lost)
 
 
@@ -40,7 +40,7 @@ def size(queue: Queue) -> int:
     wants=st.lists(st.integers(1, 50), min_size=1, max_size=10),
     rows_max=st.sampled_from([7, BATCH_ROWS_MAX]),
 )
-def test_what_still_waits_goes_out_in_order_and_once(
+def test_messages_that_still_wait_leave_the_queue_in_order_and_once(
     batches: list[tuple[int, int, bool]], stale: set[int], wants: list[int], rows_max: int
 ) -> None:
     queue, attempt_of, lost = Queue(0.0, rows_max), dict[int, int](), set[int]()
@@ -68,7 +68,7 @@ def test_what_still_waits_goes_out_in_order_and_once(
     assert went == sorted(attempt_of.keys() - stale)
 
 
-def test_what_is_at_one_attempt_goes_out_together_from_however_many_batches_it_comes() -> None:
+def test_messages_at_the_same_attempt_are_taken_together_from_any_number_of_batches() -> None:
     queue = Queue(0.0)
     for first in range(0, 300, 3):
         put(queue, first, 3)
@@ -78,7 +78,7 @@ def test_what_is_at_one_attempt_goes_out_together_from_however_many_batches_it_c
     assert queue.take(1000, everything).batch.ids.tolist() == list(range(300, 305))
 
 
-def test_a_few_messages_that_are_left_keep_no_others_in_memory() -> None:
+def test_a_few_remaining_messages_keep_no_others_in_memory() -> None:
     for count in (BATCH_ROWS_MAX, 20 * BATCH_ROWS_MAX):
         queue = Queue(0.0)
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""How a lost peer is waited for: backoff with jitter, notices, giving up; and what gRPC's errors mean for it."""
+"""Waiting for a lost peer: backoff with jitter, notices, giving up, and what gRPC's errors mean for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def longest(_: float, most: float) -> float:
 
 
 def waiting(met: bool = False) -> Reconnector:
-    """For the monitor, with the longest waits that chance allows."""
+    """Return a reconnector for a monitor that always waits for the whole backoff."""
     return Reconnector("the monitor", GIVE_UP_S, longest, met=met)
 
 
@@ -43,14 +43,14 @@ def error(some: Reconnector, now: float, loss: Loss = AWAY) -> GoneError | Refus
 
 
 def failing(some: Reconnector, until: float) -> float:
-    """Calls that all fail, each after the wait of the one before, until this time; when the next one is due."""
+    """Let all calls fail until this time, each after the last one's wait; return when the next one is due."""
     now = 0.0
     while now < until:
         now += retry(some, now).wait_s
     return now
 
 
-def test_waits_double_up_to_two_seconds_and_start_anew_when_the_peer_has_answered() -> None:
+def test_waits_double_up_to_two_seconds_and_start_over_once_the_peer_answers() -> None:
     some = waiting()
     waits_s = [retry(some, float(i)).wait_s for i in range(7)]
     assert waits_s == [0.1, 0.2, 0.4, 0.8, 1.6, LIMITS.backoff_max_s, LIMITS.backoff_max_s]
@@ -58,7 +58,7 @@ def test_waits_double_up_to_two_seconds_and_start_anew_when_the_peer_has_answere
     assert retry(some, 8.0).wait_s == LIMITS.backoff_min_s
 
 
-def test_chance_takes_up_to_half_of_a_wait() -> None:
+def test_jitter_shortens_a_wait_by_up_to_half() -> None:
     some = Reconnector("the monitor", GIVE_UP_S, random.Random(1).uniform)
     waits_s = [retry(some, 0.0).wait_s for _ in range(200)][5:]
     assert min(waits_s) >= LIMITS.backoff_max_s / 2
@@ -66,17 +66,17 @@ def test_chance_takes_up_to_half_of_a_wait() -> None:
     assert len(set(waits_s)) == len(waits_s)
 
 
-def test_a_peer_that_was_never_met_is_waited_for_without_limit() -> None:
+def test_waiting_for_a_peer_that_was_never_met_has_no_limit() -> None:
     failing(waiting(), 10 * GIVE_UP_S)
 
 
-def test_a_peer_that_was_met_is_given_up_exactly_after_the_give_up_time() -> None:
+def test_waiting_for_a_peer_that_was_met_ends_exactly_at_the_give_up_timeout() -> None:
     some = waiting(met=True)
     assert failing(some, GIVE_UP_S) == GIVE_UP_S
     assert str(error(some, GIVE_UP_S)) == "the monitor has been gone for 60 s"
 
 
-def test_the_give_up_time_counts_from_the_first_failure_since_the_last_answer() -> None:
+def test_the_give_up_timeout_counts_from_the_first_failure_since_the_last_answer() -> None:
     some = waiting()
     retry(some, 0.0)
     some.found(1.0)
@@ -87,8 +87,8 @@ def test_the_give_up_time_counts_from_the_first_failure_since_the_last_answer() 
     assert isinstance(error(some, 160.0), GoneError)
 
 
-def test_the_last_wait_is_as_long_as_is_left_and_time_goes_on_with_each() -> None:
-    """Also where a sum of times is rounded: a wait too short for the clock would be repeated for ever."""
+def test_the_last_wait_ends_at_the_give_up_timeout_and_every_wait_advances_the_clock() -> None:
+    """Rounding must not lead to a wait too short for the clock, which would be repeated forever."""
     for began in (1000.0, 1234.567, 1e6 + 0.1):
         some, now, calls = Reconnector("the monitor", 15.1, random.Random(7).uniform, met=True), began, 0
         while isinstance(step := some.lost(AWAY, now), Retry):
@@ -98,7 +98,7 @@ def test_the_last_wait_is_as_long_as_is_left_and_time_goes_on_with_each() -> Non
         assert calls < 30
 
 
-def test_once_bound_a_peer_that_was_never_met_is_given_up_counted_from_then() -> None:
+def test_once_bound_waiting_for_a_peer_that_was_never_met_ends_after_the_give_up_timeout() -> None:
     some = waiting()
     retry(some, 0.0)
     some.bound(500.0)
@@ -106,7 +106,7 @@ def test_once_bound_a_peer_that_was_never_met_is_given_up_counted_from_then() ->
     assert isinstance(error(some, 500.0 + GIVE_UP_S), GoneError)
 
 
-def test_a_cap_shortens_the_give_up_time_of_a_peer_that_is_away_already_and_never_lengthens_it() -> None:
+def test_a_cap_may_shorten_a_give_up_timeout_that_is_already_running_but_never_extends_it() -> None:
     some = waiting(met=True)
     retry(some, 0.0)
     some.bound(5.0, LIMITS.drain_max_s)
@@ -115,7 +115,7 @@ def test_a_cap_shortens_the_give_up_time_of_a_peer_that_is_away_already_and_neve
     assert isinstance(error(some, LIMITS.drain_max_s), GoneError)
 
 
-def test_a_refusal_ends_the_waiting_at_once_met_or_not() -> None:
+def test_a_refusal_ends_the_waiting_at_once_whether_or_not_the_peer_was_met() -> None:
     for met in (True, False):
         refused = Loss(Kind.REFUSED, "version 2")
         assert str(error(waiting(met), 0.0, refused)) == "the monitor refused: version 2"
@@ -123,7 +123,7 @@ def test_a_refusal_ends_the_waiting_at_once_met_or_not() -> None:
         assert str(error(waiting(met), 0.0, unusable)) == "the monitor: its certificate has expired"
 
 
-def test_a_reason_that_was_lost_is_asked_for_again_five_times_in_a_row_without_a_word() -> None:
+def test_a_call_without_a_reason_is_retried_five_times_in_a_row_without_a_notice() -> None:
     some = waiting()
     for _ in range(2):
         steps = [retry(some, 0.0, UNEXPLAINED) for _ in range(LIMITS.reasons_asked_max)]
@@ -133,11 +133,11 @@ def test_a_reason_that_was_lost_is_asked_for_again_five_times_in_a_row_without_a
     assert [retry(few, 0.0, UNEXPLAINED).notice for _ in range(2)] == ["", "waiting for the monitor (internal)"]
 
 
-def test_a_peer_that_was_met_is_not_asked_for_a_reason() -> None:
+def test_a_call_without_a_reason_to_a_peer_that_was_met_counts_as_its_loss() -> None:
     assert retry(waiting(met=True), 0.0, UNEXPLAINED).notice == "lost the monitor, trying again"
 
 
-def test_what_is_said_at_first_again_and_at_last() -> None:
+def test_notices_at_the_first_failure_during_the_wait_and_at_the_return() -> None:
     some = waiting()
     notices = {now: notice for now in range(25) if (notice := retry(some, float(now)).notice)}
     assert notices == {
@@ -151,7 +151,7 @@ def test_what_is_said_at_first_again_and_at_last() -> None:
     assert some.found(31.5) == "the monitor is back after 1.5 s"
 
 
-def test_returns_count_how_often_a_peer_that_was_met_came_back() -> None:
+def test_returns_counts_how_often_a_peer_that_was_met_came_back() -> None:
     some = waiting()
     retry(some, 0.0)
     for now in (1.0, 2.0):
@@ -175,7 +175,7 @@ def peer() -> Peer:
     return Peer("producer", "127.0.0.1:1", access.OPEN, GIVE_UP_S, node_log("sender"))
 
 
-def test_what_a_status_code_says_of_a_peer() -> None:
+def test_the_kind_of_loss_follows_from_the_status_code() -> None:
     kinds = dict.fromkeys(StatusCode, Kind.MAY_PASS) | {
         StatusCode.INTERNAL: Kind.UNEXPLAINED,
         StatusCode.UNIMPLEMENTED: Kind.REFUSED,
@@ -193,10 +193,10 @@ def test_what_a_status_code_says_of_a_peer() -> None:
 
 
 @pytest.mark.usefixtures("quiet")
-def test_a_reason_that_grpc_lost_is_asked_for_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_call_whose_reason_grpc_lost_is_retried(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> None:
         producer, lost = peer(), failure(StatusCode.INTERNAL, "Internal error from Core")
-        for _ in range(2):  # it may be lost again
+        for _ in range(2):  # the reason may be lost more than once
             await producer.lost(lost)
         assert caplog.messages == []
         await producer.lost(failure(StatusCode.UNAVAILABLE, "all streams are taken"))

@@ -1,4 +1,4 @@
-"""What is written of a run for later: each outcome as Parquet, one message's life, the list of those not reached."""
+"""Files about single messages: the record of all outcomes, the trace of one message, the list of undelivered ones."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ def nodes() -> Iterator[Nodes]:
 
 
 def finished(ids: Any, outcome: Outcome = Outcome.SENT, attempt: int = 1) -> Finished:
-    """Attempts of these messages, all with this outcome."""
+    """Return attempts of these messages, all with this outcome."""
     ids = np.asarray(ids, np.int64)
     times = np.full(len(ids), 0.5, np.float32)
     return Finished(ids, np.full(len(ids), attempt, np.uint8), np.full(len(ids), outcome, np.uint8), times, 2 * times)
 
 
 def recording(path: Path, limits: Limits = LIMITS) -> Recorder:
-    """A record that is open."""
+    """Return a recorder that is open."""
     recorder = Recorder(str(path), LOG, limits=limits)
     recorder.open()
     return recorder
 
 
 def groups_of(rows: int) -> Limits:
-    """Limits with row groups of this many rows."""
+    """Return limits with row groups of this many rows."""
     return replace(LIMITS, record_group_rows=rows)
 
 
 def written(
     path: Path, *reports: tuple[Finished, Any], run: RunFacts = RUN, sender: str = "one", limits: Limits = LIMITS
 ) -> None:
-    """A record of these reports, each with which of its outcomes count."""
+    """Write a record of these reports; each comes with which of its outcomes count."""
 
     async def write() -> None:
         recorder = recording(path, limits)
@@ -87,7 +87,7 @@ def one_line(error: UsageError) -> str:
 # -- the record
 
 
-def test_a_row_says_all_of_an_outcome(tmp_path: Path) -> None:
+def test_a_row_has_every_detail_of_an_outcome(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     written(path, (finished([5], Outcome.RETRY), True), (finished([5], attempt=2), True), sender="a\u00e9")
     phone = Writer(RUN.seed, RUN.total).stretch(5, 6).phone_numbers.decode()
@@ -100,7 +100,7 @@ def test_a_row_says_all_of_an_outcome(tmp_path: Path) -> None:
     assert tuple(pq.read_schema(path).names) == COLUMNS
 
 
-def test_a_duplicate_is_marked_and_a_late_retry_left_out(tmp_path: Path) -> None:
+def test_a_duplicate_is_marked_and_a_late_retry_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     written(
         path,
@@ -113,14 +113,14 @@ def test_a_duplicate_is_marked_and_a_late_retry_left_out(tmp_path: Path) -> None
     ]
 
 
-def test_row_groups_are_written_as_the_run_goes(tmp_path: Path) -> None:
+def test_row_groups_are_written_during_the_run(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     written(path, *((finished(np.arange(400 * i, 400 * (i + 1))), True) for i in range(10)), limits=groups_of(1000))
     file = pq.ParquetFile(path)
     assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [1200, 1200, 1200, 400]
 
 
-def test_whoever_brings_outcomes_waits_while_the_queue_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_wait_while_the_queue_of_the_recorder_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.parquet"
 
     async def write() -> None:
@@ -163,16 +163,16 @@ def test_several_runs_fit_in_one_file(tmp_path: Path) -> None:
     )
 
 
-def test_a_record_of_nothing_leaves_no_file(tmp_path: Path) -> None:
+def test_a_record_without_outcomes_leaves_no_file(tmp_path: Path) -> None:
     written(tmp_path / "out.parquet")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_goes_on_records_in_the_next_file_that_is_free(tmp_path: Path) -> None:
+def test_a_run_that_continues_is_recorded_in_the_next_free_file(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("r.parquet", "r.2.parquet", "r.3.parquet"))
     assert place(str(first), goes_on=True) == str(first)
     first.write_bytes(b"PAR1")
-    second.touch()  # empty: nothing is lost if it is used
+    second.touch()  # empty: nothing is lost if it is overwritten
     assert place(str(first), goes_on=True) == str(second)
     second.write_bytes(b"PAR1")
     assert place(str(first), goes_on=True) == str(third)
@@ -192,7 +192,7 @@ def test_an_empty_file_may_become_a_record(tmp_path: Path) -> None:
     assert len(rows(path)) == 2
 
 
-def test_a_disk_that_is_full_is_said_and_ends_the_record_alone(
+def test_a_full_disk_is_logged_and_ends_only_the_record(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Recorder, writer: Any, group: Any) -> None:
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full_is_said_and_ends_the_record_alone(
     assert caplog.text.count("is not whole and goes no further: [Errno 28] No space left on device") == 1
 
 
-def test_a_file_that_can_not_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_created_is_refused_in_one_line(tmp_path: Path) -> None:
     there = tmp_path / "out.parquet"
     there.write_text("precious")
     for path in (there, tmp_path, tmp_path / "none" / "out.parquet"):
@@ -263,7 +263,7 @@ def test_a_trace_shows_each_attempt_of_a_message_and_no_other(
     ]
 
 
-def test_a_trace_reads_only_the_row_groups_that_may_have_the_message(tmp_path: Path) -> None:
+def test_a_trace_reads_only_the_row_groups_that_may_contain_the_message(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     retried = (finished([4500], Outcome.RETRY), True)
     groups = ((finished(np.arange(1000 * i, 1000 * (i + 1))), True) for i in range(3))
@@ -274,7 +274,7 @@ def test_a_trace_reads_only_the_row_groups_that_may_have_the_message(tmp_path: P
     assert trace.find(str(path), 999_999).groups_read == 0
 
 
-def test_what_can_not_be_traced_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_message_or_file_that_cannot_be_traced_is_refused_in_one_line(tmp_path: Path) -> None:
     good, foreign, text, cut = (tmp_path / name for name in ("good", "foreign", "text", "cut"))
     written(good, (finished([5]), True))
     pq.write_table(pq.read_table(good).drop_columns(["attempt"]), foreign)
@@ -292,7 +292,7 @@ def test_what_can_not_be_traced_is_refused_in_one_line(tmp_path: Path) -> None:
     assert refused["none"].endswith("No such file or directory")
 
 
-# -- those not reached
+# -- undelivered messages
 
 
 def listed(run: RunFacts, ledger: Ledger) -> list[list[str]]:
@@ -302,13 +302,13 @@ def listed(run: RunFacts, ledger: Ledger) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("total", [1, 99_999, 200_000])
-def test_the_list_has_those_that_failed_and_those_without_an_outcome(total: int) -> None:
-    """Across finished, open and untouched stretches, and pieces of the list."""
+def test_the_list_has_the_messages_that_failed_or_have_no_outcome(total: int) -> None:
+    """Covers finished, open and untouched stretches, and a list in several pieces."""
     run = RunFacts(RUN.run_id, 7, total, 12)
     ledger, draw = Ledger(total), np.random.default_rng(total)
     outcomes = draw.integers(0, 3, total).astype(np.uint8)  # 0: none
-    outcomes[:66_000] = draw.integers(1, 3, min(total, 66_000))  # a stretch is finished
-    outcomes[140_000:] = 0  # and one never touched
+    outcomes[:66_000] = draw.integers(1, 3, min(total, 66_000))  # the first stretches are finished
+    outcomes[140_000:] = 0  # and the last ones untouched
     for some in np.array_split(draw.permutation(np.flatnonzero(outcomes)), 7):
         ledger.record(some, outcomes[some])
     text = Writer(7, total).stretch(0, total).phone_numbers.decode()
@@ -318,14 +318,14 @@ def test_the_list_has_those_that_failed_and_those_without_an_outcome(total: int)
     ]
 
 
-def test_a_list_of_nobody_is_its_header() -> None:
+def test_an_empty_list_has_only_its_header() -> None:
     ledger = Ledger(3)
     ledger.record(np.arange(3), np.full(3, Outcome.SENT, np.uint8))
     assert listed(RunFacts(RUN.run_id, 7, 3, 1), ledger) == []
     assert listed(RunFacts(RUN.run_id, 7, 0, 1), Ledger(0)) == []
 
 
-def test_phone_numbers_alone_are_those_of_the_messages() -> None:
+def test_phone_numbers_generated_without_texts_are_those_of_the_messages() -> None:
     draw = np.random.default_rng(3)
     for ids in ([], [0], [4095, 4096, 4095], [10**10 - 1, 5], draw.integers(0, 3_000_000, 5000)):
         column = np.asarray(ids, np.int64)
@@ -336,7 +336,7 @@ def test_phone_numbers_alone_are_those_of_the_messages() -> None:
 # -- live
 
 
-def test_a_run_is_recorded_whole_and_the_record_adds_up(tmp_path: Path) -> None:
+def test_the_record_of_a_run_is_complete_and_agrees_with_its_figures(tmp_path: Path) -> None:
     path, failed = tmp_path / "out.parquet", tmp_path / "failed.csv"
 
     async def scene() -> None:
@@ -358,7 +358,7 @@ def test_a_run_is_recorded_whole_and_the_record_adds_up(tmp_path: Path) -> None:
                 if row["outcome"] == "failed"
             ]
             assert len(ids) == len(lines)
-            # By the protocol, a message that has failed for good has used all its attempts, each once.
+            # A message that failed for good has used each of its attempts exactly once.
             tried = [(row["message_id"], row["attempt"]) for row in rows(path) if row["message_id"] in ids]
             assert sorted(tried) == [(i, attempt) for i in sorted(ids) for attempt in (1, 2, 3)]
 
@@ -366,7 +366,7 @@ def test_a_run_is_recorded_whole_and_the_record_adds_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_leaves_a_readable_record_and_the_whole_list(
+def test_a_stopped_run_leaves_a_readable_record_and_a_complete_list(
     nodes: Nodes, tmp_path: Path, number: signal.Signals
 ) -> None:
     path, failed = tmp_path / "out.parquet", tmp_path / "failed.csv"
@@ -385,7 +385,7 @@ def test_a_run_that_is_stopped_leaves_a_readable_record_and_the_whole_list(
     assert sum(line.endswith(",1") for line in lines) == last["failed"]
 
 
-def test_a_run_refuses_a_file_that_can_not_be_written_at_the_start(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_monitor_refuses_a_file_that_cannot_be_written_when_it_starts(nodes: Nodes, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("precious")
     for flag in (f"--record={tmp_path}/there", f"--record={tmp_path}/none/x", f"--failed={tmp_path}"):
         node = nodes.start("monitor", "--listen=127.0.0.1:0", flag)
@@ -395,7 +395,7 @@ def test_a_run_refuses_a_file_that_can_not_be_written_at_the_start(nodes: Nodes,
     assert (tmp_path / "there").read_text() == "precious"
 
 
-def test_a_run_passes_both_files_on(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_run_passes_both_files_to_its_monitor(nodes: Nodes, tmp_path: Path) -> None:
     run = nodes.start(
         *("run", "--count=200", "--sender=mean=0.01,concurrency=20", "--json"),
         *(f"--record={tmp_path}/out.parquet", f"--failed={tmp_path}/failed.csv"),

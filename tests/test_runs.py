@@ -1,4 +1,4 @@
-"""Which runs a monitor follows, how each ends, and what watchers get of it. No network: times and reports alone."""
+"""Which runs a monitor follows, how each ends and what watchers get, driven by times and reports alone."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def tell(runs: Runs, run: RunFacts, now: float = 0.0, sender: str = "s", **said:
 
 
 def complete(runs: Runs, run: RunFacts, now: float = 0.0, sequence: int = 1) -> None:
-    """Every message is sent, the producer's totals are there, and the sender has left."""
+    """Report every message as sent, with the producer's totals and the sender's goodbye."""
     tell(runs, run, now, sequence=sequence, ids=range(run.total), end=RunEnd(True, run.total, 0))
 
 
 def look_on(runs: Runs, until: float) -> list[Event]:
-    """Looks at the runs whenever that is due; what happened."""
+    """Wake the runs whenever they are due and return the events."""
     events = drain(runs)
     while runs.wake_at <= until:
         runs.look(runs.wake_at)
@@ -88,7 +88,7 @@ def test_the_first_report_of_a_run_starts_it() -> None:
     assert runs.wake_at == 5.0
 
 
-def test_until_a_sender_comes_it_is_said_now_and_then_that_none_has() -> None:
+def test_the_notice_that_no_sender_has_come_is_repeated_until_one_comes() -> None:
     runs = Runs(POLICY)
     runs.await_sender(100.0)
     every_s = LIMITS.repeat_notice_s
@@ -97,7 +97,7 @@ def test_until_a_sender_comes_it_is_said_now_and_then_that_none_has() -> None:
     assert of_kind(look_on(runs, 100.0 + 10 * every_s), Waiting) == []
 
 
-def test_after_a_run_was_dropped_it_is_said_again_unless_another_has_ended() -> None:
+def test_the_notice_that_no_sender_has_come_returns_after_a_drop_unless_a_run_has_ended() -> None:
     for ended_before in (False, True):
         runs = Runs(LINGER)
         runs.await_sender(0.0)
@@ -109,7 +109,7 @@ def test_after_a_run_was_dropped_it_is_said_again_unless_another_has_ended() -> 
         assert bool(looks) == (not ended_before)
 
 
-def test_a_resumed_run_waits_for_no_first_sender() -> None:
+def test_a_resumed_run_gives_no_notice_that_no_sender_has_come() -> None:
     runs = Runs(JOURNALED)
     tell(runs, A)
     again = Runs(JOURNALED)
@@ -133,7 +133,7 @@ def test_figures_are_shown_at_once_and_then_every_interval() -> None:
     assert all(len(moments) == 1 for moments in shown.values())
 
 
-def test_the_rate_of_a_moment_is_since_the_moment_before() -> None:
+def test_the_rate_of_a_moment_is_the_rate_since_the_moment_before() -> None:
     runs = Runs(POLICY)
     tell(runs, A, 1.0)
     look_on(runs, 1.5)
@@ -144,7 +144,7 @@ def test_the_rate_of_a_moment_is_since_the_moment_before() -> None:
     assert moment.snapshot.figures.recent_rate_per_s == 0.0
 
 
-def test_senders_are_shown_in_rows_only_where_that_is_wanted_and_always_at_the_end() -> None:
+def test_moments_show_as_many_senders_as_wanted_and_the_end_shows_them_all() -> None:
     for rows_max in (0, 10):
         runs = Runs(replace(POLICY, rows_max=rows_max))
         complete(runs, A)
@@ -155,7 +155,7 @@ def test_senders_are_shown_in_rows_only_where_that_is_wanted_and_always_at_the_e
         assert len(ended.snapshot.fleet.rows) == 1
 
 
-def test_each_sender_whose_first_reports_are_missing_is_warned_of_once() -> None:
+def test_there_is_one_warning_for_each_sender_whose_first_reports_are_missing() -> None:
     runs = Runs(POLICY)
     for sender, sequence in (("early", 1), ("late", 7), ("later", 9)):
         tell(runs, A, sender=sender, sequence=sequence)
@@ -166,7 +166,7 @@ def test_outcomes_are_passed_on_as_they_are_recorded() -> None:
     taken: list[tuple[str, str, int]] = []
     runs = Runs(LINGER, on_report=lambda run, sender, done, counts, at_s: taken.append((run.run_id, sender, len(done))))
     tell(runs, A, ids=[0, 1])
-    tell(runs, A, ids=[0, 1])  # again
+    tell(runs, A, ids=[0, 1])  # a repeat
     tell(runs, B, sender="other", ids=[3])
     assert taken == [("A", "s", 2), ("B", "other", 1)]
 
@@ -174,7 +174,7 @@ def test_outcomes_are_passed_on_as_they_are_recorded() -> None:
 # -- ends
 
 
-def test_a_run_ends_with_the_goodbye_of_its_last_sender_and_the_monitor_with_it() -> None:
+def test_a_run_and_its_monitor_end_with_the_goodbye_of_the_last_sender() -> None:
     runs = Runs(POLICY)
     tell(runs, A, sender="other")
     complete(runs, A)
@@ -195,14 +195,14 @@ def test_a_run_whose_totals_are_known_ends_once_its_last_sender_is_lost() -> Non
     assert codes(look_on(runs, 1.0 + LOST_S + 2 * CHECK_S)) == [ExitCode.OK]
 
 
-def test_a_run_whose_totals_never_come_is_given_up() -> None:
+def test_a_run_whose_totals_never_arrive_is_given_up() -> None:
     runs = Runs(POLICY)
     tell(runs, A, ids=[0])
     assert codes(look_on(runs, 60.0 - CHECK_S)) == []
     assert codes(look_on(runs, 60.0 + 2 * CHECK_S)) == [ExitCode.INCOMPLETE]
 
 
-def test_the_summary_judges_the_thresholds_and_a_missed_one_decides_the_exit_code() -> None:
+def test_the_summary_evaluates_the_thresholds_and_a_missed_one_decides_the_exit_code() -> None:
     runs = Runs(replace(POLICY, thresholds=(Threshold.parse("sent>5"), Threshold.parse("failed==0"))))
     complete(runs, A)
     (ended,) = of_kind(look_on(runs, 1.0), Ended)
@@ -211,7 +211,7 @@ def test_the_summary_judges_the_thresholds_and_a_missed_one_decides_the_exit_cod
     assert runs.exit_code() == ExitCode.THRESHOLD
 
 
-def test_last_figures_stand_whatever_is_reported_later() -> None:
+def test_later_reports_do_not_change_the_last_figures() -> None:
     runs = Runs(LINGER)
     complete(runs, A)
     (ended,) = of_kind(look_on(runs, 1.0), Ended)
@@ -221,11 +221,11 @@ def test_last_figures_stand_whatever_is_reported_later() -> None:
     assert drain(runs) == []
 
 
-def test_a_stop_ends_each_run_as_it_stands() -> None:
+def test_a_stop_ends_every_run_as_it_stands() -> None:
     runs = Runs(LINGER)
     complete(runs, A)
     tell(runs, B, ids=[0])
-    tell(runs, C)  # also one that would be dropped later
+    tell(runs, C)  # even a run that could be dropped later
     drain(runs)
     runs.stop(1.0)
     assert codes(drain(runs)) == [ExitCode.OK, ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
@@ -234,7 +234,7 @@ def test_a_stop_ends_each_run_as_it_stands() -> None:
     assert drain(runs) == []
 
 
-def test_after_a_stop_no_run_is_followed_and_late_reports_are_still_answered() -> None:
+def test_after_a_stop_no_new_run_is_followed_and_late_reports_are_still_answered() -> None:
     for policy in (POLICY, LINGER):
         runs = Runs(policy)
         if policy.linger:
@@ -247,22 +247,25 @@ def test_after_a_stop_no_run_is_followed_and_late_reports_are_still_answered() -
         assert B.run_id not in runs.followed
         if policy.linger:
             assert tell(runs, A, 1.2, sequence=2, ids=[1]).accepted == 1
-            with pytest.raises(LaterError, match=r"^this monitor is stopped$"):  # its next process may know better
+            # Refused for now: the monitor's next process may accept it.
+            with pytest.raises(LaterError, match=r"^this monitor is stopped$"):
                 tell(runs, replace(A, total=TOTAL + 1), 1.3)
 
 
 @pytest.mark.parametrize(
     ("policy", "ids", "is_whole", "code"),
     [
-        (POLICY, None, True, ExitCode.INCOMPLETE),  # stopped before a sender came
+        (POLICY, None, True, ExitCode.INCOMPLETE),  # stopped before a sender has come
         (LINGER, None, True, ExitCode.OK),
         (LINGER, None, False, ExitCode.INCOMPLETE),
         (POLICY, range(TOTAL), True, ExitCode.OK),
-        (POLICY, range(TOTAL), False, ExitCode.INCOMPLETE),  # an output is not whole
+        (POLICY, range(TOTAL), False, ExitCode.INCOMPLETE),  # an output is incomplete
         (POLICY, range(2), False, ExitCode.DISAGREE),
     ],
 )
-def test_the_exit_code_is_the_worst_of_all(policy: Policy, ids: Any, is_whole: bool, code: ExitCode) -> None:
+def test_the_exit_code_of_a_monitor_is_the_worst_of_its_runs_and_outputs(
+    policy: Policy, ids: Any, is_whole: bool, code: ExitCode
+) -> None:
     runs = Runs(policy)
     if ids is not None:
         tell(runs, A, ids=ids, end=RunEnd(True, 1, 0) if len(ids) < TOTAL else WHOLE)
@@ -285,7 +288,7 @@ def test_a_lingering_monitor_is_never_finished_and_keeps_the_worst_code() -> Non
 @pytest.mark.parametrize(("late_s", "is_forgiven"), [(0.3, False), (0.99, False), (1.01, True), (100.0, True)])
 @pytest.mark.parametrize("first", ["a look", "a report"])
 def test_a_pause_is_forgiven_only_if_it_is_long(late_s: float, is_forgiven: bool, first: str) -> None:
-    """And whatever comes first after it."""
+    """It doesn't matter whether a look or a report comes first after the pause."""
     runs = Runs(LINGER)
     tell(runs, A, ids=[0])
     look_on(runs, LOST_S - 0.2)
@@ -295,12 +298,12 @@ def test_a_pause_is_forgiven_only_if_it_is_long(late_s: float, is_forgiven: bool
     runs.look(now)
     silent_s = now - (late_s if is_forgiven else 0.0)
     assert (runs.followed["A"].tally.figures(now).senders == 1) == (silent_s <= LOST_S)
-    next_s = CHECK_S + 0.05  # it is forgiven once
+    next_s = CHECK_S + 0.05  # a pause is forgiven only once
     runs.look(now + next_s)
     assert (runs.followed["A"].tally.figures(now + next_s).senders == 1) == (silent_s + next_s <= LOST_S)
 
 
-def test_a_pause_drops_no_run_whose_sender_could_not_be_heard() -> None:
+def test_a_pause_drops_no_run_whose_reports_could_not_arrive() -> None:
     runs = Runs(POLICY)
     tell(runs, A)
     look_on(runs, 1.0)
@@ -327,9 +330,7 @@ def test_without_linger_a_second_run_is_refused_for_good_once_something_is_count
 
 @pytest.mark.parametrize("other", [B, run_of("A", TOTAL + 1)], ids=["another run", "the same with another total"])
 @pytest.mark.parametrize("policy", [POLICY, LINGER], ids=["alone", "linger"])
-def test_a_run_of_which_nothing_is_counted_makes_room_once_its_senders_are_gone(
-    other: RunFacts, policy: Policy
-) -> None:
+def test_a_run_without_outcomes_makes_room_once_its_senders_are_gone(other: RunFacts, policy: Policy) -> None:
     runs = Runs(policy)
     tell(runs, A)
     if other == B and policy.linger:
@@ -345,7 +346,7 @@ def test_a_run_of_which_nothing_is_counted_makes_room_once_its_senders_are_gone(
     assert [followed.tally.run for followed in runs.followed.values()] == [other]
 
 
-def test_with_something_counted_the_run_with_other_settings_is_the_wrong_one() -> None:
+def test_once_outcomes_are_counted_the_same_run_with_other_settings_is_refused() -> None:
     runs = Runs(LINGER)
     tell(runs, A, ids=[0])
     with pytest.raises(PeerError, match="known here with other settings") as caught:
@@ -353,7 +354,7 @@ def test_with_something_counted_the_run_with_other_settings_is_the_wrong_one() -
     assert not isinstance(caught.value, LaterError)
 
 
-def test_a_run_of_which_nothing_was_counted_is_dropped_instead_of_ended() -> None:
+def test_a_run_without_outcomes_is_dropped_instead_of_ended() -> None:
     runs = Runs(POLICY)
     tell(runs, A)
     events = look_on(runs, 61.0)
@@ -373,7 +374,7 @@ def test_a_run_whose_end_is_known_is_not_dropped() -> None:
     assert codes(look_on(runs, 1.0)) == [ExitCode.OK]
 
 
-def test_runs_are_bounded_and_those_that_never_were_make_room() -> None:
+def test_the_number_of_runs_is_bounded_and_runs_without_outcomes_make_room() -> None:
     runs = with_limits(LINGER, runs_max=3)
     tell(runs, A, ids=[0])
     tell(runs, B)
@@ -386,7 +387,7 @@ def test_runs_are_bounded_and_those_that_never_were_make_room() -> None:
     tell(runs, B, LOST_S + 0.01)
 
 
-def test_all_runs_share_the_memory_for_messages_without_an_outcome() -> None:
+def test_all_runs_share_the_memory_for_open_messages() -> None:
     large = [run_of(name, 10**7) for name in "ABC"]
     first, second = (np.arange(i, i + 100) * STRETCH_SIZE for i in (0, 100))  # each opens a stretch
     room = 250 * STRETCH_SIZE  # bytes
@@ -397,13 +398,13 @@ def test_all_runs_share_the_memory_for_messages_without_an_outcome() -> None:
         tell(runs, large[2], ids=first)
     with pytest.raises(LaterError):
         tell(runs, large[0], sequence=2, ids=second)
-    assert tell(runs, large[0], ids=first).accepted == 100  # again
+    assert tell(runs, large[0], ids=first).accepted == 100  # a repeat
 
 
 # -- runs that ended
 
 
-def test_the_runs_that_ended_last_answer_late_reports_and_older_ones_are_refused() -> None:
+def test_the_latest_ended_runs_answer_late_reports_and_older_ones_refuse_them() -> None:
     runs = with_limits(LINGER, ended_kept_max=2, ended_ids_max=3)
     names = "ABCDEFG"
     for i, name in enumerate(names):
@@ -414,10 +415,10 @@ def test_the_runs_that_ended_last_answer_late_reports_and_older_ones_are_refused
     for name in "CDE":
         with pytest.raises(PeerError, match=f"^run {name} is over$"):
             tell(runs, run_of(name), 10.0)
-    tell(runs, A, 10.0)  # as long ago as nobody remembers
+    tell(runs, A, 10.0)  # its end is forgotten, so it counts as a new run
 
 
-def test_a_run_that_ends_last_is_kept_longest_though_it_began_first() -> None:
+def test_the_run_that_ends_last_is_kept_longest_even_if_it_began_first() -> None:
     runs = with_limits(LINGER, ended_kept_max=2)
     tell(runs, A)
     for run in (B, C, run_of("D")):
@@ -436,11 +437,11 @@ def test_runs_that_ended_do_not_count_as_followed() -> None:
     assert list(runs.followed) == ["A", "B", "C"]
 
 
-# -- what is saved
+# -- the journal
 
 
 class Disk:
-    """Pieces, as a journal keeps them."""
+    """The pieces in a journal."""
 
     def __init__(self, runs: Runs) -> None:
         self.pieces: dict[str, bytes] = {}
@@ -464,11 +465,11 @@ def resumed(disk: Disk, now: float, limits: Limits = LIMITS) -> Runs:
     return runs
 
 
-def test_nothing_is_saved_before_a_run_comes() -> None:
+def test_nothing_is_saved_before_the_first_run() -> None:
     assert Runs(JOURNALED).changes(0.0) == {}
 
 
-def test_a_resumed_run_goes_on_and_is_shown_at_once() -> None:
+def test_a_resumed_run_continues_and_is_shown_at_once() -> None:
     runs = Runs(JOURNALED)
     tell(runs, A, ids=[0, 1])
     again = resumed(Disk(runs).save(0.0), 50.0)
@@ -480,7 +481,7 @@ def test_a_resumed_run_goes_on_and_is_shown_at_once() -> None:
     assert codes(events) == [ExitCode.OK]
 
 
-def test_of_a_dropped_run_nothing_stays_in_the_journal() -> None:
+def test_a_dropped_run_leaves_nothing_in_the_journal() -> None:
     runs = Runs(JOURNALED)
     tell(runs, A, sender="stranger")
     disk = Disk(runs).save(0.0)
@@ -489,7 +490,7 @@ def test_of_a_dropped_run_nothing_stays_in_the_journal() -> None:
     assert disk.save(61.0).pieces == {}
 
 
-def test_a_run_that_took_anothers_place_is_alone_in_the_journal() -> None:
+def test_a_run_that_replaces_a_dropped_one_is_alone_in_the_journal() -> None:
     runs = Runs(JOURNALED)
     tell(runs, A, sender="stranger")
     disk = Disk(runs).save(0.0)
@@ -499,7 +500,7 @@ def test_a_run_that_took_anothers_place_is_alone_in_the_journal() -> None:
     assert (followed.tally.run, list(followed.tally.sessions), followed.tally.ledger.final) == (B, ["real"], 1)
 
 
-def test_what_was_dropped_is_kept_for_a_journal_only() -> None:
+def test_dropped_runs_take_no_memory_without_a_journal() -> None:
     runs = Runs(POLICY)
     for i in range(50):
         tell(runs, run_of(f"run {i}"), 10.0 * i)
@@ -507,7 +508,7 @@ def test_what_was_dropped_is_kept_for_a_journal_only() -> None:
     assert runs._erased == {}
 
 
-def test_a_resumed_run_is_the_one_that_is_waited_for_and_stays() -> None:
+def test_a_resumed_run_is_never_dropped() -> None:
     runs = Runs(JOURNALED)
     tell(runs, A)
     disk = Disk(runs).save(0.0)
@@ -525,7 +526,7 @@ def followed_run(now: float = 0.0, limits: Limits = LIMITS) -> FollowedRun:
     return FollowedRun(Tally(A, now), POLICY, now, limits)
 
 
-def test_watchers_share_a_moment_that_is_made_twenty_times_a_second_at_most_and_the_last_at_once() -> None:
+def test_watchers_share_at_most_twenty_moments_a_second_and_get_the_last_one_at_once() -> None:
     followed = followed_run()
     shared = [followed.shared(ms / 1000) for ms in range(2000)]
     assert 20 <= len({id(one) for one in shared}) <= 40
@@ -538,7 +539,7 @@ def audience(runs: Runs, **limits: Any) -> Audience:
 
 
 def given(watching: Audience, watcher: Any, now: float) -> list[tuple[str, bool]]:
-    """A turn of a watcher: the runs that it gets figures of, and whether they are the last."""
+    """Take a watcher's turn and return the runs that it gets figures of and whether they are the last."""
     got = []
     for followed in watcher.turn(now):
         figures = followed.shared(now).figures
@@ -550,7 +551,7 @@ def given(watching: Audience, watcher: Any, now: float) -> list[tuple[str, bool]
     return got
 
 
-def test_a_watcher_gets_figures_at_once_and_then_as_often_as_it_asked_for() -> None:
+def test_a_watcher_gets_figures_at_once_and_then_at_the_interval_it_asked_for() -> None:
     runs = Runs(LINGER)
     tell(runs, A)
     watching = audience(runs)
@@ -563,7 +564,7 @@ def test_a_watcher_gets_figures_at_once_and_then_as_often_as_it_asked_for() -> N
         assert not watcher.finished
 
 
-def test_a_watcher_gets_the_last_figures_as_soon_as_there_are_any_and_is_finished_with_those_it_wanted() -> None:
+def test_a_watcher_gets_last_figures_at_once_and_is_finished_with_those_of_its_run() -> None:
     runs = Runs(LINGER)
     tell(runs, A)
     tell(runs, B)
@@ -579,7 +580,7 @@ def test_a_watcher_gets_the_last_figures_as_soon_as_there_are_any_and_is_finishe
     assert given(watching, every, 100.0) == [("B", False)]
 
 
-def test_a_watcher_of_all_runs_does_not_get_those_that_had_ended_and_one_of_an_ended_run_does() -> None:
+def test_an_ended_run_is_shown_to_its_own_watchers_and_not_to_new_watchers_of_all_runs() -> None:
     runs = Runs(LINGER)
     complete(runs, A)
     look_on(runs, 1.0)
@@ -601,13 +602,13 @@ def test_a_watcher_of_a_dropped_run_is_finished() -> None:
     assert watcher.finished
 
 
-def test_last_figures_that_come_while_a_watcher_takes_others_are_its_next_turn() -> None:
+def test_last_figures_that_arrive_during_a_watchers_turn_are_its_next_turn() -> None:
     runs = Runs(POLICY)
     tell(runs, A)
     watching = audience(runs)
     watcher = watching.join("A", 100.0, 0.0)
     (followed,) = watcher.turn(0.0)
-    before = followed.shared(0.0).figures  # being written while ...
+    before = followed.shared(0.0).figures  # still being written to the watcher when the run ends
     complete(runs, A, sequence=2)
     look_on(runs, 1.0)
     watching.close(1.0)
@@ -618,7 +619,7 @@ def test_last_figures_that_come_while_a_watcher_takes_others_are_its_next_turn()
     assert watcher.finished
 
 
-def test_a_closing_monitor_gives_each_watcher_one_more_turn_and_a_bounded_time() -> None:
+def test_a_closing_monitor_gives_each_watcher_one_more_turn_within_a_bounded_time() -> None:
     runs = Runs(LINGER)
     tell(runs, A)
     watching = audience(runs, last_figures_s=2.0)
@@ -635,7 +636,7 @@ def test_a_closing_monitor_gives_each_watcher_one_more_turn_and_a_bounded_time()
     assert not watching.is_reading(1.0)
 
 
-def test_a_watcher_gets_its_own_figures_before() -> None:
+def test_a_watcher_gets_back_the_figures_that_it_got_before() -> None:
     runs = Runs(POLICY)
     tell(runs, A)
     watching = audience(runs)
@@ -646,7 +647,7 @@ def test_a_watcher_gets_its_own_figures_before() -> None:
     assert other.took(second) is None
 
 
-def test_watchers_are_bounded_and_an_unknown_run_is_refused() -> None:
+def test_the_number_of_watchers_is_bounded_and_an_unknown_run_is_refused() -> None:
     runs = Runs(POLICY)
     watching = audience(runs, watchers_max=2)
     watchers = [watching.join(ALL, 0.0, 0.0) for _ in range(2)]
@@ -658,7 +659,7 @@ def test_watchers_are_bounded_and_an_unknown_run_is_refused() -> None:
     watching.join(ALL, 0.0, 0.0)
 
 
-def test_a_watcher_waits_for_all_others() -> None:
+def test_the_more_watchers_there_are_the_longer_each_waits() -> None:
     runs = Runs(LINGER)
     for run in (A, B):
         tell(runs, run)

@@ -1,4 +1,4 @@
-"""What the core says is to be written is all that it needs to go on: restored from any moment, it is as it was."""
+"""The core resumes from the changes that it returned: restored at any moment, its state is the same."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WALKS = 20
 
 
 class Disk:
-    """What is written."""
+    """The pieces that were written."""
 
     def __init__(self) -> None:
         self.pieces: dict[str, bytes] = {}
-        self.bytes = 0  # by the last write
+        self.bytes = 0  # size of the last write
 
     def write(self, changes: Changes) -> None:
         self.bytes = sum(len(value or b"") for value in changes.values())
@@ -41,7 +41,7 @@ class Disk:
 
 
 def some_ids(random: Random, total: int) -> Ids:
-    """A run of ids, now and then a wide one, in no order and with repeats."""
+    """Return some consecutive ids, sometimes many, shuffled and with repeats."""
     first = random.randrange(total)
     ids = np.arange(first, min(total, first + random.choice([1, 5, 1000, 50_000, 150_000])), dtype=np.int64)
     generator = np.random.default_rng(random.randrange(2**32))
@@ -49,14 +49,14 @@ def some_ids(random: Random, total: int) -> Ids:
 
 
 def outcomes(random: Random, ids: Ids, retry: bool = True) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Outcomes for these ids; at times all are sent."""
+    """Return outcomes for these ids; sometimes all are sent."""
     if random.random() < 0.3:
         return np.full(len(ids), SENT, np.uint8)
     generator = np.random.default_rng(random.randrange(2**32))
     return generator.choice(np.array([SENT, SENT, FAILED, RETRY if retry else SENT], np.uint8), len(ids))
 
 
-def test_a_piece_is_read_as_it_was_packed() -> None:
+def test_a_piece_is_unpacked_as_it_was_packed() -> None:
     columns: Columns = {"a": np.arange(5, dtype=np.int64), "b": np.empty(0, np.uint8), "c": np.array([0.5], np.float32)}
     facts, read = unpack(pack({"x": None, "y": [1, "zwei"]}, **columns))
     assert facts == {"x": None, "y": [1, "zwei"]}
@@ -65,7 +65,7 @@ def test_a_piece_is_read_as_it_was_packed() -> None:
     }
 
 
-def test_what_is_no_piece_is_damage() -> None:
+def test_a_malformed_piece_is_damage() -> None:
     for piece in (b"", b"\n", b"7\n", b"{}\n", pack(a=np.arange(4))[:-1], b"\xff\xfe"):
         with pytest.raises(DAMAGE):
             unpack(piece)
@@ -74,7 +74,7 @@ def test_what_is_no_piece_is_damage() -> None:
 # -- the ledger
 
 
-def test_a_restored_ledger_gives_the_verdicts_of_the_one_that_was_written(subtests: pytest.Subtests) -> None:
+def test_a_restored_ledger_gives_the_same_verdicts_as_the_written_one(subtests: pytest.Subtests) -> None:
     for seed in range(WALKS):
         with subtests.test(seed=seed):
             write_and_restore_a_ledger(seed)
@@ -104,8 +104,8 @@ def write_and_restore_a_ledger(seed: int) -> None:
         assert getattr(ledger, figure) == getattr(restored, figure)
 
 
-def test_what_is_finished_is_written_once() -> None:
-    """A bit for each message of 16 stretches together, if one failed there, and two for each of one under way."""
+def test_finished_stretches_are_written_once() -> None:
+    """A group of 16 stretches takes a bit per message if one of them failed; an open stretch takes two."""
     ledger, disk = Ledger(1600 * STRETCH_SIZE), Disk()
     ids = np.arange(1599 * STRETCH_SIZE, dtype=np.int64)
     for some in np.split(ids, 1599):
@@ -117,7 +117,7 @@ def test_what_is_finished_is_written_once() -> None:
     assert disk.bytes < STRETCH_SIZE // 4 + 500
 
 
-def test_messages_that_lie_far_apart_cost_a_piece_of_1_kib_each() -> None:
+def test_messages_that_are_far_apart_take_a_piece_of_1_kib_each() -> None:
     ledger, disk = Ledger(10**9), Disk()
     ledger.record(np.arange(4096) << 16, np.full(4096, SENT, np.uint8))
     disk.write(ledger.changes())
@@ -140,7 +140,7 @@ def test_a_ledger_whose_pieces_do_not_add_up_is_damage() -> None:
 
 
 def check(backlog: Backlog, settled: dict[int, Outcome], tries: dict[int, int], now: float) -> None:
-    """All that is not settled goes out once, at the attempt that is next, and then nothing is left."""
+    """Check that each unsettled message is delivered once, at its next attempt, and that nothing is left then."""
     assert (backlog.settled, backlog.leased) == (len(settled), 0)
     assert backlog.waiting == backlog.total - len(settled)
     holder = backlog.join("all", 1.0, 1, now)
@@ -157,7 +157,7 @@ def check(backlog: Backlog, settled: dict[int, Outcome], tries: dict[int, int], 
     assert backlog.complete
 
 
-def test_a_restored_backlog_hands_out_all_that_is_not_settled_and_nothing_else(subtests: pytest.Subtests) -> None:
+def test_a_restored_backlog_delivers_the_unsettled_messages_and_no_others(subtests: pytest.Subtests) -> None:
     for seed in range(WALKS):
         with subtests.test(seed=seed):
             write_and_restore_a_backlog(seed)
@@ -190,7 +190,7 @@ def write_and_restore_a_backlog(seed: int) -> None:
     check(restored, settled, tries, 101.0)
 
 
-def test_what_was_handed_out_after_the_last_write_is_settled_at_the_senders_word() -> None:
+def test_messages_delivered_after_the_last_save_can_be_settled_after_a_restart() -> None:
     backlog, disk = Backlog(WIDE), Disk()
     disk.write(backlog.changes(0.0))
     restored = Backlog(WIDE)
@@ -200,7 +200,7 @@ def test_what_was_handed_out_after_the_last_write_is_settled_at_the_senders_word
     check(restored, {STRETCH_SIZE + 3: SENT, 7: FAILED}, {}, 1.0)
 
 
-def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out() -> None:
+def test_a_restored_backlog_knows_up_to_where_messages_may_have_been_delivered() -> None:
     few = replace(LIMITS, unsaved_max=100)
     backlog, disk = Backlog(1000, limits=few), Disk()
     disk.write(backlog.changes(0.0))
@@ -208,7 +208,7 @@ def test_a_restored_backlog_knows_a_bound_of_what_can_have_been_handed_out() -> 
     holder.ask(1000, 1000, 0)
     assert sum(len(batch.ids) for batch in backlog.grant(holder, 0.0)) == 100
     assert backlog.awaits_commit
-    disk.write(backlog.changes(0.0))  # which has 100 as handed out, and is not known to be written yet
+    disk.write(backlog.changes(0.0))  # with 100 as delivered; not known to be on disk yet
     assert not backlog.grant(holder, 0.0)
     restored = Backlog(1000, limits=few)
     restored.restore(disk.pieces, 0.0)
@@ -249,7 +249,7 @@ def report(sequence: int, rows: list[tuple[int, Outcome]], elapsed_s: float = 1.
     return Report(sequence, finished, in_flight=3, held=4, elapsed_s=elapsed_s, goodbye=end is not None, end=end)
 
 
-def test_a_restored_tally_answers_a_report_sent_again_as_it_was_answered() -> None:
+def test_a_restored_tally_answers_a_repeated_report_as_before() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0, b"a secret")
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT), (2, FAILED), (3, RETRY)]), 1.0)
     answer = tally.report(RUN, SenderFacts("b", "b"), report(1, [(1, FAILED), (2, SENT), (4, SENT)]), 1.0)
@@ -264,7 +264,7 @@ def test_a_restored_tally_answers_a_report_sent_again_as_it_was_answered() -> No
     assert restored.missed == []
 
 
-def test_a_restored_tally_tells_a_repeated_report_from_another_one() -> None:
+def test_a_restored_tally_distinguishes_a_repeated_report_from_another_one() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0, b"a secret")
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 1.0)
     disk.write(tally.changes(1.0))
@@ -285,7 +285,7 @@ def test_senders_that_were_forgotten_are_not_restored() -> None:
     assert Tally.restored(disk.pieces, 500.0).figures(500.0).senders_seen == 3
 
 
-def test_of_a_run_that_is_erased_nothing_is_left() -> None:
+def test_an_erased_run_leaves_no_pieces() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, []), 0.0)
     disk.write(tally.changes(0.0))
@@ -294,7 +294,7 @@ def test_of_a_run_that_is_erased_nothing_is_left() -> None:
     assert disk.pieces == {}
 
 
-def test_a_restored_tally_waits_for_its_senders_and_takes_the_time_from_them() -> None:
+def test_a_restored_tally_waits_for_its_senders_and_keeps_the_elapsed_time() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(n, SENT) for n in range(100)], elapsed_s=1.0), 1.0)
     tally.report(RUN, SenderFacts("b", "b"), report(1, [], elapsed_s=1.0), 1.0)
@@ -309,12 +309,12 @@ def test_a_restored_tally_waits_for_its_senders_and_takes_the_time_from_them() -
     assert restored.elapsed_s(506.0) == tally.elapsed_s(1.0) == 1.0
 
 
-def test_a_restored_tally_has_its_senders_with_their_rates_and_no_late_ones() -> None:
-    """The command of a finished journal shows again what came of the run, however often it is given."""
+def test_a_restored_tally_shows_its_senders_with_their_rates_and_no_late_ones() -> None:
+    """Starting a monitor with the journal of a finished run shows its result again, any number of times."""
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, []), 1.0)
     tally.report(RUN, SenderFacts("b", "b"), report(1, []), 1.0)
-    tally.report(RUN, SenderFacts("b", "b"), report(2, [(n, SENT) for n in range(40)]), 3.0)  # and it is killed
+    tally.report(RUN, SenderFacts("b", "b"), report(2, [(n, SENT) for n in range(40)]), 3.0)  # then it is killed
     rest = [(n, FAILED) for n in range(40, 100)]
     tally.report(RUN, SenderFacts("a", "a"), report(2, rest, end=RunEnd(True, 40, 60)), 6.0)
     for now in (100.0, 200.0):
@@ -332,7 +332,7 @@ def test_a_restored_tally_has_its_senders_with_their_rates_and_no_late_ones() ->
         assert figures.senders_seen == 2
 
 
-def test_a_sender_that_comes_while_messages_are_missing_is_in_no_way_late() -> None:
+def test_a_sender_that_joins_while_messages_are_missing_does_not_count_as_late() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(n, SENT) for n in range(99)]), 1.0)
     disk.write(tally.changes(1.0))
@@ -343,7 +343,7 @@ def test_a_sender_that_comes_while_messages_are_missing_is_in_no_way_late() -> N
     assert figures.senders_seen == 2
 
 
-def test_time_goes_on_while_a_monitor_is_away_if_the_senders_say_so() -> None:
+def test_elapsed_time_includes_an_outage_of_the_monitor_if_senders_report_it() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, [], elapsed_s=1.0), 1.0)
     disk.write(tally.changes(3.0))
@@ -353,7 +353,7 @@ def test_time_goes_on_while_a_monitor_is_away_if_the_senders_say_so() -> None:
     assert restored.elapsed_s(502.0) == 31.0
 
 
-def test_a_run_that_the_producer_ended_early_may_go_on_after_a_restart() -> None:
+def test_a_run_that_the_producer_ended_early_may_continue_after_a_restart() -> None:
     disk, tally = Disk(), Tally(RUN, 0.0)
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)], end=RunEnd(False, 1, 0)), 1.0)
     assert tally.ending(1.0, give_up_s=60.0) is not None

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and the shared token: who is let in, who is not, and what each is told."""
+"""TLS, mutual TLS and the shared token: which clients are accepted, which are refused, and with what reason."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def made(directory: Path, *hosts: str) -> Path:
 
 
 def issued(directory: Path, host: str, **dates: Any) -> None:
-    """An authority, and a server's certificate that it has signed, with other dates than those of `smssim certs`."""
+    """Write a CA and a server's certificate signed by it, with dates that `smssim certs` never makes."""
     directory.mkdir()
     ca = trustme.CA()
     server = ca.issue_cert(host, **dates)
@@ -55,7 +55,7 @@ def issued(directory: Path, host: str, **dates: Any) -> None:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities and what they have signed; one more for another host, one whose certificates have expired."""
+    """Write the certificates of four CAs: ours, theirs, one for another host, and one that has expired."""
     base = tmp_path_factory.mktemp("pki")
     made(base / "ours")
     made(base / "theirs")
@@ -73,7 +73,7 @@ def authority(directory: Path) -> Settings:
 
 
 def sides(pki: Path) -> tuple[dict[str, Settings], dict[str, Settings]]:
-    """The ways to serve, and the ways to come."""
+    """Return the settings of servers and those of clients, by what they use."""
     ours, theirs = pki / "ours", pki / "theirs"
     serving = {
         "plain": {},
@@ -109,7 +109,7 @@ WELCOME: Final = (
 )
 
 
-def test_who_shows_what_is_asked_for_takes_part_in_a_whole_run(pki: Path) -> None:
+def test_a_client_with_the_required_credentials_takes_part_in_a_whole_run(pki: Path) -> None:
     async def scene(serving: Settings, coming: Settings) -> None:
         async with Stage() as stage:
             monitor = await stage.monitor(**serving)
@@ -146,7 +146,9 @@ def lines(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
     return [line for line in caplog.messages if line.startswith(start)]
 
 
-def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_with_wrong_credentials_logs_the_reason_in_one_line_and_exits_with_2(
+    pki: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scene(serving: Settings, coming: Settings, reason: str) -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, **serving)
@@ -163,7 +165,7 @@ def test_who_does_not_is_told_why_in_one_line_and_ends_with_2(pki: Path, caplog:
         play(scene(ways_to_serve[serves], ways_to_come[comes], reason))
 
 
-def test_a_monitor_turns_away_as_a_producer_does(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_monitor_refuses_clients_as_a_producer_does(pki: Path, caplog: pytest.LogCaptureFixture) -> None:
     serving, coming = sides(pki)
 
     async def scene() -> None:
@@ -180,13 +182,13 @@ def test_a_monitor_turns_away_as_a_producer_does(pki: Path, caplog: pytest.LogCa
     play(scene())
 
 
-def test_who_is_only_away_is_waited_for(pki: Path) -> None:
+def test_an_unreachable_peer_is_not_mistaken_for_one_that_refuses_credentials(pki: Path) -> None:
     _, coming = sides(pki)
     refused = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
     for way in coming.values():
         lent = access.load(AccessSettings(**way))
         assert play(lent.fault("127.0.0.1:1", refused)) is None
-        assert play(lent.fault("127.0.0.1:1", "Socket closed")) is None  # a probe finds nobody
+        assert play(lent.fault("127.0.0.1:1", "Socket closed")) is None  # a probe finds no peer
         assert play(lent.fault("127.0.0.1:1", "")) is None
 
 
@@ -212,7 +214,7 @@ HEADERS: Final[dict[str, list[tuple[str, str | bytes]]]] = {
 
 
 async def answered(channel: aio.Channel, method: str, headers: Any) -> StatusCode:
-    """How a stream that says nothing is answered."""
+    """Return the status of a call with an empty request."""
     ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
     try:
         await ask(b"", metadata=headers, timeout=20)
@@ -221,7 +223,7 @@ async def answered(channel: aio.Channel, method: str, headers: Any) -> StatusCod
     return StatusCode.OK
 
 
-def test_without_the_token_no_call_is_answered_but_for_health_checks() -> None:
+def test_without_the_token_only_health_checks_are_answered() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             for server in (await stage.producer(TOTAL, token=TOKEN), await stage.monitor(token=TOKEN)):
@@ -246,7 +248,7 @@ def test_with_the_token_calls_are_answered() -> None:
     play(scene())
 
 
-def test_a_stream_without_the_token_is_closed_at_once_and_counts_nothing() -> None:
+def test_a_stream_or_report_without_the_token_is_refused_and_nothing_is_counted() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer, monitor = await stage.producer(TOTAL, token=TOKEN), await stage.monitor(token=TOKEN)
@@ -260,7 +262,7 @@ def test_a_stream_without_the_token_is_closed_at_once_and_counts_nothing() -> No
     play(scene())
 
 
-def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path) -> None:
+def test_the_token_is_sent_to_another_machine_only_over_tls_or_with_insecure(pki: Path) -> None:
     for peer in ("alpha:50051", "10.0.0.5:50051", "[::]:50051"):
         with pytest.raises(UsageError) as caught:
             access.load(AccessSettings(token=TOKEN)).of_client(peer)
@@ -270,7 +272,7 @@ def test_the_token_goes_to_another_machine_only_over_tls_or_on_purpose(pki: Path
     assert access.load(AccessSettings(token=TOKEN)).of_client("127.0.0.1:1") is None
 
 
-def test_a_token_file_wins_over_the_variable(tmp_path: Path) -> None:
+def test_a_token_file_takes_precedence_over_the_variable(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"  {TOKEN}\n")
     assert access.load(AccessSettings(token_file=str(file), token=WRONG)).token == TOKEN.encode()
@@ -301,7 +303,7 @@ def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path) -> None:
             assert str(caught.value) == said, bad
 
 
-def test_the_token_is_on_no_command_line_and_in_no_text_of_its_settings() -> None:
+def test_the_token_is_neither_on_a_command_line_nor_in_the_text_of_settings() -> None:
     given: Settings = {"token": TOKEN}
     for kind, settings in (
         ("producer", ProducerSettings(seed=1, **given)),
@@ -312,7 +314,7 @@ def test_the_token_is_on_no_command_line_and_in_no_text_of_its_settings() -> Non
         assert TOKEN not in f"{settings}{access.load(settings)}"
 
 
-def test_a_run_with_a_token_completes_and_shows_it_to_nobody() -> None:
+def test_a_run_with_a_token_completes_and_never_shows_it() -> None:
     with Nodes() as nodes:
         sender = "mean=0.01,fail=0.2,concurrency=5"
         run = nodes.start(
@@ -352,7 +354,7 @@ UNUSABLE: Final[list[tuple[Settings, str]]] = [
 ]
 
 
-def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_file_is_refused_with_its_flag_and_name(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(pki)
     Path("text").write_text("hello")
     Path("broken").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
@@ -365,7 +367,7 @@ def test_a_file_that_can_not_be_used_is_refused_by_flag_and_name(pki: Path, monk
         assert str(caught.value) == line
 
 
-def test_a_node_with_such_a_file_ends_with_2_and_one_line(pki: Path) -> None:
+def test_a_node_with_an_unusable_file_exits_with_2_and_one_line(pki: Path) -> None:
     wrong = [f"--tls-cert={pki}/ours/server.pem", f"--tls-key={pki}/theirs/server-key.pem"]
     with Nodes() as nodes:
         for node in (nodes.start("producer", *wrong), nodes.start("monitor", "--token-file=no/such")):
@@ -381,7 +383,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
-def test_a_secret_that_others_can_read_is_warned_of(
+def test_a_secret_that_others_can_read_causes_a_warning(
     pki: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, token = tmp_path / "key.pem", tmp_path / "the token"
@@ -400,7 +402,7 @@ def test_a_secret_that_others_can_read_is_warned_of(
         assert warnings(caplog) == (said if public else []), oct(mode)
 
 
-def test_what_comes_from_a_pipe_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_secret_from_a_pipe_causes_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     reading, writing = os.pipe()
     os.fchmod(reading, 0o644)
     os.write(writing, TOKEN.encode())
@@ -412,7 +414,7 @@ def test_what_comes_from_a_pipe_is_not_warned_of(caplog: pytest.LogCaptureFixtur
     assert warnings(caplog) == []
 
 
-def test_a_run_warns_once_of_a_token_that_others_can_read(tmp_path: Path) -> None:
+def test_a_run_warns_once_about_a_token_that_others_can_read(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)
     token.chmod(0o644)
@@ -425,7 +427,7 @@ def test_a_run_warns_once_of_a_token_that_others_can_read(tmp_path: Path) -> Non
 # -- smssim certs
 
 
-def test_certs_are_for_this_machine_and_the_hosts_given(tmp_path: Path) -> None:
+def test_certificates_are_for_this_machine_and_the_given_hosts(tmp_path: Path) -> None:
     directory = made(tmp_path / "new" / "pki", "alpha", "10.0.0.5")
     assert sorted(path.name for path in directory.iterdir()) == sorted(FILES)
     certificate = x509.load_pem_x509_certificate((directory / "server.pem").read_bytes())
@@ -435,13 +437,13 @@ def test_certs_are_for_this_machine_and_the_hosts_given(tmp_path: Path) -> None:
     assert addresses >= {"127.0.0.1", "::1", "10.0.0.5"}
 
 
-def test_keys_are_for_their_owner_only(pki: Path) -> None:
+def test_only_the_owner_can_read_a_key(pki: Path) -> None:
     for name in FILES:
         mode = stat.S_IMODE((pki / "ours" / name).stat().st_mode)
         assert mode & 0o077 == 0 if name.endswith("-key.pem") else mode & 0o400
 
 
-def test_certs_overwrite_nothing_and_leave_nothing_half_done(tmp_path: Path) -> None:
+def test_certs_overwrites_nothing_and_writes_all_files_or_none(tmp_path: Path) -> None:
     (tmp_path / "client.pem").write_text("mine")
     with pytest.raises(UsageError, match=r"client\.pem' already exists: remove it, or choose another directory$"):
         made(tmp_path)
@@ -457,7 +459,7 @@ def test_a_host_that_no_certificate_can_name_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "pki").exists()
 
 
-def test_certs_are_valid_for_a_year_and_the_clients_for_no_host(pki: Path) -> None:
+def test_certificates_are_valid_for_a_year_and_the_client_certificate_names_no_host(pki: Path) -> None:
     now, day = datetime.now(UTC), timedelta(days=1)
     server, client = (
         x509.load_pem_x509_certificate((pki / "ours" / name).read_bytes()) for name in (certs.SERVER, certs.CLIENT)
@@ -469,14 +471,14 @@ def test_certs_are_valid_for_a_year_and_the_clients_for_no_host(pki: Path) -> No
     assert [type(name) for name in names] == [x509.RFC822Name]
 
 
-def test_without_the_package_certs_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_trustme_certs_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
     with pytest.raises(UsageError, match=r"^trustme is not installed: run pip install 'smssim\[tls\]'$"):
         made(tmp_path / "pki")
     assert not (tmp_path / "pki").exists()
 
 
-def test_whatever_is_to_be_installed_is_an_extra_of_this_package() -> None:
+def test_every_pip_install_in_a_message_names_an_extra_of_this_package() -> None:
     root = Path(__file__).parent.parent
     with open(root / "pyproject.toml", "rb") as file:
         extras = tomllib.load(file)["project"]["optional-dependencies"]
@@ -500,7 +502,7 @@ def test_the_certs_command_says_what_it_wrote(tmp_path: Path) -> None:
         assert second.err[0].endswith(" already exists: remove it, or choose another directory")
 
 
-def test_grpc_itself_takes_these_files(pki: Path) -> None:
+def test_grpc_accepts_the_files_of_certs(pki: Path) -> None:
     ours = access.load(AccessSettings(**pair(pki / "ours", "server"), **authority(pki / "ours")))
     assert isinstance(ours.of_server(), grpc.ServerCredentials)
     assert isinstance(ours.of_client("127.0.0.1:1"), grpc.ChannelCredentials)

@@ -1,4 +1,4 @@
-"""A sender's life: which run it joins, what the loss and the return of its peers mean, when it leaves, and its code."""
+"""A sender's decisions: which run it joins, how it reacts to lost peers, when it leaves and with which exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GIVE_UP_S = 60.0
 
 @dataclass
 class Part:
-    """A sender of two lanes of a second each in run 1, and the time."""
+    """A sender with two lanes and attempts of one second in run 1, and the time."""
 
     run: SenderRun
     now: float = 0.0
@@ -62,13 +62,13 @@ class Part:
         return self.run.drain(self.now)
 
     def lose_producer(self, loss: Loss = AWAY) -> None:
-        """Until no other stream is wanted."""
+        """Lose the stream and every further one until no other is opened."""
         self.run.on_stream_lost(self.now)
         while (retry := self.run.on_producer_lost(loss, self.now)) is not None:
             self.now += retry.wait_s
 
     def fail_report(self, loss: Loss = AWAY) -> None:
-        """Until it is not sent again."""
+        """Let a report fail until it is not sent again."""
         while (retry := self.run.on_report_failed(loss, self.now)) is not None:
             self.now += retry.wait_s
 
@@ -79,7 +79,7 @@ class Part:
 
 
 def part(introduced: bool = True) -> Part:
-    """At time 0 with a stream, and with the monitor's first answer unless it is not introduced."""
+    """Return a sender at time 0 with an open stream and, if `introduced`, with the monitor's first answer."""
     model = SenderSettings(mean_s=1.0, fail=0.0, distribution="fixed").attempt_model
     producer, monitor = (
         Reconnector(peer, GIVE_UP_S, lambda _, most: most, met=peer == "the producer")
@@ -95,7 +95,7 @@ def part(introduced: bool = True) -> Part:
 # -- which run it joins
 
 
-def test_a_lingering_sender_looks_again_later_where_it_finds_the_run_that_it_took_part_in() -> None:
+def test_a_lingering_sender_that_is_offered_its_finished_run_again_waits_and_asks_later() -> None:
     life = SenderLife(linger=True)
     assert life.on_offer("run 1") is None
     assert life.on_end(SenderEnd(ExitCode.OK, "the run is complete"))
@@ -103,14 +103,14 @@ def test_a_lingering_sender_looks_again_later_where_it_finds_the_run_that_it_too
     assert life.on_offer("run 2") is None
 
 
-def test_a_lingering_sender_joins_a_run_again_that_it_gave_up() -> None:
+def test_a_lingering_sender_rejoins_a_run_that_it_gave_up() -> None:
     life = SenderLife(linger=True)
     life.on_offer("run 1")
     assert life.on_end(SenderEnd.of(GoneError("the producer has been gone for 60 s")))
     assert life.on_offer("run 1") is None
 
 
-def test_a_sender_ends_after_one_run_unless_it_lingers_and_is_neither_stopped_nor_refused() -> None:
+def test_only_a_lingering_sender_that_is_not_stopped_or_refused_looks_for_another_run() -> None:
     fine = SenderEnd(ExitCode.OK, "drained")
     assert not SenderLife(linger=False).on_end(fine)
     for error in (RefusedError("wrong token"), PeerError("garbage")):
@@ -124,7 +124,7 @@ def test_a_sender_ends_after_one_run_unless_it_lingers_and_is_neither_stopped_no
 # -- the producer
 
 
-def test_a_producer_that_is_back_with_the_same_run_is_used_again() -> None:
+def test_a_producer_that_returns_with_the_same_run_is_used_again() -> None:
     some = part()
     some.run.on_stream_lost(1.0)
     assert isinstance(some.run.on_producer_lost(AWAY, 1.0), Retry)
@@ -134,7 +134,7 @@ def test_a_producer_that_is_back_with_the_same_run_is_used_again() -> None:
     assert some.run.returns == 1
 
 
-def test_a_sender_that_gives_up_its_producer_reports_what_is_finished_and_ends_with_3() -> None:
+def test_a_sender_that_gives_up_its_producer_reports_finished_attempts_and_exits_with_3() -> None:
     some = part()
     some.receive([7, 8])
     some.lose_producer()
@@ -146,7 +146,7 @@ def test_a_sender_that_gives_up_its_producer_reports_what_is_finished_and_ends_w
     assert some.code() == (ExitCode.INCOMPLETE, "the producer has been gone for 60 s")
 
 
-def test_a_producer_that_has_another_run_now_is_gone() -> None:
+def test_a_producer_that_returns_with_another_run_is_given_up() -> None:
     some = part()
     some.run.on_stream_lost(0.0)
     assert some.run.on_offer("run 2", 1.0) is None
@@ -163,7 +163,7 @@ def test_a_refusal_of_the_producer_ends_the_run_at_once() -> None:
     assert some.code() == (ExitCode.USAGE, "the producer refused: unknown run")
 
 
-def test_a_sender_that_learned_the_end_from_the_monitor_calls_the_producer_no_more() -> None:
+def test_a_sender_that_got_the_end_from_the_monitor_stops_calling_the_producer() -> None:
     some = part()
     some.run.on_stream_lost(0.0)
     some.now = LIMITS.heartbeat_s
@@ -177,12 +177,12 @@ def test_a_sender_that_learned_the_end_from_the_monitor_calls_the_producer_no_mo
     assert some.code() == (ExitCode.OK, "the run is complete")
 
 
-def test_more_messages_than_were_asked_for_are_refused() -> None:
+def test_messages_beyond_the_credit_are_refused() -> None:
     with pytest.raises(PeerError, match="credit for 0 is left"):
         part(introduced=False).run.on_response(0.0, 0, Delivery(np.arange(1), 1, np.zeros(1, np.float32), 0.0))
 
 
-def test_a_run_that_the_producer_ends_early_ends_with_3_but_for_a_sender_that_is_draining() -> None:
+def test_a_sender_exits_with_3_if_the_producer_ends_early_unless_it_is_draining() -> None:
     for draining, code in ((False, ExitCode.INCOMPLETE), (True, ExitCode.OK)):
         some = part()
         some.receive([7])
@@ -197,7 +197,7 @@ def test_a_run_that_the_producer_ends_early_ends_with_3_but_for_a_sender_that_is
 # -- the monitor
 
 
-def test_a_monitor_that_it_never_met_is_waited_for_without_limit_until_the_run_has_ended() -> None:
+def test_waiting_for_a_monitor_that_was_never_met_has_no_limit_until_the_run_ends() -> None:
     some = part(introduced=False)
     some.report()
     for _ in range(100):
@@ -210,7 +210,7 @@ def test_a_monitor_that_it_never_met_is_waited_for_without_limit_until_the_run_h
     assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been gone for 60 s")
 
 
-def test_a_sender_that_needs_nothing_from_a_monitor_leaves_when_its_report_fails() -> None:
+def test_a_sender_with_nothing_to_report_leaves_when_its_report_fails() -> None:
     some = part(introduced=False)
     some.report()
     some.end(COMPLETE)
@@ -219,7 +219,7 @@ def test_a_sender_that_needs_nothing_from_a_monitor_leaves_when_its_report_fails
     assert some.code() == (ExitCode.OK, "the run is complete")
 
 
-def test_a_monitor_that_is_gone_costs_a_sender_its_run() -> None:
+def test_a_sender_that_gives_up_its_monitor_exits_with_3() -> None:
     some = part()
     some.receive([7, 8])
     some.now = 1.0
@@ -229,7 +229,7 @@ def test_a_monitor_that_is_gone_costs_a_sender_its_run() -> None:
     assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been gone for 60 s")
 
 
-def test_a_monitor_that_does_not_answer_the_goodbye_of_a_complete_run_costs_a_warning() -> None:
+def test_an_unanswered_goodbye_of_a_complete_run_is_only_a_warning() -> None:
     some = part()
     some.end(COMPLETE)
     assert some.report().goodbye
@@ -251,7 +251,7 @@ def test_a_monitor_that_refuses_a_report_ends_the_run_at_once() -> None:
 # -- draining
 
 
-def test_a_drained_sender_finishes_settles_says_goodbye_and_ends_with_0() -> None:
+def test_a_drained_sender_finishes_settles_says_goodbye_and_exits_with_0() -> None:
     some = part()
     some.receive([7, 8, 9])
     assert some.drain() == (2, 1)
@@ -289,7 +289,7 @@ def test_a_draining_sender_waits_for_a_lost_peer_no_longer_than_a_drain_may_take
         assert some.code()[0] == ExitCode.INCOMPLETE
 
 
-def test_a_sender_that_is_drained_before_it_has_met_the_monitor_leaves_unless_an_answer_is_on_its_way() -> None:
+def test_a_sender_drained_before_it_met_the_monitor_leaves_unless_a_report_is_in_flight() -> None:
     some = part(introduced=False)
     some.drain()
     assert some.code() == (ExitCode.OK, "drained")
@@ -299,15 +299,15 @@ def test_a_sender_that_is_drained_before_it_has_met_the_monitor_leaves_unless_an
     assert some.run.end is None
     some.answer()
     assert some.run.end is None
-    assert some.protocol.request(0.0) is not None  # that it is leaving
+    assert some.protocol.request(0.0) is not None  # which announces that it is leaving
     assert some.report().goodbye
 
 
 # -- copies
 
 
-def test_copies_end_with_the_worst_of_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the rule of `errors.worst`: a usage error says more than an incomplete run."""
+def test_copies_exit_with_the_worst_of_their_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the rule of `errors.worst`, a usage error outranks an incomplete run."""
     mains: list[Callable[[asyncio.Event], Awaitable[int]]] = []
 
     def run(main: Callable[[asyncio.Event], Awaitable[int]], log: LogSettings) -> int:

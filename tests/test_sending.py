@@ -1,4 +1,4 @@
-"""The sender's protocol: it settles only what the monitor has on record, and survives the loss of either peer."""
+"""The sender's protocol settles only what the monitor has recorded, and survives the loss of either peer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ END = RunEnd(complete=True, sent=3, failed=1)
 
 
 def sending(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> SenderProtocol:
-    """A sender whose every attempt takes the mean."""
+    """Return a sender whose attempts all take the mean time."""
     settings = SenderSettings(mean_s=mean_s, fail=fail, distribution="fixed", concurrency=concurrency)
     return SenderProtocol(
         Fates(1, max_attempts, settings.attempt_model), settings.mean_s, settings.concurrency, now=0.0
@@ -39,7 +39,7 @@ def answer(overruled: dict[int, Outcome] | None = None, wait_s: float = 0.0) -> 
 
 
 def introduced(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_attempts: int = 1) -> SenderProtocol:
-    """A sender with a stream, whose first report the monitor has answered, at time 0."""
+    """Return a sender at time 0 with a stream, whose first report the monitor has answered."""
     some = sending(mean_s, concurrency, fail, max_attempts)
     some.stream_up(0.0)
     report(some, 0.0)
@@ -60,7 +60,7 @@ def request(some: SenderProtocol, now: float) -> Request:
 
 
 def deliver(some: SenderProtocol, ids: Sequence[int], now: float, attempt: int = 1) -> None:
-    """As if it had asked for them, if it has not."""
+    """Deliver these messages, whether or not the sender has asked for them."""
     some._open_credit = max(some._open_credit, len(ids))
     some.advance(now)
     some.receive(Delivery(np.array(ids, np.int64), attempt, np.zeros(len(ids), np.float32), elapsed_s=now), now)
@@ -72,7 +72,7 @@ def drained(some: SenderProtocol, now: float) -> None:
 
 
 def settled(some: SenderProtocol, now: float) -> list[tuple[int, int, int]]:
-    """Id, outcome and attempt of all that the sender settles now."""
+    """Return the id, outcome and attempt of everything that the sender settles now."""
     rows: list[tuple[int, int, int]] = []
     while (got := some.request(now)) is not None:
         if got.settlements is not None:
@@ -96,7 +96,7 @@ def test_nothing_is_settled_before_its_report_is_acknowledged() -> None:
     assert settled(some, 1.0) == []
 
 
-def test_where_reports_are_few_settlements_go_with_the_next_request_but_for_none_longer_than_half_their_pace() -> None:
+def test_with_infrequent_reports_settlements_wait_at_most_half_an_interval_for_a_request() -> None:
     some = introduced(concurrency=2)
     deliver(some, range(6), 0.0)
     some.advance(1.0)
@@ -109,7 +109,7 @@ def test_where_reports_are_few_settlements_go_with_the_next_request_but_for_none
     assert [row[0] for row in settled(some, 1.4)] == [0, 1]
 
 
-def test_one_report_is_under_way_at_a_time() -> None:
+def test_only_one_report_is_unacknowledged_at_a_time() -> None:
     some = introduced()
     deliver(some, [1, 2, 3, 4], 0.0)
     some.advance(1.0)
@@ -121,7 +121,7 @@ def test_one_report_is_under_way_at_a_time() -> None:
     assert report(some, 99.0).finished.ids.tolist() == [3, 4]
 
 
-def test_reports_are_numbered_one_two_three() -> None:
+def test_reports_are_numbered_from_1() -> None:
     some = sending()
     sequences = []
     for now in range(3):
@@ -130,8 +130,8 @@ def test_reports_are_numbered_one_two_three() -> None:
     assert sequences == [1, 2, 3]
 
 
-def test_what_is_on_record_is_what_is_settled() -> None:
-    """Also for a message that was attempted twice in one report, and where the answer is in another order."""
+def test_the_outcome_on_record_is_settled_even_if_it_overrules_the_reported_one() -> None:
+    """The same holds if a message was attempted twice in one report and if the answer has another order."""
     some = introduced(concurrency=4, fail=1.0, max_attempts=2)
     deliver(some, [5, 9, 6, 5], 0.0)
     some.advance(1.0)
@@ -140,7 +140,7 @@ def test_what_is_on_record_is_what_is_settled() -> None:
     assert settled(some, 1.0) == [(5, SENT, 1), (9, FAILED, 1), (6, RETRY, 1), (5, SENT, 1)]
 
 
-def test_a_settlement_carries_the_attempt() -> None:
+def test_a_settlement_contains_the_attempt() -> None:
     some = introduced(fail=1.0, max_attempts=3)
     deliver(some, [1], 0.0, attempt=2)
     deliver(some, [2], 0.0, attempt=3)
@@ -156,7 +156,7 @@ def test_a_report_is_due_every_second_even_if_empty() -> None:
     assert report(some, LIMITS.heartbeat_s).finished.ids.tolist() == []
 
 
-def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
+def test_the_monitor_sets_the_interval_between_reports_within_a_bound() -> None:
     some = introduced(mean_s=0.1, concurrency=1)
     deliver(some, range(1, 20), 0.0)
     some.advance(0.15)
@@ -170,7 +170,8 @@ def test_the_monitor_says_how_long_to_wait_for_the_next_report() -> None:
     assert some.report(0.65 + LIMITS.report_wait_max_s) is not None
 
 
-def test_a_sender_that_has_run_dry_waits_a_quarter_as_long_for_the_run_may_end_with_its_report() -> None:
+def test_a_sender_without_messages_reports_after_a_quarter_of_the_interval() -> None:
+    """Its report may be the last one of the run."""
     some = sending(mean_s=0.25, concurrency=1)
     some.stream_up(0.0)
     report(some, 0.0)
@@ -195,22 +196,22 @@ def test_reports_are_bounded_and_a_full_one_does_not_wait() -> None:
     assert report(some, 0.3).finished.ids.tolist() == list(range(LIMITS.report_rows_max, LIMITS.report_rows_max + 5))
 
 
-def test_a_report_tells_what_is_in_lanes_what_is_held_and_the_age_of_the_run() -> None:
+def test_a_report_contains_the_numbers_in_flight_and_held_and_the_age_of_the_run() -> None:
     some = introduced(concurrency=2)
     deliver(some, [1, 2, 3, 4, 5], 0.5)
     got = report(some, 1.25)
     assert (got.in_flight, got.held, got.elapsed_s) == (2, 3, 1.25)
 
 
-def test_before_its_first_message_a_sender_does_not_know_the_age_of_the_run() -> None:
+def test_a_report_before_the_first_message_has_no_age_of_the_run() -> None:
     assert report(sending(), 0.0).elapsed_s is None
 
 
 # -- asking
 
 
-def test_nothing_is_asked_for_before_the_monitor_has_answered() -> None:
-    """Or what is sent could not be counted."""
+def test_a_sender_asks_for_no_messages_before_the_monitor_has_answered() -> None:
+    """Otherwise its outcomes might not be counted."""
     some = sending()
     some.stream_up(0.0)
     report(some, 0.0)
@@ -220,14 +221,14 @@ def test_nothing_is_asked_for_before_the_monitor_has_answered() -> None:
     assert request(some, LIMITS.heartbeat_s).credit > 0
 
 
-def test_a_sender_asks_for_its_lanes_and_a_second_ahead() -> None:
+def test_a_sender_asks_for_its_lanes_and_for_some_time_ahead() -> None:
     some = introduced(mean_s=0.1, concurrency=5)
     first = request(some, 0.0)
     assert (first.credit, first.idle_lanes) == (5 + 50 * LIMITS.ahead_s, 5)
     assert some.request(0.0) is None
 
 
-def test_idle_lanes_are_told_after_they_became_idle() -> None:
+def test_a_request_reports_lanes_that_have_become_idle() -> None:
     some = introduced(concurrency=3)
     request(some, 0.0)
     deliver(some, [1, 2, 3], 0.0)
@@ -243,8 +244,8 @@ def test_a_request_is_due_every_second_even_if_empty() -> None:
     assert request(some, LIMITS.heartbeat_s).settlements is None
 
 
-def test_while_the_monitor_is_away_a_sender_takes_no_more_than_its_window() -> None:
-    """It is given all that it asks for, at once, until it asks for nothing more."""
+def test_while_the_monitor_is_unreachable_a_sender_accepts_no_more_than_its_window() -> None:
+    """The sender gets everything that it asks for at once, until it asks for nothing more."""
     some = introduced(mean_s=0.01, concurrency=2)
     taken = 0
     for tick in range(1000):
@@ -264,12 +265,12 @@ def test_while_the_monitor_is_away_a_sender_takes_no_more_than_its_window() -> N
     assert request(some, 11.0).credit == 2 + some._ahead
 
 
-def test_what_was_asked_for_counts_before_it_comes() -> None:
+def test_open_credit_counts_towards_what_a_sender_asks_for() -> None:
     some = introduced(mean_s=0.01, concurrency=2)
     assert sum(request(some, float(second)).credit for second in range(10)) == 2 + some._ahead
 
 
-def test_a_batch_beyond_the_credit_is_refused_and_nothing_of_it_taken() -> None:
+def test_a_batch_beyond_the_credit_is_refused_as_a_whole() -> None:
     some = introduced(mean_s=1.0, concurrency=2)
     asked = request(some, 0.0).credit
     few, many = (Delivery(np.arange(n), 1, np.zeros(n, np.float32), 0.0) for n in (asked - 1, 2))
@@ -291,7 +292,7 @@ def test_credit_ends_with_its_stream() -> None:
         some.receive(Delivery(np.arange(1), 1, np.zeros(1, np.float32), 0.0), 1.0)
 
 
-def test_everything_confirmed_frees_the_window() -> None:
+def test_confirmed_settlements_free_the_window() -> None:
     some = introduced(mean_s=0.5, concurrency=1)
     for turn in range(100):
         now = float(turn)
@@ -307,7 +308,7 @@ def test_everything_confirmed_frees_the_window() -> None:
 # -- without the producer
 
 
-def test_a_lost_stream_drops_what_has_not_started_and_keeps_what_has() -> None:
+def test_a_lost_stream_drops_messages_that_have_not_started_and_keeps_the_others() -> None:
     some = introduced(concurrency=2)
     deliver(some, [1, 2, 3, 4], 0.0)
     some.stream_lost(0.0)
@@ -321,7 +322,7 @@ def test_a_lost_stream_drops_what_has_not_started_and_keeps_what_has() -> None:
     assert settled(some, 6.0) == [(1, SENT, 1), (2, SENT, 1)]
 
 
-def test_what_is_not_confirmed_is_settled_again_on_the_next_stream_in_the_same_order() -> None:
+def test_unconfirmed_settlements_are_resent_on_the_next_stream_in_the_same_order() -> None:
     some = introduced(concurrency=1)
     deliver(some, [1, 2, 3, 4], 0.0)
     for now in (1.0, 2.0, 3.0):
@@ -339,7 +340,7 @@ def test_what_is_not_confirmed_is_settled_again_on_the_next_stream_in_the_same_o
     assert settled(some, 3.6) == []
 
 
-def test_a_part_of_a_settlement_confirms_nothing_of_it() -> None:
+def test_settlements_that_are_confirmed_in_part_are_resent_as_a_whole() -> None:
     some = introduced(concurrency=2)
     deliver(some, [1, 2], 0.0)
     some.advance(1.0)
@@ -390,7 +391,7 @@ def test_a_draining_sender_hands_back_finishes_settles_and_leaves() -> None:
     assert some.report(99.0) is None
 
 
-def test_a_sender_without_a_stream_takes_the_end_from_the_monitor() -> None:
+def test_a_sender_without_a_stream_accepts_the_end_from_the_monitor() -> None:
     some = introduced()
     deliver(some, [1, 2], 0.0)
     some.stream_lost(0.5)
@@ -404,8 +405,8 @@ def test_a_sender_without_a_stream_takes_the_end_from_the_monitor() -> None:
     assert some.done
 
 
-def test_a_sender_with_a_stream_waits_for_the_producer_to_say_the_end() -> None:
-    """It still has settlements for it."""
+def test_a_sender_with_a_stream_waits_for_the_end_from_the_producer() -> None:
+    """It still has settlements for the producer."""
     some = introduced()
     deliver(some, [1, 2], 0.0)
     some.advance(1.0)
@@ -415,7 +416,7 @@ def test_a_sender_with_a_stream_waits_for_the_producer_to_say_the_end() -> None:
     assert len(settled(some, 1.0)) == 2
 
 
-def test_a_sender_that_is_told_the_end_has_a_goodbye_left_once_all_is_reported() -> None:
+def test_only_the_goodbye_is_left_once_a_complete_run_has_ended_and_all_is_reported() -> None:
     some = introduced()
     deliver(some, [1, 2], 0.0)
     some.advance(1.0)
@@ -433,7 +434,7 @@ def test_a_sender_that_is_told_the_end_has_a_goodbye_left_once_all_is_reported()
     assert not stranger.only_goodbye
 
 
-def test_leaving_is_said_once_on_each_stream() -> None:
+def test_leaving_is_announced_once_on_each_stream() -> None:
     some = introduced(concurrency=1)
     deliver(some, [1], 0.0)
     drained(some, 0.1)
@@ -443,7 +444,7 @@ def test_leaving_is_said_once_on_each_stream() -> None:
     assert request(some, 3.0).leaving
 
 
-def test_what_arrives_while_draining_is_handed_back() -> None:
+def test_messages_that_arrive_during_a_drain_are_handed_back() -> None:
     some = introduced()
     drained(some, 0.0)
     request(some, 0.0)
@@ -458,7 +459,7 @@ def test_what_arrives_while_draining_is_handed_back() -> None:
 
 
 @pytest.mark.parametrize(("now", "handed_back"), [(4.0, [2, 1]), (5.0, [2])])
-def test_what_would_take_too_long_is_handed_back(now: float, handed_back: list[int]) -> None:
+def test_a_draining_sender_hands_back_messages_that_take_too_long(now: float, handed_back: list[int]) -> None:
     some = introduced(mean_s=LIMITS.drain_max_s + 5, concurrency=1)
     deliver(some, [1, 2], 0.0)
     drained(some, now)
@@ -467,7 +468,7 @@ def test_what_would_take_too_long_is_handed_back(now: float, handed_back: list[i
     assert got.tolist() == handed_back
 
 
-def test_what_is_handed_back_goes_in_requests_of_bounded_size_and_the_sender_leaves_when_all_are_taken_in() -> None:
+def test_a_sender_hands_back_in_bounded_requests_and_leaves_once_all_are_confirmed() -> None:
     count = 2 * LIMITS.handed_back_max + 5
     some = introduced(mean_s=10 * LIMITS.drain_max_s, concurrency=LIMITS.handed_back_max + 7)
     deliver(some, range(count), 0.0)
@@ -485,7 +486,7 @@ def test_what_is_handed_back_goes_in_requests_of_bounded_size_and_the_sender_lea
     assert report(some, 0.5).goodbye
 
 
-def test_the_largest_request_and_report_and_answer_are_within_what_grpc_takes() -> None:
+def test_the_largest_request_report_and_answer_fit_into_a_grpc_message() -> None:
     rows, back = np.arange(LIMITS.report_rows_max), np.arange(LIMITS.handed_back_max)
     bytes_, floats = np.ones(len(rows), np.uint8), np.ones(len(rows), np.float32)
     largest = 2**63
@@ -504,8 +505,8 @@ def test_the_largest_request_and_report_and_answer_are_within_what_grpc_takes() 
 
 
 @pytest.mark.parametrize("drained_before", [True, False])
-def test_what_a_lost_stream_brought_is_not_handed_back_on_the_next(drained_before: bool) -> None:
-    """The producer has taken it back by itself."""
+def test_messages_of_a_lost_stream_are_not_handed_back_on_the_next_one(drained_before: bool) -> None:
+    """The producer has already queued them again."""
     some = introduced(mean_s=LIMITS.drain_max_s + 5, concurrency=1)
     deliver(some, [1, 2], 0.0)
     if drained_before:
@@ -520,7 +521,7 @@ def test_what_a_lost_stream_brought_is_not_handed_back_on_the_next(drained_befor
     assert got.handed_back is None
 
 
-def test_without_a_stream_a_draining_sender_does_not_leave_before_it_has_settled() -> None:
+def test_a_draining_sender_without_a_stream_does_not_leave_before_it_has_settled() -> None:
     some = introduced(concurrency=1)
     deliver(some, [1], 0.0)
     drained(some, 0.5)
@@ -535,7 +536,7 @@ def test_without_a_stream_a_draining_sender_does_not_leave_before_it_has_settled
     assert report(some, 3.0).goodbye
 
 
-def test_at_the_end_of_the_run_a_sender_brings_the_producers_totals() -> None:
+def test_the_goodbye_after_the_end_of_a_run_contains_the_producers_totals() -> None:
     some = introduced(concurrency=1)
     deliver(some, [1, 2, 3], 0.0)
     some.advance(1.5)
@@ -549,7 +550,7 @@ def test_at_the_end_of_the_run_a_sender_brings_the_producers_totals() -> None:
     assert some.run_end == END
 
 
-def test_at_the_end_everything_is_reported_before_the_goodbye() -> None:
+def test_at_the_end_the_goodbye_comes_with_the_last_outcomes() -> None:
     some = introduced(mean_s=0.0, concurrency=1)
     deliver(some, range(2 * LIMITS.report_rows_max + 1), 0.0)
     some.advance(0.0)
@@ -565,25 +566,25 @@ def test_at_the_end_everything_is_reported_before_the_goodbye() -> None:
     ]
 
 
-def test_without_a_producers_last_word_the_goodbye_has_none() -> None:
+def test_without_an_end_from_the_producer_the_goodbye_has_no_totals() -> None:
     some = introduced()
     some.end(None)
     last = report(some, 0.0)
     assert (last.goodbye, last.end) == (True, None)
 
 
-def test_what_arrives_after_the_end_is_not_sent() -> None:
+def test_messages_that_arrive_after_the_end_are_not_sent() -> None:
     some = introduced()
     some.end(END)
     deliver(some, [1, 2], 0.0)
     assert (some.lanes.busy, some.lanes.held) == (0, 0)
 
 
-# -- when to look again
+# -- waking
 
 
-def test_looking_again_is_never_due_in_the_past_nor_later_than_a_heartbeat() -> None:
-    """While connected; through the whole life of a sender whose report is answered late, looking when it says."""
+def test_a_connected_sender_wakes_neither_in_the_past_nor_later_than_a_heartbeat() -> None:
+    """Checked at each wake-up, over the whole life of a sender whose reports are answered late."""
     some = sending(mean_s=0.3, concurrency=2)
     some.stream_up(0.0)
     now, taken, looks = 0.0, 0, 0
@@ -615,7 +616,7 @@ def test_a_sender_wakes_when_a_message_is_done() -> None:
     assert some.wake_at(0.2) == 0.375
 
 
-def test_without_a_stream_and_a_report_to_make_only_a_peer_wakes_a_sender() -> None:
+def test_a_sender_that_awaits_a_stream_and_an_answer_is_woken_only_by_a_peer() -> None:
     some = sending()
     report(some, 0.0)
     assert some.wake_at(0.0) == math.inf
@@ -624,7 +625,7 @@ def test_without_a_stream_and_a_report_to_make_only_a_peer_wakes_a_sender() -> N
 
 
 @pytest.mark.parametrize("mean_s", [0.0, 1e-9, 3600.0, 1e7])
-def test_the_slowest_and_the_fastest_sender_ask_for_a_bounded_number(mean_s: float) -> None:
+def test_even_the_slowest_and_the_fastest_sender_ask_for_a_bounded_number_of_messages(mean_s: float) -> None:
     some = introduced(mean_s=mean_s, concurrency=1)
     assert 1 <= request(some, 0.0).credit <= 400_001
 
@@ -636,14 +637,12 @@ def test_the_slowest_and_the_fastest_sender_ask_for_a_bounded_number(mean_s: flo
         ("drained", True),
         ("producer gone", True),
         ("run over", True),
-        ("empty run over", False),  # there may be no other sender to tell it
+        ("empty run over", False),  # there may be no other sender that reports the end
         ("drained, but met", False),
         ("run over, but met", False),
     ],
 )
-def test_a_monitor_that_it_never_met_need_not_hear_of_a_sender_that_has_nothing_to_tell(
-    what: str, needless: bool
-) -> None:
+def test_a_sender_with_nothing_to_report_does_not_need_a_monitor_that_it_never_met(what: str, needless: bool) -> None:
     some = introduced() if "met" in what else sending()
     match what.partition(",")[0]:
         case "drained":

@@ -1,4 +1,4 @@
-"""Which requests concern other senders: those that make messages ready for them."""
+"""Requests that concern other senders, because messages may become ready for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ASK = Request(credit=4, idle_lanes=4)
 
 
 def serving(backlog: Backlog, name: str, request: Request = ASK) -> ProducerStream:
-    """A sender whose first request was served."""
+    """Return the stream of a sender whose first request was served."""
     stream = ProducerStream(backlog, backlog.join(name, 1.0, 4, NOW))
     concerns_others(stream, request)
     return stream
@@ -27,25 +27,25 @@ def concerns_others(stream: ProducerStream, request: Request) -> bool:
 
 
 def settled(outcome: Outcome) -> Request:
-    """Message 1 is, with credit for no more than one."""
+    """Return a request that settles message 1 with this outcome and asks for one message."""
     one = np.ones(1, np.uint8)
     return Request(credit=1, settlements=Settlements(np.array([1]), outcome * one, one))
 
 
-def test_a_request_that_only_takes_messages_concerns_nobody_else() -> None:
+def test_a_request_that_only_takes_messages_concerns_no_other_sender() -> None:
     stream = serving(Backlog(100), "a")
     assert stream.holder.leased == 4
     assert not concerns_others(stream, ASK)
     assert not concerns_others(stream, settled(Outcome.SENT))
 
 
-def test_messages_that_are_handed_back_concern_others_once() -> None:
+def test_handed_back_messages_concern_other_senders_once() -> None:
     stream = serving(Backlog(4), "a")
     assert concerns_others(stream, Request(handed_back=np.array([1, 2]), leaving=True))
     assert not concerns_others(stream, Request())
 
 
-def test_a_sender_that_waits_for_messages_that_are_released_later_concerns_whoever_hands_them_out() -> None:
+def test_a_request_that_is_left_waiting_for_a_later_release_triggers_a_distribution() -> None:
     stream = serving(Backlog(100, rate_per_s=1.0), "a")
     assert (stream.holder.leased, stream.holder.credit) == (1, 3)
     assert concerns_others(stream, Request())

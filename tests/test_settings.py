@@ -1,4 +1,4 @@
-"""What each flag takes, and which settings make no sense together."""
+"""What each flag accepts, and which settings can't be combined."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from smssim.settings import (
 )
 from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, parse_sender
 
-# By name; where several commands have one, its rule is the same, as tests/test_flags.py shows.
+# By name. Commands that share a flag have the same rule for it, as tests/test_flags.py shows.
 NAMED: dict[str, Flag] = {flag.name: flag for command in COMMANDS.values() for flag in command.flags.values()}
 
 NOT_A_NUMBER = ("", " ", "abc", "nan", "inf", "-inf", "1e999", "-1", "-1e-9", "1,000", "0x10", "1 2", "1__0", "--std")
@@ -109,7 +109,7 @@ def refusal(flag: str, text: str) -> str:
     return str(caught.value)
 
 
-def test_a_bad_value_is_refused_in_one_line_that_says_what_the_flag_takes() -> None:
+def test_a_bad_value_is_refused_in_one_line_that_says_what_the_flag_expects() -> None:
     for flag, texts in BAD.items():
         for text in texts:
             line = refusal(flag, text)
@@ -118,8 +118,8 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_the_flag_takes() -> N
             assert line.isprintable(), (flag, text)
 
 
-def test_every_flag_has_bad_values_here() -> None:
-    assert BAD.keys() | {"--sender"} == NAMED.keys()  # that one has its own below
+def test_every_flag_has_bad_values_in_this_file() -> None:
+    assert BAD.keys() | {"--sender"} == NAMED.keys()  # --sender is tested below
 
 
 def test_a_good_value_is_read() -> None:
@@ -174,13 +174,13 @@ def test_a_zero_is_never_negative() -> None:
 
 
 @given(st.decimals(0, 1, places=7).map("{:f}".format))
-def test_a_unit_makes_the_very_number_that_would_be_typed_without(number: str) -> None:
-    """Else equal senders would not have equal fates."""
+def test_a_number_with_a_unit_equals_the_one_typed_without_it(number: str) -> None:
+    """Otherwise senders with equal settings have different fates."""
     assert NAMED["--mean"].read(f"{number}ms") == float(f"{number}e-3")
     assert NAMED["--fail"].read(f"{number}%") == float(f"{number}e-2")
 
 
-def test_a_figure_that_is_nearly_right_is_told_apart() -> None:
+def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
     for text, near in (
         ("faild<5%", "failed"),
         ("T95<10s", "t95"),
@@ -194,11 +194,11 @@ def test_a_figure_that_is_nearly_right_is_told_apart() -> None:
 
 
 def test_a_whole_number_is_exact_or_refused() -> None:
-    assert refusal("--seed", "9007199254740993.0")  # a float would make it another seed
+    assert refusal("--seed", "9007199254740993.0")  # as a float it becomes another seed
 
 
 @given(st.sampled_from(sorted(NAMED)), st.text(st.characters(codec=None)) | st.from_regex(r"[-+0-9.eE_]{1,9}"))
-def test_any_text_is_either_a_value_that_holds_or_one_line(flag: str, text: str) -> None:
+def test_any_text_is_either_a_valid_value_or_refused_in_one_line(flag: str, text: str) -> None:
     line = "one line"
     try:
         value = NAMED[flag].read(text)
@@ -209,12 +209,12 @@ def test_any_text_is_either_a_value_that_holds_or_one_line(flag: str, text: str)
     assert line.isprintable()
 
 
-def test_what_was_given_is_shown_as_typed_or_quoted() -> None:
+def test_a_refused_value_is_shown_as_typed_or_quoted() -> None:
     for text, shown in (("7", "7"), ("", "''"), ("a b", "'a b'"), ("a\nb", r"'a\nb'"), ("9" * 99, "9" * 57 + "...")):
         assert refusal("--fail", text) == f"--fail: got {shown}; takes {NAMED['--fail'].rule.takes}"
 
 
-def test_settings_made_in_code_are_held_to_the_same_rules() -> None:
+def test_settings_made_in_code_follow_the_same_rules() -> None:
     wrongs: tuple[tuple[type[Any], dict[str, Any]], ...] = (
         (ProducerSettings, {"count": -1}),
         (ProducerSettings, {"count": 1.5}),
@@ -240,12 +240,12 @@ def test_min_length_is_at_most_max_length() -> None:
         ProducerSettings(seed=1, min_length=6, max_length=5)
 
 
-def test_loopback_may_be_listened_on() -> None:
+def test_nodes_may_listen_on_loopback() -> None:
     for host in ("127.0.0.1", "127.8.9.10", "localhost", "[::1]"):
         assert MonitorSettings(listen=f"{host}:0").listen == f"{host}:0"
 
 
-def test_any_other_address_takes_insecure() -> None:
+def test_any_other_address_requires_tls_or_insecure() -> None:
     for host in ("0.0.0.0", "[::]", "10.0.0.5", "host.example", "127.0.0.1.example", "127.1.example"):
         for kind in (MonitorSettings, ProducerSettings):
             address = f"{host}:50051"
@@ -257,7 +257,7 @@ def test_any_other_address_takes_insecure() -> None:
             assert kind(listen=address, tls_cert="cert.pem", tls_key="key.pem").listen == address
 
 
-def test_the_wire_and_the_flags_take_the_same_addresses() -> None:
+def test_the_protocol_and_the_flags_accept_the_same_addresses() -> None:
     for text in (*NO_PEER, "127.0.0.1:1", "[::1]:65535", "host.example:50051"):
         assert NAMED["--monitor"].rule.holds(text) == is_address(text, port_min=1), text
 
@@ -269,7 +269,7 @@ def test_an_address_splits_into_host_and_port() -> None:
         split_address("--listen", "nowhere")
 
 
-def test_std_is_filled_in() -> None:
+def test_the_default_of_std_depends_on_mean_and_distribution() -> None:
     rows: tuple[tuple[str, float, float | None, float], ...] = (
         ("gamma", 0.5, None, 0.15),
         ("gamma", 0.5, 0.0, 0.0),
@@ -288,7 +288,7 @@ def test_std_is_filled_in() -> None:
         assert replace(settings, name="again").std_s == settings.std_s
 
 
-def test_a_std_without_meaning_is_refused() -> None:
+def test_a_std_that_the_distribution_cannot_have_is_refused() -> None:
     for distribution, mean, std, takes in (
         ("exponential", 0.5, 0.4, "nothing, or 0.5, with --distribution exponential and --mean 0.5"),
         ("fixed", 0.5, 0.4, "nothing, or 0, with --distribution fixed and --mean 0.5"),
@@ -304,7 +304,7 @@ def test_a_std_without_meaning_is_refused() -> None:
 
 
 @given(st.sampled_from(sorted(STD_MEANS_MAX)), st.floats(1e-6, 1e5))
-def test_the_largest_std_that_a_refusal_names_is_taken(distribution: str, mean: float) -> None:
+def test_the_largest_std_that_an_error_names_is_accepted(distribution: str, mean: float) -> None:
     with pytest.raises(UsageError) as caught:
         SenderSettings(mean_s=mean, std_s=mean * 41, distribution=distribution)
     most = float(str(caught.value).split("at most ")[1].split()[0])
@@ -339,7 +339,7 @@ def test_the_lanes_of_one_run_are_bounded() -> None:
 OUTPUTS = {"csv": "--csv", "summary_json": "--summary-json", "record": "--record", "failed": "--failed"}
 
 
-def test_no_file_is_written_twice_under_any_name(tmp_path: Path) -> None:
+def test_two_outputs_cannot_have_the_same_file_under_any_name(tmp_path: Path) -> None:
     path, link, hard = (tmp_path / name for name in ("there", "link", "hard"))
     link.symlink_to(path)
     settings = OUTPUTS | {"journal": "--journal"}
@@ -355,7 +355,7 @@ def test_no_file_is_written_twice_under_any_name(tmp_path: Path) -> None:
             assert str(caught.value).endswith(f"; takes another file than {settings[one]}")
 
 
-def test_different_files_and_one_device_may_be_written(tmp_path: Path) -> None:
+def test_outputs_may_have_different_files_or_share_a_device(tmp_path: Path) -> None:
     different = {name: str(tmp_path / name) for name in OUTPUTS}
     assert MonitorSettings(**different).csv == different["csv"]  # type: ignore[arg-type]
     assert MonitorSettings(csv="/dev/null", summary_json="/dev/null").csv == "/dev/null"
@@ -392,7 +392,7 @@ BAD_SPECS = {
 }
 
 
-def test_a_bad_spec_names_the_part_and_what_it_takes() -> None:
+def test_a_bad_spec_is_refused_with_the_bad_part_and_what_it_expects() -> None:
     for spec, said in BAD_SPECS.items():
         with pytest.raises(UsageError) as caught:
             parse_sender(spec)
@@ -400,7 +400,7 @@ def test_a_bad_spec_names_the_part_and_what_it_takes() -> None:
         assert str(caught.value).isprintable(), spec
 
 
-def test_a_refused_key_is_told_which_keys_there_are_and_which_is_near() -> None:
+def test_an_unknown_key_is_refused_with_all_keys_and_the_closest_one() -> None:
     keys = "with the keys mean, std, distribution, max-time, fail, concurrency, copies, name"
     for part, near in (
         *(("meen=1", "mean"), ("MEAN=1", "mean"), ("max_tme=1", "max-time"), ("producer=x", None), ("fail", None)),

@@ -1,4 +1,4 @@
-"""Why nothing moves, a story a line."""
+"""Why a run stalls: one case a line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOST = LIMITS.lost_after_s + 0.1
 SILENT = LIMITS.silent_after_s + 0.1
 
 
-def test_the_cause_follows_from_what_senders_last_said() -> None:
+def test_the_cause_follows_from_the_last_reports_of_the_senders() -> None:
     for senders, cause, told in (
         ([], Cause.NO_SENDER, "no sender is heard from"),
         ([sender(left=True)], Cause.NO_SENDER, "no sender is heard from"),
@@ -53,13 +53,13 @@ def test_the_cause_follows_from_what_senders_last_said() -> None:
         assert why.sentence(found) == f"nothing finished for 3.0 s: {told}"
 
 
-def test_no_more_messages_are_missed_than_there_are() -> None:
+def test_a_stall_concerns_no_more_messages_than_are_missing() -> None:
     found = stall([sender(500, 500, LOST)], missing=7, quiet_s=LIMITS.quiet_s, now=NOW)
     assert found is not None
     assert found.messages == 7
 
 
-def test_a_run_that_moves_or_is_done_needs_no_excuse() -> None:
+def test_a_run_that_moves_or_is_done_has_no_stall() -> None:
     for missing, quiet_s in ((0, 99.0), (5, LIMITS.quiet_s - 0.1)):
         assert stall([sender(1)], missing, quiet_s, NOW) is None, (missing, quiet_s)
 

@@ -1,6 +1,6 @@
-"""Clients that are not ours: what breaks the protocol is refused with the right status and changes nothing.
+"""Misbehaving clients: a request that breaks the protocol is refused with the right status and changes nothing.
 
-They speak in raw requests and know nothing of smssim but the .proto files.
+The clients send raw requests and use nothing of smssim except the .proto files.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("quiet")
 
 TOTAL: Final = 100
 ATTEMPTS: Final = 3
-TAKEN: Final = 5  # messages that a stranger has when it misbehaves
+TAKEN: Final = 5  # messages that a client has when it misbehaves
 
 INVALID: Final = StatusCode.INVALID_ARGUMENT
 EXHAUSTED: Final = StatusCode.RESOURCE_EXHAUSTED
@@ -71,35 +71,35 @@ def settle(ids: bytes, outcomes: bytes, attempts: bytes, **fields: Any) -> produ
 # -- at the producer
 
 FIRST_REQUESTS: dict[str, tuple[StatusCode, Any]] = {
-    "bytes that are no message": (INVALID, GARBAGE),
+    "malformed bytes": (INVALID, GARBAGE),
     "a frame over 4 MiB": (EXHAUSTED, hello(handed_back_ids=bytes(FOUR_MIB))),
     "no hello": (INVALID, Fetch(credit=1)),
     "no version": (PRECONDITION, hello(protocol=0)),
     "another version": (PRECONDITION, hello(protocol=2)),
     "no sender": (INVALID, Fetch(hello=producer_pb2.Hello(protocol=1))),
     "no session": (INVALID, hello(a_sender(session_id=""))),
-    "a session that is no UUID": (INVALID, hello(a_sender(session_id="x" * 36))),
+    "a session that is not a UUID": (INVALID, hello(a_sender(session_id="x" * 36))),
     "a UUID in another form": (INVALID, hello(a_sender(session_id=uuid.uuid4().hex))),
     "a session of 3 MiB": (INVALID, hello(a_sender(session_id="0" * (3 << 20)))),
     "a name of 65 bytes": (INVALID, hello(a_sender(name="\u00e9" * 32 + "x"))),
     "a mean below zero": (INVALID, hello(a_sender(mean_s=-1.0))),
-    "a mean that is no number": (INVALID, hello(a_sender(mean_s=math.nan))),
+    "a mean that is not a number": (INVALID, hello(a_sender(mean_s=math.nan))),
     "an infinite mean": (INVALID, hello(a_sender(mean_s=math.inf))),
-    "a standard deviation that is no number": (INVALID, hello(a_sender(std_s=math.nan))),
+    "a standard deviation that is not a number": (INVALID, hello(a_sender(std_s=math.nan))),
     "a failure rate of 7": (INVALID, hello(a_sender(failure_rate=7.0))),
     "no lanes": (INVALID, hello(a_sender(concurrency=0))),
     "more lanes than a sender can have": (INVALID, hello(a_sender(concurrency=2**64 - 1))),
     "huge credit": (EXHAUSTED, hello(credit=2**64 - 1)),
     "messages received before any was delivered": (INVALID, hello(received=1)),
-    "settlements that do not fit": (INVALID, hello(settlements=producer_pb2.Settlements(message_ids=u64(1)))),
-    "a settlement of what was never handed out": (
+    "settlements of unequal length": (INVALID, hello(settlements=producer_pb2.Settlements(message_ids=u64(1)))),
+    "a settlement of a message never delivered": (
         INVALID,
         hello(settlements=producer_pb2.Settlements(message_ids=u64(TOTAL - 1), outcomes=u8(SENT), attempts=u8(1))),
     ),
 }
 
 
-def test_who_introduces_itself_wrongly_is_refused_and_leaves_no_trace() -> None:
+def test_a_bad_first_request_is_refused_and_leaves_no_trace() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, max_attempts=ATTEMPTS)
@@ -115,7 +115,7 @@ def test_who_introduces_itself_wrongly_is_refused_and_leaves_no_trace() -> None:
 
 
 def sound_settlement(taken: list[int], **fields: Any) -> producer_pb2.FetchMessageRequest:
-    """Of all that it has: so that it shows whether anything of a bad request was applied."""
+    """Return a request that settles all messages taken, so that it shows if any part of it is applied."""
     sound = producer_pb2.Settlements(
         message_ids=u64(*taken), outcomes=u8(*[SENT] * len(taken)), attempts=u8(*[1] * len(taken))
     )
@@ -124,7 +124,7 @@ def sound_settlement(taken: list[int], **fields: Any) -> producer_pb2.FetchMessa
 
 Misdeed = Callable[[list[int]], Any]
 MISDEEDS: dict[str, tuple[StatusCode, Misdeed]] = {
-    "bytes that are no message": (INVALID, lambda taken: GARBAGE),
+    "malformed bytes": (INVALID, lambda taken: GARBAGE),
     "a frame over 4 MiB": (EXHAUSTED, lambda taken: sound_settlement(taken, handed_back_ids=bytes(FOUR_MIB))),
     "a second hello": (INVALID, lambda taken: sound_settlement(taken, hello=hello().hello)),
     "huge credit": (EXHAUSTED, lambda taken: sound_settlement(taken, credit=2**64 - 1)),
@@ -132,26 +132,26 @@ MISDEEDS: dict[str, tuple[StatusCode, Misdeed]] = {
     "too few outcomes": (INVALID, lambda taken: settle(u64(*taken), u8(SENT), u8(*[1] * TAKEN))),
     "too many outcomes": (INVALID, lambda taken: settle(u64(*taken), u8(*[SENT] * 6), u8(*[1] * TAKEN))),
     "no attempts": (INVALID, lambda taken: settle(u64(*taken), u8(*[SENT] * TAKEN), b"")),
-    "outcomes of no message": (INVALID, lambda taken: settle(b"", u8(SENT), u8(1))),
+    "outcomes without ids": (INVALID, lambda taken: settle(b"", u8(SENT), u8(1))),
     "half an id": (INVALID, lambda taken: settle(u64(*taken)[:-4], u8(*[SENT] * TAKEN), u8(*[1] * TAKEN))),
-    "an id of the total": (INVALID, lambda taken: settle(u64(taken[0], TOTAL), u8(SENT, SENT), u8(1, 1))),
+    "an id equal to the total": (INVALID, lambda taken: settle(u64(taken[0], TOTAL), u8(SENT, SENT), u8(1, 1))),
     "the largest id": (INVALID, lambda taken: settle(u64(taken[0], 2**64 - 1), u8(SENT, SENT), u8(1, 1))),
-    "an id never handed out": (INVALID, lambda taken: settle(u64(taken[0], TOTAL - 1), u8(SENT, SENT), u8(1, 1))),
+    "an id never delivered": (INVALID, lambda taken: settle(u64(taken[0], TOTAL - 1), u8(SENT, SENT), u8(1, 1))),
     "outcome 0": (INVALID, lambda taken: settle(u64(*taken[:2]), u8(SENT, 0), u8(1, 1))),
     "outcome 9": (INVALID, lambda taken: settle(u64(*taken[:2]), u8(SENT, 9), u8(1, 1))),
     "attempt 0": (INVALID, lambda taken: settle(u64(*taken[:2]), u8(SENT, SENT), u8(1, 0))),
-    "an attempt too many": (INVALID, lambda taken: settle(u64(*taken[:2]), u8(SENT, SENT), u8(1, ATTEMPTS + 1))),
+    "an attempt too high": (INVALID, lambda taken: settle(u64(*taken[:2]), u8(SENT, SENT), u8(1, ATTEMPTS + 1))),
     "a retry after the last attempt": (
         INVALID,
         lambda taken: settle(u64(*taken[:2]), u8(SENT, RETRY), u8(1, ATTEMPTS)),
     ),
     "half an id handed back": (INVALID, lambda taken: sound_settlement(taken, handed_back_ids=b"half")),
-    "an id of the total handed back": (INVALID, lambda taken: sound_settlement(taken, handed_back_ids=u64(TOTAL))),
+    "the total handed back as an id": (INVALID, lambda taken: sound_settlement(taken, handed_back_ids=u64(TOTAL))),
 }
 
 
 async def taking(stranger: Fetching, count: int = TAKEN) -> list[int]:
-    """Introduces itself and takes so many messages; their ids."""
+    """Send a hello, take this many messages, and return their ids."""
     await stranger.say(hello(), Fetch(credit=count, idle_lanes=count))
     await stranger.hear_of("offer")
     ids: list[int] = []
@@ -160,7 +160,7 @@ async def taking(stranger: Fetching, count: int = TAKEN) -> list[int]:
     return ids
 
 
-def test_who_breaks_the_protocol_later_loses_its_stream_and_nothing_of_the_request_is_applied() -> None:
+def test_a_bad_later_request_ends_the_stream_and_no_part_of_it_is_applied() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL, max_attempts=ATTEMPTS)
@@ -177,7 +177,7 @@ def test_who_breaks_the_protocol_later_loses_its_stream_and_nothing_of_the_reque
     play(scene())
 
 
-def test_credit_adds_up_to_the_limit_and_no_further() -> None:
+def test_the_limit_on_credit_applies_to_the_sum_of_all_requests() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL)
@@ -188,7 +188,7 @@ def test_credit_adds_up_to_the_limit_and_no_further() -> None:
     play(scene())
 
 
-def test_a_message_that_a_stranger_does_not_hold_can_not_be_handed_back_by_it() -> None:
+def test_a_client_cannot_hand_back_messages_that_another_client_has() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL)
@@ -203,8 +203,8 @@ def test_a_message_that_a_stranger_does_not_hold_can_not_be_handed_back_by_it() 
     play(scene())
 
 
-def test_a_streams_end_gives_its_messages_back() -> None:
-    """Whether the sender cancels the call or closes it."""
+def test_messages_of_a_stream_that_ends_are_queued_again() -> None:
+    """It makes no difference whether the client cancels the call or closes it."""
 
     async def scene() -> None:
         async with Stage() as stage:
@@ -224,7 +224,7 @@ def test_a_streams_end_gives_its_messages_back() -> None:
     play(scene())
 
 
-def test_a_stranger_that_never_settles_loses_its_messages_in_time() -> None:
+def test_a_client_that_never_settles_loses_its_messages_after_a_while() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -241,9 +241,9 @@ def test_a_stranger_that_never_settles_loses_its_messages_in_time() -> None:
     play(scene())
 
 
-def test_a_stranger_that_never_reads_holds_up_nobody() -> None:
+def test_a_client_that_never_reads_does_not_delay_the_run() -> None:
     brief = replace(BRIEF, backoff_max_s=0.1, farewell_s=0.3)
-    total = 200_000  # some 15 MB, far more than the connection takes in ahead of its reader
+    total = 200_000  # about 15 MB, far more than the connection buffers for its reader
 
     async def scene() -> None:
         async with Stage(brief) as stage:
@@ -259,8 +259,8 @@ def test_a_stranger_that_never_reads_holds_up_nobody() -> None:
     play(scene())
 
 
-def test_what_strangers_that_never_read_have_goes_back_when_they_leave() -> None:
-    """In the midst of what is written to them, which is no error of the producer's either."""
+def test_messages_of_clients_that_never_read_are_queued_again_when_they_leave() -> None:
+    """They leave while the producer writes to them, which is no error of the producer."""
     total = 200_000
 
     async def scene() -> None:
@@ -300,7 +300,7 @@ def test_streams_that_open_and_close_in_a_loop_leave_nothing_behind() -> None:
         async with Stage() as stage:
             producer = await stage.producer(TOTAL)
             channel = stage.channel(producer.address)
-            async with Fetching(channel) as first:  # when it is answered, the server runs all its tasks
+            async with Fetching(channel) as first:  # once it is answered, the server has all its tasks
                 await taking(first)
             await until(lambda: producer.open_streams() == 0)
             tasks = running()
@@ -329,7 +329,7 @@ def run_but(**fields: Any) -> run_pb2.Run:
 
 
 def report(sender: run_pb2.Sender, sequence: int = 1, **fields: Any) -> monitor_pb2.ReportResultRequest:
-    """A sound report of two messages, but for these fields."""
+    """Return a report of two messages, valid except for these fields."""
     sound: dict[str, Any] = {
         "run": RUN,
         "message_ids": u64(10, 11),
@@ -346,11 +346,11 @@ def report(sender: run_pb2.Sender, sequence: int = 1, **fields: Any) -> monitor_
 REAL: Final = a_sender(name="real")  # has reported once
 
 REPORTS: dict[str, tuple[StatusCode, Any]] = {
-    "bytes that are no message": (INVALID, GARBAGE),
+    "malformed bytes": (INVALID, GARBAGE),
     "a frame over 4 MiB": (EXHAUSTED, report(a_sender(), message_ids=bytes(FOUR_MIB))),
-    "nothing": (INVALID, monitor_pb2.ReportResultRequest()),
+    "an empty report": (INVALID, monitor_pb2.ReportResultRequest()),
     "no run": (INVALID, report(a_sender(), run=None)),
-    "a run that is no UUID": (INVALID, report(a_sender(), run=run_but(run_id="the run"))),
+    "a run id that is not a UUID": (INVALID, report(a_sender(), run=run_but(run_id="the run"))),
     "another run": (INVALID, report(a_sender(), run=run_but(run_id=str(uuid.uuid4())))),
     "the run with another total": (INVALID, report(a_sender(), run=run_but(total=TOTAL + 1))),
     "the run with another seed": (INVALID, report(a_sender(), run=run_but(seed=8))),
@@ -359,7 +359,7 @@ REPORTS: dict[str, tuple[StatusCode, Any]] = {
     "a run without attempts": (INVALID, report(a_sender(), run=run_but(max_attempts=0))),
     "a run of 256 attempts": (INVALID, report(a_sender(), run=run_but(max_attempts=256))),
     "no sender": (INVALID, report(run_pb2.Sender())),
-    "a session that is no UUID": (INVALID, report(a_sender(session_id="x"))),
+    "a session that is not a UUID": (INVALID, report(a_sender(session_id="x"))),
     "a name of 65 bytes": (INVALID, report(a_sender(name="x" * 65))),
     "a sender without lanes": (INVALID, report(a_sender(concurrency=0))),
     "sequence 0": (INVALID, report(a_sender(), 0)),
@@ -371,15 +371,15 @@ REPORTS: dict[str, tuple[StatusCode, Any]] = {
     "too few attempts": (INVALID, report(a_sender(), attempts=u8(1))),
     "no durations": (INVALID, report(a_sender(), durations_s=b"")),
     "too many latencies": (INVALID, report(a_sender(), latencies_s=f32(1, 2, 3))),
-    "outcomes of no message": (INVALID, report(a_sender(), message_ids=b"")),
+    "outcomes without ids": (INVALID, report(a_sender(), message_ids=b"")),
     "half an id": (INVALID, report(a_sender(), message_ids=u64(10, 11)[:-1])),
     "half a duration": (INVALID, report(a_sender(), durations_s=f32(0.1, 0.2)[:-1])),
-    "an id of the total": (INVALID, report(a_sender(), message_ids=u64(10, TOTAL))),
+    "an id equal to the total": (INVALID, report(a_sender(), message_ids=u64(10, TOTAL))),
     "the largest id": (INVALID, report(a_sender(), message_ids=u64(10, 2**64 - 1))),
     "outcome 0": (INVALID, report(a_sender(), outcomes=u8(SENT, 0))),
     "outcome 9": (INVALID, report(a_sender(), outcomes=u8(SENT, 9))),
     "attempt 0": (INVALID, report(a_sender(), attempts=u8(1, 0))),
-    "an attempt too many": (INVALID, report(a_sender(), attempts=u8(1, ATTEMPTS + 1))),
+    "an attempt too high": (INVALID, report(a_sender(), attempts=u8(1, ATTEMPTS + 1))),
     "more in flight than a run can have": (INVALID, report(a_sender(), in_flight=2**64 - 1)),
     "more held than a run can have": (INVALID, report(a_sender(), held=2**64 - 1)),
 }
@@ -414,13 +414,13 @@ def test_a_bad_report_is_refused_and_changes_no_figure() -> None:
 
 
 async def told(channel: aio.Channel, request: monitor_pb2.ReportResultRequest) -> tuple[int, int, list[int], list[int]]:
-    """Accepted, duplicates and what was overruled."""
+    """Send a report and return the answer: accepted, duplicates, overruled ids and overruled outcomes."""
     answer = await monitor_pb2_grpc.MonitorServiceStub(channel).ReportResult(request)
     overruled = np.frombuffer(answer.overruled_ids, "<u8").tolist()
     return answer.accepted, answer.duplicates, overruled, list(answer.overruled_outcomes)
 
 
-def test_a_repeated_report_is_answered_as_it_was_and_counted_once() -> None:
+def test_a_repeated_report_gets_the_same_answer_and_is_counted_once() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -433,14 +433,14 @@ def test_a_repeated_report_is_answered_as_it_was_and_counted_once() -> None:
             assert (figures.sent, figures.failed, figures.duplicates) == (1, 1, 2)
 
             assert await told(channel, report(other, 2, message_ids=u64(20, 21))) == (2, 0, [], [])
-            assert await report_status(channel, overruled) == INVALID  # long answered: nobody waits for it
+            assert await report_status(channel, overruled) == INVALID  # an old report, whose answer no sender waits for
             figures = monitor.figures(RUN.run_id)
             assert (figures.sent, figures.failed, figures.duplicates, figures.senders_seen) == (2, 2, 2, 2)
 
     play(scene())
 
 
-def test_a_negative_zero_is_a_zero() -> None:
+def test_a_negative_zero_counts_as_zero() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -453,12 +453,12 @@ def test_a_negative_zero_is_a_zero() -> None:
 
 
 WATCHES: dict[str, Any] = {
-    "bytes that are no message": GARBAGE,
-    "a run that is no UUID": monitor_pb2.WatchProgressRequest(run_id="the run"),
+    "malformed bytes": GARBAGE,
+    "a run id that is not a UUID": monitor_pb2.WatchProgressRequest(run_id="the run"),
     "an unknown run": monitor_pb2.WatchProgressRequest(run_id=str(uuid.uuid4())),
     "an interval below zero": monitor_pb2.WatchProgressRequest(interval_s=-1.0),
-    "an interval that is no number": monitor_pb2.WatchProgressRequest(interval_s=math.nan),
-    "an interval of no time": monitor_pb2.WatchProgressRequest(interval_s=1e-9),
+    "an interval that is not a number": monitor_pb2.WatchProgressRequest(interval_s=math.nan),
+    "an interval that is too short": monitor_pb2.WatchProgressRequest(interval_s=1e-9),
     "an infinite interval": monitor_pb2.WatchProgressRequest(interval_s=math.inf),
 }
 
@@ -495,7 +495,7 @@ def test_watchers_that_come_and_go_leave_nothing_behind() -> None:
     play(scene())
 
 
-def test_other_methods_stand_garbage_too() -> None:
+def test_other_methods_also_survive_malformed_bytes() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             channel = stage.channel((await stage.producer(TOTAL)).address)
@@ -513,13 +513,13 @@ def test_other_methods_stand_garbage_too() -> None:
 # -- during a real run
 
 
-def test_a_run_ends_exact_whatever_strangers_say_meanwhile() -> None:
+def test_a_run_ends_with_exact_counts_whatever_other_clients_send_during_it() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
             producer = await stage.producer(TOTAL, monitor=monitor.address, max_attempts=ATTEMPTS)
             to_producer, to_monitor = stage.channel(producer.address), stage.channel(monitor.address)
-            async with Fetching(to_producer) as keeper:  # whose messages keep the run from ending
+            async with Fetching(to_producer) as keeper:  # its messages keep the run from ending
                 await taking(keeper)
                 sender = stage.sender(producer.address, fail=0.3)
                 await until(lambda: producer.run.run_id in monitor.node.runs.followed)
@@ -538,7 +538,7 @@ def test_a_run_ends_exact_whatever_strangers_say_meanwhile() -> None:
     play(scene())
 
 
-def test_what_a_sender_reports_is_never_settled_unrecorded_because_another_took_its_sequence() -> None:
+def test_a_forged_report_never_makes_a_sender_settle_what_is_not_recorded() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -550,7 +550,7 @@ def test_what_a_sender_reports_is_never_settled_unrecorded_because_another_took_
             run = run_pb2.Run(run_id=producer.run.run_id, seed=7, total=TOTAL, max_attempts=1)
             me = a_sender(session_id=session.facts.session_id)
             status = INVALID
-            while status != StatusCode.OK:  # the next one of the session, unless its sender is quicker
+            while status != StatusCode.OK:  # use the session's next sequence before its own sender does
                 forged = monitor_pb2.ReportResultRequest(run=run, sender=me, sequence=session.sequence + 1)
                 status = await report_status(channel, forged)
             assert await victim.code() == ExitCode.USAGE
@@ -562,16 +562,16 @@ def test_what_a_sender_reports_is_never_settled_unrecorded_because_another_took_
 
 
 def _nonsense() -> Iterator[tuple[StatusCode, list[Any]]]:
-    """All that breaks the protocol at a producer at any time, and how it is refused."""
+    """Yield requests that a producer refuses at any time, each with the expected status."""
     for case, (status, request) in FIRST_REQUESTS.items():
-        if "never handed out" not in case:
+        if "never delivered" not in case:
             yield status, [request]
     for case, (status, misdeed) in MISDEEDS.items():
-        if "never handed out" not in case:
+        if "never delivered" not in case:
             yield status, [hello(), misdeed(list(range(TAKEN)))]
 
 
-def test_a_client_that_knows_only_the_protocol_can_take_part() -> None:
+def test_a_client_written_only_from_the_protocol_can_take_part() -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
@@ -630,7 +630,7 @@ async def _batches(stream: Fetching) -> AsyncIterator[producer_pb2.Batch]:
 
 
 def _check_columns(batch: producer_pb2.Batch) -> int:
-    """Reads a batch as producer.proto says; how many messages it has."""
+    """Check a batch against producer.proto, and return how many messages it has."""
     ids = np.frombuffer(batch.message_ids, "<u8")
     phones = [batch.phone_numbers[i : i + 12].decode() for i in range(0, len(batch.phone_numbers), 12)]
     assert len(phones) == len(batch.text_lengths) == len(np.frombuffer(batch.queued_s, "<f4")) == len(ids)

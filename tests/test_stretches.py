@@ -1,4 +1,4 @@
-"""A table with a row for each message of the open stretches: rows are found, kept, given up and used again."""
+"""The table of open stretches: a row per message, which is found, kept, given up and reused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stretch(number: int) -> Ids:
 
 
 def finish(table: Stretches, number: int) -> None:
-    """Touches all of a stretch, counts it as done and gives it up."""
+    """Open a stretch, mark all its messages as done and close it."""
     closed = table.done(table.open(stretch(number)))
     assert closed.tolist() == [number]
     table.close(closed)
@@ -36,8 +36,8 @@ finishes = st.integers(0, 4)
 
 
 @given(st.lists(st.one_of(writes, finishes), max_size=30))
-def test_a_table_holds_what_a_dict_would(steps: list[tuple[int, int] | int]) -> None:
-    """A value for any id, zero at first, until its stretch is finished; then the row is -1 for good."""
+def test_a_table_agrees_with_a_dict(steps: list[tuple[int, int] | int]) -> None:
+    """Each id has a value, initially zero, until its stretch is finished; from then on its row is -1."""
     table = Stretches(TOTAL, value=np.uint8)
     values: dict[int, int] = {}
     finished: set[int] = set()
@@ -62,7 +62,7 @@ def test_a_table_holds_what_a_dict_would(steps: list[tuple[int, int] | int]) -> 
 
 
 @given(st.lists(st.integers(0, TOTAL - 1), max_size=50))
-def test_rows_are_unique_and_lead_back_to_their_ids(ids: list[int]) -> None:
+def test_rows_are_unique_and_map_back_to_their_ids(ids: list[int]) -> None:
     table = Stretches(TOTAL)
     rows = table.open(column(ids))
     assert table.ids(rows).tolist() == ids
@@ -87,7 +87,7 @@ def test_a_stretch_is_full_only_when_each_of_its_messages_is_done() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, TOTAL), st.integers(0, TOTAL)), max_size=5))
-def test_a_range_opens_what_its_ids_would(ranges: list[tuple[int, int]]) -> None:
+def test_opening_a_range_is_the_same_as_opening_its_ids(ranges: list[tuple[int, int]]) -> None:
     table, other = Stretches(TOTAL), Stretches(TOTAL)
     finish(table, 1)
     finish(other, 1)
@@ -106,8 +106,8 @@ def test_one_call_may_finish_several_stretches() -> None:
     assert sorted(done.tolist()) == [0, 1]
 
 
-def test_a_few_rows_of_a_large_table_are_counted_as_many_are() -> None:
-    """There is a way for each, by which is the quicker."""
+def test_a_few_rows_of_a_large_table_are_counted_in_the_same_way_as_many() -> None:
+    """There is a faster algorithm for each case."""
     table = Stretches(100 * STRETCH_SIZE)
     rows = table.open(np.arange(100 * STRETCH_SIZE))
     assert table.done(rows[1:]).tolist() == list(range(1, 100))
@@ -115,8 +115,8 @@ def test_a_few_rows_of_a_large_table_are_counted_as_many_are() -> None:
     assert table.pending == 0
 
 
-def test_what_was_never_opened_is_found_as_zeros() -> None:
-    """And finding it opens nothing."""
+def test_messages_of_stretches_that_were_never_opened_are_zero() -> None:
+    """Finding them opens nothing."""
     table = Stretches(TOTAL, value=np.uint8)
     rows = table.open(stretch(1))
     table.column["value"][rows] = 9
@@ -136,13 +136,13 @@ def test_memory_does_not_grow_when_stretches_are_finished_in_order() -> None:
 
 
 def test_memory_follows_the_number_of_open_stretches() -> None:
-    """Less than twice what is open, whichever stretches those are."""
+    """It is less than twice the open rows, whichever stretches are open."""
     table = Stretches(10**10, value=np.uint8)
     table.open(np.arange(0, 10**10, 10**9))
     assert 10 * STRETCH_SIZE <= table.rows_held < 20 * STRETCH_SIZE
 
 
-def test_a_row_that_is_used_again_starts_out_as_zero() -> None:
+def test_a_reused_row_starts_as_zero() -> None:
     table = Stretches(TOTAL, value=np.uint8)
     rows = table.open(stretch(0))
     table.column["value"][rows] = 9
@@ -151,7 +151,7 @@ def test_a_row_that_is_used_again_starts_out_as_zero() -> None:
     assert table.rows_held == STRETCH_SIZE
 
 
-def test_no_messages_have_no_rows() -> None:
+def test_an_empty_column_has_no_rows() -> None:
     assert Stretches(0).open(column([])).tolist() == []
     assert Stretches(0).done(column([])).tolist() == []
 
@@ -167,16 +167,16 @@ def test_the_first_of_each_row_is_found(ids: list[int], data: st.DataObject) -> 
 
 
 @given(st.lists(st.integers(0, 39), max_size=40))
-def test_the_first_of_each_row_is_found_where_rows_share_a_place_of_the_scratch(ids: list[int]) -> None:
-    """As they do in a table that is longer than the scratch."""
+def test_the_first_of_each_row_is_found_even_if_rows_share_a_place_in_the_scratch(ids: list[int]) -> None:
+    """They share places if the table is longer than the scratch."""
     with mock.patch("smssim.core.stretches._marks", np.empty(4, np.int32)):
         table = Stretches(TOTAL)
         where = table.first_of_each(table.open(column(ids)), np.ones(len(ids), np.bool_))
     assert np.arange(len(ids))[where].tolist() == sorted({i: at for at, i in reversed(list(enumerate(ids)))}.values())
 
 
-def test_messages_that_lie_far_apart_take_a_short_stretch_each() -> None:
-    """72 KiB of a report name 4,096 of them; the table, with its scratch, takes 16 MiB for that."""
+def test_messages_that_are_far_apart_take_one_short_stretch_each() -> None:
+    """A report of 72 KiB can name 4,096 of them, for which the table and its scratch take 16 MiB."""
     table = Stretches(10**9, value=np.uint8)
     ids = np.arange(4096) << 16
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""One run as the monitor sees it: reports are recorded once, figures add up, and endings are told apart."""
+"""One run at the monitor: reports are recorded once, figures add up, and each ending has its exit code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ SENT, FAILED, RETRY = Outcome.SENT, Outcome.FAILED, Outcome.RETRY
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
 KEY = b"a secret"
-OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"  # no number
+# It does not reveal the expected number.
+OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"
 
 Rows = Sequence[tuple[int, Outcome]]
 
@@ -64,7 +65,7 @@ def counts(tally: Tally, now: float = 0.0) -> tuple[int, int, int, int]:
 # -- reports
 
 
-def test_a_report_says_what_counted_what_was_double_and_what_is_overruled() -> None:
+def test_an_answer_counts_accepted_and_duplicate_outcomes_and_lists_overruled_messages() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, [(0, SENT), (1, FAILED)])
     answer = tell(tally, 1, [(0, FAILED), (1, FAILED), (2, RETRY), (3, SENT), (1, RETRY)], sender="b")
@@ -72,8 +73,8 @@ def test_a_report_says_what_counted_what_was_double_and_what_is_overruled() -> N
     assert overruled(answer) == [(0, SENT), (1, FAILED)]
 
 
-def test_no_more_answers_are_kept_than_there_is_room_for() -> None:
-    """Of the others, what is overruled is found out again when they are asked for."""
+def test_the_number_of_overruled_messages_in_kept_answers_is_bounded() -> None:
+    """If an answer is not kept, its overruled messages are looked up again when the report is repeated."""
     tally = Tally(RUN, 0.0, limits=replace(LIMITS, answer_rows_max=3))
     tell(tally, 1, ALL)
     other = [(0, FAILED), (1, FAILED), (3, FAILED)]
@@ -88,7 +89,7 @@ def test_no_more_answers_are_kept_than_there_is_room_for() -> None:
     assert tally.sessions["d"].answer is not None
 
 
-def test_a_retransmitted_report_is_answered_as_before_and_changes_nothing() -> None:
+def test_a_repeated_report_is_answered_as_before_and_changes_nothing() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, [(0, SENT)], sender="b")
     rows = [(0, FAILED), (1, FAILED), (2, RETRY)]
@@ -99,8 +100,8 @@ def test_a_retransmitted_report_is_answered_as_before_and_changes_nothing() -> N
     assert counts(tally) == before == (1, 1, 1, 1)
 
 
-def test_another_report_with_the_sequence_of_the_last_is_refused_and_nothing_of_it_applied() -> None:
-    """Whoever reports in another's name takes its sequence: what that one reports then must not pass for recorded."""
+def test_another_report_with_the_sequence_of_the_last_is_refused_as_a_whole() -> None:
+    """A forged report uses up a sequence; the real report with that sequence must not count as recorded."""
     tally = Tally(RUN, 0.0, KEY)
     forged = tell(tally, 1, in_flight=1)
     with pytest.raises(PeerError, match=OUT_OF_TURN):
@@ -111,7 +112,7 @@ def test_another_report_with_the_sequence_of_the_last_is_refused_and_nothing_of_
 
 
 def test_a_report_older_than_the_last_is_refused_and_changes_nothing() -> None:
-    """Its sender has had the answer, or it would not have sent the next one."""
+    """Its sender has the answer already, because it has sent the next report."""
     tally = Tally(RUN, 0.0, KEY)
     tell(tally, 1, [(0, SENT)])
     tell(tally, 2, [(1, RETRY)])
@@ -129,7 +130,7 @@ def test_each_session_has_its_own_sequence() -> None:
     assert counts(tally) == (0, 0, 3, 0)
 
 
-def test_a_gap_in_the_sequence_is_refused_and_nothing_of_it_applied() -> None:
+def test_a_report_after_a_gap_in_the_sequence_is_refused_as_a_whole() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1)
     with pytest.raises(PeerError, match=OUT_OF_TURN):
@@ -148,7 +149,7 @@ def test_reports_of_a_run_with_other_settings_are_refused() -> None:
     assert tally.figures(0.0).senders_seen == 0
 
 
-def test_senders_are_bounded() -> None:
+def test_the_number_of_senders_is_bounded() -> None:
     tally = Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=2))
     for sender in "ab":
         tell(tally, 1, [(0, RETRY)], sender=sender)
@@ -157,7 +158,7 @@ def test_senders_are_bounded() -> None:
     tell(tally, 2, sender="a")
 
 
-def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_are_lost() -> None:
+def test_senders_without_outcomes_make_room_once_they_have_left_or_are_lost() -> None:
     tally = Tally(RUN, 0.0, limits=replace(LIMITS, sessions_max=4))
     tell(tally, 1, [(0, SENT)], sender="counted")
     tell(tally, 1, sender="left", goodbye=True)
@@ -165,10 +166,9 @@ def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_ar
     tell(tally, 1, sender="here")
     tell(tally, 1, sender="first", now=1.0)
     assert list(tally.sessions) == ["counted", "lost", "here", "first"]
+    # Some may be lost by now, but the last search for them was too recent.
     with pytest.raises(LaterError, match="4 senders are in this run already"):
-        tell(
-            tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5
-        )  # some may be lost by now: it was looked a moment ago
+        tell(tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 2, sender="here", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 2, sender="first", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 1, sender="second", now=LIMITS.lost_after_s + 1.0)
@@ -178,7 +178,7 @@ def test_senders_of_whom_nothing_was_counted_make_room_once_they_have_left_or_ar
     assert counts(tally) == (1, 0, 0, 1)
 
 
-def test_senders_report_less_often_as_they_become_more_and_more_often_as_they_leave() -> None:
+def test_senders_report_less_often_the_more_of_them_there_are() -> None:
     tally = Tally(RUN, 0.0)
     few = tell(tally, 1, sender="first").wait_s
     many = [tell(tally, 1, sender=str(n)).wait_s for n in range(999)][-1]
@@ -191,7 +191,7 @@ def test_senders_report_less_often_as_they_become_more_and_more_often_as_they_le
 # -- figures
 
 
-def test_figures_before_anything_was_reported() -> None:
+def test_figures_before_the_first_report_are_zero_or_none() -> None:
     figures = Tally(RUN, 0.0).figures(9.0)
     assert (figures.sent, figures.failed, figures.waiting, figures.elapsed_s) == (0, 0, 4, 0.0)
     assert (figures.avg_time_s, figures.avg_sent_time_s, figures.latency_p50_s) == (None, None, None)
@@ -224,7 +224,7 @@ def test_averages_are_over_the_attempts_that_count() -> None:
     assert figures.latency_p99_s == pytest.approx(12.0, rel=0.004)
 
 
-def test_a_lost_senders_messages_are_no_longer_in_flight() -> None:
+def test_messages_of_a_lost_sender_are_no_longer_in_flight() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, sender="lost", in_flight=2, now=0.0)
     tell(tally, 1, sender="here", in_flight=1, now=1.0)
@@ -233,14 +233,14 @@ def test_a_lost_senders_messages_are_no_longer_in_flight() -> None:
     assert (later.in_flight, later.waiting, later.senders, later.senders_seen) == (1, 3, 1, 2)
 
 
-def test_who_has_said_goodbye_is_not_there_any_more() -> None:
+def test_a_sender_that_has_said_goodbye_no_longer_counts_as_present() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, in_flight=2, goodbye=True)
     figures = tally.figures(0.0)
     assert (figures.in_flight, figures.senders, figures.senders_seen) == (0, 0, 1)
 
 
-def test_time_runs_from_the_start_that_senders_tell_to_the_last_outcome() -> None:
+def test_elapsed_time_runs_from_the_start_that_senders_report_to_the_last_outcome() -> None:
     tally = Tally(RUN, 100.0)
     tell(tally, 1, now=107.0)
     assert tally.figures(108.0).elapsed_s == 0.0
@@ -252,7 +252,7 @@ def test_time_runs_from_the_start_that_senders_tell_to_the_last_outcome() -> Non
     assert (figures.elapsed_s, figures.rate_per_s) == (10.0, 0.4)
 
 
-def test_a_sender_among_many_has_a_rate_until_its_next_report_is_overdue() -> None:
+def test_a_sender_that_reports_rarely_has_a_rate_until_its_next_report_is_overdue() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1)
     tell(tally, 2, [(0, SENT)], now=2.0, in_flight=1)
@@ -261,7 +261,7 @@ def test_a_sender_among_many_has_a_rate_until_its_next_report_is_overdue() -> No
     assert session.recent_rate_per_s(2.0 + LIMITS.lost_after_s) == 0.0
 
 
-def test_the_recent_rate_is_since_the_figures_before() -> None:
+def test_the_recent_rate_is_the_rate_since_the_figures_before() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, [(0, SENT)], elapsed_s=0.0, now=0.0)
     before = tally.figures(2.0)
@@ -276,7 +276,7 @@ reports = st.tuples(
     st.sampled_from("abc"),
     st.lists(st.tuples(st.integers(0, 3), st.sampled_from([SENT, FAILED, RETRY])), max_size=5),
     st.integers(0, 5),  # in flight
-    st.booleans(),  # told again
+    st.booleans(),  # sent twice
     st.sampled_from([0.0, 1.0, 3.0]),  # seconds later
 )
 
@@ -319,17 +319,17 @@ def exit_code(tally: Tally, now: float) -> ExitCode | None:
 
 
 ENDINGS: dict[str, tuple[Rows, RunEnd, ExitCode]] = {
-    "both books agree": (ALL, RunEnd(True, 3, 1), ExitCode.OK),
+    "both totals agree": (ALL, RunEnd(True, 3, 1), ExitCode.OK),
     "as many, but other outcomes": (ALL, RunEnd(True, 2, 2), ExitCode.DISAGREE),
     "the producer has fewer": (ALL, RunEnd(True, 3, 0), ExitCode.DISAGREE),
     "the monitor has fewer": (ALL[:3], RunEnd(True, 3, 1), ExitCode.INCOMPLETE),
     "both agree on less than all": (ALL[:3], RunEnd(True, 3, 0), ExitCode.DISAGREE),
-    "fewer, but not of those": (ALL[:3], RunEnd(True, 2, 2), ExitCode.DISAGREE),
+    "fewer, but with other outcomes": (ALL[:3], RunEnd(True, 2, 2), ExitCode.DISAGREE),
     "the producer ended early": (ALL[:3], RunEnd(False, 3, 0), ExitCode.INCOMPLETE),
 }
 
 
-def test_how_a_run_ended() -> None:
+def test_the_exit_code_of_a_run_follows_from_both_totals() -> None:
     for case, (rows, end, code) in ENDINGS.items():
         tally = Tally(RUN, 0.0)
         tell(tally, 1, rows)
@@ -338,8 +338,8 @@ def test_how_a_run_ended() -> None:
         assert exit_code(tally, 0.0) == code, case
 
 
-def test_a_monitor_that_lacks_what_the_producer_has_settled_has_missed_reports() -> None:
-    """Also where nobody says so: each sender that it hears is new."""
+def test_a_monitor_that_lacks_settled_outcomes_has_missed_reports() -> None:
+    """Even if no sequence reveals it, because all senders that reported here are new."""
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL[1:])
     tell(tally, 2, end=RunEnd(True, 3, 1))
@@ -350,8 +350,8 @@ def test_a_monitor_that_lacks_what_the_producer_has_settled_has_missed_reports()
     assert "1 have no final outcome" in ending.reason
 
 
-def test_a_monitor_that_missed_first_reports_says_so() -> None:
-    """It is no proof of an error then that it has fewer than the producer."""
+def test_a_monitor_that_missed_first_reports_names_the_senders() -> None:
+    """In that case it is no proof of an error if it has fewer outcomes than the producer."""
     tally = Tally(RUN, 0.0)
     tell(tally, 7, ALL[1:])
     tell(tally, 8, end=RunEnd(True, 3, 1))
@@ -361,7 +361,7 @@ def test_a_monitor_that_missed_first_reports_says_so() -> None:
     assert "name of a" in ending.reason
 
 
-def test_the_difference_is_told() -> None:
+def test_the_reason_of_an_ending_contains_the_difference() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL[:2])
     tell(tally, 2, end=RunEnd(True, 3, 1))
@@ -370,7 +370,7 @@ def test_the_difference_is_told() -> None:
     assert "sent -1, failed -1" in ending.reason
 
 
-def test_a_run_is_not_over_while_a_sender_is_heard_that_has_not_said_goodbye() -> None:
+def test_a_run_does_not_end_while_a_sender_is_present_that_has_not_said_goodbye() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL[:2], sender="a")
     tell(tally, 1, ALL[2:], sender="b")
@@ -388,14 +388,14 @@ def test_a_run_ends_without_the_goodbye_of_a_lost_sender() -> None:
     assert exit_code(tally, LIMITS.lost_after_s + 0.1) == ExitCode.OK
 
 
-def test_the_producers_totals_are_passed_on_once_every_message_has_its_outcome() -> None:
-    """To those who have lost the producer."""
+def test_the_producers_totals_are_passed_on_once_every_message_has_its_final_outcome() -> None:
+    """Senders that have lost the producer need them."""
     whole = RunEnd(True, 3, 1)
     cases: dict[str, tuple[Rows, RunEnd | None, RunEnd | None]] = {
         "all is counted": (ALL, whole, whole),
         "one is missing": (ALL[:3], whole, None),
         "the producer ended early": (ALL, RunEnd(False, 3, 1), None),
-        "nobody has said it": (ALL, None, None),
+        "no sender has brought the totals": (ALL, None, None),
     }
     for case, (rows, end, passed_on) in cases.items():
         tally = Tally(RUN, 0.0)
@@ -404,8 +404,8 @@ def test_the_producers_totals_are_passed_on_once_every_message_has_its_outcome()
         assert tell(tally, 1, sender="astray").end == passed_on, case
 
 
-def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
-    """Others may come."""
+def test_a_run_continues_after_all_its_senders_have_drained() -> None:
+    """Others may join."""
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL[:2], goodbye=True)
     assert exit_code(tally, 50.0) is None
@@ -414,7 +414,7 @@ def test_a_run_goes_on_when_all_its_senders_have_drained() -> None:
     assert exit_code(tally, 51.0) == ExitCode.OK
 
 
-def test_when_nobody_is_heard_any_more_the_monitor_gives_up() -> None:
+def test_the_monitor_gives_up_once_no_report_has_arrived_for_the_give_up_timeout() -> None:
     for rows, words in ((ALL[:1], "3 of 4 messages"), (ALL, "the producer's totals never arrived")):
         tally = Tally(RUN, 0.0)
         tell(tally, 1, rows, now=10.0)
@@ -425,20 +425,20 @@ def test_when_nobody_is_heard_any_more_the_monitor_gives_up() -> None:
         assert words in ending.reason
 
 
-def test_a_run_of_which_nobody_was_ever_heard_is_given_up_too() -> None:
+def test_a_run_without_any_report_is_given_up_too() -> None:
     assert exit_code(Tally(RUN, 0.0), GIVE_UP_S) == ExitCode.INCOMPLETE
 
 
 @pytest.mark.parametrize(("end", "code"), [(None, ExitCode.INCOMPLETE), (RunEnd(True, 3, 1), ExitCode.OK)])
-def test_a_stopped_monitor_knows_what_it_has(end: RunEnd | None, code: ExitCode) -> None:
+def test_a_stopped_monitor_exits_with_0_only_if_the_totals_agree(end: RunEnd | None, code: ExitCode) -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, ALL, sender="b")
     tell(tally, 1, end=end)
     assert tally.interrupted().exit_code == code
 
 
-def test_a_pause_of_the_monitor_is_no_senders_silence() -> None:
-    """Neither does a sender seem lost, nor is one cut off that has not yet said goodbye, nor all given up."""
+def test_a_pause_of_the_monitor_does_not_count_as_silence_of_a_sender() -> None:
+    """After it, no sender counts as lost, and the run neither ends before the last goodbye nor is given up."""
     tally = Tally(RUN, 0.0)
     tell(tally, 1, sender="a")
     tell(tally, 1, sender="b", end=RunEnd(True, 0, 0))
@@ -448,7 +448,7 @@ def test_a_pause_of_the_monitor_is_no_senders_silence() -> None:
     assert tally.ending(101.0 + LIMITS.lost_after_s, GIVE_UP_S) is not None
 
 
-def test_a_pause_of_the_monitor_changes_no_rate_of_a_sender_that_has_left() -> None:
+def test_a_pause_of_the_monitor_does_not_change_the_rate_of_a_sender_that_has_left() -> None:
     tally = Tally(RUN, 0.0)
     tell(tally, 1, sender="a")
     tell(tally, 2, ALL, sender="a", end=RunEnd(True, 3, 1), now=2.0)

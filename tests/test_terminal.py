@@ -171,7 +171,7 @@ def test_the_log_appears_above_the_view() -> None:
         assert max(logged) < painted
         assert terminal.code() == 0
         assert (producer.code(), sender.code()) == (0, 0)
-        assert sum("monitor: Following run" in line for line in terminal.all_lines()) == 1
+        assert sum("monitor: Run" in line for line in terminal.all_lines()) == 1
 
 
 def test_watchers_see_a_run_to_its_end_and_end_with_its_code() -> None:

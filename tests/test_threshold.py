@@ -1,4 +1,4 @@
-"""Thresholds, a story a line."""
+"""Thresholds: one case a line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIGURES: dict[str, float | None] = {
 @pytest.mark.parametrize(
     ("text", "passed"),
     [
-        ("failed<5%", False),  # it is just that
+        ("failed<5%", False),  # it is exactly 5%
         ("failed<=5%", True),
         ("failed<5.01%", True),
         ("failed < 51", True),
@@ -61,14 +61,14 @@ def test_a_threshold_is_passed_or_missed(text: str, passed: bool) -> None:
     assert Threshold.parse(text).judge(FIGURES).passed is passed
 
 
-def test_what_is_judged_keeps_its_text_and_its_value() -> None:
+def test_the_result_of_a_threshold_contains_its_text_and_the_value() -> None:
     judged = Threshold.parse(" failed<5% ").judge(FIGURES)
     assert (judged.text, judged.value) == ("failed<5%", 50)
     assert Threshold.parse("t99<1s").judge(FIGURES).value is None
 
 
 @pytest.mark.parametrize(("text", "passed"), [("failed<1%", True), ("failed<=0%", True), ("failed>0%", False)])
-def test_of_a_run_without_messages_every_share_is_0_percent(text: str, passed: bool) -> None:
+def test_in_a_run_without_messages_every_share_is_0_percent(text: str, passed: bool) -> None:
     assert Threshold.parse(text).judge({"total": 0, "failed": 0}).passed is passed
 
 
@@ -100,7 +100,7 @@ def test_of_a_run_without_messages_every_share_is_0_percent(text: str, passed: b
         ),
     ],
 )
-def test_what_makes_no_sense_is_none(text: str) -> None:
+def test_a_malformed_threshold_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no threshold"):
         Threshold.parse(text)
 
@@ -119,18 +119,18 @@ def test_what_makes_no_sense_is_none(text: str) -> None:
         ("total>0.5", None),
     ],
 )
-def test_a_count_that_is_compared_like_a_share_is_warned_of(text: str, meant: str | None) -> None:
+def test_a_count_that_is_compared_like_a_share_causes_a_warning(text: str, meant: str | None) -> None:
     name = text.split("<")[0].split(">")[0].strip()
     warned = f"--threshold {text}: {name} is a number of messages; for a share of all, write {meant}"
     assert warnings([Threshold.parse("t95<1s"), Threshold.parse(text)]) == ([warned] if meant else [])
 
 
-def test_every_number_of_the_json_output_can_be_compared() -> None:
+def test_every_number_in_the_json_output_can_have_a_threshold() -> None:
     numbers = {name for name, kind in Figures.__annotations__.items() if "int" in kind or "float" in kind}
     assert numbers == {*NAMES} - {"redelivered", "t50", "t80", "t95", "t99"}
 
 
-def test_a_watcher_reads_a_threshold_as_the_monitor_does_however_it_is_written() -> None:
+def test_a_watcher_reads_a_threshold_in_any_notation_as_the_monitor_does() -> None:
     for text, said in (
         (" failed < 5 % ", "was 5%"),
         ("\tavg_time_s\t<\t1s", "was 250 ms"),
@@ -151,6 +151,6 @@ def seen_by_a_watcher(*judged: monitor_pb2.Judged) -> Summary:
     return summary
 
 
-def test_a_watcher_refuses_what_is_no_threshold() -> None:
+def test_a_watcher_refuses_a_malformed_threshold() -> None:
     with pytest.raises(PeerError):
         seen_by_a_watcher(monitor_pb2.Judged(threshold="\x1b[2Jfailed<5%"))

@@ -1,4 +1,4 @@
-"""What goes onto the wire comes off it unchanged; what nobody of ours would send raises PeerError and nothing else."""
+"""Encoding and decoding: our messages arrive unchanged; invalid messages raise PeerError and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 RUN = RunFacts("2b7bd5f5-5a41-4fd4-93ea-5c1ff9a3f7b6", seed=7, total=1000, max_attempts=3)
 
-# -- what nodes say
+# -- messages of our nodes
 
 u64 = st.integers(0, 2**64 - 1)
 counts = st.integers(0, COUNT_MAX)
@@ -122,7 +122,7 @@ def figures(draw: st.DrawFn) -> Figures:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal in type and value, arrays in element type too."""
+    """Return whether both are equal in type and value, and in element type if they are arrays."""
     if isinstance(one, np.ndarray):
         return isinstance(other, np.ndarray) and one.dtype == other.dtype and np.array_equal(one, other)
     if is_dataclass(one):
@@ -131,23 +131,23 @@ def same(one: Any, other: Any) -> bool:
 
 
 def sent(message: Any) -> Any:
-    """The message as it arrives."""
+    """Return the message as it arrives: encoded and decoded again."""
     return type(message).FromString(message.SerializeToString())
 
 
 @given(runs)
-def test_a_run_travels_unchanged(run: RunFacts) -> None:
+def test_a_run_arrives_unchanged(run: RunFacts) -> None:
     assert same(wire.run_from_proto(sent(wire.run_to_proto(run))), run)
 
 
 @given(requests())
-def test_a_request_travels_unchanged(case: tuple[RunFacts, Request]) -> None:
+def test_a_request_arrives_unchanged(case: tuple[RunFacts, Request]) -> None:
     run, request = case
     assert same(wire.request_from_proto(sent(wire.request_to_proto(request)), run), request)
 
 
 @given(reports())
-def test_a_report_travels_unchanged(case: tuple[RunFacts, Report]) -> None:
+def test_a_report_arrives_unchanged(case: tuple[RunFacts, Report]) -> None:
     run, report = case
     message = wire.report_to_proto(report, wire.run_to_proto(run), run_pb2.Sender(name="me"))
     assert same(wire.report_from_proto(sent(message), run), report)
@@ -156,13 +156,13 @@ def test_a_report_travels_unchanged(case: tuple[RunFacts, Report]) -> None:
 
 
 @given(answers())
-def test_an_answer_travels_unchanged(case: tuple[RunFacts, Answer]) -> None:
+def test_an_answer_arrives_unchanged(case: tuple[RunFacts, Answer]) -> None:
     run, answer = case
     assert same(wire.answer_from_proto(sent(wire.answer_to_proto(answer)), run), answer)
 
 
 @given(ends)
-def test_the_end_of_a_run_travels_unchanged(end: RunEnd) -> None:
+def test_the_end_of_a_run_arrives_unchanged(end: RunEnd) -> None:
     assert same(wire.end_from_proto(sent(wire.end_to_proto(end))), end)
 
 
@@ -175,14 +175,14 @@ def test_progress_has_the_names_and_values_of_the_figures(figures: Figures) -> N
 
 
 def carried(data: bytes) -> producer_pb2.Batch:
-    """The batch that a response brings."""
+    """Decode a response and return its batch."""
     response = producer_pb2.FetchMessageResponse.FromString(data)
     assert response.settled == 7
     return response.batch
 
 
 @given(deliveries())
-def test_a_batch_travels_unchanged(delivery: Delivery) -> None:
+def test_a_batch_arrives_unchanged(delivery: Delivery) -> None:
     content = Writer(RUN.seed, RUN.total).content(delivery.ids.view("u8"))
     leased = Batch(delivery.ids, delivery.attempt)
     batch = carried(wire.batch_to_bytes(leased, content, delivery.queued_s, delivery.elapsed_s, settled=7))
@@ -190,7 +190,7 @@ def test_a_batch_travels_unchanged(delivery: Delivery) -> None:
     assert Content(batch.phone_numbers, batch.text_lengths, batch.texts) == content
 
 
-def test_a_batch_can_be_read() -> None:
+def test_phone_numbers_and_texts_are_read_from_a_batch_by_id() -> None:
     leased = Batch(np.array([5, 999, 0]), 1)
     content = Content(b"111-111-1111222-222-2222333-333-3333", bytes([2, 1, 3]), b"HIXABC")
     batch = carried(wire.batch_to_bytes(leased, content, np.zeros(3, np.float32), 0.0, settled=7))
@@ -211,7 +211,7 @@ settings = st.builds(
 
 
 @given(settings, run_ids, st.text(st.characters(codec="utf-8"), max_size=16))
-def test_every_sender_may_introduce_itself(settings: SenderSettings, session_id: str, name: str) -> None:
+def test_the_hello_of_every_sender_is_valid(settings: SenderSettings, session_id: str, name: str) -> None:
     sender = sent(wire.sender_to_proto(session_id, name, settings))
     wire.check_hello(producer_pb2.Hello(protocol=wire.PROTOCOL, sender=sender))
     assert (sender.session_id, sender.name, sender.distribution) == (session_id, name, settings.distribution)
@@ -219,17 +219,17 @@ def test_every_sender_may_introduce_itself(settings: SenderSettings, session_id:
     assert (sender.failure_rate, sender.concurrency) == (settings.fail, settings.concurrency)
 
 
-# -- what anybody might say
+# -- messages that any client might send
 
 any_double = st.floats()
-near = st.sampled_from([1, 2, 3, 999, 0, 1000, 2**63, 2**64 - 1])  # mostly sound
+near = st.sampled_from([1, 2, 3, 999, 0, 1000, 2**63, 2**64 - 1])  # mostly valid
 IDS = (0, 1, 5, 500, 998, 999, 1000, 2**63, 2**64 - 1)
 SMALL = (1, 2, 3, 0, 4, 255)
 TIMES = (0.0, -0.0, 1e-45, 0.5, 1e38, math.nan, -1.0, math.inf)
 
 
 def column(draw: st.DrawFn, count: int, form: str, values: Sequence[float]) -> bytes:
-    """A column of these numbers; a fifth of the time it is bytes at random."""
+    """Return a column of these numbers, or random bytes one time in five."""
     if draw(st.integers(0, 4)) == 4:
         return draw(st.binary(max_size=20))
     chosen = draw(st.lists(st.sampled_from(values), min_size=count, max_size=count))
@@ -299,7 +299,7 @@ def assert_columns(count: int, *columns: NDArray[Any]) -> None:
 
 
 @given(any_requests())
-def test_any_request_is_sound_or_refused(message: producer_pb2.FetchMessageRequest) -> None:
+def test_any_request_is_valid_or_refused(message: producer_pb2.FetchMessageRequest) -> None:
     try:
         request = wire.request_from_proto(message, RUN)
     except PeerError:
@@ -315,7 +315,7 @@ def test_any_request_is_sound_or_refused(message: producer_pb2.FetchMessageReque
 
 
 @given(any_reports())
-def test_any_report_is_sound_or_refused(message: monitor_pb2.ReportResultRequest) -> None:
+def test_any_report_is_valid_or_refused(message: monitor_pb2.ReportResultRequest) -> None:
     try:
         report = wire.report_from_proto(message, RUN)
     except PeerError:
@@ -332,7 +332,7 @@ def test_any_report_is_sound_or_refused(message: monitor_pb2.ReportResultRequest
 
 
 @given(any_batches())
-def test_any_batch_is_sound_or_refused(message: producer_pb2.Batch) -> None:
+def test_any_batch_is_valid_or_refused(message: producer_pb2.Batch) -> None:
     try:
         delivery = wire.batch_from_proto(message, RUN)
     except PeerError:
@@ -346,7 +346,7 @@ def test_any_batch_is_sound_or_refused(message: producer_pb2.Batch) -> None:
 
 
 @given(any_answers())
-def test_any_answer_is_sound_or_refused(message: monitor_pb2.ReportResultResponse) -> None:
+def test_any_answer_is_valid_or_refused(message: monitor_pb2.ReportResultResponse) -> None:
     try:
         answer = wire.answer_from_proto(message, RUN)
     except PeerError:
@@ -362,7 +362,7 @@ def test_any_answer_is_sound_or_refused(message: monitor_pb2.ReportResultRespons
         run_pb2.Run, run_id=run_ids | st.text(max_size=36), seed=near, total=near, max_attempts=st.integers(0, 300)
     )
 )
-def test_any_run_is_sound_or_refused(message: run_pb2.Run) -> None:
+def test_any_run_is_valid_or_refused(message: run_pb2.Run) -> None:
     try:
         run = wire.run_from_proto(message)
     except PeerError:
@@ -372,7 +372,7 @@ def test_any_run_is_sound_or_refused(message: run_pb2.Run) -> None:
 
 
 @given(st.just("") | run_ids | st.text(max_size=36), st.floats(0, 1) | any_double)
-def test_any_watch_is_sound_or_refused(run_id: str, interval_s: float) -> None:
+def test_any_watch_is_valid_or_refused(run_id: str, interval_s: float) -> None:
     try:
         wanted, interval = watching.watch_from_proto(
             monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s)
@@ -383,7 +383,7 @@ def test_any_watch_is_sound_or_refused(run_id: str, interval_s: float) -> None:
     assert interval == 0 or WATCH_INTERVAL_MIN_S <= interval < math.inf
 
 
-def test_another_version_of_the_protocol_is_named_as_such() -> None:
+def test_another_version_of_the_protocol_is_refused_as_such() -> None:
     for protocol in (0, wire.PROTOCOL + 1, 2**32 - 1):
         with pytest.raises(VersionError, match=f"version {protocol}; this producer supports version {wire.PROTOCOL}$"):
             wire.check_hello(producer_pb2.Hello(protocol=protocol))

@@ -74,7 +74,7 @@ class Access:
     def of_client(self, address: str) -> grpc.ChannelCredentials | None:
         """Return the credentials of a client, or None to connect without TLS.
 
-        Raises UsageError if the token would be sent to another machine without TLS.
+        Raises UsageError if the token would be sent to another machine without TLS, and `insecure` is not set.
         """
         if self.ca is not None:
             return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)

@@ -25,7 +25,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class Bounds(aio.ServerInterceptor):
-    """Ends calls beyond the bounds, and calls without a timely first request. The status UNAVAILABLE invites a retry.
+    """Ends calls beyond the bounds, and calls whose first request is late. Their status, UNAVAILABLE, allows a retry.
 
     gRPC itself reads the request of a unary call before it runs the handler. It waits without a limit, and leaves a
     call open if the client sends no request. Therefore each handler is replaced by one that reads a stream: its first
@@ -91,8 +91,8 @@ class Bounds(aio.ServerInterceptor):
     async def _enter(self, context: Context, aside: bool) -> asyncio.Timeout:
         """Register a call, or abort it if there is no room.
 
-        Return the timeout of its first request, which is also the call's key in `admission`. If another silent call
-        must make room, its timeout ends now.
+        Returns the timeout for its first request, which is also the call's key in `admission`. If an older silent call
+        must make room, its timeout is set to expire now.
         """
         call = asyncio.timeout(self._hello_s)
         try:
@@ -104,7 +104,7 @@ class Bounds(aio.ServerInterceptor):
         return call
 
     async def _first(self, call: asyncio.Timeout, context: Context) -> Any:
-        """Return the first request; abort the call if it ends without one or the timeout ends."""
+        """Return the first request; abort the call if it ends without one, or if the timeout expires."""
         try:
             async with call:
                 first = await context.read()

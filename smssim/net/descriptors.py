@@ -34,7 +34,7 @@ def connections_max(limit: int, limits: Limits = LIMITS) -> int:
 
 
 class Shortage:
-    """Detects that no more connections are accepted, and reports it once each time that it begins."""
+    """Detects when no more connections are accepted, and reports it once each time."""
 
     def __init__(self, limit: int, limits: Limits = LIMITS) -> None:
         self._limit = limit
@@ -44,7 +44,7 @@ class Shortage:
         self._said = False
 
     def news(self, opened: int) -> str | None:
-        """Return the warning to log when this many descriptors are open, if there is one."""
+        """Return the warning to log when this many descriptors are open; None if there is nothing new."""
         if opened < self._over_below:
             self._said = False
         if opened < self._most or self._said:
@@ -67,7 +67,7 @@ def opened(limit: int) -> int:
 
 
 async def watch(serving: aio.Server, log: Log, limits: Limits = LIMITS) -> None:
-    """Log a warning whenever connections run out, until the server stops."""
+    """Log a warning each time that no more connections are accepted, until the server stops."""
     limit = raise_limit(limits)
     shortage = Shortage(limit, limits)
     while await serving.wait_for_termination(limits.descriptors_check_s):

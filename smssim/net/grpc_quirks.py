@@ -32,7 +32,7 @@ def changed(handler: Any, **fields: Any) -> Any:
 
 
 class Codec(aio.ServerInterceptor):
-    """Passes None to a method for a request that can't be decoded, so that the method can refuse it.
+    """Turns a request that can't be decoded into None, so that the method itself can refuse it.
 
     Without this class, gRPC logs a stack trace and answers UNKNOWN. Methods whose names do not begin with `ours`, such
     as health checks and reflection, get an empty message instead. A response may also be bytes that are already

@@ -66,8 +66,8 @@ class Desk:
         if self.only_here and not _is_here(hosts[0]):
             return _refusal(HTTPStatus.FORBIDDEN, "wrong host in the Host header; expected localhost or 127.0.0.1")
         if not self.admits(next(iter(headers.get("authorization", [])), None)):
-            takes = "missing or wrong token; expected the header Authorization: Bearer TOKEN"
-            return _refusal(HTTPStatus.UNAUTHORIZED, takes, "WWW-Authenticate: Bearer")
+            reason = "missing or wrong token; expected the header Authorization: Bearer TOKEN"
+            return _refusal(HTTPStatus.UNAUTHORIZED, reason, "WWW-Authenticate: Bearer")
         if words[0] != "GET":
             return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET", "Allow: GET")
         if _path_of(words[1]) not in ("/", self.path):
@@ -81,7 +81,7 @@ def _refusal(status: HTTPStatus, says: str, header: str = "") -> Answer:
 
 
 def _is_here(host: str) -> bool:
-    """Return whether a Host header, with or without a port, names the loopback interface."""
+    """Return whether a Host header, with or without a port, names a loopback address."""
     has_port = ":" in host.rpartition("]")[2]
     try:
         return is_loopback((host if has_port else f"{host}:0").lower())
@@ -99,7 +99,7 @@ def _path_of(target: str) -> str:
 class HttpServer:
     """Serves the answers of a `Desk`.
 
-    A slow client does not delay others: each connection has a time limit, and one connection too many ends the oldest.
+    A slow client does not delay others: connections have a time limit, and one connection too many ends the oldest one.
     """
 
     def __init__(self, desk: Desk, limits: Limits = LIMITS) -> None:
@@ -107,7 +107,7 @@ class HttpServer:
         self._limits = limits
         self._desk = desk
         self._open: dict[asyncio.StreamWriter, None] = {}  # oldest first
-        self._serving: set[asyncio.Task[None]] = set()  # for all connections, those that were ended to make room too
+        self._serving: set[asyncio.Task[None]] = set()  # one for each connection, aborted ones included
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:

@@ -42,7 +42,7 @@ _STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # 
 
 Message = TypeVar("Message")
 
-_watching: Final[set[asyncio.Task[None]]] = set()  # one task per server: asyncio keeps no references
+_watching: Final[set[asyncio.Task[None]]] = set()  # one task per server: asyncio keeps no strong references
 
 
 class _TokenInterceptor(aio.ServerInterceptor):
@@ -110,7 +110,7 @@ def _ms(seconds: float) -> int:
 
 
 def decoded(message: Message | None, what: str = "request") -> Message:
-    """Return the message; raises PeerError if it is None because its bytes could not be decoded."""
+    """Return the message; raises PeerError if it is None, which means that its bytes could not be decoded."""
     if message is None:
         raise PeerError(f"malformed {what}: not the protobuf message of this method")
     return message
@@ -168,7 +168,7 @@ def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channe
 async def answering(context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
     """Abort the call with the matching status if the block raises PeerError or NotSavedError.
 
-    A failed save is UNAVAILABLE: the peer may retry, because the node may return.
+    A failed save is UNAVAILABLE, because a retry may succeed once the node has restarted.
     """
     try:
         yield

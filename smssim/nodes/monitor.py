@@ -124,7 +124,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     # -- the runs
 
     async def _look_on(self) -> None:
-        """Check the runs whenever that is due, until they are finished."""
+        """Check the runs whenever a check is due, until they are finished."""
         while not self.runs.finished:
             await self._due.wait(self.runs.wake_at)
             self.runs.look(self._clock())
@@ -137,7 +137,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 case Waiting(for_s):
                     self._log.info("Still waiting for a sender after %.0f s", for_s)
                 case Started(run):
-                    self._log.info("Following run %s: %s", run.run_id, plural(run.total, "message"))
+                    self._log.info("Run %s: %s", run.run_id, plural(run.total, "message"))
                 case Missed(name):
                     self._log.warning("Missed the first reports of sender %s: can't count the whole run", name)
                 case Moment(snapshot):
@@ -206,7 +206,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             watcher = self.audience.join(wanted, interval_s, self._clock())
         turn = self._turns[watcher] = waiting.Wakeup()
         try:
-            await context.send_initial_metadata(())  # confirms the call: a first run may be far off
+            await context.send_initial_metadata(())  # the first run may come much later
             while not watcher.finished:
                 for followed in watcher.turn(self._clock()):
                     moment = self._moment(followed)

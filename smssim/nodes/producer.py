@@ -36,7 +36,7 @@ from smssim.process.logs import node_log
 from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2, producer_pb2_grpc
 
-SEED_BITS: Final = 32  # of a random seed: few enough to type it again
+SEED_BITS: Final = 32  # of a random seed: short enough to type again
 
 Requests = AsyncIterator[producer_pb2.FetchMessageRequest | None]
 Encoded = Any  # a FetchMessageResponse, or the bytes of one
@@ -217,7 +217,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._carry_out(self._core.apply(stream, request, self._clock()))
 
     def _encoded(self, response: Response) -> Encoded:
-        """Return a response in the form in which gRPC sends it."""
+        """Return a response as gRPC sends it: a message, or bytes."""
         batch, settled = response.batch, response.settled
         if batch is not None:
             now, backlog = self._clock(), self._backlog

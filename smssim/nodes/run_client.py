@@ -45,7 +45,7 @@ class RunClient:
         each: EachMessage | None,
         limits: Limits,
     ) -> None:
-        """Raise UsageError if the token may not be sent to the monitor.
+        """Connect to the monitor; raises UsageError if the token may not be sent there.
 
         `sender`: a `run_pb2.Sender`. `monitor`: an address.
         """
@@ -137,7 +137,7 @@ class RunClient:
             return stream
 
     async def _use(self, stream: Stream) -> None:
-        """Send and receive on an open stream until it ends; raises AioRpcError or PeerError."""
+        """Write and read an open stream until it ends; raises AioRpcError or PeerError."""
         self._tick.ring()
         try:
             with rpc.naming(self._producer.name):
@@ -190,7 +190,7 @@ class RunClient:
                 self._tick.ring()
 
     async def _deliver(self, report: Report) -> None:
-        """Send a report, again and again until it is answered or no longer needed; raises PeerError."""
+        """Send a report until it is answered or no longer needed; raises PeerError."""
         request = wire.report_to_proto(report, wire.run_to_proto(self._facts), self._sender)
         while True:
             shown = self._channels.access.metadata

@@ -64,7 +64,7 @@ class WatchClient:
                 await call.wait_for_connection()
                 self._monitor.found()
                 async for response in call:
-                    if not terminal.has_reader():  # such as `| head` after its last line: nothing is left to do
+                    if not terminal.has_reader():  # as with `| head` after its last line
                         return
                     with rpc.naming(self._monitor.name):
                         snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
