@@ -226,7 +226,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
 
 def serve(settings: MonitorSettings) -> int:
-    """Run a monitor to its end, and return its exit code; raises UsageError."""
+    """Run a monitor to its end, and return its exit code; raises UsageError or NotSavedError."""
 
     async def main(stop: asyncio.Event) -> int:
         monitor = Monitor(settings)
