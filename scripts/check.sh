@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks format, lint, types, and that what is made from other files is fresh. One line a step; stops at the first that fails.
+# Checks the format, lint and types, and that generated files are up to date. Prints one line per step and stops at the
+# first failure.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,7 +31,7 @@ flags_are_fresh() {
 }
 
 step "format" "run .venv/bin/ruff format" .venv/bin/ruff format --check --diff
-step "lint" "run .venv/bin/ruff check --fix, then mend what it leaves" .venv/bin/ruff check
-step "types" "mend what is shown above" .venv/bin/mypy
+step "lint" "run .venv/bin/ruff check --fix, then fix what remains" .venv/bin/ruff check
+step "types" "fix the errors shown above" .venv/bin/mypy
 step "generated code" "run scripts/gen_protos.sh" generated_is_fresh
 step "docs/flags.md" "run .venv/bin/python scripts/gen_flags.py" flags_are_fresh

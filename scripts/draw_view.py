@@ -1,4 +1,4 @@
-"""Draws docs/view.svg: the screen of a real `smssim run`, amid it. Run by hand; uses the terminal of the tests."""
+"""Draws docs/view.svg, the terminal view during a real `smssim run`. Run by hand; uses the tests' terminal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rich.text import Text
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from view_support import Terminal  # noqa: E402 - found only now
+from view_support import Terminal  # noqa: E402 - needs the path above
 
 COLUMNS, LINES = 100, 15
 
 
 def main() -> None:
-    """Runs, waits for two thirds of it, draws."""
+    """Start a run, wait until two thirds of it are done, and draw the screen."""
     with Terminal("run", "--seed=7", "--interval=0.5", columns=COLUMNS, lines=LINES) as terminal:
         terminal.until(lambda: any(re.match(r"run .* 7\.\d s$", shown) for shown in terminal.lines()), "two thirds")
         text = Text("\n").join(line(terminal, y) for y in range(LINES))
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def line(terminal: Terminal, y: int) -> Text:
-    """A line of the screen with its colours."""
+    """Return a line of the screen with its colours."""
     text = Text()
     for x in range(COLUMNS):
         char = terminal.screen.buffer[y][x]

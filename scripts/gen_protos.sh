@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes smssim/v1 anew from protos/, here or below another directory: scripts/gen_protos.sh [DIRECTORY]
+# Generates smssim/v1 from protos/, here or below another directory: scripts/gen_protos.sh [DIRECTORY]
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/scripts/setup.sh"
-export PATH="$root/.venv/bin:$PATH" # protoc looks for its mypy plugins there
+export PATH="$root/.venv/bin:$PATH" # where protoc finds its mypy plugins
 
 mkdir -p "${1:-$root}/smssim/v1"
 out=$(cd "${1:-$root}" && pwd)
-rm -f "$out"/smssim/v1/*_pb2* # what was made from a .proto that is gone must go too
+rm -f "$out"/smssim/v1/*_pb2* # also the code of deleted .proto files
 echo '"""The wire: made from protos/ by scripts/gen_protos.sh, never edited."""' >"$out/smssim/v1/__init__.py"
 
 # The proto path mirrors the Python path, so no import needs patching.

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Kills a sender that holds millions of messages and shows what that does to the others: `scripts/lose_a_sender.py`.
+"""Kills a sender that holds millions of messages and measures the effect on the others: `scripts/lose_a_sender.py`.
 
-Runs real nodes: a monitor, a producer, 500 senders of 10 lanes of 0.1 s, and one more that holds millions of messages
-and is killed. Prints how many messages a second the others finish before and after; exits with 1
-if that falls below 90%.
+Runs real nodes: a monitor, a producer, 500 senders of 10 lanes of 0.1 s, and one sender that holds millions of messages
+and is killed. Prints how many messages per second the other senders finish before and after. Exits with code 1 if the
+rate after is below 90% of the rate before.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
     from smssim.bench.process_group import ProcessGroup
     from smssim.launch.child import Child
 
-LANES, MEAN_S = 10, 0.1  # of each of the others
-HOLDS_S = 1e6  # how long each message takes that the one sender holds
-RAMP_S = 5.0  # to work off what hundreds of streams cost that open at once
-WITHIN_S = 120.0  # all senders have joined and have their messages
+LANES, MEAN_S = 10, 0.1  # of each other sender
+HOLDS_S = 1e6  # time per message at the sender that is killed
+RAMP_S = 5.0  # until the cost of opening hundreds of streams at once is worked off
+WITHIN_S = 120.0  # until all senders have joined and hold messages
 RATIO_MIN = 0.9
 
 
 class Watched:
-    """A monitor and the figures that it writes."""
+    """A monitor, and the figures that it writes."""
 
     def __init__(self, group: ProcessGroup, monitor: Child) -> None:
         self._group, self._monitor = group, monitor
 
     def figures(self) -> Iterator[dict[str, Any]]:
-        """Each JSON object that the monitor writes from now on."""
+        """Yield each JSON object that the monitor writes from now on."""
         while True:
             for child, line in self._group.lines():
                 if child is self._monitor and not line.is_log:
                     yield json.loads(line.text)
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> None:
-        """Waits until this holds of the figures; raises TimeoutError."""
+        """Wait until `holds` is true of the figures. Raises TimeoutError."""
         within = time.monotonic() + WITHIN_S
         for figures in self.figures():
             if holds(figures):
                 return
             if time.monotonic() > within:
-                raise TimeoutError(f"not within {WITHIN_S:g} s: {figures}")
+                raise TimeoutError(f"not reached within {WITHIN_S:g} s: {figures}")
 
     def rate(self, time_s: float) -> float:
-        """Messages finished a second, over about this time from now on."""
+        """Return the messages finished per second during about the next `time_s` seconds."""
         seen = self.figures()
         first = last = next(seen)
         while last["elapsed_s"] - first["elapsed_s"] < time_s:
@@ -63,12 +63,12 @@ class Watched:
 
 
 def done(figures: dict[str, Any]) -> int:
-    """Messages with a final outcome."""
+    """Return the number of messages with a final outcome."""
     return int(figures["sent"] + figures["failed"])
 
 
 def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
-    """Messages a second before and after the loss of a sender that holds `held`. No process is left."""
+    """Return the messages per second before and after the loss of a sender that holds `held` messages."""
     from smssim.bench.process_group import ProcessGroup
     from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 
@@ -78,7 +78,7 @@ def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
         settings = ProducerSettings(seed=1, count=held + enough, listen=FREE_ADDRESS, monitor=group.address(monitor))
         producer = group.node("producer", settings)
         watched, address = Watched(group, monitor), group.address(producer)
-        with ProcessGroup(lambda: None) as doomed:  # its end is SIGKILL
+        with ProcessGroup(lambda: None) as doomed:  # leaving it kills the sender
             large = SenderSettings(HOLDS_S, distribution="fixed", concurrency=held, name="large", producer=address)
             doomed.node("sender", large)
             watched.until(lambda figures: figures["in_flight"] >= held)
@@ -91,14 +91,19 @@ def lose(held: int, copies: int, time_s: float) -> tuple[float, float]:
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the measurements and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = [1_000_000, 2_000_000, 9_000_000]
     parser.add_argument(
-        "--held", type=int, nargs="+", default=sizes, metavar="N", help="messages that are lost (1, 2 and 9 million)"
+        "--held",
+        type=int,
+        nargs="+",
+        default=sizes,
+        metavar="N",
+        help="messages that the killed sender holds (1, 2 and 9 million)",
     )
-    parser.add_argument("--copies", type=int, default=500, metavar="N", help="the other senders (500)")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each measurement (10)")
+    parser.add_argument("--copies", type=int, default=500, metavar="N", help="number of other senders (500)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of each measurement (10)")
     given = parser.parse_args()
     ratios = []
     print(f"{'held':>10}  {'before':>8}  {'after':>8}  ratio")

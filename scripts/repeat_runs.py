@@ -1,7 +1,7 @@
-"""Runs a short alert again and again: each run is to end with 0, to count every message and to log no warning.
+"""Runs a short alert many times; each run must exit with code 0, count every message and log no warnings.
 
-scripts/repeat_runs.py [--runs 500] [--busy 1]: 500 runs, beside one process that keeps a core busy. Exits
-with 1 after the first run that ends otherwise, and shows what that run wrote.
+scripts/repeat_runs.py [--runs 500] [--busy 1]: 500 runs, with one process that keeps a core busy. Stops at the first
+failed run, shows its output and exits with code 1.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RUN_S_MAX: Final = 120.0
 
 
 def one_run() -> str:
-    """What is wrong with how one run ended; empty if nothing is."""
+    """Execute one run. Return what went wrong, or an empty string."""
     words = [*RUN, *(f"--sender={sender}" for sender in SENDERS)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=RUN_S_MAX, check=False)
     if done.returncode == 0 and not done.stderr and done.stdout:
@@ -34,7 +34,7 @@ def one_run() -> str:
 
 @contextlib.contextmanager
 def busy_cores(number: int) -> Iterator[None]:
-    """Keeps as many cores busy meanwhile."""
+    """Keep this many cores busy while the context is open."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
     try:
         yield
@@ -45,7 +45,7 @@ def busy_cores(number: int) -> Iterator[None]:
 
 
 def main() -> int:
-    """The exit code."""
+    """Execute the runs and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--busy", type=int, default=1)
@@ -58,7 +58,7 @@ def main() -> int:
                 print(f"run {number} of {wanted.runs}: {fault}")
                 return 1
             print(
-                f"\r{number} of {wanted.runs} runs ended with 0, {time.monotonic() - began_at:.0f} s",
+                f"\r{number} of {wanted.runs} runs passed, {time.monotonic() - began_at:.0f} s",
                 end="",
                 flush=True,
             )

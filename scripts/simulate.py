@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Plays simulations of the whole system under faults: `scripts/simulate.py --seeds 10000`, or one again: `--seed 17`.
+"""Simulates the whole system under faults: `scripts/simulate.py --seeds 10000`. To replay one seed: `--seed 17`.
 
-Shows how often each fault struck and which seeds failed; exits with 1 if one did. `--bugs` looks for each bug that is
-planted on purpose (tests/simulation/bugs.py), shows how many plans it took, and exits with 1 if one is not found.
+Shows how often each fault occurred and which seeds failed, and exits with code 1 if any did. `--bugs` searches for each
+planted bug (tests/simulation/bugs.py), shows how many simulations that took, and exits with code 1 if one is not found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHOW_EVERY_S = 2.0
 
 
 def play(seed: int) -> tuple[int, str, dict[str, int]]:
-    """A seed, what it has failed with (empty if it did not), and how often what struck."""
+    """Simulate a seed. Return the seed, its failure (empty if none), and how often each fault and ending occurred."""
     from simulation.world import SimulationError, simulate
 
     try:
@@ -33,16 +33,16 @@ def play(seed: int) -> tuple[int, str, dict[str, int]]:
 
 
 def play_one(seed: int) -> int:
-    """Plays a seed and prints what happened; the exit code."""
+    """Simulate a seed, print what happened, and return the exit code."""
     _, failure, struck = play(seed)
-    print(failure or f"seed {seed}: all well")
+    print(failure or f"seed {seed}: passed")
     if not failure:
         print("".join(f"{count:9,}  {what}\n" for what, count in sorted(struck.items()) if count), end="")
     return 1 if failure else 0
 
 
 def play_many(first: int, count: int, jobs: int) -> int:
-    """Plays many seeds; the exit code."""
+    """Simulate many seeds and return the exit code."""
     struck: Counter[str] = Counter()
     failed: list[int] = []
     said_at = began = time.monotonic()
@@ -55,14 +55,14 @@ def play_many(first: int, count: int, jobs: int) -> int:
             if time.monotonic() - said_at >= SHOW_EVERY_S:
                 said_at = time.monotonic()
                 per_s = played / (said_at - began)
-                print(f"{played:,} of {count:,}, {per_s:.0f} a second, {len(failed)} failed", file=sys.stderr)
+                print(f"{played:,} of {count:,}, {per_s:.0f} per second, {len(failed)} failed", file=sys.stderr)
     print("".join(f"{times:9,}  {what}\n" for what, times in sorted(struck.items())), end="")
-    print(f"{count:,} seeds from {first} on, {len(failed)} failed" + "".join(f" {seed}" for seed in failed[:20]))
+    print(f"{count:,} seeds from {first}, {len(failed)} failed" + "".join(f" {seed}" for seed in failed[:20]))
     return 1 if failed else 0
 
 
 def find_bugs() -> int:
-    """Looks for each planted bug; the exit code."""
+    """Search for each planted bug and return the exit code."""
     from simulation.bugs import BUGS
     from simulation.hunt import hunt
 
@@ -71,21 +71,23 @@ def find_bugs() -> int:
         began = time.monotonic()
         found = hunt(bug, *faults)
         missed += found is None
-        outcome = "NOT FOUND" if found is None else f"found in world {found.played:,}: {found.failure}"
+        outcome = "NOT FOUND" if found is None else f"found by simulation {found.played:,}: {found.failure}"
         print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {outcome}", flush=True)
     return 1 if missed else 0
 
 
 def main() -> int:
-    """The exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many to play (1000)")
-    parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of them (0)")
+    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="number of seeds to simulate (1000)")
+    parser.add_argument("--first", type=int, default=0, metavar="S", help="first seed (0)")
     parser.add_argument(
-        "--seed", type=int, metavar="S", help="play this one alone, and print what happened last if it fails"
+        "--seed", type=int, metavar="S", help="simulate only this seed, and print the last events if it fails"
     )
-    parser.add_argument("--bugs", action="store_true", help="look for each planted bug")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (one a core)")
+    parser.add_argument("--bugs", action="store_true", help="search for each planted bug")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes (one per core)"
+    )
     given = parser.parse_args()
     if given.bugs:
         return find_bugs()

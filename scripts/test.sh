@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests: scripts/test.sh [FLAGS of pytest]. All of them, without flags, three at a time: most wait now and then.
-# Faults strike at moments that are drawn anew each time; `--seed N`, as a failure shows it, draws the same again.
+# Runs the tests: scripts/test.sh [FLAGS of pytest]. Without flags, it runs all of them in three processes, because many
+# tests spend part of their time waiting. Faults occur at random moments; to repeat a failure, pass its `--seed N`.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,4 +1,4 @@
-"""What all tests share: how hypothesis searches, the seed of what is drawn anew, and live nodes without complaints."""
+"""Settings and fixtures for all tests: hypothesis, the seed of random moments, and checks for stray complaints."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ from smssim.process import libraries
 ROOT: Final = Path(__file__).parent.parent
 
 libraries.configure()
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup too: tests send it to what they start
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even under nohup: tests send it to the processes that they start
 
-# Hundreds of processes are started: they may keep what they have compiled, which saves each a sixth of its start.
+# Tests start hundreds of processes. Let them cache compiled code, which makes each start a sixth faster.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# No deadline, no complaint of slowness: how long an example takes says nothing on a busy machine.
-# The same examples each time: a red build is then about the change that was made. SEARCH=1 looks for new ones.
+# No deadline and no health check of slowness, because the time of an example means nothing on a busy machine.
+# The same examples each time, so that a red build is due to the change. SEARCH=1 tries new ones.
 settings.register_profile(
     "same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, database=None
 )
@@ -34,11 +34,13 @@ settings.load_profile("search" if os.environ.get("SEARCH") else "same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, metavar="N", help="draw the moments of faults from this seed (a new one)")
+    parser.addoption(
+        "--seed", type=int, metavar="N", help="draw the moments of faults from this seed (default: random)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The workers of pytest-xdist get the options as they are then: they all draw from the same seed."""
+    """Choose the seed before pytest-xdist copies the options to its workers, so that all draw from the same one."""
     if config.option.seed is None:
         config.option.seed = secrets.randbelow(10**6)
 
@@ -48,7 +50,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 class _AnyTestAnywhere(LoadScopeScheduling):  # type: ignore[misc] # it has no types
-    """Gives the workers of pytest-xdist single tests, and whole files where tests share a fixture of their module."""
+    """A scheduler that gives pytest-xdist's workers single tests, or whole files if they have module fixtures."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -67,21 +69,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 @pytest.fixture
 def random(request: pytest.FixtureRequest) -> Random:
-    """What draws a test's moments. Shows the seed if the test fails: each test draws the same again from it."""
+    """Return the generator of a test's random moments, and print its seed in case the test fails."""
     seed = request.config.option.seed
     print(f"--seed {seed} draws the same moments again")
     return Random(f"{seed} {request.node.name}")
 
 
 def _is_of_an_earlier_test(record: logging.LogRecord) -> bool:
-    """gRPC's one poller serves every event loop of this process, also those of tests that are over."""
+    """Return whether a record is about the loop of an earlier test: gRPC's only poller serves all loops."""
     error = record.exc_info[1] if record.exc_info else None
     return "PollerCompletionQueue" in record.getMessage() and str(error) == "Event loop is closed"
 
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Fails a test after which asyncio or gRPC have complained: a lost task, an exception that nobody saw."""
+    """Fail a test in which asyncio or gRPC logged a complaint, such as a lost task or an unhandled exception."""
     caplog.set_level(logging.INFO, "smssim")
     yield
     others = [r for r in caplog.get_records("call") if not r.name.startswith("smssim")]

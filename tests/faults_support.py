@@ -1,7 +1,7 @@
-"""What the tests of faults share: a run whose nodes are killed, paused and cut off, and started again as before.
+"""Helpers for the tests of faults: a run whose nodes are killed, paused, cut off and restarted.
 
-Moments are random and counted in messages, not in seconds. The seed that they are drawn from is shown with each
-failure, and `--seed` draws them again.
+The moments of faults are random and counted in messages, not in seconds. Each failure shows the seed that they are
+drawn from, and `--seed` draws the same ones again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from nodes_support import Proxy, free_address
 from processes_support import DEADLINE_S, Figures, Node, Nodes, assert_conserved, assert_exact, assert_quiet, eventually
 
-LANES: Final = 2000  # of each of two senders, at 10 ms: 400,000 messages a second, if the machine can
+LANES: Final = 2000  # of each of two senders, at 10 ms: 400,000 messages a second, if the machine is fast enough
 MEAN_S: Final = 0.01
 
 T = TypeVar("T")
@@ -41,12 +41,12 @@ class Rehearsal:
         self._names = 0
 
     def start(self, *them: str) -> None:
-        """Starts all of them, or these."""
+        """Start these nodes, or all of them."""
         for who in them or ("monitor", "producer", "a", "b"):
             self.launch(who)
 
     def launch(self, who: str) -> Node:
-        """Starts one of them, as it was started before; a sender has a new name."""
+        """Start a node with the same command as before; a sender gets a new name."""
         if who == "monitor":
             words = ["monitor", f"--listen={self.monitor_at}", "--interval=0.1", "--json", *self._journal(who)]
         elif who == "producer":
@@ -60,51 +60,51 @@ class Rehearsal:
         return self.current[who]
 
     def kill(self, *them: str) -> None:
-        """Kills these at once, without a warning."""
+        """Kill these nodes without a warning."""
         for who in them:
             self.current[who].signal(SIGKILL)
         for who in them:
             self.current[who].wait()
 
     def until(self, done: int) -> Figures:
-        """Waits until so many messages are counted; the figures that show it."""
+        """Wait until `done` messages are counted; return the figures that show it."""
         return self.current["monitor"].shows(lambda f: f["sent"] + f["failed"] >= done, f"{done} messages done")
 
     def await_figures(self, more: int) -> None:
-        """Waits until the monitor has written so many more lines; one is written each tenth of a second."""
+        """Wait until the monitor has written this many more lines; it writes one every tenth of a second."""
         monitor = self.current["monitor"]
         before = len(monitor.out)
         monitor.until(lambda: len(monitor.out) >= before + more, f"{more} more lines")
 
     def has_joined(self, sender: str) -> bool:
-        """Whether the producer of now has an open stream of the sender of this name."""
+        """Return whether the current producer has an open stream of the sender with this name."""
         lines = self.current["producer"].err
         joined, left = (sum(f" {sender} {what}" in line for line in lines) for what in ("joined", "left"))
         return joined > left
 
     def pause(self, who: str) -> None:
-        """Stops one of them, until it is told to `go_on`."""
+        """Stop a node until `go_on`."""
         self.current[who].signal(SIGSTOP)
 
     def go_on(self, who: str) -> None:
-        """Ends its pause."""
+        """End the pause of a node."""
         self.current[who].signal(SIGCONT)
 
     def moments(self, random: Random, number: int) -> list[int]:
-        """Random numbers of messages, ascending, at which something is to happen.
+        """Return random numbers of messages, in ascending order, at which something happens.
 
-        None is near the end: what is started again is to find the run still going.
+        None is near the end, so that a node that is restarted finds the run still in progress.
         """
         return sorted(random.randrange(self.count // 50, self.count * 3 // 5) for _ in range(number))
 
     def assert_ends_exactly(self) -> Figures:
-        """All that run now end with 0, and each message is counted once.
+        """Check that all current nodes exit with 0 and that each message is counted once.
 
-        But for a sender that was started again and came too late to meet the producer: it waits for another run.
+        A sender that was restarted too late to reach the producer is an exception: it waits for another run.
         """
         for who in ("producer", "monitor", *sorted(self.current.keys() - {"producer", "monitor"})):
             node = self.current[who]
-            if who in ("a", "b") and not any("connected to the producer" in line for line in node.err):
+            if who in ("a", "b") and not any("Connected to producer" in line for line in node.err):
                 node.close()
                 del self.current[who]
                 continue
@@ -118,7 +118,7 @@ class Rehearsal:
 
 
 class Wire:
-    """A way to an address that can be cut, stalled and slowed, served by a thread."""
+    """Connections to addresses that can be cut, stalled and slowed, served by a thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -127,13 +127,13 @@ class Wire:
         self._proxies: list[Proxy] = []
 
     def to(self, target: str) -> Proxy:
-        """A proxy before this address; whose methods are for `do`."""
+        """Return a proxy for this address. Its methods must be called through `do`."""
         proxy = self._run(Proxy.start(target))
         self._proxies.append(proxy)
         return proxy
 
     def do(self, act: Callable[[], None]) -> None:
-        """Does this to a proxy."""
+        """Call a method of a proxy on the loop of the thread."""
 
         async def acting() -> None:
             act()
@@ -141,7 +141,7 @@ class Wire:
         self._run(acting())
 
     def close(self) -> None:
-        """Ends all."""
+        """Close all proxies, and end the thread."""
         for proxy in self._proxies:
             self._run(proxy.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -153,5 +153,5 @@ class Wire:
 
 
 def await_connections(way: Proxy, number: int) -> None:
-    """Waits until so many connections have been made through a proxy, ever."""
-    eventually(lambda: way.connections >= number, f"{number} connections, those of before counted")
+    """Wait until `number` connections have been made through a proxy, including all earlier ones."""
+    eventually(lambda: way.connections >= number, f"{number} connections, including earlier ones")

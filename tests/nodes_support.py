@@ -1,6 +1,6 @@
-"""What the tests of live nodes share: nodes on free ports in this process, a wire that can be cut, and raw clients.
+"""Helpers for the tests of live nodes: nodes on free ports in this process, connections to cut, and raw clients.
 
-Everything of a test lives on one event loop (grpc.aio's objects can't change theirs), which `play` makes and ends.
+Each test lives on one event loop, because grpc.aio's objects can't change theirs. `play` creates it and closes it.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from smssim.nodes.sender import Sender
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc, producer_pb2, run_pb2
 
-SCENE_MAX_S: Final = 30.0  # far beyond what any takes: a test that hangs fails with the place where it hangs
-LOOK_S: Final = 0.005  # how often a condition that nothing announces is looked at
+SCENE_MAX_S: Final = 30.0  # far more than any scene takes: a test that hangs fails and shows where
+LOOK_S: Final = 0.005  # how often a condition is polled
 FETCH: Final = "/smssim.v1.ProducerService/FetchMessage"
 REPORT: Final = "/smssim.v1.MonitorService/ReportResult"
-UNASSIGNED_PORTS: Final = range(12_000, 32_000)  # what systems assign by themselves starts at 32768 or above
+UNASSIGNED_PORTS: Final = range(12_000, 32_000)  # the ports that systems assign by themselves start at 32768 or above
 
 T = TypeVar("T")
 
-BRIEF: Final = replace(LIMITS, join_grace_s=0.2)  # long enough for senders that a test starts all at once
+BRIEF: Final = replace(LIMITS, join_grace_s=0.2)  # long enough for senders that start at the same time
 
 
 def losing_after(lost_after_s: float, limits: Limits = BRIEF) -> Limits:
-    """Limits with which a sender counts as lost after this time; what comes before that is faster in proportion."""
+    """Return limits with which a sender is lost after this time; all that comes before is faster in proportion."""
     faster = lost_after_s / limits.lost_after_s
     names = ("tick_max_s", "heartbeat_s", "report_wait_max_s", "silent_after_s")
     return replace(limits, lost_after_s=lost_after_s, **{name: faster * getattr(limits, name) for name in names})
 
 
 def play(scene: Coroutine[Any, Any, T], within_s: float = SCENE_MAX_S) -> T:
-    """Runs a scene on a loop of its own; fails if it takes too long or leaves a task behind."""
+    """Run a scene on a loop of its own; fail if it takes too long or leaves a task behind."""
 
     async def alone() -> T:
         async with asyncio.timeout(within_s):
@@ -61,24 +61,24 @@ def play(scene: Coroutine[Any, Any, T], within_s: float = SCENE_MAX_S) -> T:
 
 
 def running() -> int:
-    """How many tasks there are, but for one kind of gRPC's: the one that waits for the status of a client's call.
+    """Return how many tasks there are, without those of gRPC that wait for the status of a client's call.
 
-    Of some ten thousand cancelled calls one never hears its status; that task then waits until the loop ends.
+    About one of ten thousand cancelled calls never gets its status; its task then waits until the loop ends.
     """
     names = (getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks())
     return sum(name != "_AioCall._handle_status_once_received" for name in names)
 
 
 async def until(condition: Callable[..., object], *args: object) -> None:
-    """Waits until the condition holds of these arguments, within the time of the scene."""
+    """Wait until the condition is true for these arguments, within the time limit of the scene."""
     while not condition(*args):  # noqa: ASYNC110 - the state of a node, which no event announces
         await asyncio.sleep(LOOK_S)
 
 
 def free_address() -> str:
-    """An address of this machine that nobody listens on, for a node that is to start later.
+    """Return an address of this machine that is free, for a node that starts later.
 
-    The system never assigns its port by itself, so that no other process gets it in the meantime.
+    Its port is one that the system never assigns by itself, so that no other process gets it first.
     """
     while True:
         port = secrets.choice(UNASSIGNED_PORTS)
@@ -89,7 +89,7 @@ def free_address() -> str:
 
 @contextlib.asynccontextmanager
 async def serving(server: aio.Server, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[str]:
-    """Runs a server that is not ours on a free port; its address."""
+    """Run any server of grpc.aio on a free port; yield its address."""
     port = server.add_secure_port(FREE_ADDRESS, credentials) if credentials else server.add_insecure_port(FREE_ADDRESS)
     await server.start()
     try:
@@ -99,7 +99,7 @@ async def serving(server: aio.Server, credentials: grpc.ServerCredentials | None
 
 
 def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """What tells how many calls are open, of all kinds, at the servers that are made from now on."""
+    """Return a function that counts the open calls of all kinds, at all servers that are created from now on."""
     made: list[Bounds] = []
 
     def make(limits: Limits) -> Bounds:
@@ -114,19 +114,19 @@ def open_calls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 
 class Running:
-    """A node that serves: what stops it, and the exit code that it ends with."""
+    """A node that serves, with the event that stops it and its exit code."""
 
     def __init__(self, serve: Callable[[asyncio.Event], Coroutine[Any, Any, int]], stop: asyncio.Event) -> None:
         self.stop = stop
         self.ended = asyncio.create_task(serve(stop))
 
     async def code(self) -> int:
-        """Waits for its end."""
+        """Wait for the node to end; return its exit code."""
         return await asyncio.shield(self.ended)
 
 
 class RunningProducer(Running):
-    """A producer, and its book."""
+    """A running producer, and its totals."""
 
     def __init__(self, node: Producer) -> None:
         super().__init__(node.serve, asyncio.Event())
@@ -136,18 +136,18 @@ class RunningProducer(Running):
         self.backlog = node._backlog
 
     def book(self) -> tuple[int, int, int, int]:
-        """Sent, failed, with senders, waiting."""
+        """Return the numbers of messages that are sent, failed, leased and waiting."""
         backlog = self.backlog
         return backlog.sent, backlog.failed, backlog.leased, backlog.waiting
 
     def open_streams(self) -> int:
-        """Streams that have said hello and are not yet over."""
+        """Return the number of streams that have sent a hello and have not ended."""
         assert len(self.node._streams) >= len(self.backlog.holders)
         return len(self.node._streams)
 
 
 class RunningMonitor(Running):
-    """A monitor, and its figures."""
+    """A running monitor, and its figures."""
 
     def __init__(self, node: Monitor) -> None:
         super().__init__(node.serve, asyncio.Event())
@@ -155,22 +155,22 @@ class RunningMonitor(Running):
         self.address = node.address
 
     def figures(self, run_id: str) -> Figures:
-        """Of this moment, or the last ones of a run that is over."""
+        """Return a run's figures at this moment, or its last ones if it has ended."""
         return self.node.runs.followed[run_id].snapshot(asyncio.get_running_loop().time()).figures
 
     def final(self, run_id: str) -> Figures:
-        """The last ones; the run is over."""
+        """Return the last figures of a run, which must have ended."""
         return self.last(run_id).figures
 
     def last(self, run_id: str) -> Snapshot:
-        """The last of all; the run is over."""
+        """Return the last snapshot of a run, which must have ended."""
         snapshot = self.node.runs.followed[run_id].final
         assert snapshot is not None
         return snapshot
 
 
 class Stage:
-    """Nodes in this process, each as its command would run it. Leaving the stage ends those that still run."""
+    """Nodes in this process, each run as its command runs it. Leaving the stage ends those that still run."""
 
     def __init__(self, limits: Limits = BRIEF) -> None:
         self._limits = limits
@@ -186,7 +186,7 @@ class Stage:
         for running in self._running:
             running.ended.cancel()
         await asyncio.gather(*(running.ended for running in self._running), return_exceptions=True)
-        for server in self._servers:  # a node that has just been started has not come to serve
+        for server in self._servers:  # a node that has only just started does not serve yet
             await server.stop(None)
         for channel in self._channels:
             await channel.close()
@@ -194,7 +194,7 @@ class Stage:
             await proxy.close()
 
     async def producer(self, count: int, **settings: Any) -> RunningProducer:
-        """A producer of so many messages, listening."""
+        """Start a producer of `count` messages; it listens on return."""
         node = Producer(
             ProducerSettings(**{"count": count, "seed": 7, "listen": FREE_ADDRESS, **settings}), self._limits
         )
@@ -205,7 +205,7 @@ class Stage:
         return running
 
     async def monitor(self, **settings: Any) -> RunningMonitor:
-        """A monitor, listening."""
+        """Start a monitor; it listens on return."""
         node = Monitor(MonitorSettings(**{"interval_s": 0.05, "listen": FREE_ADDRESS, **settings}), self._limits)
         await node.start()
         self._servers.append(node._server)
@@ -214,20 +214,20 @@ class Stage:
         return running
 
     def sender(self, producer: str, name: str = "sender", **settings: Any) -> Running:
-        """A sender with connections of its own; quick unless the settings say otherwise."""
+        """Start a sender with its own connections; it is fast unless the settings say otherwise."""
         made = SenderSettings(**{"mean_s": 0.002, "fail": 0.1, "producer": producer, **settings})
         channels, stop = Channels(access.load(made), self._limits), asyncio.Event()
         self._channels.append(channels)
         return self._keep(Running(lambda stop: Sender(made, name, channels, stop, limits=self._limits).serve(), stop))
 
     async def proxy(self, target: str) -> Proxy:
-        """A way to this address that can be cut."""
+        """Start a proxy for this address, whose connections can be cut."""
         proxy = await Proxy.start(target)
         self._proxies.append(proxy)
         return proxy
 
     def channel(self, address: str, fresh: bool = False) -> aio.Channel:
-        """A plain channel, as any client might have it; channels share a connection but for fresh ones."""
+        """Return a plain channel, such as any client may use; only fresh channels have a connection of their own."""
         channel = aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", int(fresh))])
         self._channels.append(channel)
         return channel
@@ -238,7 +238,7 @@ class Stage:
 
 
 def assert_exact(producer: RunningProducer, monitor: RunningMonitor) -> Figures:
-    """The run's last figures: complete, and the same as the producer's book."""
+    """Check that the run is complete and that all totals agree; return its last figures."""
     figures = monitor.final(producer.run.run_id)
     assert figures.sent + figures.failed == figures.total == producer.run.total
     assert producer.book() == (figures.sent, figures.failed, 0, 0)
@@ -248,23 +248,23 @@ def assert_exact(producer: RunningProducer, monitor: RunningMonitor) -> Figures:
 
 
 async def codes(*running: Running) -> list[int]:
-    """The exit codes of nodes that end by themselves."""
+    """Return the exit codes of nodes that end by themselves."""
     return [await one.code() for one in running]
 
 
-# -- the wire
+# -- connections
 
 
 class Proxy:
-    """Passes bytes on between clients and one server, until it is told not to."""
+    """A proxy that passes bytes between clients and one server, and can stop doing so."""
 
     def __init__(self, target: str) -> None:
         self.address = ""
-        self.connections = 0  # to the server, or reset by a closed door; ever
-        self.delay_s = 0.0  # of each 64 KiB or less, both ways
-        self.delayed = 0  # of them, so far
+        self.connections = 0  # all so far, to the server or reset by a closed door
+        self.delay_s = 0.0  # of each block of up to 64 KiB, both ways
+        self.delayed = 0  # blocks delayed so far
         self._host, _, self._port = target.rpartition(":")
-        self._asking, self._answering = asyncio.Event(), asyncio.Event()  # whether bytes pass, there and back
+        self._asking, self._answering = asyncio.Event(), asyncio.Event()  # whether bytes pass, in each direction
         self.flow()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -273,42 +273,42 @@ class Proxy:
 
     @classmethod
     async def start(cls, target: str) -> Proxy:
-        """Listens on a free port."""
+        """Start a proxy that listens on a free port."""
         proxy = cls(target)
         proxy._server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
         proxy.address = f"127.0.0.1:{proxy._server.sockets[0].getsockname()[1]}"
         return proxy
 
     def cut(self) -> None:
-        """Resets every connection; new ones are served."""
+        """Reset every connection; new ones are served."""
         for writer in self._writers:
             writer.transport.abort()
 
     def close_door(self) -> None:
-        """Resets every connection, and new ones as they come."""
+        """Reset every connection, and each new one."""
         self._refusing = True
         self.cut()
 
     def open_door(self) -> None:
-        """Serves again."""
+        """Serve new connections again."""
         self._refusing = False
 
     def stall(self) -> None:
-        """Keeps all bytes to itself, both ways."""
+        """Hold back all bytes, both ways."""
         self._asking.clear()
         self._answering.clear()
 
     def stall_answers(self) -> None:
-        """Keeps all bytes of the server to itself."""
+        """Hold back all bytes from the server."""
         self._answering.clear()
 
     def flow(self) -> None:
-        """Passes on what it kept, and what comes."""
+        """Pass on the bytes that were held back, and all that follow."""
         self._asking.set()
         self._answering.set()
 
     async def close(self) -> None:
-        """Ends it."""
+        """Close the proxy and all its connections."""
         assert self._server is not None
         self._server.close()
         self.close_door()
@@ -323,14 +323,14 @@ class Proxy:
             return
         try:
             there, back = await asyncio.open_connection(self._host, int(self._port))
-        except ConnectionError:  # the server has not started, or is gone
+        except ConnectionError:  # the server has not started or has ended
             writer.transport.abort()
             return
         except asyncio.CancelledError:  # the scene is over
             writer.transport.abort()
             raise
         self.connections += 1
-        if self._refusing:  # by now
+        if self._refusing:  # the door was closed during the wait
             writer.transport.abort()
             back.transport.abort()
             return
@@ -357,7 +357,7 @@ class Proxy:
 
 
 def a_sender(**fields: Any) -> run_pb2.Sender:
-    """A sender that would be welcome, but for these fields."""
+    """Return a valid sender, except for these fields."""
     sound = {
         "session_id": str(uuid.uuid4()),
         "name": "stranger",
@@ -371,13 +371,13 @@ def a_sender(**fields: Any) -> run_pb2.Sender:
 
 
 def hello(sender: run_pb2.Sender | None = None, protocol: int = 1, **fields: Any) -> producer_pb2.FetchMessageRequest:
-    """The first request of a stream."""
+    """Return the first request of a stream."""
     greeting = producer_pb2.Hello(protocol=protocol, sender=sender or a_sender())
     return producer_pb2.FetchMessageRequest(hello=greeting, **fields)
 
 
 def encoded(message: Any) -> bytes:
-    """A message's bytes, or what is bytes already."""
+    """Return a message as bytes; bytes are returned as they are."""
     data: bytes = message if isinstance(message, bytes) else message.SerializeToString()
     return data
 
@@ -398,25 +398,25 @@ class Fetching:
         self.call.cancel()
 
     async def say(self, *requests: Any) -> None:
-        """Writes messages, or raw bytes; those after the end of the stream are lost."""
+        """Write messages or raw bytes; those after the end of the stream are lost."""
         for request in requests:
             with contextlib.suppress(asyncio.InvalidStateError, aio.AioRpcError):
                 await self.call.write(request)
 
     async def hear(self) -> producer_pb2.FetchMessageResponse:
-        """The next response."""
+        """Return the next response."""
         response = await self.call.read()
         assert isinstance(response, producer_pb2.FetchMessageResponse), await self.call.code()
         return response
 
     async def hear_of(self, field: str) -> producer_pb2.FetchMessageResponse:
-        """The next response that is an `offer`, a `batch` or an `end`."""
+        """Return the next response with this event: `offer`, `batch` or `end`."""
         while (response := await self.hear()).WhichOneof("event") != field:
             pass
         return response
 
     async def status(self) -> grpc.StatusCode:
-        """How the stream ends, whatever comes before."""
+        """Return the status that the stream ends with, ignoring all responses before."""
         try:
             while await self.call.read() is not aio.EOF:
                 pass
@@ -426,7 +426,7 @@ class Fetching:
 
 
 async def report_status(channel: aio.Channel, request: Any) -> grpc.StatusCode:
-    """How a monitor answers a message, or raw bytes."""
+    """Return the status of a monitor's answer to a message or raw bytes."""
     report = channel.unary_unary(
         REPORT, request_serializer=encoded, response_deserializer=monitor_pb2.ReportResultResponse.FromString
     )
@@ -440,7 +440,7 @@ async def report_status(channel: aio.Channel, request: Any) -> grpc.StatusCode:
 async def progress_of(
     channel: aio.Channel, run_id: str = "", interval_s: float = 0.05
 ) -> AsyncGenerator[monitor_pb2.Progress, None]:
-    """What a watcher sees."""
+    """Yield the progress that a watcher receives."""
     stub = monitor_pb2_grpc.MonitorServiceStub(channel)
     watch = stub.WatchProgress(monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s))
     try:

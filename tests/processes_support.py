@@ -1,6 +1,6 @@
-"""What the tests with real processes share: starting them, reading what they say as they say it, ending them all.
+"""Helpers for the tests with real processes: start them, read their output as it comes, and end them all.
 
-Every wait is for something that a process writes or for its end, and has a deadline far beyond what it takes.
+Each wait is for the output or the end of a process, and has a deadline far beyond the time that this takes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from smssim.launch.child import Child, Record, read_lines
 from smssim.process.ready import Facts
 
 DEADLINE_S: Final = 60.0
-READ_S: Final = 0.2  # how often a thread that reads looks whether it is to end
-MARK: Final = "REHEARSAL_MARK"  # a variable that all that a test starts inherits, whatever its parent
+READ_S: Final = 0.2  # how often a reading thread checks whether it must end
+MARK: Final = "REHEARSAL_MARK"  # a variable that all processes of a test inherit
 
 Figures = dict[str, Any]
 
 
 class Node:
-    """A `python -m smssim ...` and all that it has written so far; a thread reads it."""
+    """A `python -m smssim ...` process and its output so far, which a thread reads."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Node:
         before: tuple[str, ...] = (),
         stdout: int = subprocess.PIPE,
     ) -> None:
-        """`before`: the command line of what is to start it. `stdout`: as of `subprocess.Popen`."""
+        """`before` is a command that starts this one. `stdout` is that of `subprocess.Popen`."""
         command = [*before, sys.executable, "-m", "smssim", *map(str, words)]
         self.out: list[str] = []
         self.err: list[str] = []
@@ -54,19 +54,19 @@ class Node:
         return self._child.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends it this signal."""
+        """Send a signal to the process."""
         self._child.signal(number)
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:
-        """What a condition on its output yields, as soon as that is true; fails if it can't come true any more."""
+        """Wait for a condition on the output and return what it yields; fail if the process ends first."""
         with self._news:
-            ended = not self._news.wait_for(lambda: condition() or not self._reading, DEADLINE_S)
+            timed_out = not self._news.wait_for(lambda: condition() or not self._reading, DEADLINE_S)
             result = condition()
-        assert result, f"{self._child.name}: {'not yet' if ended else 'ended without'} {what}; {self.story()}"
+        assert result, f"{self._child.name}: {'timed out' if timed_out else 'ended'} without {what}; {self.story()}"
         return result
 
     def says(self, pattern: str, times: int = 1) -> re.Match[str]:
-        """The match of a line of its log, as soon as it is there, or has been so many times."""
+        """Wait until a log line matches for the `times`-th time; return that match."""
 
         def last() -> re.Match[str] | None:
             found = [match for line in self.err if (match := re.search(pattern, line))]
@@ -76,45 +76,45 @@ class Node:
         return match
 
     def record(self, event: str) -> Facts:
-        """The facts of the first ready record of this event, as soon as it is there."""
+        """Wait for the first ready record of this event; return its facts."""
         record: Record = self.until(lambda: self._child.record(event), f"the record {event!r}")
         return record.facts
 
     def address(self) -> str:
-        """Where it listens, once it does."""
+        """Wait until the node listens; return its address."""
         return str(self.record("ready")["address"])
 
     def figures(self) -> list[Figures]:
-        """The objects that it has written with --json."""
+        """Return the objects that the node has written with --json."""
         return [json.loads(line) for line in self.out]
 
     def shows(self, condition: Callable[[Figures], bool], what: str) -> Figures:
-        """The first figures for which a condition holds, as soon as they are there."""
+        """Wait for figures that meet a condition; return the first ones."""
         figures: Figures = self.until(lambda: next(filter(condition, self.figures()), None), what)
         return figures
 
     def code(self) -> int:
-        """Its exit code, once it has ended by itself and all is read."""
+        """Wait until the process has ended by itself and its output is read; return its exit code."""
         self._reader.join(DEADLINE_S)
-        assert not self._reading, f"{self._child.name} goes on; {self.story()}"
+        assert not self._reading, f"{self._child.name} still runs; {self.story()}"
         return self.wait()
 
     def wait(self) -> int:
-        """Its exit code, once it has ended by itself, whoever may still hold its pipes."""
-        assert self._child.wait(DEADLINE_S), f"{self._child.name} goes on; {self.story()}"
+        """Wait until the process has ended by itself, even if others still hold its pipes; return its exit code."""
+        assert self._child.wait(DEADLINE_S), f"{self._child.name} still runs; {self.story()}"
         code = self._child.code
         assert code is not None
         return code
 
     def close(self) -> None:
-        """Ends it, if it still runs, however it may be stuck."""
+        """End the process if it still runs, even if it is stuck."""
         self._child.kill()
-        self._reading = False  # it may wait for a child that holds the pipe
+        self._reading = False  # the thread may wait for a child that holds the pipe
         self._reader.join()
         self._child.close()
 
     def story(self) -> str:
-        """The end of what it wrote."""
+        """Return the end of the output, for failure messages."""
         return f"it wrote {self.out[-5:]} and {self.err[-15:]}"
 
     def _read(self) -> None:
@@ -130,7 +130,7 @@ class Node:
 
 
 class Nodes:
-    """Starts nodes; leaving it ends all of them, and all that they have started."""
+    """A set of started nodes. Leaving it ends all of them, and all processes that they have started."""
 
     def __init__(self) -> None:
         self._mark = str(uuid.uuid4())
@@ -146,47 +146,47 @@ class Nodes:
             os.kill(pid, signal.SIGKILL)
 
     def start(self, *words: object, stdout: int = subprocess.PIPE, **variables: str) -> Node:
-        """Starts a command with these words, and these variables beside those of this process."""
+        """Start a command with these arguments, and with these variables in addition to those of this process."""
         node = Node(words, {"PYTHONUNBUFFERED": "", **variables, MARK: self._mark}, stdout=stdout)
         self.all.append(node)
         self._stack.callback(node.close)
         return node
 
     def monitor(self, *words: object) -> Node:
-        """A monitor that writes ten objects a second."""
+        """Start a monitor that writes ten objects a second."""
         return self.start("monitor", "--listen=127.0.0.1:0", "--interval=0.1", "--json", *words)
 
     def producer(self, monitor: Node, count: int, *words: object) -> Node:
-        """A producer whose senders report to this monitor."""
+        """Start a producer whose senders report to this monitor."""
         there = f"--monitor={monitor.address()}"
         return self.start("producer", "--listen=127.0.0.1:0", there, f"--count={count}", "--seed=7", *words)
 
     def sender(self, producer: Node, name: str, *words: object) -> Node:
-        """A sender that asks this producer."""
+        """Start a sender of this producer."""
         return self.start("sender", f"--producer={producer.address()}", f"--name={name}", *words)
 
     def left(self) -> list[int]:
-        """The processes that still run of all that was started here, directly or by what was started; Linux only."""
+        """Return the ids of all processes that were started here, directly or not, and still run (Linux only)."""
         return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)]
 
     def _is_ours(self, pid: int) -> bool:
         try:
             return f"{MARK}={self._mark}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:  # it has ended, or is another user's
+        except OSError:  # the process has ended, or belongs to another user
             return False
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
-    """What a condition yields that nobody announces, looked at until it is true."""
+    """Poll a condition until it is true; return what it yields."""
     until = time.monotonic() + DEADLINE_S
     while not (result := condition()):
-        assert time.monotonic() < until, f"not yet {what}"
+        assert time.monotonic() < until, f"timed out waiting for {what}"
         time.sleep(0.02)
     return result
 
 
 def assert_exact(monitor: Node, total: int) -> Figures:
-    """The last figures that a monitor or a run with --json has written: complete, and each message counted once."""
+    """Check that a run with --json is complete and each message is counted once; return its last figures."""
     last = monitor.figures()[-1]
     assert (last["complete"], last["final"], last["total"]) == (True, True, total)
     assert last["sent"] + last["failed"] == total
@@ -196,14 +196,14 @@ def assert_exact(monitor: Node, total: int) -> Figures:
 
 
 def assert_conserved(figures: list[Figures]) -> None:
-    """At each moment every message was in one place."""
+    """Check that each message was in exactly one state at each moment."""
     for one in figures:
         assert one["total"] == one["sent"] + one["failed"] + one["in_flight"] + one["waiting"]
         assert min(one["in_flight"], one["waiting"]) >= 0
 
 
 def assert_quiet(*nodes: Node) -> None:
-    """Nothing but their own plain lines on stderr: no stack trace, no complaint of a library."""
+    """Check that stderr has only log lines of the nodes: no stack trace and no complaint of a library."""
     for node in nodes:
         strange = [line for line in node.err if not re.match(r"\d\d:\d\d:\d\d \S+: ", line)]
         assert not strange, node.story()

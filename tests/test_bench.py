@@ -68,7 +68,7 @@ def test_the_steady_part_starts_after_three_means_and_ends_when_fewer_messages_w
 def test_the_steady_part_starts_three_means_after_the_last_sender_joined() -> None:
     series = [*RAMP, *(replace(point, senders=2) for point in MIDDLE), *TAIL]
     assert steady(series, lanes=100, mean_s=1 / 3).first == series[4]
-    with pytest.raises(TooShortError, match=r"1 of 9 points are after 6\.0 s with 100 messages waiting"):
+    with pytest.raises(TooShortError, match=r"1 of 9 points are after 6\.0 s with at least 100 messages waiting"):
         steady(series, lanes=100, mean_s=1.0)
 
 
@@ -156,7 +156,7 @@ def test_the_table_shows_median_spread_target_and_whether_it_is_reached() -> Non
         ["time", "125.00", "s", "121.00", "s", "130.00", "s", "at", "most", "120.00", "s", "NO"],
         ["share", "98.77%"],
     ]
-    assert table.ending(seen) == ["", "1 of 2 targets reached; not: time"]
+    assert table.ending(seen) == ["", "1 of 2 targets reached; missed: time"]
 
 
 def test_the_columns_of_the_table_line_up() -> None:
@@ -214,7 +214,7 @@ def test_no_process_outlives_its_group() -> None:
 def test_a_node_that_outlives_its_run_is_an_error() -> None:
     with group(others_s=0.0) as some:
         both = [some.start("short", python("")), some.start("long", python("while True: pass"))]
-        with pytest.raises(BenchError, match=r"^the run is over, but not for long$"):
+        with pytest.raises(BenchError, match=r"^still running after the end of the run: long$"):
             list(some.until_ended(both))
 
 
@@ -248,7 +248,7 @@ def test_the_figures_of_a_small_run_add_up() -> None:
     assert not any(child.log for child in run.children)  # no node writes to its log
     costs = {reading.name: reading for reading in run.costs()}
     for node in ("producer", "sender", "monitor"):
-        assert 0 < costs[f"{node}: CPU a message"].value < 1e9 * 10 / 3000
+        assert 0 < costs[f"{node}: CPU per message"].value < 1e9 * 10 / 3000
         assert 10 < costs[f"{node}: peak memory"].value <= run.peak_bytes / 1e6
 
 
@@ -262,7 +262,7 @@ def test_concurrent_runs_stay_separate() -> None:
 
 def test_a_run_with_uncounted_messages_is_an_error() -> None:
     run = Run(1, 10, [], final={"final": True, "sent": 8, "failed": 1})
-    with pytest.raises(BenchError, match="has not counted its 10 messages"):
+    with pytest.raises(BenchError, match="did not count all of its 10 messages"):
         run.check()
 
 
@@ -339,7 +339,7 @@ def test_each_case_is_measured_three_times_by_default_and_shown(capsys: pytest.C
     assert ["figure", "2.00", "s", "1.00", "s", "3.00", "s", "at", "least", "2.50", "s", "NO"] in map(
         str.split, out.splitlines()
     )
-    assert out.endswith("\n1 of 2 targets reached; not: figure\n")
+    assert out.endswith("\n1 of 2 targets reached; missed: figure\n")
     assert [line.split("  ")[1] for line in err.splitlines()] == [
         f"{case}, {number} of 3" for case in ("1/2 idle", "2/2 us") for number in (1, 2, 3)
     ]
@@ -370,7 +370,7 @@ def test_missing_matplotlib_is_reported_before_anything_runs(monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "smssim.bench.pictures")
     monkeypatch.delattr(smssim.bench, "pictures")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"^--figures: needs matplotlib, which is not installed: pip install"):
+    with pytest.raises(UsageError, match=r"^--figures: matplotlib is not installed: run pip install"):
         bench_main.serve(BenchSettings(figures=str(tmp_path)))
 
 

@@ -160,7 +160,7 @@ def test_health_and_reflection_streams_are_bounded_and_block_neither_senders_nor
                 assert isinstance(await call.read(), bytes)
             one_more = opened(channel, method)
             assert await one_more.code() == StatusCode.UNAVAILABLE
-            assert await one_more.details() == "all 3 streams of other services are taken"
+            assert await one_more.details() == "all 3 streams of other services are in use"
             assert calls() == 3
             check: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
             assert await check(b"").code() == StatusCode.OK
@@ -210,7 +210,7 @@ def test_a_sender_waits_while_all_streams_are_taken_and_joins_when_one_is_free(
                 await strangers.enter_async_context(Fetching(channel))  # silent
                 await until(lambda: producer.open_streams() == 2 and calls() == 3)
                 sender = stage.sender(producer.address)
-                await until(lambda: "(all 3 streams are taken)" in caplog.text)
+                await until(lambda: "(all 3 streams are in use)" in caplog.text)
                 assert producer.open_streams() == 2
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)
@@ -363,7 +363,7 @@ def test_a_run_without_counted_messages_makes_room_for_another_once_its_sender_i
             monitor = await stage.monitor()
             assert await report_status(stage.channel(monitor.address), a_report(a_sender(), a_run())) == StatusCode.OK
             await a_whole_run(stage, monitor)
-            waited = "(this monitor follows another run, of which nothing is counted yet)"
+            waited = "(this monitor follows another run, which has no outcomes yet)"
             assert waited in caplog.text
             assert "(no outcomes, no senders): waiting for another" in caplog.text
 
@@ -402,7 +402,7 @@ def test_senders_lose_nothing_while_another_client_occupies_the_monitor_with_a_b
             sender = stage.sender(producer.address)
             assert await codes(producer, monitor, sender) == [0] * 3
             assert_exact(producer, monitor)
-            assert "(this monitor follows another run, of which nothing is counted yet)" in caplog.text
+            assert "(this monitor follows another run, which has no outcomes yet)" in caplog.text
         if journal is not None:
             kept = Journal(journal, "monitor")
             kept.close()

@@ -1,4 +1,4 @@
-"""Child processes and their ready records: what a parent learns, how they end, and what they must not disturb."""
+"""Child processes and their ready records: what a parent receives, how they end, and what they must not disturb."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANNOUNCE = "from smssim.process import ready; ready.take(); "
 
 @contextmanager
 def started(code: str, *before: str, **variables: str) -> Iterator[Child]:
-    """A small program; it is ended, whatever it is at."""
+    """Run a small program, and kill it at the end."""
     child = Child("it", [*before, sys.executable, "-c", code], variables=variables)
     try:
         yield child
@@ -36,7 +36,7 @@ def started(code: str, *before: str, **variables: str) -> Iterator[Child]:
 
 
 def to_the_end(child: Child) -> list[Line]:
-    """All that it writes; fails if it goes on."""
+    """Return everything that a child writes; fail if it does not end."""
     until = time.monotonic() + DEADLINE_S
     written = []
     while child.descriptors:
@@ -54,30 +54,30 @@ def until_record(child: Child, event: str) -> None:
         list(read_lines([child], 1.0))
 
 
-# -- what it writes
+# -- output
 
 
-def test_lines_are_whole_however_they_come_and_the_rest_comes_at_the_end() -> None:
+def test_lines_arrive_whole_however_they_are_split_and_the_rest_arrives_at_the_end() -> None:
     splitter = Splitter()
     fed = [splitter.feed(data) for data in (b"a", b"b\nc\n\nd", b"\xff\n", b"e", b"")]
     assert fed == [[], ["ab", "c", ""], ["d\ufffd"], [], ["e"]]
     assert splitter.feed(b"") == []
 
 
-def test_a_line_that_is_too_long_comes_in_pieces() -> None:
+def test_a_line_that_is_too_long_arrives_in_pieces() -> None:
     splitter = Splitter(LaunchLimits(line_bytes_max=4))
     assert [splitter.feed(data) for data in (b"abc", b"de", b"fg\n", b"")] == [[], ["abcde"], ["fg"], []]
 
 
 def test_long_lines_on_both_streams_arrive_whole() -> None:
-    """Beyond 64 KiB, where asyncio's readers raise."""
+    """They are longer than 64 KiB, the length at which asyncio's readers raise an error."""
     with started("import sys; [print('x' * 300_000, file=f) for f in (sys.stdout, sys.stderr)]") as child:
         written = to_the_end(child)
     assert sorted((len(line.text), line.is_log) for line in written) == [(300_000, False), (300_000, True)]
     assert LAUNCH_LIMITS.line_bytes_max > 300_000
 
 
-def test_streams_are_kept_apart_and_the_end_of_the_log_is_kept() -> None:
+def test_streams_are_separate_and_the_last_log_lines_are_kept() -> None:
     code = "import sys; [print(i, file=sys.stderr) for i in range(9)]; print('out', end='')"
     with started(code) as child:
         written = to_the_end(child)
@@ -86,10 +86,10 @@ def test_streams_are_kept_apart_and_the_end_of_the_log_is_kept() -> None:
     assert list(child.log) == ["4", "5", "6", "7", "8"]
 
 
-# -- how it ends
+# -- the end
 
 
-def test_what_a_process_used_is_known_at_its_end() -> None:
+def test_the_resource_usage_of_a_process_is_known_at_its_end() -> None:
     with started("x = bytearray(200_000_000); sum(range(10**6)); raise SystemExit(7)") as child:
         to_the_end(child)
     assert child.usage is not None
@@ -98,7 +98,7 @@ def test_what_a_process_used_is_known_at_its_end() -> None:
     assert child.usage.cpu_s > 0
 
 
-def test_a_process_that_does_not_end_in_time_is_killed_and_signals_after_its_end_reach_nobody() -> None:
+def test_a_killed_process_receives_no_more_signals() -> None:
     with started(ANNOUNCE + "import time; ready.announce('here'); time.sleep(600)") as child:
         until_record(child, "here")
         assert not child.wait(0.0)
@@ -122,11 +122,11 @@ def test_a_process_is_killed_when_its_parent_is() -> None:
         until = time.monotonic() + DEADLINE_S
         while Path(f"/proc/{pid}").exists():
             assert time.monotonic() < until
-            time.sleep(0.01)  # and look again: nobody announces it
+            time.sleep(0.01)  # no event announces it
 
 
-def test_a_process_starts_unharmed_while_grpc_is_at_work_in_this_one() -> None:
-    """With gRPC's own handlers for forks, some are ended by a signal before they run."""
+def test_processes_start_safely_while_grpc_is_busy_in_this_one() -> None:
+    """With gRPC's own fork handlers, a signal ends some of them before they run."""
 
     def start_many() -> list[int | None]:
         codes = []
@@ -147,14 +147,14 @@ def test_a_process_starts_unharmed_while_grpc_is_at_work_in_this_one() -> None:
     assert set(play(scene())) == {0}
 
 
-def test_a_command_that_is_not_there_leaves_no_descriptor_open() -> None:
+def test_starting_a_missing_command_leaves_no_descriptor_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(FileNotFoundError):
         Child("it", ["/nowhere/at/all"])
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_of_our_variables_a_process_gets_only_those_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_inherits_no_smssim_variables_except_those_given_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSSIM_SENDER_FAIL", "7")
     monkeypatch.setenv("SMSSIM_TOKEN", "of somebody else")
     code = "import os; print(sorted((k, v) for k, v in os.environ.items() if k[:7] == 'SMSSIM_' and k[-2:] != 'FD'))"
@@ -170,7 +170,7 @@ def test_of_our_variables_a_process_gets_only_those_that_it_is_given(monkeypatch
 # -- ready records
 
 
-def test_records_arrive_in_order_with_their_facts_and_the_time() -> None:
+def test_records_arrive_in_order_with_their_facts_and_times() -> None:
     began_at = time.monotonic()
     code = "ready.announce('ready', address='a\\n\\udcff'); ready.announce('x', last=True); ready.announce('late')"
     with started(ANNOUNCE + code) as child:
@@ -182,7 +182,7 @@ def test_records_arrive_in_order_with_their_facts_and_the_time() -> None:
     assert all(began_at < record.at < time.monotonic() for record in child.records)
 
 
-def test_the_descriptor_and_its_variable_are_gone_once_taken_and_no_child_inherits_them() -> None:
+def test_a_program_takes_the_descriptor_and_variable_and_no_child_inherits_them() -> None:
     code = (
         "import os, subprocess, sys\n"
         "number = int(os.environ['SMSSIM_READY_FD'])\n"
@@ -201,8 +201,8 @@ def test_the_descriptor_and_its_variable_are_gone_once_taken_and_no_child_inheri
 
 
 @pytest.mark.parametrize("given", [None, "", "x", "1", "3", "99", "-4", "4.0", "9" * 30])
-def test_without_a_pipe_to_write_to_nothing_is_written(given: str | None) -> None:
-    """Where the variable names something else, too, that is left alone: here a file is open as 3."""
+def test_without_a_pipe_no_record_is_written(given: str | None) -> None:
+    """If the variable names something else, that stays untouched: here a file is open as 3."""
     code = (
         "import os\n"
         "file = os.open(os.devnull, os.O_RDWR)\n"
@@ -218,7 +218,7 @@ def test_without_a_pipe_to_write_to_nothing_is_written(given: str | None) -> Non
 
 
 @pytest.mark.parametrize("fault", ["closed", "full"])
-def test_a_pipe_that_takes_nothing_is_given_up_in_silence(fault: str) -> None:
+def test_a_closed_or_full_pipe_is_abandoned_silently(fault: str) -> None:
     code = (
         ANNOUNCE
         + "[ready.announce('ready', text='x' * 1000) for _ in range(1000)]; assert ready._pipe.descriptor is None"
@@ -239,11 +239,11 @@ def test_a_pipe_that_takes_nothing_is_given_up_in_silence(fault: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "{", "7", "[]", "null", '{"address": 1}', "listening on 127.0.0.1:1"])
-def test_what_is_no_record_is_none(line: str) -> None:
+def test_a_malformed_record_is_ignored(line: str) -> None:
     assert ready.parse(line) is None
 
 
-def test_records_are_bounded() -> None:
+def test_the_number_of_records_is_bounded() -> None:
     code = (
         "import os\nwith open(int(os.environ['SMSSIM_READY_FD']), 'w') as f: f.write('{\"event\": \"x\"}\\n' * 10_001)"
     )
@@ -252,7 +252,7 @@ def test_records_are_bounded() -> None:
     assert len(child.records) == LAUNCH_LIMITS.records_max == 10_000
 
 
-def test_a_command_does_not_complain_of_the_variable() -> None:
+def test_a_command_does_not_report_the_variable_as_an_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -269,8 +269,8 @@ def test_a_command_does_not_complain_of_the_variable() -> None:
     assert "--count: got x" in done.stderr
 
 
-def test_nodes_that_log_nothing_say_all_that_a_parent_asks() -> None:
-    """At the log level `error` no line is written: whatever the lines say, nobody learns it from them."""
+def test_nodes_that_log_nothing_still_send_their_records() -> None:
+    """At the log level `error` no line is written, so a parent can't depend on log lines."""
     with Nodes() as nodes:
         monitor = nodes.monitor("--log-level=error", "--metrics-port=0")
         assert monitor.record("metrics")["url"].startswith("http://127.0.0.1:")

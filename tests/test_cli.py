@@ -410,7 +410,7 @@ REFUSED = {
     "producer 1000": "smssim producer: got unexpected extra argument(s) (1000); see smssim producer --help",
     "producer --min-length 9 --max-length 8": "smssim producer: --min-length: got 9; takes at most --max-length, "
     "which is 8",
-    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; takes nothing, or 0, with "
+    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; takes 0, or no --std, with "
     "--distribution fixed and --mean 1",
     "monitor --listen 0.0.0.0:50052": "smssim monitor: --listen: got 0.0.0.0:50052; takes a loopback address, "
     "or any with --tls-cert or --insecure",
@@ -481,7 +481,7 @@ def test_the_help_states_limits_and_exclusions(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
     for command, says in (
-        ("sender", "at most 40 means with gamma, 2.5 means with lognormal, 0.99 means with normal"),
+        ("sender", "at most 40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"),
         ("monitor", "not with --journal or --failed, which are for one run"),
         ("monitor", "messages nobody received, as CSV, not with --linger"),
         ("monitor", "with what this file has, not with --linger"),

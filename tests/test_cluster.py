@@ -1,4 +1,4 @@
-"""`smssim run`: a whole run in processes of its own, whatever ends it; none of them outlives it."""
+"""`smssim run`: a whole run in child processes. However it ends, none of them outlives it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def a_run(nodes: Nodes, *words: str) -> Node:
 
 
 def node_of(nodes: Nodes, kind: str) -> int | None:
-    """The process of one node of this kind, if there is one."""
+    """Return the process id of a node of this kind, if there is one."""
     for pid in nodes.left():
         try:
             words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
@@ -52,12 +52,12 @@ def node_of(nodes: Nodes, kind: str) -> int | None:
 
 
 def kill(nodes: Nodes, kind: str) -> None:
-    """Kills a node of this kind, as soon as there is one."""
+    """Kill a node of this kind, as soon as there is one."""
     os.kill(eventually(lambda: node_of(nodes, kind), f"a {kind}"), SIGKILL)
 
 
 def at_work(run: Node) -> Figures:
-    """The first figures with messages done."""
+    """Wait for the first figures with sent messages; return them."""
     return run.shows(lambda f: f["sent"] > 10, "messages sent")
 
 
@@ -68,7 +68,7 @@ def assert_nothing_left(nodes: Nodes) -> None:
 # -- to the end
 
 
-def test_equal_runs_end_with_0_and_equal_counts_and_leave_nothing(nodes: Nodes) -> None:
+def test_equal_runs_exit_with_0_and_equal_counts_and_leave_no_process(nodes: Nodes) -> None:
     fleet = ("--sender=mean=0.05,fail=0.3,copies=3", "--sender=mean=0.05,fail=0.3,name=other")
     ends = []
     for run in [a_run(nodes, "--json", "--count=250", "--max-attempts=2", *fleet) for _ in range(2)]:
@@ -85,7 +85,7 @@ def test_equal_runs_end_with_0_and_equal_counts_and_leave_nothing(nodes: Nodes) 
 
 @pytest.fixture(scope="module")
 def missed() -> Iterator[Node]:
-    """A run that has ended, and missed its thresholds."""
+    """Yield a run that has ended and missed its thresholds."""
     with Nodes() as nodes:
         thresholds = ("--threshold=failed<5%", "--threshold=failed<0.05")
         run = a_run(nodes, "--json", "--count=20", "--sender=mean=0.01,fail=1", *thresholds)
@@ -101,11 +101,11 @@ def test_with_json_a_missed_threshold_is_said_on_stderr_with_its_value(missed: N
 WARNING = r"--threshold failed<0.05: failed is a number of messages; for a share of all, write failed<5%$"
 
 
-def test_a_threshold_that_takes_a_count_for_a_share_is_warned_of_once(missed: Node) -> None:
+def test_a_threshold_that_confuses_a_count_with_a_share_causes_one_warning(missed: Node) -> None:
     assert sum(re.search(WARNING, line) is not None for line in missed.err) == 1
 
 
-def test_with_debug_a_warning_of_a_node_is_said_once_too(nodes: Nodes) -> None:
+def test_at_level_debug_a_warning_of_a_node_still_appears_only_once(nodes: Nodes) -> None:
     words = ("--count=5", "--sender=mean=0.01,fail=0", "--threshold=failed<0.05", "--log-level=debug")
     run = a_run(nodes, "--json", *words)
     assert run.code() == ExitCode.OK
@@ -119,10 +119,10 @@ def test_a_run_ends_with_a_summary_that_adds_up(nodes: Nodes) -> None:
     assert re.search(r"^run [0-9a-f-]{36}: complete after ", said, re.MULTILINE)
     sent, failed = map(int, re.search(r"50 = (\d+) sent \+ (\d+) failed \+ 0 in flight \+ 0 waiting", said).groups())  # type: ignore[union-attr]
     assert sent + failed == 50
-    assert "the producer's book and the monitor's ledger agree" in said
+    assert "the producer and the monitor agree" in said
 
 
-def test_a_run_of_nothing_ends_in_order_whoever_comes_too_late(nodes: Nodes) -> None:
+def test_a_run_of_0_messages_ends_in_order_even_if_senders_are_late(nodes: Nodes) -> None:
     run = a_run(nodes, "--count=0", "--json", *["--sender=mean=0.1"] * 2)
     assert run.code() == ExitCode.OK
     assert nodes.left() == []
@@ -131,7 +131,7 @@ def test_a_run_of_nothing_ends_in_order_whoever_comes_too_late(nodes: Nodes) -> 
     assert_quiet(run)
 
 
-def test_variables_for_nodes_are_not_for_those_of_a_run(nodes: Nodes) -> None:
+def test_nodes_of_a_run_ignore_the_variables_for_single_nodes(nodes: Nodes) -> None:
     run = nodes.start(
         *("run", "--json", "--sender=mean=0.01"),
         SMSSIM_RUN_COUNT="5",
@@ -143,26 +143,26 @@ def test_variables_for_nodes_are_not_for_those_of_a_run(nodes: Nodes) -> None:
     assert_exact(run, 5)
 
 
-def test_a_run_tells_where_it_can_be_watched(nodes: Nodes) -> None:
+def test_a_run_logs_how_to_watch_it(nodes: Nodes) -> None:
     run = a_run(nodes, "--count=100", "--json", f"--sender={BUSY}")
     watcher = nodes.start("watch", run.says(r"watch it from another terminal: smssim watch (\S+)$")[1], "--json")
     assert (run.code(), watcher.code()) == (ExitCode.OK, ExitCode.OK)
     assert watcher.figures()[-1] == run.figures()[-1]
 
 
-def test_a_short_run_beside_a_busy_core_ends_with_0_and_in_silence() -> None:
-    """As the script that repeats it finds."""
+def test_a_short_run_beside_a_busy_process_exits_with_0_and_logs_nothing() -> None:
+    """Run `scripts/repeat_runs.py`."""
     script = Path(__file__).parent.parent / "scripts" / "repeat_runs.py"
     words = [sys.executable, str(script), "--runs=1", "--busy=1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "1 of 1 runs ended with 0" in done.stdout
+    assert "1 of 1 runs passed" in done.stdout
 
 
 # -- interrupted
 
 
-def test_a_run_that_is_interrupted_winds_up_and_ends_with_3(nodes: Nodes) -> None:
+def test_an_interrupted_run_drains_and_exits_with_3(nodes: Nodes) -> None:
     run = a_run(nodes, FOREVER, "--json", f"--sender={BUSY}", "--sender=mean=3600")
     at_work(run)
     run.signal(SIGINT)
@@ -175,7 +175,7 @@ def test_a_run_that_is_interrupted_winds_up_and_ends_with_3(nodes: Nodes) -> Non
 
 
 @pytest.mark.parametrize(("kind", "number"), [("monitor", SIGINT), ("producer", SIGTERM), ("sender", SIGTERM)])
-def test_a_run_that_is_interrupted_while_it_starts_leaves_nothing(nodes: Nodes, kind: str, number: Signals) -> None:
+def test_a_run_that_is_interrupted_while_it_starts_leaves_no_process(nodes: Nodes, kind: str, number: Signals) -> None:
     run = a_run(nodes, FOREVER, f"--sender={BUSY}")
     eventually(lambda: node_of(nodes, kind), f"a {kind}")
     run.signal(number)
@@ -184,10 +184,10 @@ def test_a_run_that_is_interrupted_while_it_starts_leaves_nothing(nodes: Nodes, 
     assert_quiet(run)
 
 
-def test_a_run_that_is_stopped_while_a_node_hangs_at_its_start_ends_with_3(
+def test_a_run_that_is_stopped_while_a_node_hangs_at_its_start_exits_with_3(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its monitor reads its token from a pipe into which nobody writes."""
+    """The monitor hangs because it reads its token from a pipe that has no writer."""
     token = tmp_path / "token"
     os.mkfifo(token)
     access: dict[str, Any] = {"listen": FREE_ADDRESS, "token_file": str(token)}
@@ -196,7 +196,7 @@ def test_a_run_that_is_stopped_while_a_node_hangs_at_its_start_ends_with_3(
     async def scene() -> int:
         stop = asyncio.Event()
         run = asyncio.create_task(Cluster(settings, LaunchLimits(left_over_s=0.3)).serve(stop))
-        while (writing := opened(token)) is None:  # noqa: ASYNC110 - nobody announces a reader
+        while (writing := opened(token)) is None:  # noqa: ASYNC110 - no event announces a reader
             await asyncio.sleep(0.01)
         stop.set()
         code = await run
@@ -208,14 +208,14 @@ def test_a_run_that_is_stopped_while_a_node_hangs_at_its_start_ends_with_3(
 
 
 def opened(pipe: Path) -> int | None:
-    """A descriptor to write to this pipe; None while nobody reads it."""
+    """Return a descriptor for writing to this pipe, or None while it has no reader."""
     try:
         return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
         return None
 
 
-def test_a_run_that_is_interrupted_twice_ends_at_once_with_130(nodes: Nodes) -> None:
+def test_a_run_that_is_interrupted_twice_exits_at_once_with_130(nodes: Nodes) -> None:
     run = a_run(nodes, FOREVER, "--json", "--sender=mean=8,distribution=fixed")
     run.shows(lambda f: f["in_flight"] > 0, "a message in flight")
     run.signal(SIGINT)
@@ -226,22 +226,22 @@ def test_a_run_that_is_interrupted_twice_ends_at_once_with_130(nodes: Nodes) -> 
 
 
 def state_of(pid: int) -> str:
-    """As in ps: T is stopped."""
+    """Return the state of a process as ps shows it: T is stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def test_ctrl_z_stops_the_nodes_of_a_run_too_and_nothing_is_lost_by_it() -> None:
-    """In a process group of its own but in our session, as a shell starts a job: else nobody could continue it."""
+def test_ctrl_z_stops_the_nodes_of_a_run_too_and_loses_nothing() -> None:
+    """The run has its own process group but is in our session, like a job of a shell, so that it can be continued."""
     words = [sys.executable, "-m", "smssim", "run", "--count=150", "--json", "--interval=0.1", f"--sender={BUSY}"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0) as run:
         assert run.stdout is not None
         while json.loads(run.stdout.readline())["sent"] < 10:
             pass
         nodes = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
-        everybody = [run.pid, *map(int, nodes)]
-        assert len(everybody) == 4
+        processes = [run.pid, *map(int, nodes)]
+        assert len(processes) == 4
         run.send_signal(SIGTSTP)
-        eventually(lambda: {state_of(pid) for pid in everybody} == {"T"}, "a stop of all")
+        eventually(lambda: {state_of(pid) for pid in processes} == {"T"}, "a stop of all processes")
         run.send_signal(SIGCONT)
         out, err = run.communicate(timeout=60)
     assert run.returncode == ExitCode.OK, err
@@ -249,7 +249,7 @@ def test_ctrl_z_stops_the_nodes_of_a_run_too_and_nothing_is_lost_by_it() -> None
     assert (last["complete"], last["sent"] + last["failed"], last["duplicates"]) == (True, 150, 0)
 
 
-def test_a_run_that_is_killed_takes_its_nodes_along(nodes: Nodes) -> None:
+def test_the_nodes_of_a_killed_run_end_too(nodes: Nodes) -> None:
     run = a_run(nodes, FOREVER, "--json", f"--sender={BUSY}")
     at_work(run)
     assert len(nodes.left()) == 4
@@ -269,7 +269,7 @@ DEATHS = {
 
 @pytest.mark.parametrize("moment", ["start", "middle"])
 @pytest.mark.parametrize("kind", DEATHS)
-def test_the_death_of_a_node_ends_the_run_and_is_told(nodes: Nodes, kind: str, moment: str) -> None:
+def test_a_run_ends_with_a_reason_when_its_only_node_of_a_kind_dies(nodes: Nodes, kind: str, moment: str) -> None:
     code, told = DEATHS[kind]
     run = a_run(nodes, FOREVER, "--json", f"--sender={BUSY},name=alone")
     if moment == "middle":
@@ -281,7 +281,7 @@ def test_the_death_of_a_node_ends_the_run_and_is_told(nodes: Nodes, kind: str, m
     assert_quiet(run)
 
 
-def test_one_sender_of_two_may_die(nodes: Nodes) -> None:
+def test_a_run_survives_the_death_of_one_of_two_senders(nodes: Nodes) -> None:
     run = a_run(nodes, "--count=120", "--json", f"--sender={BUSY}", f"--sender={BUSY}")
     at_work(run)
     kill(nodes, "sender")
@@ -291,10 +291,10 @@ def test_one_sender_of_two_may_die(nodes: Nodes) -> None:
     run.says(r"sender-[12] was ended by SIGKILL")
 
 
-# -- disks that take no more
+# -- full disks
 
 
-def test_a_run_whose_journals_can_not_be_written_says_why_and_ends_with_3(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_run_that_can_not_write_its_journals_logs_why_and_exits_with_3(nodes: Nodes, tmp_path: Path) -> None:
     run = a_run(nodes, FOREVER, "--json", f"--sender={BUSY}", f"--journal={tmp_path}")
     at_work(run)
     monitor = node_of(nodes, "monitor")
@@ -309,7 +309,7 @@ FILES = ("csv", "summary_json", "failed", "record")
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_that_is_lost_in_the_end_makes_a_monitor_of_a_complete_run_end_with_3(file: str) -> None:
+def test_a_monitor_that_can_not_write_a_file_exits_with_3_after_a_complete_run(file: str) -> None:
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor(json=True, **{file: "/dev/full"})
@@ -321,17 +321,17 @@ def test_a_file_that_is_lost_in_the_end_makes_a_monitor_of_a_complete_run_end_wi
     play(scene())
 
 
-def test_each_file_that_is_lost_is_told_by_a_run(nodes: Nodes) -> None:
+def test_a_run_logs_each_file_that_can_not_be_written(nodes: Nodes) -> None:
     flags = [flags_of(MonitorSettings)[file].name for file in FILES]
     run = a_run(nodes, "--json", "--count=20", "--sender=mean=0.01", *(f"{flag}=/dev/full" for flag in flags))
     assert run.code() == ExitCode.INCOMPLETE
     assert_exact(run, 20)
     for flag in flags:
-        run.says(rf"monitor: {flag}: /dev/full.*[Nn]o space left on device")
+        run.says(rf"monitor: {flag}: stopped writing to /dev/full.*[Nn]o space left on device")
     assert_quiet(run)
 
 
-def test_a_run_that_is_refused_leaves_no_record_that_would_be_in_the_way(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_refused_run_leaves_no_record_that_would_block_the_next_one(nodes: Nodes, tmp_path: Path) -> None:
     journal, record = tmp_path / "journal", tmp_path / "outcomes.parquet"
     journal.mkdir()
     (journal / "producer.journal").write_text("something else")
@@ -341,8 +341,8 @@ def test_a_run_that_is_refused_leaves_no_record_that_would_be_in_the_way(nodes: 
     run.says("producer.journal: not a journal of smssim")
 
 
-def test_a_run_that_goes_on_keeps_what_its_files_have(nodes: Nodes, tmp_path: Path) -> None:
-    """After SIGKILL: rows are added to the CSV, the record goes on in another file, the list is this run's."""
+def test_a_resumed_run_keeps_the_contents_of_its_files(nodes: Nodes, tmp_path: Path) -> None:
+    """After SIGKILL, the CSV gets more rows, the record continues in a new file, and the list is written again."""
     csv, record, failed = tmp_path / "figures.csv", tmp_path / "outcomes.parquet", tmp_path / "failed.csv"
     failed.write_text("of an earlier run")
     words = ("--count=200", "--json", f"--sender={BUSY}", f"--journal={tmp_path / 'journal'}")

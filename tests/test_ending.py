@@ -1,4 +1,4 @@
-"""How a whole run ends, decided from exit codes: what is waited for, how long, what is reported, the exit code."""
+"""How a run ends, decided from exit codes: what it waits for, for how long, what it reports, and its exit code."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from smssim.launch.ending import Code, Codes
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 
 LIMIT_NAMES = [field.name for field in fields(LaunchLimits)]
-APART = LaunchLimits(**{name: 10_000 * i for i, name in enumerate(LIMIT_NAMES, 1)})  # each another number
+APART = LaunchLimits(**{name: 10_000 * i for i, name in enumerate(LIMIT_NAMES, 1)})  # each with a different value
 KILLED: Code = -SIGKILL
 OK, INCOMPLETE = ExitCode.OK, ExitCode.INCOMPLETE
 
 
 def codes(monitor: Code = None, producer: Code = None, *senders: Code) -> Codes:
-    """One sender runs where none is given."""
+    """Return these codes; if no sender is given, one sender is running."""
     return Codes(monitor, producer, senders or (None,))
 
 
-def test_a_run_goes_on_while_its_monitor_its_producer_and_a_sender_run() -> None:
+def test_a_run_continues_while_its_monitor_its_producer_and_a_sender_run() -> None:
     assert not codes().is_over
     assert not codes(None, None, KILLED, OK, None).is_over
     for over in (codes(OK), codes(None, OK), codes(None, None, OK, KILLED), Codes(None, None, ())):
         assert over.is_over
 
 
-def test_a_monitor_or_a_producer_fails_where_its_code_is_no_end_of_a_run() -> None:
+def test_a_monitor_or_a_producer_has_failed_if_its_code_is_not_that_of_a_finished_run() -> None:
     for code in (None, ExitCode.OK, ExitCode.INCOMPLETE, ExitCode.DISAGREE, ExitCode.THRESHOLD):
         assert not codes(code, code).has_failed
     for failed in (ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.INTERRUPTED, KILLED, 77):
@@ -39,21 +39,21 @@ def test_a_monitor_or_a_producer_fails_where_its_code_is_no_end_of_a_run() -> No
         assert codes(None, failed).has_failed
 
 
-def test_what_is_left_may_end_alone_unless_somebody_failed_or_every_sender_did() -> None:
+def test_remaining_nodes_may_end_by_themselves_unless_a_node_or_every_sender_failed() -> None:
     for alone in (codes(OK), codes(None, OK), codes(None, INCOMPLETE, KILLED, OK), codes(OK, None, None, INCOMPLETE)):
         assert alone.may_end_alone
     for not_alone in (codes(KILLED), codes(None, ExitCode.USAGE), codes(None, None, KILLED, INCOMPLETE)):
         assert not not_alone.may_end_alone
 
 
-def test_a_producer_without_senders_lacks_them() -> None:
+def test_a_running_producer_lacks_senders_when_all_have_ended() -> None:
     assert codes(None, None, KILLED, OK).lacks_senders
     assert not codes(None, OK, OK).lacks_senders
     assert not codes(OK, None, None, OK).lacks_senders
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_senders_finish_what_they_have_only_where_it_still_counts(stopped: bool) -> None:
+def test_senders_may_finish_their_messages_only_if_they_still_count(stopped: bool) -> None:
     for counts in (
         codes(),
         codes(OK, OK),
@@ -66,12 +66,12 @@ def test_senders_finish_what_they_have_only_where_it_still_counts(stopped: bool)
         assert ending.sender_s(in_vain, stopped, APART) == (APART.drain_s if stopped else APART.last_report_s)
 
 
-def test_a_monitor_whose_outputs_end_slowly_gets_the_time_for_it() -> None:
+def test_a_monitor_that_writes_files_gets_more_time_to_end() -> None:
     assert ending.monitor_s(True, APART) == APART.files_s
     assert ending.monitor_s(False, APART) == APART.left_over_s
 
 
-def test_an_end_is_reported_unless_the_node_has_said_why_itself() -> None:
+def test_an_exit_code_is_reported_unless_the_node_has_given_the_reason_itself() -> None:
     assert [code for code in (None, *ExitCode, KILLED) if ending.is_reported(code, shows_summary=True)] == [
         *(ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.DISAGREE, ExitCode.INTERRUPTED, KILLED)
     ]
@@ -94,17 +94,17 @@ def test_an_end_is_reported_unless_the_node_has_said_why_itself() -> None:
         (None, OK, ExitCode.INTERNAL),
     ],
 )
-def test_a_run_ends_with_the_worst_code_of_both_and_unknown_ones_are_internal(
+def test_a_run_exits_with_the_worst_code_of_both_and_unknown_ones_count_as_internal(
     monitor: Code, producer: Code, code: ExitCode
 ) -> None:
     assert ending.exit_code(codes(monitor, producer, KILLED)) == code
 
 
-def test_a_node_that_ends_before_it_is_ready_ends_the_run_with_its_code() -> None:
+def test_a_node_that_fails_before_it_is_ready_ends_the_run_with_its_code() -> None:
     assert ending.exit_code_at_start(ExitCode.USAGE) == ExitCode.USAGE
     for code in (OK, KILLED, None):
         assert ending.exit_code_at_start(code) == ExitCode.INTERNAL
 
 
-def test_a_run_waits_longer_for_its_nodes_than_they_take() -> None:
+def test_a_run_waits_longer_for_its_nodes_than_they_need() -> None:
     assert LAUNCH_LIMITS.left_over_s > LIMITS.last_figures_s

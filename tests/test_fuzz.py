@@ -1,7 +1,7 @@
-"""Anything at all, said to live servers: no internal error, no change of the count, nothing that stays behind.
+"""Arbitrary requests to live servers: no internal error, no change of the count, and nothing left in memory.
 
-The same examples each time. Each is a few requests to a producer and a monitor that serve throughout, with a real
-message counted before; at the end they serve a whole run.
+The examples are the same each time. Each consists of a few requests to a producer and a monitor that keep serving and
+have counted one real message before. At the end they serve a whole run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WATCH: Final = "/smssim.v1.MonitorService/WatchProgress"
 REFLECT: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CHECK: Final = "/grpc.health.v1.Health/Check"
 METHODS: Final = (FETCH, REPORT, WATCH, REFLECT, CHECK, "/smssim.v1.Nothing/At")
-BUG: Final = StatusCode.UNKNOWN  # as which an exception shows that nobody expected
+BUG: Final = StatusCode.UNKNOWN  # the status of an unexpected exception
 
 _fuzz = settings(
     max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
@@ -48,7 +48,7 @@ COLUMNS: Final = st.binary(max_size=48) | st.lists(WORDS, max_size=6).map(
 
 
 def messages(kind: Any) -> st.SearchStrategy[Any]:
-    """Messages of this kind with any of their fields set, each to something that breaks code."""
+    """Return messages of this kind with any of their fields set to values that may break code."""
 
     def of(field: Any) -> st.SearchStrategy[Any]:
         if field.message_type is not None:
@@ -62,7 +62,7 @@ def messages(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def merged(sound: Any, odd: Any) -> Any:
-    """A sound message, but for what the odd one says."""
+    """Return a valid message, with the fields of an odd one in place of its own."""
     both = type(sound)()
     both.CopyFrom(sound)
     both.MergeFrom(odd)
@@ -71,7 +71,7 @@ def merged(sound: Any, odd: Any) -> Any:
 
 @st.composite
 def mutated(draw: Any, sound: Any) -> bytes:
-    """The bytes of a sound message with a few of them changed, cut or repeated."""
+    """Return the bytes of a valid message with a few of them changed, cut or repeated."""
     data = bytearray(sound.SerializeToString())
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
@@ -88,7 +88,7 @@ def mutated(draw: Any, sound: Any) -> bytes:
 STRANGER: Final = a_sender(session_id=str(uuid.UUID(int=3)))
 RUN: Final = run_pb2.Run(run_id=str(uuid.UUID(int=9)), seed=7, total=TOTAL, max_attempts=1)
 HELLO: Final = hello(STRANGER, credit=3, idle_lanes=3)
-KEPT: Final = monitor_pb2.ReportResultRequest(  # what is on record before, and is to stay so
+KEPT: Final = monitor_pb2.ReportResultRequest(  # recorded before, and must stay so
     run=RUN,
     sender=a_sender(session_id=str(uuid.UUID(int=1)), name="real"),
     sequence=1,
@@ -111,11 +111,11 @@ LATER: Final = st.one_of(ANYTHING, messages(Fetch))
 REPORTS: Final = st.one_of(ANYTHING, messages(monitor_pb2.ReportResultRequest), mutated(KEPT))
 
 
-# -- a server for all examples of a test
+# -- one pair of servers for all examples of a test
 
 
 class World:
-    """A loop of its own, a producer and a monitor that have counted one message, and a stranger's way to both."""
+    """A producer and a monitor on their own loop, with one message counted, and channels of an unknown client."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
@@ -137,7 +137,7 @@ class World:
         assert await self.status(self.to_monitor, REPORT, encoded(KEPT)) == StatusCode.OK
 
     async def status(self, channel: aio.Channel, method: str, *requests: Any) -> StatusCode:
-        """How these requests are answered, as a stream that then ends; all answers are taken in, within reason."""
+        """Send requests on a stream and end it; return the status. Reads all answers, up to a limit."""
         call: Any = channel.stream_stream(method, request_serializer=encoded)()
         try:
             for request in requests:
@@ -147,7 +147,7 @@ class World:
                 if await call.read() is aio.EOF:
                     break
             else:
-                return StatusCode.OK  # it goes on
+                return StatusCode.OK  # there are still more answers
             return StatusCode(await call.code())
         except asyncio.InvalidStateError:
             return StatusCode(await call.code())
@@ -157,23 +157,23 @@ class World:
             call.cancel()
 
     def counted(self) -> tuple[int, ...]:
-        """All that strangers must not change."""
+        """Return everything that unknown clients must not change."""
         return (*self.ledger(), *self.producer.book())
 
     def ledger(self) -> tuple[int, ...]:
-        """Sent, failed, retried and duplicates of the run that was there before."""
+        """Return sent, failed, retried and duplicates of the run that was recorded before."""
         ledger = self.monitor.node.runs.followed[RUN.run_id].tally.ledger
         return ledger.sent, ledger.failed, ledger.retried, ledger.duplicates
 
     def state(self) -> tuple[int, ...]:
-        """How much there is of what could grow."""
+        """Return the sizes of everything that may grow."""
         node, backlog = self.producer.node, self.producer.backlog
         sessions = len(self.monitor.node.runs.followed[RUN.run_id].tally.sessions)
         streams = (len(node._streams), len(backlog.holders), len(backlog.holders._with_credit))
         return (*streams, sessions, len(self.monitor.node.audience.watchers))
 
     async def close(self) -> None:
-        """A whole run after all that: the servers are as good as new."""
+        """Complete a whole run, which shows that the servers still work, and end them."""
         sender = self.stage.sender(self.producer.address)
         assert await codes(self.producer, sender) == [0, 0]
         await until(lambda: self.monitor.node.runs.followed[self.producer.run.run_id].final)
@@ -192,7 +192,7 @@ def world(caplog: pytest.LogCaptureFixture) -> Any:
 
 
 def unharmed(world: World, attack: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """Holds that this attack, whatever it is given, changes neither the count nor the state."""
+    """Return the attack with a check that it changes neither the count nor the state."""
     counted, state = world.counted(), world.state()
 
     async def scene(given: Any) -> None:
@@ -203,7 +203,7 @@ def unharmed(world: World, attack: Callable[[Any], Any]) -> Callable[[Any], None
     return lambda given: world.do(scene(given))
 
 
-def test_the_producer_stands_whatever_it_is_told(world: World) -> None:
+def test_the_producer_survives_arbitrary_requests(world: World) -> None:
     seen: set[StatusCode] = set()
 
     async def tell(requests: list[Any]) -> None:
@@ -216,7 +216,7 @@ def test_the_producer_stands_whatever_it_is_told(world: World) -> None:
     assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT} <= seen
 
 
-def test_a_stream_that_was_welcome_stands_whatever_comes_next(world: World) -> None:
+def test_the_producer_survives_arbitrary_requests_after_a_valid_hello(world: World) -> None:
     seen: set[str] = set()
 
     async def tell(request: Any) -> None:
@@ -224,7 +224,7 @@ def test_a_stream_that_was_welcome_stands_whatever_comes_next(world: World) -> N
             await stranger.say(HELLO)
             await stranger.hear_of("offer")
             settlements = getattr(request, "settlements", None)
-            if settlements is None or not settlements.message_ids:  # a settlement may be true
+            if settlements is None or not settlements.message_ids:  # a settlement may be valid
                 await stranger.say(request)
                 seen.add(type(request).__name__)
 
@@ -232,7 +232,7 @@ def test_a_stream_that_was_welcome_stands_whatever_comes_next(world: World) -> N
     assert len(seen) == 2
 
 
-def test_the_monitor_stands_whatever_it_is_told(world: World) -> None:
+def test_the_monitor_survives_arbitrary_reports(world: World) -> None:
     seen: set[StatusCode] = set()
 
     async def tell(request: Any) -> None:
@@ -241,13 +241,13 @@ def test_the_monitor_stands_whatever_it_is_told(world: World) -> None:
         seen.add(status)
 
     _fuzz(given(REPORTS)(lambda request: world.do(tell(request))))()
-    assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT} <= seen  # some are true reports, which count
+    assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT} <= seen  # some reports are valid and count
     assert sum(world.ledger()[:2]) <= TOTAL
     assert world.ledger()[0] >= 1
     assert len(world.monitor.node.runs.followed) <= LIMITS.runs_max
 
 
-def test_every_method_stands_any_bytes(world: World) -> None:
+def test_every_method_survives_arbitrary_bytes(world: World) -> None:
     seen: set[StatusCode] = set()
 
     async def tell(told: tuple[str, bytes]) -> None:
@@ -260,7 +260,7 @@ def test_every_method_stands_any_bytes(world: World) -> None:
     assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.UNIMPLEMENTED} <= seen
 
 
-def test_nothing_of_strangers_stays_in_memory(world: World) -> None:
+def test_requests_of_unknown_clients_leave_nothing_in_memory(world: World) -> None:
     def objects() -> int:
         gc.collect()
         ours = ("smssim", "grpc", "asyncio", "_asyncio")
@@ -276,6 +276,6 @@ def test_nothing_of_strangers_stays_in_memory(world: World) -> None:
         await loop(20)
         before = objects()
         await loop(200)
-        await until(lambda: objects() < before + 50)  # one for each round would be more
+        await until(lambda: objects() < before + 50)  # one object per round is more
 
     world.do(scene())

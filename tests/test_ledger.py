@@ -206,7 +206,7 @@ def test_messages_too_far_apart_for_any_producer_are_refused_and_open_nothing() 
     ledger.check_room(apart)
     ledger.record(apart, np.full(80, SENT, np.uint8))
     assert ledger._open.pending == 80 * (STRETCH_SIZE - 1)
-    with pytest.raises(TooLargeError, match=r"^message_ids: they lie too far apart$"):
+    with pytest.raises(TooLargeError, match=r"^message_ids: the ids are too far apart$"):
         ledger.check_room(apart + 500 * STRETCH_SIZE)
     assert ledger.memory == 80 * (STRETCH_SIZE - 1) + 8 * -(-(10**9) // STRETCH_SIZE)
     ledger.check_room(apart + 1)

@@ -14,34 +14,34 @@ from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 Broken = dict[str, dict[str, Any]]  # by rule: limits that break this rule and none before it
 
 BROKEN: Final[Broken] = {
-    "a heartbeat comes within the least lease timeout": {"heartbeat_s": 1.5},
-    "leases are looked at twice within the least lease timeout": {"lease_check_s": 0.75},
-    "lanes are looked at within a heartbeat": {"tick_max_s": 1.0},
-    "the longest wait for a report is no less than a heartbeat": {"report_wait_max_s": 0.9},
-    "a report comes before its sender counts as silent": {"report_wait_max_s": 2.5},
+    "a heartbeat is due within the shortest lease timeout": {"heartbeat_s": 1.5},
+    "leases are checked twice within the shortest lease timeout": {"lease_check_s": 0.75},
+    "lanes are checked at least once per heartbeat": {"tick_max_s": 1.0},
+    "the longest wait for a report is at least a heartbeat": {"report_wait_max_s": 0.9},
+    "a report is due before its sender counts as silent": {"report_wait_max_s": 2.5},
     "a sender counts as silent before it counts as lost": {"silent_after_s": 5.0},
-    "two reports are missed before a sender counts as lost": {"report_wait_max_s": 2.5, "silent_after_s": 3.0},
-    "backoff grows": {"backoff_min_s": 2.1},
+    "a sender misses two reports before it counts as lost": {"report_wait_max_s": 2.5, "silent_after_s": 3.0},
+    "the first backoff is at most the longest one": {"backoff_min_s": 2.1},
     "a wait is no longer than its backoff": {"backoff_share_min": 1.1},
-    "senders come back to a resumed producer within its farewell": {"backoff_max_s": 5.1},
-    "a full report is no larger than the largest": {"report_rows_full": 98_305},
-    "the producer gives the credit that senders ask for": {"ahead_max": 1_600_001},
-    "the monitor has room for all that a producer hands out": {"leased_max": 100_000_001},
-    "the monitor has memory for all that it has room for": {"pending_max": 400_000_000},
-    "calls of other services are part of all calls": {"aside_calls_max": 20_001},
-    "silent calls are part of all calls": {"silent_calls_max": 20_001},
-    "all copies of a sender share a connection": {"calls_per_connection_max": 1_999},
-    "a connection is not idle between two reports": {"connection_idle_s": 2.0},
-    "a server asks for the descriptors of all its connections": {"connections_max": 65_500},
-    "a response with messages fits into what gRPC takes": {"frame_rows_max": 40_000},
-    "a report fits into what gRPC takes": {"report_rows_max": 300_000},
-    "messages handed back fit into what gRPC takes": {"handed_back_max": 524_288},
-    "a history can be merged": {"history_samples_max": 3},
-    "the time left follows from a part of the run": {"left_rate_over_share": 1.1},
+    "senders return to a resumed producer within its farewell": {"backoff_max_s": 5.1},
+    "a full report is no larger than the largest report": {"report_rows_full": 98_305},
+    "a producer allows the credit that senders ask for": {"ahead_max": 1_600_001},
+    "a monitor has room for twice what a producer leases": {"leased_max": 100_000_001},
+    "a monitor has memory for the pending messages of a run": {"pending_max": 400_000_000},
+    "the bound on calls of other services is at most that on all calls": {"aside_calls_max": 20_001},
+    "the bound on silent calls is at most that on all calls": {"silent_calls_max": 20_001},
+    "all copies of a sender fit into one connection": {"calls_per_connection_max": 1_999},
+    "a connection stays open between two reports": {"connection_idle_s": 2.0},
+    "a server requests enough file descriptors for all its connections": {"connections_max": 65_500},
+    "a response with messages fits into a gRPC message": {"frame_rows_max": 40_000},
+    "a report fits into a gRPC message": {"report_rows_max": 300_000},
+    "handed-back messages fit into a gRPC message": {"handed_back_max": 524_288},
+    "a history has enough samples to merge": {"history_samples_max": 3},
+    "the time left follows from the rate over at most the whole run": {"left_rate_over_share": 1.1},
     "the time left follows from moments that are kept": {"left_rate_over_moments": 201},
     "a row group fits into the queue of a record": {"record_group_rows": 1_000_001},
-    "the heap keeps the largest array that was freed": {"heap_free_bytes_max": (32 << 20) - 1},
-    "commits take a part of the time": {"commit_share_max": 1.1},
+    "the heap keeps the largest freed array": {"heap_free_bytes_max": (32 << 20) - 1},
+    "commits take a share of the time above 0 and up to 1": {"commit_share_max": 1.1},
 }
 BROKEN_AT_LAUNCH: Final[Broken] = {
     "a monitor that writes files has no less time than one that does not": {"files_s": 4.9},
@@ -57,7 +57,7 @@ def test_every_rule_refuses_limits_that_break_it() -> None:
     for limits, all_rules in all_broken:
         assert [rule for _, rule in limits.rules()] == list(all_rules)
         for rule, broken in all_rules.items():
-            with pytest.raises(ValueError, match=f"^these limits contradict each other: {rule}$"):
+            with pytest.raises(ValueError, match=f"^these limits break the rule that {rule}$"):
                 replace(limits, **broken)
 
 

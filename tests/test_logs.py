@@ -121,7 +121,7 @@ def test_every_line_of_a_node_is_json_and_the_lines_cover_its_run(nodes: Nodes) 
     assert [node.code() for node in (sender, producer, monitor)] == [0, 0, 0]
     assert {str(line["node"]) for line in objects(sender)} == {"a\u00e9 %d"}
     story = [str(line["message"]) for line in objects(sender)]
-    for chapter in ("connected to the producer", "connected to the monitor", "message 7 to ", "the run is complete"):
+    for chapter in ("Connected to producer", "Connected to monitor", "Message 7 to ", "Run complete"):
         assert any(line.startswith(chapter) for line in story), story
     assert "Sender a\u00e9 %d joined: 1 lane, mean 0.01 s" in [line["message"] for line in objects(producer)]
 
@@ -132,7 +132,7 @@ def test_a_run_shows_the_logs_of_its_nodes_only_at_level_debug(nodes: Nodes, log
     loud, quiet = nodes.start(*words, "--log-level=debug"), nodes.start(*words)
     assert (loud.code(), quiet.code()) == (0, 0)
     loud.says(r"producer.*Listening on ")
-    loud.says(r"x.*the run is complete")
+    loud.says(r"x.*Run complete")
     loud.says(r"x.*Report 1 recorded")
     assert all(re.search(r" run: |\"node\": \"run\"", line) for line in quiet.err)
     quiet.says("run.*50 messages, seed ")

@@ -98,7 +98,7 @@ def test_ids_outside_the_run_are_refused() -> None:
 
 def test_length_bounds_that_no_text_can_have_are_refused() -> None:
     for low, high in ((0, 5), (6, 5), (1, 101)):
-        with pytest.raises(ValueError, match="takes 1 to 100"):
+        with pytest.raises(ValueError, match="expected 1 to 100"):
             Writer(SEED, 10, low, high)
 
 

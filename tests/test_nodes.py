@@ -95,7 +95,7 @@ def test_nodes_may_start_in_any_order(order: tuple[str, ...], caplog: pytest.Log
                     running[node] = stage.sender(producer_address)
                 if "sender" in running:
                     missing = next((n for n in ("producer", "monitor") if n not in running), "")
-                    waits["sender"] = f"sender: waiting for the {missing}" if missing else ""
+                    waits["sender"] = f"sender: Waiting for {missing}" if missing else ""
                 await until(lambda awaited: awaited in caplog.text, waits[node])
             assert await codes(*running.values()) == [0, 0, 0]
             producer, monitor = running["producer"], running["monitor"]
@@ -329,7 +329,9 @@ def test_a_sender_that_loses_its_connection_reconnects(caplog: pytest.LogCapture
             for cut in range(1, 4):
                 await until(done(monitor, producer, 200 * cut))
                 proxy.cut()
-                await until(lambda cut: len(re.findall("cut-off: the producer at .* is back", caplog.text)) == cut, cut)
+                await until(
+                    lambda cut: len(re.findall("cut-off: Reconnected to producer .* after", caplog.text)) == cut, cut
+                )
                 assert proxy.connections > cut
             assert await codes(producer, monitor, cut_off, other) == [0] * 4
             assert_exact(producer, monitor)
@@ -392,14 +394,14 @@ def test_a_monitor_that_is_unreachable_for_a_while_misses_nothing(away: str, cap
                 proxy.flow()
             else:
                 proxy.close_door()
-                await until(lambda: all(f"sender-{i}: lost the monitor" in caplog.text for i in range(2)))
+                await until(lambda: all(f"sender-{i}: Lost monitor" in caplog.text for i in range(2)))
                 await _settlements_dry_up(producer)
                 proxy.open_door()
             assert await codes(producer, monitor, *senders) == [0] * 4
             assert assert_exact(producer, monitor).duplicates == 0
 
     play(scene())
-    assert away != "gone" or "is back after" in caplog.text
+    assert away != "gone" or "Reconnected to" in caplog.text
 
 
 async def _settlements_dry_up(producer: RunningProducer) -> None:
@@ -453,7 +455,7 @@ def test_a_monitor_that_does_not_linger_refuses_a_second_run(caplog: pytest.LogC
             assert second.book() == (0, 0, 0, 10)
 
     play(scene())
-    assert "refused: the monitor at" in caplog.text
+    assert "refused: monitor" in caplog.text
 
 
 def test_a_lingering_sender_serves_the_next_run() -> None:
@@ -491,7 +493,7 @@ def test_a_late_sender_learns_from_a_lingering_producer_that_the_run_is_complete
             assert_exact(producer, monitor)
 
     play(scene())
-    assert "late: the run is complete" in caplog.text
+    assert "late: Run complete" in caplog.text
 
 
 def test_a_late_sender_of_an_empty_run_gives_up_on_a_monitor_that_has_ended() -> None:
@@ -682,7 +684,7 @@ def test_a_sender_without_an_answer_to_its_goodbye_has_not_failed_a_complete_run
             sender = stage.sender(producer.address, give_up_s=0.3)
             assert await codes(sender, producer, monitor) == [0, 0, ExitCode.INCOMPLETE]
             assert monitor.final(producer.run.run_id).complete
-            assert "did not answer the goodbye: all outcomes are on record" in caplog.text
+            assert "did not answer the goodbye; all outcomes are on record" in caplog.text
             summary = monitor.last(producer.run.run_id).summary
             assert summary is not None
             assert summary.reason == "every message is counted, but the producer's totals never arrived"

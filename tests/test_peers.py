@@ -83,11 +83,15 @@ def batch(count: int, **wrong: Any) -> Response:
 
 OFFER: Final = "offer"  # the case in which the offer itself is empty
 CASES: dict[str, tuple[str, Any, str]] = {
-    "no run is offered": ("producer", OFFER, "does not name its run"),
+    "no run is offered": ("producer", OFFER, "is not a run offer"),
     "bytes that are no response": ("producer", GARBAGE, "malformed response: not the protobuf message"),
     "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: got 0 bytes"),
     "an id beyond the total": ("producer", batch(1001), "message_ids: an id is not below the total"),
-    "more messages than were asked for": ("producer", batch(900), "a batch of 900 messages, when credit for 501"),
+    "more messages than were asked for": (
+        "producer",
+        batch(900),
+        "a batch of 900 messages exceeds the remaining credit of 501",
+    ),
     "bytes that are no answer": ("monitor", GARBAGE, "malformed response: not the protobuf message"),
     "an answer out of range": ("monitor", Answer(wait_s=-1), "wait_s: got -1"),
 }
@@ -110,5 +114,5 @@ def test_a_sender_ends_with_one_line_that_names_the_peer_that_breaks_the_protoco
         # Not `play`: gRPC sometimes keeps a task if both sides end a call at the same moment.
         assert asyncio.run(asyncio.wait_for(scene(at_fault, said), SCENE_MAX_S)) == ExitCode.USAGE, case
         (line,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
-        assert f"the {at_fault} at {addresses[at_fault]} breaks the protocol: " in line, case
+        assert f"{at_fault} {addresses[at_fault]} breaks the protocol: " in line, case
         assert reason in line, case

@@ -1,4 +1,4 @@
-"""Bugs that are put in on purpose: the simulation finds each of them, and none where there is none."""
+"""Planted bugs: the simulation finds each of them, and finds none in the code as it is."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def test_the_simulation_finds_a_system_that(bug: Bug, faults: tuple[str, ...]) -
     assert hunt(bug, *faults) is not None
 
 
-def test_a_hunt_looks_in_small_worlds_that_only_the_faults_of_its_bug_strike() -> None:
+def test_a_hunt_plays_small_plans_with_hardly_any_faults_but_those_of_its_bug() -> None:
     small = next(plans_for("monitor killed"))
     assert set(small.faults) == {"monitor killed", "stream cut"}
     assert small.total < STRETCH_SIZE
 
 
-def test_a_hunt_looks_in_all_worlds_that_the_faults_of_its_bug_strike() -> None:
+def test_a_hunt_plays_all_plans_that_have_the_faults_of_its_bug() -> None:
     for faults in ((), ("monitor killed",), ("producer paused", "sender paused")):
         drawn = [seed for seed in BUG_SEEDS if draw_plan(seed).faults.keys() >= set(faults)]
         assert sorted(plan.seed for plan in plans_for(*faults) if plan == draw_plan(plan.seed)) == drawn
 
 
-def test_a_hunt_finds_nothing_where_no_bug_is() -> None:
+def test_a_hunt_without_a_bug_finds_nothing() -> None:
     assert hunt(nullcontext, "producer killed", most=5) is None
 
 
-def test_a_bug_that_does_not_fit_the_code_is_not_taken_for_found() -> None:
+def test_a_bug_that_no_longer_fits_the_code_does_not_count_as_found() -> None:
     def raising(*_: object) -> None:
         raise TypeError("no such argument")
 

@@ -1,4 +1,4 @@
-"""Nodes as real processes: killed, paused, drained, joining late, left alone, interrupted. The sum stays exact."""
+"""Nodes as real processes: killed, paused, drained, late, left alone, interrupted. The count stays exact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from processes_support import Node, Nodes, assert_conserved, assert_exact, asser
 from smssim.core.progress import Figures
 from smssim.errors import ExitCode
 
-ENDINGS = (SIGINT, SIGTERM, SIGHUP)  # those that end a node in order
+ENDINGS = (SIGINT, SIGTERM, SIGHUP)  # the signals that end a node in order
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def codes(*nodes: Node) -> list[int]:
 
 
 def logged(lines: list[str]) -> int:
-    """How many messages are in these lines of a sender's log with -v."""
+    """Return how many messages are in these lines of a sender's log with -v."""
     return sum(": message " in line for line in lines)
 
 
 def done(monitor: Node, at_least: int) -> int:
-    """How many messages a monitor has counted, as soon as they are so many."""
+    """Wait until a monitor has counted at least this many messages; return how many it has."""
     monitor.shows(lambda f: f["sent"] + f["failed"] >= at_least, f"{at_least} messages done")
     last = monitor.figures()[-1]
     return int(last["sent"] + last["failed"])
@@ -45,20 +45,20 @@ def done(monitor: Node, at_least: int) -> int:
 # -- from start to end
 
 
-def test_separately_launched_nodes_find_each_other_and_all_end_with_0(nodes: Nodes) -> None:
-    """The least convenient order: each node waits for one that comes later, and says so."""
+def test_separately_started_nodes_find_each_other_and_all_exit_with_0(nodes: Nodes) -> None:
+    """In the least convenient order, each node waits for one that starts later, and logs that."""
     there, monitor_address = free_address(), free_address()
     sender = nodes.start("sender", "--mean=0.01", f"--producer={there}", "--name=first")
-    sender.says(rf"waiting for the producer at {re.escape(there)}")
+    sender.says(rf"Waiting for producer {re.escape(there)}")
     producer = nodes.start("producer", "--count=20", f"--listen={there}", f"--monitor={monitor_address}")
-    sender.says(rf"waiting for the monitor at {re.escape(monitor_address)}")
+    sender.says(rf"Waiting for monitor {re.escape(monitor_address)}")
     monitor = nodes.start("monitor", f"--listen={monitor_address}", "--json", "--interval=0.1")
     assert codes(sender, producer, monitor) == [0, 0, 0]
     assert_exact(monitor, 20)
     assert_quiet(sender, producer, monitor)
 
 
-def test_json_lines_have_exactly_the_promised_fields_and_the_last_one_is_final(nodes: Nodes) -> None:
+def test_json_lines_have_exactly_the_documented_fields_and_the_last_one_is_final(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 300, "--max-attempts=3", "--retry-delay=0.05")
     sender = nodes.sender(producer, "one", "--mean=0.02", "--fail=0.4", "--concurrency=20")
@@ -72,7 +72,7 @@ def test_json_lines_have_exactly_the_promised_fields_and_the_last_one_is_final(n
     assert assert_exact(monitor, 300)["retried"] > 0
 
 
-def test_a_monitor_whose_reader_goes_away_counts_on(nodes: Nodes) -> None:
+def test_a_monitor_keeps_counting_after_the_reader_of_its_output_has_left(nodes: Nodes) -> None:
     reading, writing = os.pipe()
     monitor = nodes.start("monitor", "--listen=127.0.0.1:0", "--interval=0.1", "--json", stdout=writing)
     os.close(writing)
@@ -84,10 +84,10 @@ def test_a_monitor_whose_reader_goes_away_counts_on(nodes: Nodes) -> None:
     assert_quiet(sender, producer, monitor)
 
 
-# -- senders that die, sleep, leave and come
+# -- senders that die, pause, leave and join
 
 
-def test_killing_one_of_three_senders_in_the_middle_loses_and_doubles_nothing(nodes: Nodes) -> None:
+def test_killing_one_of_three_senders_in_the_middle_of_a_run_loses_nothing(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 1500)
     a, b, c = (nodes.sender(producer, name, "--mean=0.05", "--concurrency=10") for name in "abc")
@@ -98,12 +98,12 @@ def test_killing_one_of_three_senders_in_the_middle_loses_and_doubles_nothing(no
     assert codes(a, b, c, producer, monitor) == [0, -SIGKILL, 0, 0, 0]
     last = assert_exact(monitor, 1500)
     assert last["senders_seen"] == 3
-    assert last["duplicates"] <= int(lost[1])  # those that it had reported and not yet settled
+    assert last["duplicates"] <= int(lost[1])  # those that it had reported but not settled
     assert_conserved(monitor.figures())
     assert_quiet(a, c, producer, monitor)
 
 
-def test_a_sender_paused_beyond_the_lease_timeout_adds_duplicates_and_changes_no_sum(nodes: Nodes) -> None:
+def test_a_sender_paused_beyond_the_lease_timeout_adds_only_duplicates(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 800, "--lease-timeout=1.5")
     sleepy = nodes.sender(producer, "sleepy", "--mean=0.3", "--distribution=fixed", "--concurrency=5")
@@ -123,7 +123,7 @@ def test_a_sender_paused_beyond_the_lease_timeout_adds_duplicates_and_changes_no
     assert_quiet(sleepy, awake, producer, monitor)
 
 
-def test_a_producer_paused_beyond_the_lease_timeout_takes_nothing_from_those_who_were_awake(nodes: Nodes) -> None:
+def test_a_producer_paused_beyond_the_lease_timeout_does_not_expire_leases_of_live_senders(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 240, "--lease-timeout=1.5")
     sender = nodes.sender(producer, "awake", "--mean=0.2", "--concurrency=20")
@@ -137,8 +137,8 @@ def test_a_producer_paused_beyond_the_lease_timeout_takes_nothing_from_those_who
     assert not any("lost the producer" in line for line in sender.err)
 
 
-def test_a_drained_sender_hands_back_what_would_take_an_hour(nodes: Nodes) -> None:
-    """It ends at once with 0, and others send its messages; none of them twice."""
+def test_a_drained_sender_hands_back_messages_that_would_take_an_hour(nodes: Nodes) -> None:
+    """It exits at once with 0, and another sender sends its messages, none of them twice."""
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 6)
     slow = nodes.sender(producer, "slow", "--mean=3600", "--concurrency=3")
@@ -153,7 +153,7 @@ def test_a_drained_sender_hands_back_what_would_take_an_hour(nodes: Nodes) -> No
     assert_quiet(slow, quick, producer, monitor)
 
 
-def test_a_drained_sender_finishes_and_reports_what_it_has_begun(nodes: Nodes) -> None:
+def test_a_drained_sender_finishes_and_reports_what_it_has_started(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 50)
     leaver = nodes.sender(producer, "leaver", "--mean=1", "--distribution=fixed", "--concurrency=5", "-v")
@@ -168,7 +168,7 @@ def test_a_drained_sender_finishes_and_reports_what_it_has_begun(nodes: Nodes) -
     assert assert_exact(monitor, 50)["duplicates"] == 0
 
 
-def test_a_late_joiner_takes_its_share(nodes: Nodes) -> None:
+def test_a_sender_that_joins_late_gets_its_share(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 600)
     first = nodes.sender(producer, "first", "--mean=0.1", "--concurrency=2", "-v")
@@ -177,51 +177,51 @@ def test_a_late_joiner_takes_its_share(nodes: Nodes) -> None:
     assert codes(first, late, producer, monitor) == [0, 0, 0, 0]
     last = assert_exact(monitor, 600)
     assert (last["senders_seen"], last["duplicates"]) == (2, 0)
-    assert logged(first.err) + logged(late.err) == 600  # each message is logged once, as it is sent
+    assert logged(first.err) + logged(late.err) == 600  # each message is logged once, when it is sent
     assert logged(late.err) > 50
     assert_quiet(first, late, producer, monitor)
 
 
-# -- peers that are gone, and interruptions
+# -- lost peers and interruptions
 
 
-def test_a_killed_producer_ends_its_sender_and_the_monitor_with_3(nodes: Nodes) -> None:
+def test_after_the_producer_is_killed_its_sender_and_the_monitor_exit_with_3(nodes: Nodes) -> None:
     monitor = nodes.monitor("--give-up=1")
     producer = nodes.producer(monitor, 1000)
     sender = nodes.sender(producer, "one", "--mean=0.05", "--concurrency=5", "--give-up=1")
     done(monitor, at_least=10)
     producer.signal(SIGKILL)
     assert codes(sender, monitor) == [ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
-    sender.says(r"the producer at \S+ has been gone for \d+ s")
+    sender.says(r"producer \S+ has been unreachable for \d+ s")
     last = monitor.figures()[-1]
     assert (last["final"], last["complete"], last["in_flight"]) == (True, False, 0)
     assert_conserved(monitor.figures())
     assert_quiet(sender, monitor)
 
 
-def test_a_killed_monitor_ends_the_sender_and_the_producer_with_3(nodes: Nodes) -> None:
+def test_after_the_monitor_is_killed_the_sender_and_the_producer_exit_with_3(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 1000, "--give-up=1")
     sender = nodes.sender(producer, "one", "--mean=0.05", "--concurrency=5", "--give-up=1")
     done(monitor, at_least=10)
     monitor.signal(SIGKILL)
     assert codes(sender, producer) == [ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
-    sender.says(r"the monitor at \S+ has been gone for \d+ s")
+    sender.says(r"monitor \S+ has been unreachable for \d+ s")
     producer.says(r"No sender for \d+ s: giving up")
     assert_quiet(sender, producer)
 
 
-def test_each_node_ends_at_a_signal_while_it_waits_for_the_others(nodes: Nodes) -> None:
-    """A run that has not come about is incomplete; a sender and a monitor for many runs have lost nothing.
+def test_each_node_ends_on_a_signal_while_it_waits_for_the_others(nodes: Nodes) -> None:
+    """A run that has not started is incomplete; a sender and a lingering monitor have lost nothing.
 
-    Which of the signals it is makes no difference: see test_signals.
+    All of the signals have the same effect: see test_signals.
     """
     nowhere = free_address()
     waiting = {
         nodes.start("producer", "--listen=127.0.0.1:0"): ("Waiting for a sender", ExitCode.INCOMPLETE),
         nodes.start("monitor", "--listen=127.0.0.1:0"): ("Waiting for a sender", ExitCode.INCOMPLETE),
         nodes.start("monitor", "--listen=127.0.0.1:0", "--linger"): ("Waiting for a sender", ExitCode.OK),
-        nodes.start("sender", f"--producer={nowhere}"): ("waiting for the producer", ExitCode.OK),
+        nodes.start("sender", f"--producer={nowhere}"): ("Waiting for producer", ExitCode.OK),
     }
     for number, (node, (said, _)) in zip(cycle(ENDINGS), waiting.items(), strict=False):
         node.says(said)
@@ -230,14 +230,14 @@ def test_each_node_ends_at_a_signal_while_it_waits_for_the_others(nodes: Nodes) 
     assert_quiet(*waiting)
 
 
-def test_in_the_middle_of_a_run_a_producer_and_a_monitor_end_at_a_signal_with_3(nodes: Nodes) -> None:
+def test_stopping_the_producer_in_the_middle_of_a_run_ends_all_nodes_with_3(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 1000)
     sender = nodes.sender(producer, "one", "--mean=0.05", "--concurrency=5")
     done(monitor, at_least=10)
     producer.signal(SIGTERM)
     assert codes(producer, sender, monitor) == [ExitCode.INCOMPLETE] * 3
-    sender.says("the producer ended the run early")
+    sender.says("The producer ended the run early")
     summary = producer.says(r"Run ended: (\d+) of 1,000 messages settled \((\d+) sent, (\d+) failed\)")
     settled, sent, failed = map(int, summary.groups())
     last = monitor.figures()[-1]
@@ -246,7 +246,7 @@ def test_in_the_middle_of_a_run_a_producer_and_a_monitor_end_at_a_signal_with_3(
     assert_quiet(producer, sender, monitor)
 
 
-def test_a_second_signal_ends_a_node_at_once_with_130(nodes: Nodes) -> None:
+def test_a_node_exits_at_once_with_130_on_a_second_signal(nodes: Nodes) -> None:
     monitor = nodes.monitor()
     producer = nodes.producer(monitor, 1000)
     sender = nodes.sender(producer, "one", "--mean=8", "--distribution=fixed", "--concurrency=5")
@@ -258,7 +258,7 @@ def test_a_second_signal_ends_a_node_at_once_with_130(nodes: Nodes) -> None:
     assert codes(producer, sender) == [ExitCode.INTERRUPTED] * 2
 
 
-def test_a_busy_port_is_refused_in_one_line_that_names_it(nodes: Nodes) -> None:
+def test_a_port_in_use_is_refused_in_one_line_that_names_it(nodes: Nodes) -> None:
     there = nodes.monitor().address()
     for refused in (nodes.start(command, f"--listen={there}") for command in ("producer", "monitor")):
         assert refused.code() == ExitCode.USAGE

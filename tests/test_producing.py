@@ -186,7 +186,7 @@ def test_a_session_that_opens_a_second_stream_loses_the_first_with_a_reason() ->
     producer = Producer(4)
     first = producer.join("a", credit=4)
     second = producer.join("a", credit=4)
-    assert first.ended == "its sender has opened another stream"
+    assert first.ended == "the sender opened another stream"
     assert events.Close(first) in producer.happened
     assert (first.holder.lost, second.holder.leased) == (True, 4)
 

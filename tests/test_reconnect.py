@@ -73,7 +73,7 @@ def test_waiting_for_a_peer_that_was_never_met_has_no_limit() -> None:
 def test_waiting_for_a_peer_that_was_met_ends_exactly_at_the_give_up_timeout() -> None:
     some = waiting(met=True)
     assert failing(some, GIVE_UP_S) == GIVE_UP_S
-    assert str(error(some, GIVE_UP_S)) == "the monitor has been gone for 60 s"
+    assert str(error(some, GIVE_UP_S)) == "the monitor has been unreachable for 60 s"
 
 
 def test_the_give_up_timeout_counts_from_the_first_failure_since_the_last_answer() -> None:
@@ -130,25 +130,25 @@ def test_a_call_without_a_reason_is_retried_five_times_in_a_row_without_a_notice
         assert steps == [Retry(LIMITS.backoff_min_s)] * LIMITS.reasons_asked_max
         some.lost(AWAY, 0.0)
     few = Reconnector("the monitor", GIVE_UP_S, longest, replace(LIMITS, reasons_asked_max=1))
-    assert [retry(few, 0.0, UNEXPLAINED).notice for _ in range(2)] == ["", "waiting for the monitor (internal)"]
+    assert [retry(few, 0.0, UNEXPLAINED).notice for _ in range(2)] == ["", "Waiting for the monitor (internal)"]
 
 
 def test_a_call_without_a_reason_to_a_peer_that_was_met_counts_as_its_loss() -> None:
-    assert retry(waiting(met=True), 0.0, UNEXPLAINED).notice == "lost the monitor, trying again"
+    assert retry(waiting(met=True), 0.0, UNEXPLAINED).notice == "Lost the monitor: retrying"
 
 
 def test_notices_at_the_first_failure_during_the_wait_and_at_the_return() -> None:
     some = waiting()
     notices = {now: notice for now in range(25) if (notice := retry(some, float(now)).notice)}
     assert notices == {
-        0: "waiting for the monitor (connection refused)",
-        10: "still waiting for the monitor, for 10 s (connection refused)",
-        20: "still waiting for the monitor, for 20 s (connection refused)",
+        0: "Waiting for the monitor (connection refused)",
+        10: "Still waiting for the monitor after 10 s (connection refused)",
+        20: "Still waiting for the monitor after 20 s (connection refused)",
     }
-    assert some.found(25.0) == "connected to the monitor"
+    assert some.found(25.0) == "Connected to the monitor"
     assert some.found(26.0) == ""
-    assert retry(some, 30.0).notice == "lost the monitor, trying again"
-    assert some.found(31.5) == "the monitor is back after 1.5 s"
+    assert retry(some, 30.0).notice == "Lost the monitor: retrying"
+    assert some.found(31.5) == "Reconnected to the monitor after 1.5 s"
 
 
 def test_returns_counts_how_often_a_peer_that_was_met_came_back() -> None:
@@ -200,7 +200,7 @@ def test_a_call_whose_reason_grpc_lost_is_retried(caplog: pytest.LogCaptureFixtu
             await producer.lost(lost)
         assert caplog.messages == []
         await producer.lost(failure(StatusCode.UNAVAILABLE, "all streams are taken"))
-        assert caplog.messages == ["sender: waiting for the producer at 127.0.0.1:1 (all streams are taken)"]
+        assert caplog.messages == ["sender: Waiting for producer 127.0.0.1:1 (all streams are taken)"]
         for _ in range(2):
             await producer.lost(lost)
         with pytest.raises(RefusedError):

@@ -179,7 +179,7 @@ def test_a_run_that_continues_is_recorded_in_the_next_free_file(tmp_path: Path) 
     assert place(str(first), goes_on=False) == str(first)
     Recorder(str(first), LOG, goes_on=True).check()
     assert not third.exists()
-    with pytest.raises(UsageError, match="a file that is not there yet"):
+    with pytest.raises(UsageError, match="a file that does not exist yet"):
         Recorder(str(first), LOG, goes_on=False).check()
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_is_logged_and_ends_only_the_record(
         return await recorder.close()
 
     assert asyncio.run(write()) is False
-    assert caplog.text.count("is not whole and goes no further: [Errno 28] No space left on device") == 1
+    assert caplog.text.count("which is incomplete: [Errno 28] No space left on device") == 1
 
 
 def test_a_file_that_cannot_be_created_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -239,9 +239,7 @@ def test_without_pyarrow_one_line_says_what_to_install(tmp_path: Path, monkeypat
     for flag, use in (("--record", Recorder(str(tmp_path / "x"), LOG).check), ("trace", lambda: trace.find("x", 1))):
         with pytest.raises(UsageError) as caught:
             use()
-        assert one_line(caught.value) == (
-            f"{flag}: needs pyarrow, which is not installed: pip install 'smssim[record]'"
-        )
+        assert one_line(caught.value) == (f"{flag}: pyarrow is not installed: run pip install 'smssim[record]'")
     assert not list(tmp_path.iterdir())
 
 
@@ -257,8 +255,8 @@ def test_a_trace_shows_each_attempt_of_a_message_and_no_other(
     phone = Writer(RUN.seed, RUN.total).stretch(5, 6).phone_numbers.decode()
     assert capsys.readouterr().out.splitlines() == [
         f"message 5 to {phone}, run {RUN.run_id}",
-        "  attempt 1 by one: failed after 500 ms, to be tried again; 1.00 s since queued, 0.0 s into the run",
-        "  attempt 2 by one: sent after 500 ms; 1.00 s since queued, 1.0 s into the run",
+        "  attempt 1 by one: failed after 500 ms, will be retried; 1.00 s after it was queued, 0.0 s into the run",
+        "  attempt 2 by one: sent after 500 ms; 1.00 s after it was queued, 1.0 s into the run",
         "  read 1 of 1 row group",
     ]
 
@@ -285,7 +283,7 @@ def test_a_message_or_file_that_cannot_be_traced_is_refused_in_one_line(tmp_path
         with pytest.raises(UsageError) as caught:
             trace.serve(TraceSettings(str(path), message_id))
         refused[path.name] = one_line(caught.value)
-    assert refused["good"] == f"MESSAGE_ID: got 6, of which {good} has no outcome"
+    assert refused["good"] == f"MESSAGE_ID: got 6; expected a message with an outcome in {good}"
     assert "with the columns run_id, message_id" in refused["foreign"]
     assert "takes a file that --record has written" in refused["text"]
     assert "takes a file that --record has written" in refused["cut"]

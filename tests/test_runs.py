@@ -241,14 +241,14 @@ def test_after_a_stop_no_new_run_is_followed_and_late_reports_are_still_answered
             tell(runs, A, ids=[0])
         runs.stop(1.0)
         drain(runs)
-        with pytest.raises(LaterError, match=r"^this monitor is stopped$"):
+        with pytest.raises(LaterError, match=r"^this monitor is stopping$"):
             tell(runs, B, 1.1, ids=[0])
         assert drain(runs) == []
         assert B.run_id not in runs.followed
         if policy.linger:
             assert tell(runs, A, 1.2, sequence=2, ids=[1]).accepted == 1
             # Refused for now: the monitor's next process may accept it.
-            with pytest.raises(LaterError, match=r"^this monitor is stopped$"):
+            with pytest.raises(LaterError, match=r"^this monitor is stopping$"):
                 tell(runs, replace(A, total=TOTAL + 1), 1.3)
 
 
@@ -319,12 +319,12 @@ def test_without_linger_a_second_run_is_refused_for_good_once_something_is_count
     runs = Runs(POLICY)
     tell(runs, A, ids=[0])
     for now in (0.0, 1000.0):
-        with pytest.raises(PeerError, match=r"^this monitor follows one run, A, and no other$") as caught:
+        with pytest.raises(PeerError, match=r"^this monitor follows only run A$") as caught:
             tell(runs, B, now)
         assert not isinstance(caught.value, LaterError)
     look_on(runs, 2000.0)
     assert runs.followed["A"].final is not None
-    with pytest.raises(PeerError, match="follows one run"):
+    with pytest.raises(PeerError, match="follows only run"):
         tell(runs, B, 2000.0)
 
 
@@ -338,7 +338,7 @@ def test_a_run_without_outcomes_makes_room_once_its_senders_are_gone(other: RunF
         assert list(runs.followed) == ["A", "B"]
         return
     look_on(runs, LOST_S)
-    with pytest.raises(LaterError, match="nothing is counted yet"):
+    with pytest.raises(LaterError, match="no outcomes yet"):
         tell(runs, other, LOST_S)
     drain(runs)
     tell(runs, other, LOST_S + 0.01)
@@ -349,7 +349,7 @@ def test_a_run_without_outcomes_makes_room_once_its_senders_are_gone(other: RunF
 def test_once_outcomes_are_counted_the_same_run_with_other_settings_is_refused() -> None:
     runs = Runs(LINGER)
     tell(runs, A, ids=[0])
-    with pytest.raises(PeerError, match="known here with other settings") as caught:
+    with pytest.raises(PeerError, match="has different settings at this monitor") as caught:
         tell(runs, run_of("A", TOTAL + 1), 1000.0)
     assert not isinstance(caught.value, LaterError)
 
@@ -380,7 +380,7 @@ def test_the_number_of_runs_is_bounded_and_runs_without_outcomes_make_room() -> 
     tell(runs, B)
     tell(runs, C)
     look_on(runs, LOST_S)
-    with pytest.raises(LaterError, match=r"^this monitor follows 3 runs already$"):
+    with pytest.raises(LaterError, match=r"^this monitor already follows 3 runs$"):
         tell(runs, run_of("D"), LOST_S)
     tell(runs, run_of("D"), LOST_S + 0.01)
     assert list(runs.followed) == ["A", "D"]
@@ -651,7 +651,7 @@ def test_the_number_of_watchers_is_bounded_and_an_unknown_run_is_refused() -> No
     runs = Runs(POLICY)
     watching = audience(runs, watchers_max=2)
     watchers = [watching.join(ALL, 0.0, 0.0) for _ in range(2)]
-    with pytest.raises(LaterError, match=r"^2 watch already$"):
+    with pytest.raises(LaterError, match=r"^2 watchers are connected already$"):
         watching.join(ALL, 0.0, 0.0)
     with pytest.raises(PeerError, match=r"^unknown run 'A'$"):
         watching.join("A", 0.0, 0.0)

@@ -216,7 +216,7 @@ def test_a_restored_backlog_knows_up_to_where_messages_may_have_been_delivered()
     assert [batch.ids[-1] for batch in backlog.grant(holder, 0.0)] == [199]
     one = np.ones(1, np.uint8)
     restored.settle(np.array([199]), one, one, 0.0)
-    with pytest.raises(PeerError, match="message 200 was never handed out"):
+    with pytest.raises(PeerError, match="message 200 was never delivered"):
         restored.settle(np.array([200]), one, one, 0.0)
 
 
@@ -259,7 +259,7 @@ def test_a_restored_tally_answers_a_repeated_report_as_before() -> None:
     assert (again.accepted, again.duplicates, again.wait_s) == (answer.accepted, answer.duplicates, answer.wait_s)
     assert dict(zip(again.overruled_ids, again.overruled_outcomes, strict=True)) == {1: SENT, 2: FAILED}
     assert restored.figures(500.0) == tally.figures(1.0)
-    with pytest.raises(PeerError, match="neither the next one"):
+    with pytest.raises(PeerError, match="expected the next report"):
         restored.report(RUN, SenderFacts("a", "a"), report(3, []), 500.0)
     assert restored.missed == []
 
@@ -269,7 +269,7 @@ def test_a_restored_tally_distinguishes_a_repeated_report_from_another_one() -> 
     tally.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 1.0)
     disk.write(tally.changes(1.0))
     restored = Tally.restored(disk.pieces, 500.0)
-    with pytest.raises(PeerError, match="neither the next one"):
+    with pytest.raises(PeerError, match="expected the next report"):
         restored.report(RUN, SenderFacts("a", "a"), report(1, [(2, SENT)]), 500.0)
     assert restored.report(RUN, SenderFacts("a", "a"), report(1, [(1, SENT)]), 500.0).accepted == 1
 

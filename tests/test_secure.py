@@ -123,7 +123,7 @@ def test_a_client_with_the_required_credentials_takes_part_in_a_whole_run(pki: P
         play(scene(ways_to_serve[serves], ways_to_come[comes]))
 
 
-NO_TOKEN: Final = "refused: missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
+NO_TOKEN: Final = "refused: missing or wrong token: set --token-file or SMSSIM_TOKEN"
 TURNED_AWAY: Final = {
     ("TLS", "plain"): "it requires TLS: add --tls-ca here",
     ("mutual TLS", "plain"): "it requires TLS: add --tls-ca here",
@@ -157,7 +157,7 @@ def test_a_client_with_wrong_credentials_logs_the_reason_in_one_line_and_exits_w
             assert (producer.open_streams(), producer.book()) == (0, (0, 0, 0, TOTAL)), reason
             (line,) = lines(caplog, "sender: ")
             between = " " if reason == NO_TOKEN else ": "
-            assert line == f"sender: the producer at {producer.address}{between}{reason}"
+            assert line == f"sender: producer {producer.address}{between}{reason}"
 
     ways_to_serve, ways_to_come = sides(pki)
     for (serves, comes), reason in TURNED_AWAY.items():
@@ -175,7 +175,7 @@ def test_a_monitor_refuses_clients_as_a_producer_does(pki: Path, caplog: pytest.
                 theirs = serving["TLS"] if "TLS" in comes else {}
                 producer = await stage.producer(TOTAL, monitor=monitor.address, **theirs)
                 assert await stage.sender(producer.address, **coming[comes]).code() == 2
-                assert TURNED_AWAY[serves, comes] in lines(caplog, f"sender: the monitor at {monitor.address}")[-1]
+                assert TURNED_AWAY[serves, comes] in lines(caplog, f"sender: monitor {monitor.address}")[-1]
                 assert monitor.node.runs.followed == {}
                 assert producer.backlog.settled == 0
 

@@ -98,7 +98,7 @@ def part(introduced: bool = True) -> Part:
 def test_a_lingering_sender_that_is_offered_its_finished_run_again_waits_and_asks_later() -> None:
     life = SenderLife(linger=True)
     assert life.on_offer("run 1") is None
-    assert life.on_end(SenderEnd(ExitCode.OK, "the run is complete"))
+    assert life.on_end(SenderEnd(ExitCode.OK, "Run complete"))
     assert life.on_offer("run 1") == LIMITS.backoff_max_s
     assert life.on_offer("run 2") is None
 
@@ -106,12 +106,12 @@ def test_a_lingering_sender_that_is_offered_its_finished_run_again_waits_and_ask
 def test_a_lingering_sender_rejoins_a_run_that_it_gave_up() -> None:
     life = SenderLife(linger=True)
     life.on_offer("run 1")
-    assert life.on_end(SenderEnd.of(GoneError("the producer has been gone for 60 s")))
+    assert life.on_end(SenderEnd.of(GoneError("the producer has been unreachable for 60 s")))
     assert life.on_offer("run 1") is None
 
 
 def test_only_a_lingering_sender_that_is_not_stopped_or_refused_looks_for_another_run() -> None:
-    fine = SenderEnd(ExitCode.OK, "drained")
+    fine = SenderEnd(ExitCode.OK, "Drained")
     assert not SenderLife(linger=False).on_end(fine)
     for error in (RefusedError("wrong token"), PeerError("garbage")):
         assert not SenderLife(linger=True).on_end(SenderEnd.of(error))
@@ -129,7 +129,7 @@ def test_a_producer_that_returns_with_the_same_run_is_used_again() -> None:
     some.run.on_stream_lost(1.0)
     assert isinstance(some.run.on_producer_lost(AWAY, 1.0), Retry)
     assert not some.protocol.connected
-    assert some.run.on_offer("run 1", 3.0) == "the producer is back after 2.0 s"
+    assert some.run.on_offer("run 1", 3.0) == "Reconnected to the producer after 2.0 s"
     assert some.protocol.connected
     assert some.run.returns == 1
 
@@ -143,7 +143,7 @@ def test_a_sender_that_gives_up_its_producer_reports_finished_attempts_and_exits
     last = some.report()
     assert (last.finished.ids.tolist(), last.goodbye, last.end) == ([7, 8], True, None)
     some.answer()
-    assert some.code() == (ExitCode.INCOMPLETE, "the producer has been gone for 60 s")
+    assert some.code() == (ExitCode.INCOMPLETE, "the producer has been unreachable for 60 s")
 
 
 def test_a_producer_that_returns_with_another_run_is_given_up() -> None:
@@ -153,7 +153,7 @@ def test_a_producer_that_returns_with_another_run_is_given_up() -> None:
     assert not some.protocol.connected
     assert some.report().goodbye
     some.answer()
-    assert some.code() == (ExitCode.INCOMPLETE, "the producer has another run now, run 2")
+    assert some.code() == (ExitCode.INCOMPLETE, "the producer now has another run, run 2")
 
 
 def test_a_refusal_of_the_producer_ends_the_run_at_once() -> None:
@@ -174,11 +174,11 @@ def test_a_sender_that_got_the_end_from_the_monitor_stops_calling_the_producer()
     assert some.run.on_offer("run 2", some.now) is None
     assert some.report().end == COMPLETE
     some.answer()
-    assert some.code() == (ExitCode.OK, "the run is complete")
+    assert some.code() == (ExitCode.OK, "Run complete")
 
 
 def test_messages_beyond_the_credit_are_refused() -> None:
-    with pytest.raises(PeerError, match="credit for 0 is left"):
+    with pytest.raises(PeerError, match="exceeds the remaining credit of 0"):
         part(introduced=False).run.on_response(0.0, 0, Delivery(np.arange(1), 1, np.zeros(1, np.float32), 0.0))
 
 
@@ -191,7 +191,7 @@ def test_a_sender_exits_with_3_if_the_producer_ends_early_unless_it_is_draining(
         some.end(EARLY)
         some.report()
         some.answer()
-        assert some.code() == (code, "the producer ended the run early")
+        assert some.code() == (code, "The producer ended the run early")
 
 
 # -- the monitor
@@ -207,7 +207,7 @@ def test_waiting_for_a_monitor_that_was_never_met_has_no_limit_until_the_run_end
     began = some.now
     some.fail_report()
     assert some.now == began + GIVE_UP_S
-    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been gone for 60 s")
+    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been unreachable for 60 s")
 
 
 def test_a_sender_with_nothing_to_report_leaves_when_its_report_fails() -> None:
@@ -216,7 +216,7 @@ def test_a_sender_with_nothing_to_report_leaves_when_its_report_fails() -> None:
     some.end(COMPLETE)
     for loss in (AWAY, REFUSED):
         assert some.run.on_report_failed(loss, 0.0) is None
-    assert some.code() == (ExitCode.OK, "the run is complete")
+    assert some.code() == (ExitCode.OK, "Run complete")
 
 
 def test_a_sender_that_gives_up_its_monitor_exits_with_3() -> None:
@@ -226,7 +226,7 @@ def test_a_sender_that_gives_up_its_monitor_exits_with_3() -> None:
     some.protocol.advance(1.0)
     some.report()
     some.fail_report()
-    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been gone for 60 s")
+    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been unreachable for 60 s")
 
 
 def test_an_unanswered_goodbye_of_a_complete_run_is_only_a_warning() -> None:
@@ -234,10 +234,10 @@ def test_an_unanswered_goodbye_of_a_complete_run_is_only_a_warning() -> None:
     some.end(COMPLETE)
     assert some.report().goodbye
     some.fail_report()
-    assert some.code() == (ExitCode.OK, "the run is complete")
+    assert some.code() == (ExitCode.OK, "Run complete")
     assert some.run.end is not None
     assert some.run.end.warning == (
-        "the monitor has been gone for 60 s and did not answer the goodbye: all outcomes are on record"
+        "the monitor has been unreachable for 60 s and did not answer the goodbye; all outcomes are on record"
     )
 
 
@@ -268,7 +268,7 @@ def test_a_drained_sender_finishes_settles_says_goodbye_and_exits_with_0() -> No
     some.run.on_response(1.0, settled=3)
     assert some.report().goodbye
     some.answer()
-    assert some.code() == (ExitCode.OK, "drained")
+    assert some.code() == (ExitCode.OK, "Drained")
 
 
 def test_a_draining_sender_waits_for_a_lost_peer_no_longer_than_a_drain_may_take() -> None:
@@ -292,7 +292,7 @@ def test_a_draining_sender_waits_for_a_lost_peer_no_longer_than_a_drain_may_take
 def test_a_sender_drained_before_it_met_the_monitor_leaves_unless_a_report_is_in_flight() -> None:
     some = part(introduced=False)
     some.drain()
-    assert some.code() == (ExitCode.OK, "drained")
+    assert some.code() == (ExitCode.OK, "Drained")
     some = part(introduced=False)
     some.report()
     some.drain()

@@ -276,7 +276,7 @@ def test_a_batch_beyond_the_credit_is_refused_as_a_whole() -> None:
     few, many = (Delivery(np.arange(n), 1, np.zeros(n, np.float32), 0.0) for n in (asked - 1, 2))
     some.receive(few, 0.0)
     before = (some.lanes.busy, some.lanes.held, some._received, some._open_credit)
-    with pytest.raises(PeerError, match="a batch of 2 messages, when credit for 1 is left"):
+    with pytest.raises(PeerError, match="a batch of 2 messages exceeds the remaining credit of 1"):
         some.receive(many, 0.0)
     assert (
         before == (some.lanes.busy, some.lanes.held, some._received, some._open_credit) == (2, asked - 3, asked - 1, 1)
@@ -288,7 +288,7 @@ def test_credit_ends_with_its_stream() -> None:
     assert request(some, 0.0).credit > 0
     some.stream_lost(1.0)
     some.stream_up(1.0)
-    with pytest.raises(PeerError, match="credit for 0 is left"):
+    with pytest.raises(PeerError, match="exceeds the remaining credit of 0"):
         some.receive(Delivery(np.arange(1), 1, np.zeros(1, np.float32), 0.0), 1.0)
 
 

@@ -290,8 +290,8 @@ def test_the_default_of_std_depends_on_mean_and_distribution() -> None:
 
 def test_a_std_that_the_distribution_cannot_have_is_refused() -> None:
     for distribution, mean, std, takes in (
-        ("exponential", 0.5, 0.4, "nothing, or 0.5, with --distribution exponential and --mean 0.5"),
-        ("fixed", 0.5, 0.4, "nothing, or 0, with --distribution fixed and --mean 0.5"),
+        ("exponential", 0.5, 0.4, "0.5, or no --std, with --distribution exponential and --mean 0.5"),
+        ("fixed", 0.5, 0.4, "0, or no --std, with --distribution fixed and --mean 0.5"),
         ("gamma", 0.0, 0.4, "0 when --mean is 0"),
         ("uniform", 0.6, 0.4, "at most 0.34641 with --distribution uniform and --mean 0.6"),
         ("lognormal", 0.5, 5, "at most 1.25 with --distribution lognormal and --mean 0.5"),
@@ -313,9 +313,7 @@ def test_the_largest_std_that_an_error_names_is_accepted(distribution: str, mean
 
 
 def test_the_help_of_std_names_the_limit_of_each_distribution() -> None:
-    assert (
-        STD_TAKES == "40 means with gamma, 2.5 means with lognormal, 0.99 means with normal, 0.577 means with uniform"
-    )
+    assert STD_TAKES == "40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"
 
 
 def test_the_lanes_of_one_process_are_bounded() -> None:
@@ -388,7 +386,7 @@ BAD_SPECS = {
     "concurrency=": "--sender: concurrency: got ''; takes a whole number from 1 to 10,000,000",
     "max_time=-1": "--sender: max-time: got -1; takes 0 to 10,000,000 seconds",
     "mean=1,mean=2": "--sender: got 'mean twice in mean=1,mean=2'; takes each key once",
-    "distribution=fixed,std=1": "--sender: std: got 1; takes nothing, or 0, with --distribution fixed and --mean 0.5",
+    "distribution=fixed,std=1": "--sender: std: got 1; takes 0, or no --std, with --distribution fixed and --mean 0.5",
 }
 
 

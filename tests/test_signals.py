@@ -1,4 +1,4 @@
-"""Signals and streams of a process: what asks it to end, at any moment, and output that nothing can be written to."""
+"""Signals that end a process at any moment, and standard streams that are closed or can't be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDING = (SIGINT, SIGTERM, SIGHUP)
 
 
 def outcome_of(program: str, *words: object, stdout: int = subprocess.PIPE) -> tuple[int, str]:
-    """The exit code of a Python program, and what it wrote to stderr."""
+    """Run a Python program; return its exit code and what it wrote to stderr."""
     words = (sys.executable, "-c", program, *words)
     done = subprocess.run(
         list(map(str, words)), stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=60
@@ -23,7 +23,7 @@ def outcome_of(program: str, *words: object, stdout: int = subprocess.PIPE) -> t
 
 
 def test_a_signal_while_a_node_ends_does_not_change_its_exit_code() -> None:
-    """Not even while Python shuts down, when default actions are restored, and with a thread that blocks nothing."""
+    """Not even during Python's shutdown, which restores default actions, and with a thread that blocks no signals."""
     program = (
         "import asyncio, atexit, os, sys, threading, time\n"
         "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
@@ -41,7 +41,7 @@ def test_a_signal_while_a_node_ends_does_not_change_its_exit_code() -> None:
             assert outcome_of(program, int(number), moment) == (5, ""), (number, moment)
 
 
-def test_a_signal_before_a_command_has_begun_ends_it_in_a_word() -> None:
+def test_a_signal_before_a_command_starts_ends_it_with_at_most_one_line() -> None:
     program = (
         "import os, sys, time\n"
         "from smssim import __main__, cli\n"
@@ -53,7 +53,7 @@ def test_a_signal_before_a_command_has_begun_ends_it_in_a_word() -> None:
         assert outcome_of(program, int(number)) == (-number, "")
 
 
-def test_ctrl_c_while_the_first_modules_load_is_no_stack_trace() -> None:
+def test_ctrl_c_while_the_first_modules_load_causes_no_stack_trace() -> None:
     program = (
         "import sys\n"
         "from smssim import __main__\n"
@@ -80,7 +80,7 @@ def test_a_second_signal_ends_a_node_whose_loop_is_stuck() -> None:
 # -- streams
 
 
-def test_help_that_can_not_be_written_is_told_in_one_line() -> None:
+def test_help_that_can_not_be_written_is_an_error_of_one_line() -> None:
     for words in (("--version",), ("--help",), ("run", "--help")):
         with Path("/dev/full").open("wb") as full:
             code, said = outcome_of("from smssim.__main__ import main; main()", *words, stdout=full.fileno())
@@ -88,7 +88,7 @@ def test_help_that_can_not_be_written_is_told_in_one_line() -> None:
         assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: stdout can't be written: no space left on device\n")
 
 
-def test_help_that_nobody_reads_on_is_no_error() -> None:
+def test_help_without_a_reader_is_no_error() -> None:
     for words in (("--version",), ("run", "--help")):
         reading, writing = os.pipe()
         os.close(reading)
@@ -99,7 +99,7 @@ def test_help_that_nobody_reads_on_is_no_error() -> None:
         assert ended == (ExitCode.OK, ""), words
 
 
-def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_path: Path) -> None:
+def test_output_that_can_not_be_written_is_logged_once_and_exits_with_3(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from smssim import cli, settings\n"
@@ -121,8 +121,8 @@ def test_what_stdout_does_not_take_is_said_once_in_the_log_and_ends_with_3(tmp_p
     assert len(said.splitlines()) == 1
 
 
-def test_a_stream_that_was_closed_before_the_start_is_nobody_elses() -> None:
-    """What is opened next would get its number, and what is written to it."""
+def test_the_descriptor_of_a_stream_that_was_closed_at_the_start_is_not_reused() -> None:
+    """Otherwise the next file to be opened gets its number, and receives what is written to the stream."""
     program = (
         "import asyncio, os, sys\n"
         "from smssim import settings\n"

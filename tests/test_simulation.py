@@ -1,7 +1,7 @@
-"""The whole system under simulated faults: whatever strikes, the count is exact, and the simulation would notice.
+"""The whole system under simulated faults: the count stays exact, and every kind of fault does occur.
 
-Each simulation follows from one seed, which begins the message of any failure: `scripts/simulate.py --seed 17` plays
-that one again and prints what happened last.
+Each simulation follows from one seed. The message of a failure begins with the seed; `scripts/simulate.py --seed 17`
+plays that one again and prints the last events.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from smssim.errors import ExitCode
 
 SEEDS = range(200)
 SEEDS_TOGETHER = 10  # in one test
-OFTEN = 5  # over all seeds
+OFTEN = 5  # times, in all seeds together
 
-# What is meant to happen, beside the faults that a plan names.
+# What must happen in addition to the faults that a plan names.
 HAPPENINGS = (
     *("node paused", "delayed", "request lost", "answer lost", "request repeated", "frames lost in a stream"),
     *("commit slow", "commit lost", "commit torn", "commit unacknowledged", "producer restored", "monitor restored"),
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
     *("late sender", "sender lingers", "sender gives up", "another run followed", "run dropped", "watcher finished"),
 )
-RARE = ("producer gave up", "drained sender gives up", "sender in another run", "goodbye unanswered")  # and yet once
 
-# Such a run need not be complete: it was stopped, or the monitor resumed one that never was.
+# What must happen at least once.
+RARE = ("producer gave up", "drained sender gives up", "sender in another run", "goodbye unanswered")
+
+# A run with one of these need not be complete: it was stopped, or the monitor resumed a run that does not exist.
 CUT_SHORT = {"producer drains", "producer gave up", "monitor stopped", "monitor misled"}
 
 Showing = Callable[[int], Shown]
@@ -38,17 +40,17 @@ Showing = Callable[[int], Shown]
 
 @pytest.fixture(scope="module")
 def shown() -> Showing:
-    """How the simulation of a seed went; each is played once."""
+    """Return a function that plays a seed and returns the result; it plays each seed only once."""
     return cache(simulate)
 
 
 @pytest.mark.parametrize("first", SEEDS[::SEEDS_TOGETHER])
-def test_whatever_strikes_every_message_is_counted_once_in_both_books(shown: Showing, first: int) -> None:
+def test_every_message_is_counted_once_by_producer_and_monitor_under_all_faults(shown: Showing, first: int) -> None:
     for seed in range(first, first + SEEDS_TOGETHER):
         shown(seed)
 
 
-def test_every_fault_strikes(shown: Showing) -> None:
+def test_every_kind_of_fault_strikes(shown: Showing) -> None:
     struck: Counter[str] = Counter()
     for seed in SEEDS:
         struck.update(shown(seed).struck)
@@ -63,14 +65,14 @@ def test_runs_of_every_size_are_played() -> None:
     assert max(totals) > STRETCH_SIZE
 
 
-def test_with_journals_runs_end_well_unless_nobody_was_left_to_tell_the_monitor(shown: Showing) -> None:
+def test_with_journals_runs_end_with_0_unless_no_sender_was_left_to_report_the_end(shown: Showing) -> None:
     runs = [shown(seed) for seed in SEEDS if draw_plan(seed).journals]
     codes = Counter(run.exit_code for run in runs if not run.struck.keys() & CUT_SHORT)
     assert set(codes) <= {ExitCode.OK, ExitCode.INCOMPLETE}
     assert codes[ExitCode.OK] >= 0.98 * codes.total()
 
 
-def test_a_node_without_a_journal_that_crashes_costs_the_run(shown: Showing) -> None:
+def test_without_journals_a_crash_can_make_a_run_incomplete(shown: Showing) -> None:
     codes = Counter(shown(seed).exit_code for seed in SEEDS if not draw_plan(seed).journals)
     assert codes[ExitCode.INCOMPLETE] >= OFTEN
 

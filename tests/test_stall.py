@@ -35,22 +35,22 @@ SILENT = LIMITS.silent_after_s + 0.1
 
 def test_the_cause_follows_from_the_last_reports_of_the_senders() -> None:
     for senders, cause, told in (
-        ([], Cause.NO_SENDER, "no sender is heard from"),
-        ([sender(left=True)], Cause.NO_SENDER, "no sender is heard from"),
-        ([sender(3, 4, LOST)], Cause.NO_SENDER, "no sender: 1 lost, with 7 messages"),
-        ([sender(3, 0, SILENT), sender()], Cause.SILENT, "no word from 1 sender with 3 messages"),
+        ([], Cause.NO_SENDER, "no sender is reporting"),
+        ([sender(left=True)], Cause.NO_SENDER, "no sender is reporting"),
+        ([sender(3, 4, LOST)], Cause.NO_SENDER, "no sender (1 lost, holding 7 messages)"),
+        ([sender(3, 0, SILENT), sender()], Cause.SILENT, "1 sender holding 3 messages is silent"),
         ([sender(3), sender(2, 0, SILENT)], Cause.LANES_BUSY, "5 messages being sent, about 9.00 s each"),
         ([sender(1, mean_s=0.1), sender()], Cause.LANES_BUSY, "1 message being sent, about 100 ms each"),
         ([sender(1, 9, mean_s=1e7)], Cause.LANES_BUSY, "1 message being sent, about 10,000,000 s each"),
-        ([sender(cut_off=True), sender(cut_off=True)], Cause.NO_PRODUCER, "no producer: 2 senders can't reach it"),
-        ([sender(cut_off=True), sender()], Cause.NOTHING_OUT, "2 senders wait: the producer releases nothing"),
+        ([sender(cut_off=True), sender(cut_off=True)], Cause.NO_PRODUCER, "2 senders can't reach the producer"),
+        ([sender(cut_off=True), sender()], Cause.NOTHING_OUT, "no messages released, 2 senders waiting"),
         ([sender(), sender(3, 1, LOST)], Cause.LEASES_LOST, "4 messages are leased to 1 lost sender"),
-        ([sender(), sender(0, 0, LOST)], Cause.NOTHING_OUT, "1 sender waits: the producer releases nothing"),
+        ([sender(), sender(0, 0, LOST)], Cause.NOTHING_OUT, "no messages released, 1 sender waiting"),
     ):
         found = stall(senders, missing=100, quiet_s=LIMITS.quiet_s, now=NOW)
         assert found is not None, told
         assert (found.cause, why.reason(found)) == (cause, told)
-        assert why.sentence(found) == f"nothing finished for 3.0 s: {told}"
+        assert why.sentence(found) == f"Nothing finished for 3.0 s: {told}"
 
 
 def test_a_stall_concerns_no_more_messages_than_are_missing() -> None:

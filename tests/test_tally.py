@@ -23,7 +23,7 @@ RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)
 GIVE_UP_S = 60.0
 KEY = b"a secret"
 # It does not reveal the expected number.
-OUT_OF_TURN = r"^sequence: this report is neither the next one of its session nor the last one repeated$"
+OUT_OF_TURN = r"^sequence: expected the next report of the session, or its last one again$"
 
 Rows = Sequence[tuple[int, Outcome]]
 
@@ -143,7 +143,7 @@ def test_a_report_after_a_gap_in_the_sequence_is_refused_as_a_whole() -> None:
 def test_reports_of_a_run_with_other_settings_are_refused() -> None:
     tally = Tally(RUN, 0.0)
     for other in (replace(RUN, seed=2), replace(RUN, total=5), replace(RUN, max_attempts=3)):
-        with pytest.raises(PeerError, match="other settings"):
+        with pytest.raises(PeerError, match="different settings"):
             tally.report(other, SenderFacts("a", "a"), Report(1, finished([(0, SENT)]), 0, 0), 0.0)
     assert counts(tally) == (0, 0, 0, 0)
     assert tally.figures(0.0).senders_seen == 0
@@ -167,7 +167,7 @@ def test_senders_without_outcomes_make_room_once_they_have_left_or_are_lost() ->
     tell(tally, 1, sender="first", now=1.0)
     assert list(tally.sessions) == ["counted", "lost", "here", "first"]
     # Some may be lost by now, but the last search for them was too recent.
-    with pytest.raises(LaterError, match="4 senders are in this run already"):
+    with pytest.raises(LaterError, match="this run already has 4 senders"):
         tell(tally, 1, sender="second", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 2, sender="here", now=LIMITS.lost_after_s + 0.5)
     tell(tally, 2, sender="first", now=LIMITS.lost_after_s + 0.5)
@@ -346,7 +346,7 @@ def test_a_monitor_that_lacks_settled_outcomes_has_missed_reports() -> None:
     ending = tally.ending(0.0, GIVE_UP_S)
     assert ending is not None
     assert ending.exit_code == ExitCode.INCOMPLETE
-    assert "reports are missing here" in ending.reason
+    assert "reports are missing" in ending.reason
     assert "1 have no final outcome" in ending.reason
 
 

@@ -1,4 +1,4 @@
-"""Whole runs on a real pseudo-terminal: what is on the screen while they go on and after."""
+"""Whole runs on a real pseudo-terminal: what the screen shows during a run and after it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from processes_support import Nodes
 from pyarrow import parquet
 from view_support import Terminal
 
-SHORT = ("--count=400", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be looked at
+SHORT = ("--count=400", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be watched
 LONG = ("--count=1e6", *SHORT[1:])
-SHORTEST = ("--count=100", *SHORT[1:])  # where the end says it all
+SHORTEST = ("--count=100", *SHORT[1:])  # for tests that check only the end
 
 
 def the_end(terminal: Terminal) -> str:
@@ -26,7 +26,7 @@ def the_end(terminal: Terminal) -> str:
 
 
 @pytest.mark.parametrize("columns", [80, 160])
-def test_a_run_is_painted_in_place_and_leaves_its_summary(columns: int) -> None:
+def test_the_view_of_a_run_is_painted_in_place_and_replaced_by_the_summary(columns: int) -> None:
     with Terminal("run", *SHORT, columns=columns) as terminal:
         terminal.until(lambda: terminal.shows("━") and terminal.shows("sending"), "the view")
         lines = [line for line in terminal.lines() if line]
@@ -41,7 +41,7 @@ def test_a_run_is_painted_in_place_and_leaves_its_summary(columns: int) -> None:
         assert "green" in terminal.colours()
 
 
-def test_without_colour_the_view_says_the_same() -> None:
+def test_with_no_color_the_view_has_no_colours() -> None:
     with Terminal("run", *SHORT, NO_COLOR="1") as terminal:
         terminal.until(lambda: terminal.shows("━"), "the view")
         assert terminal.code() == 0
@@ -75,7 +75,7 @@ def test_json_on_a_terminal_is_json() -> None:
         assert objects[-1]["final"]
 
 
-def test_a_view_that_is_resized_stays_one_view() -> None:
+def test_a_resized_view_is_not_painted_twice() -> None:
     with Terminal("run", "--count=1500", *SHORT[1:], columns=100, lines=30) as terminal:
         terminal.until(lambda: terminal.shows("sending"), "the view")
         for columns, lines in ((60, 30), (120, 40)):
@@ -91,9 +91,10 @@ def test_a_view_that_is_resized_stays_one_view() -> None:
 
 
 def assert_whole(directory: Path) -> None:
-    """The files of a run that was ended by its terminal: readable, and of all that was counted.
+    """Check the files of a run that its terminal ended: they are readable and have all that was counted.
 
-    A monitor takes reports until it is gone, so that its record may have some more, and its list some less.
+    A monitor records reports until it exits, so its record may have more messages than its last figures and its list of
+    undelivered messages fewer.
     """
     last = json.loads((directory / "summary.json").read_text())
     done = last["sent"] + last["failed"]
@@ -108,7 +109,7 @@ def files_in(directory: Path) -> list[str]:
     return [name.replace("=", f"={directory}/") for name in names]
 
 
-def test_closing_the_terminal_of_a_run_ends_it_in_order_with_all_its_files(tmp_path: Path) -> None:
+def test_closing_the_terminal_of_a_run_ends_it_in_order_and_completes_its_files(tmp_path: Path) -> None:
     with Terminal("run", *LONG, *files_in(tmp_path)) as terminal:
         terminal.until(lambda: terminal.shows("sending"), "the view")
         terminal.hang_up()
@@ -116,7 +117,7 @@ def test_closing_the_terminal_of_a_run_ends_it_in_order_with_all_its_files(tmp_p
         assert_whole(tmp_path)
 
 
-def test_closing_the_terminal_of_a_monitor_ends_it_in_order_with_all_its_files(tmp_path: Path) -> None:
+def test_closing_the_terminal_of_a_monitor_ends_it_in_order_and_completes_its_files(tmp_path: Path) -> None:
     with Nodes() as nodes:
         files = files_in(tmp_path)
         with Terminal("monitor", "--listen=127.0.0.1:0", "--interval=0.1", *files, columns=100) as terminal:
@@ -129,7 +130,7 @@ def test_closing_the_terminal_of_a_monitor_ends_it_in_order_with_all_its_files(t
         assert_whole(tmp_path)
 
 
-def test_a_monitor_under_nohup_counts_on_when_its_terminal_is_closed(tmp_path: Path) -> None:
+def test_a_monitor_under_nohup_keeps_counting_when_its_terminal_is_closed(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     with Nodes() as nodes:
         ignoring = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from nohup
@@ -148,7 +149,7 @@ def test_a_monitor_under_nohup_counts_on_when_its_terminal_is_closed(tmp_path: P
     assert json.loads(summary.read_text())["complete"]
 
 
-def test_a_run_that_is_stopped_promises_no_time_in_which_the_rest_is_sent() -> None:
+def test_the_view_of_a_stopping_run_shows_no_time_left() -> None:
     with Terminal("run", *LONG[:-1], "--sender=mean=2,distribution=fixed,concurrency=4", columns=100) as terminal:
         terminal.until(lambda: terminal.shows("sending"), "the view")
         terminal.process.send_signal(signal.SIGINT)
@@ -157,8 +158,8 @@ def test_a_run_that_is_stopped_promises_no_time_in_which_the_rest_is_sent() -> N
         assert terminal.code() == 3
 
 
-def test_the_log_appears_above_the_view() -> None:
-    """A sender that joins in the middle of a run is told by the producer: both share a monitor's terminal."""
+def test_log_lines_of_a_monitor_appear_above_its_view() -> None:
+    """The monitor's log and view share a terminal."""
     with Nodes() as nodes, Terminal("monitor", "--listen=127.0.0.1:0", "--interval=0.1") as terminal:
         address = terminal.address()
         producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={address}", "--count=400")
@@ -174,15 +175,15 @@ def test_the_log_appears_above_the_view() -> None:
         assert sum("monitor: Run" in line for line in terminal.all_lines()) == 1
 
 
-def test_watchers_see_a_run_to_its_end_and_end_with_its_code() -> None:
+def test_watchers_follow_a_run_to_its_end_and_exit_with_its_code() -> None:
     with Nodes() as nodes:
         monitor = nodes.monitor("--threshold=failed<1%")
         there = monitor.address()
         watcher = nodes.start("watch", there, "--json", "--interval=0.1")
         producer = nodes.producer(monitor, 300)
         with Terminal("watch", there, "--interval=0.1") as terminal:
-            terminal.until(lambda: terminal.shows("connected to"), "the monitor")
-            watcher.says("connected to the monitor")
+            terminal.until(lambda: terminal.shows("Connected to"), "the monitor")
+            watcher.says("Connected to monitor")
             nodes.sender(producer, "some", "--mean=0.02", "--concurrency=4", "--fail=0.5")
             terminal.until(lambda: terminal.shows("sending"), "the view")
             assert terminal.code() == 5
@@ -192,7 +193,7 @@ def test_watchers_see_a_run_to_its_end_and_end_with_its_code() -> None:
         monitor.says("Threshold missed: failed<1%")
 
 
-def test_a_watcher_ends_when_nobody_reads_what_it_writes() -> None:
+def test_a_watcher_ends_when_its_output_has_no_reader() -> None:
     with Nodes() as nodes:
         monitor = nodes.monitor()
         producer = nodes.producer(monitor, 100_000)
@@ -206,18 +207,18 @@ def test_a_watcher_ends_when_nobody_reads_what_it_writes() -> None:
         assert monitor.figures()
 
 
-def test_a_watcher_waits_for_a_monitor_that_is_not_there_yet() -> None:
+def test_a_watcher_waits_for_a_monitor_that_starts_later() -> None:
     with Nodes() as nodes:
         there = free_address()
         watcher = nodes.start("watch", there, "--json", "--interval=0.1")
-        watcher.says("waiting for the monitor")
+        watcher.says("Waiting for monitor")
         monitor = nodes.start("monitor", f"--listen={there}", "--json", "--interval=0.1")
-        watcher.says("connected to the monitor")
+        watcher.says("Connected to monitor")
         monitor.signal(signal.SIGTERM)
         assert (monitor.code(), watcher.code()) == (3, 3)
 
 
-def test_a_run_passes_its_thresholds_and_files_on(tmp_path: Path) -> None:
+def test_a_run_passes_its_thresholds_and_files_to_its_monitor(tmp_path: Path) -> None:
     with Nodes() as nodes:
         files = (f"--csv={tmp_path / 'figures.csv'}", f"--summary-json={tmp_path / 'summary.json'}")
         run = nodes.start("run", *SHORTEST, "--threshold=failed<90%", "--threshold", "t50<1ms", *files)
@@ -235,10 +236,10 @@ def test_a_run_passes_its_thresholds_and_files_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "monitor"])
 @pytest.mark.parametrize("flag", ["--csv", "--summary-json", "--record", "--failed"])
-def test_a_file_that_can_not_be_written_ends_it_before_it_starts(command: str, flag: str, tmp_path: Path) -> None:
+def test_an_unwritable_file_is_refused_before_the_start(command: str, flag: str, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "smssim", command, f"{flag}={tmp_path}/missing/file"]
     words += ["--listen=127.0.0.1:0"] * (command == "monitor")
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    takes = "a file that (is not there yet and )?can be written"
+    takes = "a file that (does not exist yet and )?can be written"
     assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; takes {takes} \(.*\)\n", done.stderr)

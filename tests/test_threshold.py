@@ -101,7 +101,7 @@ def test_in_a_run_without_messages_every_share_is_0_percent(text: str, passed: b
     ],
 )
 def test_a_malformed_threshold_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no threshold"):
+    with pytest.raises(ValueError, match="malformed threshold"):
         Threshold.parse(text)
 
 

@@ -1,4 +1,4 @@
-"""What people see: the view on screens of all sizes, the summary, plain lines, and the files."""
+"""The live view on screens of all sizes, the summary, plain lines, and the files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def drawn(run: RunView, width: int, height: int) -> list[str]:
 
 
 def shown(output: Output, *snapshots: Snapshot) -> bool:
-    """Writes these moments, and the ends that have a summary, to an output; whether all was written."""
+    """Write moments, and ends, which have a summary, to an output; return whether all was written."""
     outputs = Outputs([output])
     output.check()
     output.open()
@@ -86,7 +86,7 @@ def test_the_view_fits_every_screen() -> None:
                 assert max(line.cell_len for line in lines) <= width, (senders, width, height)
 
 
-def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
+def test_a_screen_of_80_by_24_shows_everything_important() -> None:
     text = "\n".join(drawn(view(senders=100, others=Others(sending=900, lost=3), stall=LEASES), 80, 23))
     for words in (
         "run 3f2a9c1e",
@@ -101,7 +101,7 @@ def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
     ):
         assert words in text
     for words in (
-        "nothing finished for 12.0 s: 1,234 messages are leased to 3 lost senders",
+        "Nothing finished for 12.0 s: 1,234 messages are leased to 3 lost senders",
         "sender-1 ",
         "average",
         "990 more senders: 987 sending",
@@ -110,7 +110,7 @@ def test_a_screen_of_80_by_24_shows_all_that_matters() -> None:
     assert "…" not in text
 
 
-def test_at_80_columns_nothing_is_cut_of_a_large_run_in_trouble() -> None:
+def test_at_80_columns_no_text_is_cut_in_the_view_of_a_large_stalled_run() -> None:
     others = Others(sending=1200, waiting=300, lost=400, left=96, sent=1_234_567, failed=123_456, recent_rate_per_s=1e5)
     for cause in Cause:
         stall = Stall(cause, 725.0, senders=1_234, messages=123_456, time_s=30.0)
@@ -120,20 +120,20 @@ def test_at_80_columns_nothing_is_cut_of_a_large_run_in_trouble() -> None:
         assert any(line.startswith(more) for line in text), cause
 
 
-def test_of_many_senders_the_lost_and_the_fast_have_a_row() -> None:
+def test_with_many_senders_the_lost_and_the_fast_ones_have_a_row() -> None:
     rows = [row(f"slow-{i}") for i in range(50)] + [row("lost", State.LOST), row("fast", concurrency=99)]
     few = Fleet(tuple(rows)).limited(3)
     assert {one.name for one in few.rows} == {"slow-0", "lost", "fast"}
     assert (few.others.senders, few.others.sent) == (49, 49 * 500)
 
 
-def test_nothing_jumps_while_numbers_grow() -> None:
+def test_columns_keep_their_places_while_numbers_grow() -> None:
     for width in (80, 160):
         run, places = View(snapshot(sent=0, elapsed_s=0.0)), set()
         for step in range(12):
             run.then(snapshot(sent=400 * step, elapsed_s=step + 1.0, recent_rate_per_s=480.0 + 50 * step))
             lines = drawn(run, width, 23)
-            second = [line.index(word) for line, word in zip(lines[3:5], ("average", "when sent"), strict=True)]
+            second = [line.index(word) for line, word in zip(lines[3:5], ("average", "average sent"), strict=True)]
             places.add((len(lines), *second, lines[3].index("now")))
             heads = lines[8]
             assert heads.split()[0] == "sender"
@@ -148,13 +148,13 @@ def test_a_column_never_gets_narrower() -> None:
     assert table.lines([row("a")], 160)[0] == wide[0]
 
 
-def test_the_bar_is_as_long_as_the_share_that_is_done() -> None:
+def test_the_length_of_the_bar_is_the_share_of_messages_done() -> None:
     for done, cells in ((0, 0), (2500, 0.5), (5000, 1)):
         bar = drawn(View(snapshot(sent=done, failed=0)), 100, 23)[1]
         assert bar.count("━") == pytest.approx(cells * (bar.count("━") + bar.count("─")), abs=1)
 
 
-def test_the_history_of_the_rate() -> None:
+def test_the_sparkline_shows_the_history_of_the_rate() -> None:
     stories: list[tuple[list[float], int, str]] = [
         ([], 5, ""),
         ([0, 0], 5, "▁▁"),
@@ -190,14 +190,14 @@ class Painted(Screen):
         self.painter.paint([(line, len(line)) for line in lines])
 
 
-def test_a_painting_takes_the_place_of_the_one_before() -> None:
+def test_each_painting_replaces_the_one_before() -> None:
     screen = Painted()
     screen.paint("one", "two", "three")
     screen.paint("1", "2")
     assert screen.all_lines()[:4] == ["1", "2", "", ""]
 
 
-def test_what_is_written_goes_above() -> None:
+def test_log_lines_go_above_the_painting() -> None:
     screen = Painted(20, 6)
     for number in range(10):
         screen.paint("view", str(number))
@@ -212,14 +212,14 @@ def test_lines_as_wide_as_the_screen_stay_one_line() -> None:
     assert screen.all_lines() == ["c" * 20, "c" * 20, "", "", "", ""]
 
 
-def test_what_is_too_high_is_cut_and_the_cursor_has_a_line() -> None:
+def test_a_painting_that_is_too_high_is_cut_and_leaves_a_line_for_the_cursor() -> None:
     screen = Painted(20, 6)
     for _ in range(2):
         screen.paint(*"123456789")
     assert screen.all_lines() == ["1", "2", "3", "4", "5", ""]
 
 
-def test_a_screen_of_another_size_is_painted_anew() -> None:
+def test_a_screen_is_repainted_after_a_change_of_size() -> None:
     for size in ((80, 24), (40, 24), (100, 30), (80, 10)):
         screen = Painted()
         screen.painter.above("log")
@@ -232,7 +232,7 @@ def test_a_screen_of_another_size_is_painted_anew() -> None:
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """What a live view is painted on."""
+    """Return the screen that a live view is painted on."""
     screen = Painted(80, 60)
     monkeypatch.setattr("smssim.process.terminal.write", lambda text: screen.feed(text.replace("\n", "\r\n").encode()))
     monkeypatch.setattr("smssim.process.terminal.screen_size", lambda: (80, 60))
@@ -249,7 +249,7 @@ def test_a_live_view_leaves_the_summary_behind(screen: Screen) -> None:
     assert text.strip() == "\n".join(summary.page(ended(), 80)).strip()
 
 
-def test_a_live_view_of_a_run_that_is_stopped_promises_no_end(screen: Screen) -> None:
+def test_a_live_view_of_a_stopping_run_shows_no_time_left(screen: Screen) -> None:
     outputs = Outputs([Live(0.0)])
     for run_id, says in (("another", "about"), (RUN_ID, "stopping"), ("", "stopping")):
         outputs.moment(snapshot(sent=1700, elapsed_s=11.3))
@@ -262,17 +262,17 @@ def test_a_live_view_of_a_run_that_is_stopped_promises_no_end(screen: Screen) ->
 # -- the summary
 
 
-def test_the_summary_says_what_came_of_the_run() -> None:
+def test_the_summary_shows_the_result_of_a_run() -> None:
     says = (
         r"sent +4,500 +90.0%",
         r"failed +500 +10.0%",
         r"redelivered +7 ",
-        r"average time +123 ms  of an attempt, 120 ms when sent",
+        r"average time +123 ms  per attempt, 120 ms per successful attempt",
         r"latency +50% +90% +99.9% +100%\n +500 ms +1.25 s +12.50 s +13.00 s",
         r"sent after +50% +80% +95% +99%\n +9.5 s +16.2 s +never +never",
         r"thresholds +MISSED +failed<5% +was 10%\n +passed +t50<1m +was 9.50 s",
         r"sender-1 .* left +500 +11 +2.1%",
-        r"books +the producer's book and the monitor's ledger agree",
+        r"totals +the producer and the monitor agree",
         r"conservation +5,000 = 4,500 sent \+ 500 failed \+ 0 in flight \+ 0 waiting",
     )
     for width in (80, 160):
@@ -283,19 +283,21 @@ def test_the_summary_says_what_came_of_the_run() -> None:
             assert re.search(line, "\n".join(lines)), (line, width)
 
 
-def test_the_summary_of_nothing_has_dashes_for_numbers() -> None:
+def test_the_summary_of_an_empty_run_has_dashes_for_missing_numbers() -> None:
     empty = replace(figures(0, 0, 0, 1.0), avg_time_s=None, avg_sent_time_s=None, in_flight=0, waiting=0)
-    assert any("-  of an attempt, - when sent" in line for line in summary.page(replace(ended(0), figures=empty)))
+    assert any(
+        "-  per attempt, - per successful attempt" in line for line in summary.page(replace(ended(0), figures=empty))
+    )
 
 
 # -- plain lines
 
 
-def test_plain_lines_say_once_why_nothing_moves(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_give_the_reason_of_a_stall_once(capsys: pytest.CaptureFixture[str]) -> None:
     busy = replace(LEASES, cause=Cause.LANES_BUSY)
     stalls = (None, LEASES, replace(LEASES, quiet_s=13.0), busy, None, LEASES)
     assert shown(Rows(), *(snapshot(stall=stall) for stall in stalls))
-    said = re.findall("nothing finished for .*: (.*)", capsys.readouterr().out)
+    said = re.findall("Nothing finished for .*: (.*)", capsys.readouterr().out)
     assert [line[:19] for line in said] == ["1,234 messages are ", "1,234 messages bein", "1,234 messages are "]
 
 
@@ -322,7 +324,7 @@ def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", ["", "half a row", "x" * 3000])
-def test_a_csv_file_that_goes_on_keeps_its_whole_rows(tmp_path: Path, torn: str) -> None:
+def test_a_continued_csv_file_keeps_its_complete_rows(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "figures.csv"
     for _ in range(2):
         assert shown(CsvFile(str(path), LOG, goes_on=True), snapshot())
@@ -339,7 +341,7 @@ def test_a_csv_file_may_be_a_pipe(tmp_path: Path) -> None:
     watched = select.poll()
     watched.register(reading, 0)
     check_writable("--csv", str(path))
-    assert watched.poll(0) == []  # nobody has hung up
+    assert watched.poll(0) == []  # the check has not closed the pipe
     assert shown(CsvFile(str(path), LOG), snapshot())
     assert os.read(reading, 10_000).startswith(b"run_id,")
     os.close(reading)
@@ -357,14 +359,14 @@ def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:
     assert second["sender_rows"][0]["state"] == "left"
 
 
-def test_a_file_that_can_not_be_written_is_a_usage_error(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_a_usage_error(tmp_path: Path) -> None:
     for path in ("/", str(tmp_path / "missing/figures.csv"), str(tmp_path), str(tmp_path / "nul\0")):
         with pytest.raises(UsageError, match=r"--csv: got .*; takes a file that can be written \(.+\)"):
             check_writable("--csv", path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_is_as_it_was_after_it_was_found_writable(tmp_path: Path) -> None:
+def test_checking_that_a_file_is_writable_does_not_change_it(tmp_path: Path) -> None:
     there, link = tmp_path / "there", tmp_path / "link"
     there.write_text("precious")
     link.symlink_to(tmp_path / "nothing")
@@ -374,7 +376,7 @@ def test_a_file_is_as_it_was_after_it_was_found_writable(tmp_path: Path) -> None
     assert there.read_text() == "precious"
 
 
-def test_a_disk_that_is_full_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert not shown(CsvFile("/dev/full", LOG), *[snapshot()] * 3)
     said = [record.getMessage() for record in caplog.records]
-    assert said == ["monitor: --csv: /dev/full: No space left on device; nothing more is written there"]
+    assert said == ["monitor: --csv: stopped writing to /dev/full: No space left on device"]

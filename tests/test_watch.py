@@ -1,4 +1,4 @@
-"""The watcher's node beside a monitor that says what the test wants: what of the runs it shows."""
+"""`smssim watch` with a fake monitor: which runs it shows, and when it drops one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 
 
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
-    """Sends these snapshots to whoever watches, and ends in order."""
+    """A fake monitor that sends these snapshots to each watcher and ends in order."""
 
     def __init__(self, *snapshots: Snapshot) -> None:
         self._snapshots = snapshots
@@ -36,7 +36,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
 
 class Shown(Output):
-    """Notes the runs that are shown."""
+    """An output that notes the runs that are shown."""
 
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
@@ -51,7 +51,7 @@ class Shown(Output):
         self.said.append(("end", snapshot.figures.run_id))
 
 
-def test_a_run_that_is_dropped_is_shown_no_longer_even_where_the_monitor_only_leaves(
+def test_a_dropped_run_is_no_longer_shown_even_if_the_monitor_leaves_right_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown = Shown()
@@ -61,7 +61,7 @@ def test_a_run_that_is_dropped_is_shown_no_longer_even_where_the_monitor_only_le
 
     async def scene() -> int:
         server = aio.server()
-        monitor = Monitor(idle(OTHER), ended())  # type: ignore[abstract]  # nobody reports here
+        monitor = Monitor(idle(OTHER), ended())  # type: ignore[abstract]  # no sender reports here
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(monitor, server)
         async with serving(server) as address:
             return await watch.WatchClient(WatchSettings(monitor=address), node_log("watch")).serve(asyncio.Event())

@@ -1,4 +1,4 @@
-"""The runs that a watcher follows: what of them is new, when they are over, and the exit code."""
+"""The runs that a watcher follows: what is new, when they are over, and the exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_watcher_that_has_seen_no_run_or_no_end_is_incomplete() -> None:
     assert runs.elapsed_s == 3.0
 
 
-def test_what_comes_of_a_run_whose_end_was_seen_is_not_new() -> None:
+def test_nothing_is_new_after_the_end_of_a_run() -> None:
     runs = WatchedRuns()
     assert [runs.see(seen) for seen in (snapshot(), snapshot(), ended(), ended(), snapshot(elapsed_s=99.0))] == [
         *(True, True, True, False, False),
@@ -25,7 +25,7 @@ def test_what_comes_of_a_run_whose_end_was_seen_is_not_new() -> None:
     assert runs.elapsed_s == 20.0
 
 
-def test_a_watcher_ends_with_the_worst_code_of_the_runs_once_all_are_over() -> None:
+def test_a_watcher_exits_with_the_worst_code_of_its_runs_once_all_are_over() -> None:
     assert RUN_ID != OTHER
     runs = WatchedRuns()
     runs.see(ended(exit_code=ExitCode.THRESHOLD))
@@ -36,7 +36,7 @@ def test_a_watcher_ends_with_the_worst_code_of_the_runs_once_all_are_over() -> N
     assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.THRESHOLD)
 
 
-def test_a_run_that_a_turn_of_the_monitor_leaves_out_was_dropped_if_nothing_of_it_was_counted() -> None:
+def test_a_run_that_is_missing_from_a_turn_was_dropped_if_nothing_was_counted() -> None:
     for first, dropped in ((idle(RUN_ID), [RUN_ID]), (snapshot(), [])):
         runs = WatchedRuns()
         for seen in (first, idle(OTHER), first, idle(OTHER)):  # two turns
@@ -47,7 +47,7 @@ def test_a_run_that_a_turn_of_the_monitor_leaves_out_was_dropped_if_nothing_of_i
         assert runs.dropped() == []
 
 
-def test_the_end_of_a_run_is_no_turn() -> None:
+def test_the_end_of_a_run_does_not_count_as_a_turn() -> None:
     runs = WatchedRuns()
     for seen in (idle(RUN_ID), idle(OTHER), of_run(OTHER, ended())):
         runs.see(seen)
@@ -55,7 +55,7 @@ def test_the_end_of_a_run_is_no_turn() -> None:
     assert not runs.are_over
 
 
-def test_what_an_orderly_monitor_has_not_ended_it_had_dropped() -> None:
+def test_an_idle_run_without_an_end_was_dropped_if_the_monitor_left_in_order() -> None:
     for first, code in ((idle(RUN_ID), ExitCode.OK), (snapshot(), ExitCode.INCOMPLETE)):
         runs = WatchedRuns()
         runs.see(first)

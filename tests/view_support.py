@@ -1,4 +1,4 @@
-"""What the tests of screens share: snapshots of a run, and a terminal that keeps what is on its screen."""
+"""Helpers for the tests of screens: snapshots of a run, and a terminal that remembers its screen."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def of_run(run_id: str, seen: Snapshot, **more: object) -> Snapshot:
 
 
 def idle(run_id: str) -> Snapshot:
-    """A moment of a run of which nothing was counted."""
+    """Return a snapshot of a run in which nothing was counted."""
     return of_run(run_id, snapshot(sent=0, failed=0, attempts=0, in_flight=0, waiting=5000))
 
 
@@ -84,7 +84,7 @@ def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
     fleet = Fleet(tuple(row(f"sender-{i}", State.LEFT) for i in range(1, senders + 1)))
     summary = Summary(
         exit_code,
-        "the producer's book and the monitor's ledger agree",
+        "the producer and the monitor agree",
         {"50": 9.5, "80": 16.2, "95": None, "99": None},
         {"50": 0.5, "90": 1.25, "99.9": 12.5, "100": 13.0},
         7,
@@ -94,7 +94,7 @@ def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
 
 
 class Screen:
-    """A terminal that takes bytes, and what they leave on its screen."""
+    """A terminal that receives bytes, and the screen that they produce."""
 
     def __init__(self, columns: int = 80, lines: int = 24) -> None:
         self.screen = pyte.HistoryScreen(columns, lines, history=1000, ratio=0.01)
@@ -104,16 +104,16 @@ class Screen:
         self._stream.feed(data)
 
     def lines(self) -> list[str]:
-        """What is on the screen, without what is blank on the right."""
+        """Return the lines on the screen, without trailing blanks."""
         return [line.rstrip() for line in self.screen.display]
 
     def all_lines(self) -> list[str]:
-        """The same, with what has scrolled off at the top."""
+        """Return the lines on the screen and those that have scrolled off at the top."""
         gone = ["".join(line[x].data for x in range(self.screen.columns)).rstrip() for line in self.screen.history.top]
         return gone + self.lines()
 
     def colours(self) -> set[str]:
-        """The colours that are on the screen."""
+        """Return the colours on the screen."""
         return {char.fg for line in self.screen.buffer.values() for char in line.values()}
 
 
@@ -137,7 +137,7 @@ class Terminal(Screen):
             env={**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", ready.VARIABLE: str(recording), **variables},
             pass_fds=(recording,),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one call, so that a hang-up reaches the command
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - this one call makes a hang-up reach the command
         )
         os.close(slave)
         os.close(recording)
@@ -154,7 +154,7 @@ class Terminal(Screen):
             os.close(self._master)
 
     def hang_up(self) -> None:
-        """Closes the terminal, as somebody who closes its window."""
+        """Close the terminal, as when its window is closed."""
         self._hung_up = True
         os.close(self._master)
 
@@ -163,14 +163,14 @@ class Terminal(Screen):
         self.screen.resize(lines, columns)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Reads until what is on the screen makes this true; fails if the command ends before."""
+        """Read until a condition on the screen is true; fail if the command ends first."""
         until = time.monotonic() + DEADLINE_S
         while not condition():
-            assert time.monotonic() < until, f"not yet {what}:\n" + "\n".join(self.all_lines())
+            assert time.monotonic() < until, f"timed out waiting for {what}:\n" + "\n".join(self.all_lines())
             assert self._read(1.0), f"ended without {what}:\n" + "\n".join(self.all_lines())
 
     def address(self) -> str:
-        """Where it listens, once it does; to be asked once."""
+        """Wait until the command listens; return its address. Can be called only once."""
         found: list[ready.Facts] = []
 
         def is_ready() -> bool:
@@ -186,10 +186,10 @@ class Terminal(Screen):
         return any(text in line for line in self.all_lines())
 
     def code(self) -> int:
-        """Reads to the end; the exit code."""
+        """Read to the end; return the exit code."""
         until = time.monotonic() + DEADLINE_S
         while self._read(1.0):
-            assert time.monotonic() < until, "goes on:\n" + "\n".join(self.all_lines())
+            assert time.monotonic() < until, "still running:\n" + "\n".join(self.all_lines())
         return self.process.wait(DEADLINE_S)
 
     def code_or_kill(self) -> None:
@@ -201,14 +201,14 @@ class Terminal(Screen):
             raise
 
     def _read(self, within_s: float) -> bool:
-        """Takes in what was written; False once the command has closed the terminal, or it was hung up."""
+        """Read new output; return False once the command has closed the terminal or it was hung up."""
         if self._hung_up:
             return False
         if not select.select([self._master], [], [], within_s)[0]:
             return True
         try:
             data = os.read(self._master, 1 << 16)
-        except OSError:  # Linux says so when the other side is closed
+        except OSError:  # how Linux reports that the other side is closed
             return False
         self.raw += data
         self.feed(data)

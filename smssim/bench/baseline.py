@@ -1,10 +1,11 @@
-"""What most people would write, for comparison: one asyncio task a sender, one `asyncio.Queue`, all in one process.
+"""The baseline that smssim is compared with: one asyncio task per sender and one `asyncio.Queue`, in one process.
 
     python -m smssim.bench.baseline SENDERS MESSAGES MEAN_S FAIL QUEUE_MAX
 
-With QUEUE_MAX 0 the queue has no bound, and every message is generated before the senders start; else a task generates
-while they send. Prints its progress as JSON lines of the names of `measure.Point`, and in the last one `generation_s`,
-the time that generating took before sending began. Knows nothing of smssim, on purpose.
+This is the obvious way to write the simulation. If QUEUE_MAX is 0, the queue is unbounded and all messages are
+generated before the senders start; otherwise they are generated while the senders send. Prints its progress as JSON
+lines with the fields of `measure.Point`. The last line also has `generation_s`, the seconds spent generating before
+sending began. Uses nothing from smssim, on purpose.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 INTERVAL_S: Final = 0.25
-STD_SHARE: Final = 0.3  # of the mean, as smssim's senders have it
+STD_SHARE: Final = 0.3  # of the mean, as in smssim's senders
 CHARACTERS: Final = string.ascii_letters + string.digits + " "
 
 
@@ -33,21 +34,21 @@ class Message:
 
 @dataclass
 class Counts:
-    """What became of the messages."""
+    """Counts of messages by outcome."""
 
     sent: int = 0
     failed: int = 0
     work_s: float = 0.0
 
     def show(self, total: int, started_at: float, **more: float) -> None:
-        """Prints a line of progress."""
+        """Print a line of progress."""
         done = self.sent + self.failed
         line = {"elapsed_s": time.monotonic() - started_at, "attempts": done, "work_s": self.work_s}
         print(json.dumps(line | {"waiting": total - done} | more), flush=True)
 
 
 async def produce(queue: asyncio.Queue[Message], count: int) -> None:
-    """Generates messages with random numbers and texts of 1 to 100 characters."""
+    """Generate messages with random phone numbers and texts of 1 to 100 characters."""
     for _ in range(count):
         a, b, c = random.randrange(1000), random.randrange(1000), random.randrange(10_000)
         text = "".join(random.choices(CHARACTERS, k=random.randint(1, 100)))
@@ -55,7 +56,7 @@ async def produce(queue: asyncio.Queue[Message], count: int) -> None:
 
 
 async def send(queue: asyncio.Queue[Message], mean_s: float, fail: float, counts: Counts) -> None:
-    """One sender: takes a message, waits as long as sending it would take, counts it, and so on for ever."""
+    """Run one sender for ever: take a message, wait as long as sending it takes, and count it."""
     while True:
         await queue.get()
         time_s = max(0.0, random.gauss(mean_s, STD_SHARE * mean_s))
@@ -69,14 +70,14 @@ async def send(queue: asyncio.Queue[Message], mean_s: float, fail: float, counts
 
 
 async def show(counts: Counts, total: int, started_at: float) -> None:
-    """Prints progress every interval."""
+    """Print progress once per interval."""
     while True:
         counts.show(total, started_at)
         await asyncio.sleep(INTERVAL_S)
 
 
 async def run(senders: int, messages: int, mean_s: float, fail: float, queue_max: int) -> Counts:
-    """A whole run; its counts."""
+    """Run the baseline to its end and return its counts."""
     queue: asyncio.Queue[Message] = asyncio.Queue(queue_max)
     counts = Counts()
     started_at = time.monotonic()

@@ -1,6 +1,6 @@
-"""The cases: what is run, what is read off it, and what it is to reach.
+"""The cases of the bench: what each one runs, which figures it measures, and their targets.
 
-`CASES` has them in the order in which they run. A case measures one repetition at a time.
+`CASES` holds them in the order in which they run. A case measures one repetition at a time.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, Sen
 FAIL: Final = 0.1
 EVERYONE: Final = 340_000_000  # people in the US
 SATURATING: Final = SenderSettings(mean_s=0.01, fail=FAIL, concurrency=50_000)
-BASELINE_CHOICES: Final = ((1000, 1000), (2000, 1000), (2000, 0), (3000, 0))  # tasks, and bound of the queue
+BASELINE_CHOICES: Final = ((1000, 1000), (2000, 1000), (2000, 0), (3000, 0))  # number of tasks, bound of the queue
 UNEQUAL_MEANS_S: Final = (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.0)
-UNEQUAL_LANES: Final = 10  # of each: 1003 messages a second together
-THOUSAND_RAMP_S: Final = 5.0  # to work off what a thousand streams cost that open at once
-THOUSAND_AHEAD_S: Final = 3.0  # what they hold is reported up to this late
-SETTLE_S: Final = 2.0  # until an idle node has started and found its peer
+UNEQUAL_LANES: Final = 10  # of each sender; 1003 messages per second in total
+THOUSAND_RAMP_S: Final = 5.0  # until the cost of opening a thousand streams at once is worked off
+THOUSAND_AHEAD_S: Final = 3.0  # maximum delay until messages held by senders are reported
+SETTLE_S: Final = 2.0  # until idle nodes have started and found their peers
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is run and how it is measured."""
+    """What is run, and how it is measured."""
 
     name: str  # as in --case
-    what: str  # is run, with the size in braces
-    how: str  # it is measured
+    what: str  # what is run, with {} for the size
+    how: str  # how it is measured
     size: int  # messages or seconds
     quick_size: int
     measure_size: Callable[[Stage, int], list[Reading]]
     quick: bool = True  # runs with --quick even if it is not named
 
     def title(self, quick: bool) -> str:
-        """What is run, in words."""
+        """Return what is run, as text."""
         return self.what.format(f"{self._size(quick):,}")
 
     def measure(self, stage: Stage) -> list[Reading]:
-        """One repetition; raises BenchError or TooShortError. The targets are those of the full size."""
+        """Measure one repetition. Targets apply only to the full size. Raises BenchError or TooShortError."""
         readings = self.measure_size(stage, self._size(stage.quick))
         return [replace(reading, target=None) for reading in readings] if stage.quick else readings
 
@@ -52,7 +52,7 @@ class Case:
         return self.quick_size if quick else self.size
 
 
-# ---- More lanes than messages can be brought to: what limits is smssim itself
+# ---- More lanes than smssim can supply with messages: smssim itself is the limit
 
 
 def _saturation(stage: Stage, count: int) -> list[Reading]:
@@ -67,7 +67,7 @@ def _saturation(stage: Stage, count: int) -> list[Reading]:
 
 
 def _best_baseline(stage: Stage) -> float:
-    """Messages a second of the baseline at its best, at the same mean."""
+    """Return the baseline's best rate at the same mean, in messages per second."""
     choices = BASELINE_CHOICES[::2] if stage.quick else BASELINE_CHOICES
     count = 60_000 if stage.quick else 200_000
     runs = [baseline_of(stage, tasks, count, SATURATING.mean_s, FAIL, queue_max) for tasks, queue_max in choices]
@@ -84,34 +84,37 @@ def _everyone(stage: Stage, count: int) -> list[Reading]:
     ]
 
 
-# ---- Lanes that can all be kept busy: none of them should wait
+# ---- Lanes that can all be kept busy: no lane should wait
 
 
 def _lanes(
     stage: Stage, count: int, *, lanes: int, target: Target | None = None, baseline_share: float = 0.0
 ) -> list[Reading]:
-    """`baseline_share`: how many messages the baseline gets to send with as many tasks, as a share of `count`."""
+    """Measure how well smssim keeps the lanes busy.
+
+    `baseline_share`: messages that the baseline sends with the same number of tasks, as a share of `count`; 0 skips it.
+    """
     run = run_of(stage, count, SenderSettings(mean_s=1.0, concurrency=lanes))
     part = steady(run.points, lanes, 1.0)
     readings = [Reading("share of lanes / mean", part.busy_lanes / lanes, "share", target)]
     if baseline_share:
         theirs = baseline_of(stage, lanes, int(count * baseline_share), 1.0, FAIL, queue_max=0)
-        readings.append(Reading("baseline: the same share", steady_rate(theirs, lanes, 1.0) / lanes, "share"))
+        readings.append(Reading("baseline: share of lanes / mean", steady_rate(theirs, lanes, 1.0) / lanes, "share"))
     return [
         *readings,
-        Reading("throughput there", part.rate_per_s, "per s"),
-        Reading("length of that part", part.time_s, "s"),
+        Reading("steady part: throughput", part.rate_per_s, "per s"),
+        Reading("steady part: length", part.time_s, "s"),
         *run.costs(),
     ]
 
 
 def steady_rate(run: BaselineRun, lanes: int, mean_s: float) -> float:
-    """Messages a second of the baseline in its steady part, the time to generate as many counted as well."""
+    """Return the baseline's messages per second in its steady part, including the time to generate them."""
     return run.with_generation(steady(run.points, lanes, mean_s).rate_per_s)
 
 
 def one_lane(stage: Stage, time_s: int) -> list[Reading]:
-    """One repetition of the case of this name; raises BenchError or TooShortError."""
+    """Measure one repetition of the case one-lane. Raises BenchError."""
     means = (0.05, 0.5)
     fast, slow = (Run(stage.seed, round(time_s / mean_s), [SenderSettings(mean_s=mean_s)]) for mean_s in means)
     follow(stage, fast, slow)
@@ -125,7 +128,7 @@ def one_lane(stage: Stage, time_s: int) -> list[Reading]:
 
 
 def unequal(stage: Stage, count: int, *, means_s: Sequence[float] = UNEQUAL_MEANS_S) -> list[Reading]:
-    """One repetition of the case of this name; raises BenchError."""
+    """Measure one repetition of the case unequal. Raises BenchError."""
     senders = [SenderSettings(mean_s=mean_s, concurrency=UNEQUAL_LANES) for mean_s in means_s]
     run = Run(stage.seed, count, senders)
     follow(stage, run)
@@ -145,7 +148,7 @@ def _thousand(stage: Stage, count: int) -> list[Reading]:
         Reading("throughput held", part.rate_per_s, "per s", Target(0.99 * 20_000)),
         Reading("producer and monitor", part.cores("producer", "monitor"), "cores", Target(1.0, at_least=False)),
         Reading("sender process", part.cores("sender"), "cores"),
-        Reading("length of that part", part.time_s, "s"),
+        Reading("steady part: length", part.time_s, "s"),
         *run.costs(),
     ]
 
@@ -154,18 +157,18 @@ def _thousand(stage: Stage, count: int) -> list[Reading]:
 
 
 def idle(stage: Stage, time_s: int, *, settle_s: float = SETTLE_S) -> list[Reading]:
-    """One repetition of the case of this name; raises BenchError."""
+    """Measure one repetition of the case idle. Raises BenchError."""
     with stage.group() as group, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and never listens
+        nobody.bind(("127.0.0.1", 0))  # a port on which nothing listens
         nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
         group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
         group.node("producer", ProducerSettings(seed=0, listen=FREE_ADDRESS), "producer, waiting")
         group.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")
-        monitor = group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, of an idle run")
+        monitor = group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, in an idle run")
         released = ProducerSettings(
             seed=0, count=2, listen=FREE_ADDRESS, monitor=group.address(monitor), rate_per_s=1e-6
-        )  # one message, for now
-        producer = group.node("producer", released, "producer, of an idle run")
+        )  # releases one message during the measurement
+        producer = group.node("producer", released, "producer, in an idle run")
         sender = SenderSettings(mean_s=0.0, producer=group.address(producer))
         group.node("sender", sender, "sender, connected, nothing to do")
         group.run_for(settle_s)
@@ -177,16 +180,16 @@ def idle(stage: Stage, time_s: int, *, settle_s: float = SETTLE_S) -> list[Readi
         ]
 
 
-# ---- All
+# ---- The cases
 
 _STEADY: Final = (
-    "in the steady part: from 3 mean times after the last sender came to where fewer messages wait than there are lanes"
+    "in the steady part: from 3 mean times after the last sender joined until fewer messages wait than there are lanes"
 )
 _CASES: Final = (
     Case(
         "saturation",
-        "{} messages, 50,000 lanes of 10 ms, a tenth fail",
-        "over the whole run; the baseline at its best of several numbers of tasks",
+        "{} messages, 50,000 lanes of 10 ms, 10% fail",
+        "over the whole run; the baseline with the best of several numbers of tasks",
         size=40_000_000,
         quick_size=5_000_000,
         measure_size=_saturation,
@@ -218,8 +221,8 @@ _CASES: Final = (
     ),
     Case(
         "one-lane",
-        "one lane of 50 ms and, in a run of its own beside it, one of 500 ms, for about {} s",
-        "the durations of all attempts together, over the time of the whole run",
+        "one lane of 50 ms and, in a separate run at the same time, one of 500 ms, for about {} s",
+        "the total duration of all attempts, divided by the time of the whole run",
         size=15,
         quick_size=4,
         measure_size=one_lane,
@@ -227,7 +230,7 @@ _CASES: Final = (
     Case(
         "unequal",
         "{} messages, eight senders of 10 lanes of 0.02 to 2 s",
-        "time to completion, against a greedy list schedule of the same attempts with each lane from when it joined",
+        "time to completion, compared with a greedy list schedule of the same attempts; a lane starts when it joined",
         size=20_000,
         quick_size=5_000,
         measure_size=unequal,
@@ -235,8 +238,8 @@ _CASES: Final = (
     Case(
         "thousand",
         "{} messages, a thousand senders of 10 lanes of 0.5 s",
-        f"from {THOUSAND_RAMP_S:g} s after the last sender came to where {THOUSAND_AHEAD_S:g} s of work are left, "
-        "much of it with senders; 1% is left to luck",
+        f"from {THOUSAND_RAMP_S:g} s after the last sender joined until {THOUSAND_AHEAD_S:g} s of work remain, "
+        "much of it at senders; the target allows 1% for chance",
         size=600_000,
         quick_size=250_000,
         measure_size=_thousand,
@@ -244,7 +247,7 @@ _CASES: Final = (
     ),
     Case(
         "us",
-        "{} messages, everyone in the US, 50,000 lanes of 10 ms",
+        "{} messages (everyone in the US), 50,000 lanes of 10 ms",
         "over the whole run",
         size=EVERYONE,
         quick_size=EVERYONE,
@@ -253,8 +256,8 @@ _CASES: Final = (
     ),
     Case(
         "idle",
-        "nodes that have nothing to do, for {} s",
-        "CPU time of each process, start-up excluded",
+        "nodes with nothing to do, for {} s",
+        "CPU time of each process, excluding start-up",
         size=20,
         quick_size=5,
         measure_size=idle,

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on; without it the figure says little."""
+"""The machine on which figures were measured; without it, they mean little."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smssim import __version__
 
 
 def machine() -> dict[str, Any]:
-    """What matters of this machine and its software."""
+    """Return the facts about this machine and its software that affect figures."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
 
 
 def in_words(facts: dict[str, Any]) -> str:
-    """The same as one line."""
+    """Return the facts as one line."""
     return (
         f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gb']:.0f} GB; {facts['system']}, "
         f"Python {facts['python']}, grpcio {facts['grpcio']}, numpy {facts['numpy']}; {facts['date']}"

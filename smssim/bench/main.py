@@ -1,6 +1,6 @@
-"""`smssim bench` itself: which cases run, how often, what is shown meanwhile, and how it ends.
+"""The command `smssim bench`: which cases run and how often, what is shown during the run, and the exit code.
 
-Results go to stdout as they come, progress to stderr.
+Results go to stdout as they arrive, progress to stderr.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from smssim.errors import ExitCode, UsageError
 from smssim.process import signals, terminal
 from smssim.settings import BenchSettings, flags_of
 
-SAY_AGAIN_S: Final = 15.0  # where progress can't be shown in one line that changes
-TICK_S: Final = 0.2
+SAY_AGAIN_S: Final = 15.0  # between progress lines, if stderr is not a terminal
+TICK_S: Final = 0.2  # between updates of the progress line on a terminal
 
 
 class Bench:
-    """One use of the command."""
+    """One run of the command."""
 
     def __init__(self, settings: BenchSettings) -> None:
         self._settings = settings
@@ -44,7 +44,10 @@ class Bench:
         self._machine = machine()
 
     def serve(self) -> int:
-        """Everything; the exit code. Raises InterruptedBenchError, UsageError, or BenchError from the study."""
+        """Run everything and return the exit code.
+
+        Raises UsageError or InterruptedBenchError, and BenchError if the study fails.
+        """
         pictures = None if self._settings.figures is None else _pictures(self._settings.figures)
         signals.handle(self._interrupt)
         try:
@@ -65,7 +68,7 @@ class Bench:
         return [case for case in CASES.values() if case.quick or not self._settings.quick]
 
     def _run_cases(self, cases: Sequence[Case]) -> int:
-        """Runs and shows them; one that goes wrong does not keep the others from running."""
+        """Run the cases and show their figures. If one fails, the others still run."""
         if cases and not self._settings.json:
             self._print(*table.heading(in_words(self._machine), self._settings.quick, self._repetitions))
         seen: list[Spread] = []
@@ -100,16 +103,16 @@ class Bench:
         self._print(json.dumps(facts | {"machine": self._machine, "figures": figures, "error": error}))
 
     def _study(self, pictures: ModuleType) -> None:
-        """The scaling study, and its pictures."""
+        """Run the scaling study and draw its pictures."""
         measured = []
         plan = scaling.plan(self._settings.quick)
         for number, setting in enumerate(plan, 1):
             self._begin(f"scaling {number}/{len(plan)}, {setting.in_words()}")
             try:
                 sample = scaling.measure(setting, self._stage(seed=1))
-            except TooShortError as error:  # on a slow machine; the others still make a picture
+            except TooShortError as error:  # on a slow machine; the other points are still drawn
                 self._clear()
-                print(f"smssim bench: {setting.in_words()}: left out: {error}", file=sys.stderr)
+                print(f"smssim bench: skipped {setting.in_words()}: {error}", file=sys.stderr)
                 continue
             measured.append(sample)
             self._print(json.dumps(sample.as_dict()) if self._settings.json else sample.in_words())
@@ -120,7 +123,7 @@ class Bench:
             if not self._settings.json:
                 self._print(f"wrote {path}")
 
-    # -- meanwhile
+    # -- progress
 
     def _stage(self, seed: int) -> Stage:
         return Stage(self._settings.quick, seed, self._group, self._done)
@@ -137,7 +140,7 @@ class Bench:
         self._share = share
 
     def _poll(self) -> None:
-        """Shows progress now and then; raises InterruptedBenchError."""
+        """Show progress from time to time. Raises InterruptedBenchError if the user stopped the bench."""
         if self._stopping:
             raise InterruptedBenchError("stopped; no process is left")
         now = time.monotonic()
@@ -159,10 +162,10 @@ class Bench:
         sys.stdout.write("".join(f"{line}\n" for line in lines))
         sys.stdout.flush()
         if not terminal.has_reader():
-            raise InterruptedBenchError("nobody reads the results any more")
+            raise InterruptedBenchError("stopped: stdout was closed")
 
     def _interrupt(self, number: signal.Signals) -> None:
-        """Notes the first SIGINT, SIGTERM or SIGHUP, to end in order; the second ends everything at once."""
+        """Handle SIGINT, SIGTERM or SIGHUP: the first starts an orderly stop, the second ends everything at once."""
         if not self._stopping:
             self._stopping = True
             return
@@ -172,7 +175,7 @@ class Bench:
 
 
 def _pictures(folder: str) -> ModuleType:
-    """What draws; raises UsageError without matplotlib, or if it could not write there."""
+    """Return the module that draws. Raises UsageError if matplotlib is missing or the folder can't be created."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -180,12 +183,10 @@ def _pictures(folder: str) -> ModuleType:
     try:
         from smssim.bench import pictures
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"--figures: needs {error.name}, which is not installed: pip install 'smssim[figures]'"
-        ) from error
+        raise UsageError(f"--figures: {error.name} is not installed: run pip install 'smssim[figures]'") from error
     return pictures
 
 
 def serve(settings: BenchSettings) -> int:
-    """Runs the bench to its end; its exit code. Raises SmssimError."""
+    """Run the bench and return its exit code. Raises SmssimError."""
     return Bench(settings).serve()

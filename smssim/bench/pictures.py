@@ -1,7 +1,7 @@
-"""The scaling study as pictures.
+"""The pictures of the scaling study.
 
-Knows samples and matplotlib, and only this module does: it is an extra. Colours are Okabe and Ito's, which people of
-every colour vision can tell apart; markers and dashes tell the same once more.
+Knows samples and matplotlib. No other module imports matplotlib, because it is an extra. The colours are from Okabe and
+Ito's palette for all kinds of colour vision; markers and dashes distinguish the series too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LANDMARKS: Final = (
 
 
 def draw(samples: Sequence[Sample], facts: dict[str, Any], folder: Path) -> list[Path]:
-    """Writes the pictures and the numbers behind them into a folder; the files written."""
+    """Write the pictures and their numbers into a folder. Return the paths of the files."""
     numbers = folder / "scaling.json"
     numbers.write_text(
         json.dumps({"machine": facts, "samples": [sample.as_dict() for sample in samples]}, indent=1) + "\n",
@@ -63,8 +63,8 @@ def draw(samples: Sequence[Sample], facts: dict[str, Any], folder: Path) -> list
 def _throughput(samples: Sequence[Sample]) -> Figure:
     figure, axes = _axes(
         "Throughput against concurrency",
-        "every message generated with its text, carried, sent, reported, recorded and settled",
-        "messages a second",
+        "each message is generated with its text, delivered, sent, reported, recorded and settled",
+        "messages per second",
     )
     lanes = [1, max(sample.setting.lanes for sample in samples)]
     for mean_s in sorted({sample.setting.mean_s for sample in samples}):
@@ -83,7 +83,7 @@ def _throughput(samples: Sequence[Sample]) -> Figure:
 def _efficiency(samples: Sequence[Sample]) -> Figure:
     figure, axes = _axes(
         "Efficiency against concurrency",
-        "throughput as a share of concurrency / mean: of what the lanes could send",
+        "throughput as a share of concurrency / mean, the most that the lanes can send",
         "share of concurrency / mean",
     )
     _series(axes, samples, lambda sample: sample.share)
@@ -96,8 +96,8 @@ def _efficiency(samples: Sequence[Sample]) -> Figure:
 def _everyone(samples: Sequence[Sample]) -> Figure:
     figure, axes = _axes(
         "Time to message everyone in the US against concurrency",
-        "340 million messages at the throughput measured",
-        "time for all of them",
+        "340 million messages at the measured throughput",
+        "time to send all messages",
     )
     _series(axes, samples, lambda sample: sample.everyone_s)
     for best in _bests(samples):
@@ -151,7 +151,7 @@ def _series(axes: Axes, samples: Sequence[Sample], value: Callable[[Sample], flo
 
 
 def _bests(samples: Sequence[Sample]) -> list[Sample]:
-    """The highest throughput of each program."""
+    """Return the sample with the highest throughput of each program."""
     programs = sorted({sample.setting.program for sample in samples})
     return [max((s for s in samples if s.setting.program == p), key=lambda s: s.rate_per_s) for p in programs]
 
@@ -176,7 +176,7 @@ def _legend(axes: Axes, where: Literal["upper left", "upper right", "lower left"
 
 
 def _short(value: float, _position: object = None) -> str:
-    """1, 10, 1k, 10k, 1M."""
+    """Return a number in short form: 1, 10, 1k, 10k, 1M."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:g}{letter}"
@@ -184,12 +184,12 @@ def _short(value: float, _position: object = None) -> str:
 
 
 def _rounded(value: float) -> str:
-    """Three figures: 3.21M."""
+    """Return a number in short form, rounded to three digits: 3.21M."""
     return _short(float(f"{value:.3g}"))
 
 
 def _time(time_s: float) -> str:
-    """In the unit that suits it."""
+    """Return a time in a suitable unit."""
     for unit_s, name in ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if time_s >= unit_s:
             return f"{time_s / unit_s:.3g} {name}"

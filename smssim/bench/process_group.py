@@ -1,7 +1,7 @@
-"""Whole separate processes that are started, followed, measured and ended together.
+"""Groups of separate processes that are started, followed, measured and ended together.
 
-One thread, no waiting without a bound, and no process left behind, whatever happens. Needs Linux: other systems don't
-let one process read the CPU clock of another. Knows nodes by their command lines and ready records only.
+Uses one thread, bounds every wait, and never leaves a process behind. Needs Linux, because other systems don't let a
+process read the CPU clock of another. Knows nodes only by their command lines and ready records.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from smssim.launch.node import NodeSettings, command
 class GroupLimits:
     """Times in seconds."""
 
-    ready_s: float = 30.0  # how long a node may take to be ready
-    others_s: float = 20.0  # after the first node of a run has ended, how long the others may take
-    poll_s: float = 0.05  # how often ends and interruptions are looked for
+    ready_s: float = 30.0  # until a node is ready
+    others_s: float = 20.0  # from the end of a run's first node to the end of its last
+    poll_s: float = 0.05  # between checks for ended processes and interruptions
 
 
 GROUP_LIMITS: Final = GroupLimits()
 
 
 class BenchError(SmssimError):
-    """A run of the bench did not end as it should."""
+    """A run of the bench failed."""
 
 
 class InterruptedBenchError(SmssimError):
-    """The user has stopped the bench."""
+    """The user stopped the bench."""
 
     exit_code = ExitCode.INCOMPLETE
 
@@ -47,24 +47,24 @@ class ProcessGroup:
     """Processes that are started, followed and ended together."""
 
     def __init__(self, poll: Callable[[], None], limits: GroupLimits = GROUP_LIMITS) -> None:
-        """`poll` is called many times a second; what it raises ends the group."""
+        """Create an empty group. `poll` is called many times per second; an exception from it ends the group."""
         self.children: list[Child] = []
         self._poll = poll
         self._limits = limits
-        self._unread: list[tuple[Child, Line]] = []  # read while something else was waited for
+        self._unread: list[tuple[Child, Line]] = []  # lines that were read while `address` waited, for `lines`
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End every process that is left, at once."""
+        """Kill every remaining process and wait for its end."""
         self.kill()
         for child in self.children:
             child.wait()
             child.close()
 
     def kill(self) -> None:
-        """End every process that is left, without waiting for it."""
+        """Kill every remaining process without waiting for its end."""
         for child in self.children:
             child.signal(signal.SIGKILL)
 
@@ -75,11 +75,11 @@ class ProcessGroup:
         return self.children[-1]
 
     def node(self, kind: str, settings: NodeSettings, name: str = "") -> Child:
-        """Start a node that logs nothing but warnings."""
+        """Start a node that logs only warnings and errors."""
         return self.start(name or kind, command(kind, replace(settings, log_level="warning")))
 
     def address(self, node: Child) -> str:
-        """Return where a node listens, once it does; raises BenchError."""
+        """Wait until a node listens and return its address. Raises BenchError."""
         until = time.monotonic() + self._limits.ready_s
         seen: list[tuple[Child, Line]] = []
         while (record := node.record("ready")) is None:
@@ -92,7 +92,7 @@ class ProcessGroup:
         return str(record.facts["address"])
 
     def lines(self) -> Iterator[tuple[Child, Line]]:
-        """Yield what the processes have written, after a short wait for it; raises BenchError if one ended badly."""
+        """Wait briefly and yield the lines that the processes have written. Raises BenchError if one has failed."""
         self._poll()
         unread, self._unread = self._unread, []
         yield from unread
@@ -103,25 +103,28 @@ class ProcessGroup:
                 raise BenchError(_story(child))
 
     def run_for(self, time_s: float) -> float:
-        """Let the processes run for some time; return how long it was. Raises BenchError."""
+        """Let the processes run for some time. Return the time that passed, in seconds. Raises BenchError."""
         began_at = time.monotonic()
         while (passed_s := time.monotonic() - began_at) < time_s:
             deque(self.lines(), maxlen=0)
         return passed_s
 
     def until_ended(self, children: Sequence[Child]) -> Iterator[tuple[Child, Line]]:
-        """Yield what is written until these have ended; raises BenchError if some outlive the first one for long."""
+        """Yield the lines that are written until these children have ended.
+
+        Raises BenchError if some are still running `others_s` after the first one ended.
+        """
         until = float("inf")
         while left := [child.name for child in children if not child.has_ended]:
             if time.monotonic() > until:
-                raise BenchError(f"the run is over, but not for {', '.join(left)}")
+                raise BenchError(f"still running after the end of the run: {', '.join(left)}")
             yield from self.lines()
             if until == float("inf") and len(left) < len(children):
                 until = time.monotonic() + self._limits.others_s
 
 
 def cpu_s(child: Child) -> float:
-    """Return the CPU seconds that a process has used so far, in all its threads. Raises OSError."""
+    """Return the CPU seconds that all threads of a process have used so far. Raises OSError."""
     if child.usage is not None:
         return child.usage.cpu_s
     clock = ctypes.c_int()

@@ -1,6 +1,6 @@
-"""One run of smssim, or of the baseline, from its start to its end: its series, its times, what its nodes cost.
+"""Runs of smssim and of the baseline, from start to end: their points over time, and what their nodes cost.
 
-Knows the figures and the ready records of nodes. Must not know which cases there are.
+Knows the figures and the ready records of nodes. Must not know which cases exist.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ INTERVAL_S: Final = 0.25  # between two points of a series
 
 @dataclass(frozen=True)
 class Stage:
-    """What one repetition of a case is given."""
+    """The environment that one repetition of a case runs in."""
 
     quick: bool
     seed: int
-    group: Callable[[], ProcessGroup]  # to be used in a `with`
-    done: Callable[[float], None]  # called with how much of a run is done, from 0 to 1
+    group: Callable[[], ProcessGroup]  # creates a process group, for use in a `with` statement
+    done: Callable[[float], None]  # receives progress: the share of a run that is done, from 0 to 1
 
 
 @dataclass
 class Run:
-    """A run of one monitor, one producer and some senders, each a process."""
+    """A run with one monitor, one producer and some senders, each in its own process."""
 
     seed: int
     count: int
     senders: Sequence[SenderSettings]
     points: list[Point] = field(default_factory=list)
-    final: dict[str, Any] = field(default_factory=dict)  # the last object of the monitor
+    final: dict[str, Any] = field(default_factory=dict)  # the monitor's last JSON object
     children: list[Child] = field(default_factory=list)  # the monitor, the producer, the senders
 
     def start(self, group: ProcessGroup) -> None:
-        """Starts the nodes; raises BenchError."""
+        """Start the nodes. Raises BenchError."""
         monitor = group.node("monitor", MonitorSettings(interval_s=INTERVAL_S, listen=FREE_ADDRESS, json=True))
         settings = ProducerSettings(
             seed=self.seed, count=self.count, listen=FREE_ADDRESS, monitor=group.address(monitor)
@@ -54,35 +54,35 @@ class Run:
             self.children.append(group.node("sender", replace(sender, name=name, producer=address), name))
 
     def take(self, child: Child, line: Line) -> None:
-        """Notes what a node has written, if that are figures of this run."""
+        """Record a line of a node if it holds figures of this run."""
         if child in self.children and not line.is_log:
             self.final = json.loads(line.text)
             self.points.append(Point.of(self.final, {node.name: cpu_s(node) for node in self.children}))
 
     def check(self) -> None:
-        """Raises BenchError unless every message was counted. Assumes that the nodes have ended with 0."""
+        """Raise BenchError unless every message was counted. Assumes that all nodes exited with code 0."""
         final = self.final
         if not final.get("final") or final["sent"] + final["failed"] != self.count:
-            raise BenchError(f"the run has not counted its {self.count:,} messages: {json.dumps(final)}")
+            raise BenchError(f"the run did not count all of its {self.count:,} messages: {json.dumps(final)}")
 
     @property
     def elapsed_s(self) -> float:
-        """From the first message handed out to the last one recorded."""
+        """The seconds from the first delivered message to the last recorded one."""
         return float(self.final["elapsed_s"])
 
     @property
     def rate_per_s(self) -> float:
-        """Messages a second, over the whole run."""
+        """Messages per second over the whole run."""
         return float(self.final["rate_per_s"])
 
     @property
     def efficiency(self) -> float:
-        """Share of the time in which a lane was at work: the durations of all attempts, over lanes and time."""
+        """The average share of time in which a lane was busy: the duration of all attempts / (lanes * time)."""
         lanes = sum(sender.concurrency * sender.copies for sender in self.senders)
         return self.points[-1].work_s / (lanes * self.elapsed_s)
 
     def joined_s(self) -> list[float]:
-        """When each sender joined, in seconds of the run; below 0 for those that were there before it started.
+        """Return when each sender joined, in seconds since the start of the run; negative if it joined before.
 
         Raises BenchError.
         """
@@ -92,16 +92,16 @@ class Run:
 
     @property
     def peak_bytes(self) -> int:
-        """Peak memory of the node that needed most."""
+        """The peak memory of the node that used most, in bytes."""
         return max(node.usage.peak_bytes for node in self.children if node.usage is not None)
 
     def costs(self) -> list[Reading]:
-        """CPU time for each message, start-up not counted, and peak memory of each node."""
+        """Return the CPU time per message, excluding start-up, and the peak memory of each node."""
         readings = []
         order = sorted(self.children, key=lambda node: node.name != "producer" and node.name != "sender")
         for node in order:
             used_s = cpu_s(node) - self.points[0].cpu_s[node.name]
-            readings.append(Reading(f"{node.name}: CPU a message", 1e9 * used_s / self.count, "ns"))
+            readings.append(Reading(f"{node.name}: CPU per message", 1e9 * used_s / self.count, "ns"))
         for node in order:
             assert node.usage is not None
             readings.append(Reading(f"{node.name}: peak memory", node.usage.peak_bytes / 1e6, "MB"))
@@ -109,7 +109,7 @@ class Run:
 
 
 def follow(stage: Stage, *runs: Run) -> None:
-    """Runs these side by side to their ends; raises BenchError."""
+    """Execute these runs at the same time, and wait until all have ended. Raises BenchError."""
     with stage.group() as group:
         for run in runs:
             run.start(group)
@@ -128,12 +128,12 @@ def _share_done(run: Run) -> float:
 def _record(node: Child, event: str) -> Record:
     record = node.record(event)
     if record is None:
-        raise BenchError(f"{node.name} has sent no record that it has {event}")
+        raise BenchError(f'{node.name} sent no "{event}" record')
     return record
 
 
 def run_of(stage: Stage, count: int, sender: SenderSettings) -> Run:
-    """A whole run with this one sender; raises BenchError."""
+    """Execute and return a run with this sender. Raises BenchError."""
     run = Run(stage.seed, count, [sender])
     follow(stage, run)
     return run
@@ -148,25 +148,25 @@ class BaselineRun:
 
     count: int
     points: list[Point]
-    generation_s: float  # before the sending
+    generation_s: float  # before sending began
 
     @property
     def elapsed_s(self) -> float:
-        """From the first message generated to the last one sent."""
+        """The seconds from the first generated message to the last sent one."""
         return self.generation_s + self.points[-1].elapsed_s
 
     @property
     def rate_per_s(self) -> float:
-        """Messages a second, over the whole run."""
+        """Messages per second over the whole run."""
         return self.count / self.elapsed_s
 
     def with_generation(self, rate_per_s: float) -> float:
-        """What a rate of sending alone comes to if generating the messages is counted, too."""
+        """Return a rate of sending alone, reduced by the time that generating the messages took."""
         return 1 / (1 / rate_per_s + self.generation_s / self.count)
 
 
 def baseline_of(stage: Stage, senders: int, count: int, mean_s: float, fail: float, queue_max: int) -> BaselineRun:
-    """A whole run of the baseline; raises BenchError."""
+    """Execute and return a run of the baseline. Raises BenchError."""
     numbers = (senders, count, mean_s, fail, queue_max)
     words = [sys.executable, "-m", "smssim.bench.baseline", *map(str, numbers)]
     points: list[Point] = []
@@ -179,5 +179,5 @@ def baseline_of(stage: Stage, senders: int, count: int, mean_s: float, fail: flo
                 points.append(Point(**figures))
             stage.done(points[-1].attempts / count if points else 0.0)
     if not points or points[-1].attempts != count:
-        raise BenchError(f"the baseline has not sent its {count:,} messages")
+        raise BenchError(f"the baseline did not send all of its {count:,} messages")
     return BaselineRun(count, points, generation_s)

@@ -1,6 +1,6 @@
 """The scaling study: smssim and the baseline from one lane to two million.
 
-Knows which points are measured and how. Must not know how they are drawn.
+Knows which points are measured, and how. Must not know how they are drawn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BASELINE: Final = "baseline"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A point of the study."""
+    """The settings of one point of the study."""
 
     program: str  # SMSSIM or BASELINE
     mean_s: float
@@ -27,35 +27,35 @@ class Setting:
     count: int  # messages
 
     def in_words(self) -> str:
-        """For people."""
+        """Return the setting as text."""
         return f"{self.program}: {self.lanes:,} {'lane' if self.lanes == 1 else 'lanes'} of {self.mean_s:g} s"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was measured there."""
+    """The measurements at one point."""
 
     setting: Setting
-    rate_per_s: float  # messages
-    share: float  # of lanes / mean
+    rate_per_s: float  # messages per second
+    share: float  # the rate divided by lanes / mean
 
     @property
     def everyone_s(self) -> float:
-        """The time that everyone in the US takes at this rate."""
+        """The seconds that messages to everyone in the US take at this rate."""
         return EVERYONE / self.rate_per_s
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the sample as a JSON object."""
         figures = {"rate_per_s": self.rate_per_s, "share": self.share, "everyone_s": self.everyone_s}
         return asdict(self.setting) | figures
 
     def in_words(self) -> str:
-        """For people."""
+        """Return the sample as text."""
         return f"{self.setting.in_words():<36} {self.rate_per_s:>13,.1f}/s {self.share:>8.2%} of lanes / mean"
 
 
 def plan(quick: bool) -> list[Setting]:
-    """The points, smallest first."""
+    """Return the points of the study; in each series, those with the fewest lanes first."""
     few = (1, 1000, 1_000_000)
     ours_1s = few if quick else (1, 10, 100, 1000, 10_000, 100_000, 300_000, 1_000_000, 2_000_000)
     ours_10ms = few if quick else (1, 10, 100, 1000, 10_000, 20_000, 50_000, 100_000, 300_000, 1_000_000, 2_000_000)
@@ -70,12 +70,15 @@ def plan(quick: bool) -> list[Setting]:
 
 
 def _means(lanes: int, quick: bool) -> int:
-    """Messages for each lane: with few lanes it takes longer until luck evens out."""
+    """Return the number of messages per lane. Ten lanes need more of them for chance to even out."""
     return 24 if lanes == 10 and not quick else 12
 
 
 def measure(setting: Setting, stage: Stage) -> Sample:
-    """One point; raises BenchError. One lane is measured over the whole run, more over the steady part."""
+    """Measure one point. Raises BenchError or TooShortError.
+
+    A single lane is measured over the whole run, more lanes over the steady part.
+    """
     lanes, mean_s = setting.lanes, setting.mean_s
     if setting.program == BASELINE:
         theirs = baseline_of(stage, lanes, setting.count, mean_s, FAIL, queue_max=0)

@@ -1,6 +1,6 @@
-"""The figures of the bench as lines of text, for people.
+"""The figures of the bench as lines of text.
 
-Knows figures. Must not know how they were measured or where the lines go.
+Knows figures. Must not know how they were measured or where the lines are written.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _TABLE: Final[Table[_Cells]] = Table(
 
 
 def heading(machine: str, quick: bool, repetitions: int) -> list[str]:
-    """What comes before the cases."""
-    sizes = "quick: smaller cases, without targets; " if quick else ""
-    times = "once each" if repetitions == 1 else f"{repetitions} times each"
+    """Return the lines above the cases."""
+    sizes = "quick: smaller cases, no targets; " if quick else ""
+    times = "each case runs once" if repetitions == 1 else f"each case runs {repetitions} times"
     return [f"smssim bench on {machine}", f"{sizes}{times}", "", joined(_TABLE.lines(())[0])]
 
 
 def case(name: str, title: str, how: str, spreads: Sequence[Spread], error: str | None = None) -> list[str]:
-    """One case, or why there is nothing to show."""
+    """Return the lines of one case, or of its error."""
     failed = [] if error is None else [f"  FAILED: {error}"]
     return ["", f"{name}: {title}", f"  ({how})", *(row(spread) for spread in spreads), *failed]
 
 
 def row(spread: Spread) -> str:
-    """One figure."""
+    """Return the line of one figure."""
     in_unit = UNITS[spread.unit]
     target = ""
     if spread.target is not None:
@@ -63,15 +63,15 @@ def row(spread: Spread) -> str:
 
 
 def ending(spreads: Sequence[Spread]) -> list[str]:
-    """How many targets were reached, and which were not."""
+    """Return a line with the number of targets reached and the names of those missed; none without targets."""
     aimed = [spread for spread in spreads if spread.target is not None]
     missed = [spread.name for spread in aimed if not spread.reached]
     if not aimed:
         return []
     line = f"{len(aimed) - len(missed)} of {len(aimed)} targets reached"
-    return ["", line + (f"; not: {', '.join(missed)}" if missed else "")]
+    return ["", line + (f"; missed: {', '.join(missed)}" if missed else "")]
 
 
 def clock(time_s: float) -> str:
-    """1:05, minutes and seconds."""
+    """Return a time in minutes and seconds: 1:05."""
     return f"{int(time_s) // 60}:{int(time_s) % 60:02d}"

@@ -1,1 +1,1 @@
-"""Everything that decides, as plain classes: no I/O, no clock, no gRPC."""
+"""The decisions of all nodes, as plain classes: no I/O, no clock, no gRPC."""

@@ -1,4 +1,4 @@
-"""Which calls a server takes: how many at a time, how many of other services, how many that have not said anything.
+"""Which calls a server accepts: bounds on all calls, on calls of other services and on calls without a request so far.
 
 Knows calls as keys. Must not know gRPC, or what a call is about.
 """
@@ -16,23 +16,23 @@ Call = TypeVar("Call", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class CallBounds:
-    """How many calls may be open at a time."""
+    """Bounds on the calls that are open at the same time."""
 
     calls_max: int  # of every kind
-    silent_max: int  # of them, whose first request has not come
-    aside_max: int  # of them, that last and belong to other services
+    silent_max: int  # of these, without a request so far
+    aside_max: int  # of these, long-lived calls of other services
 
 
 class Admission(Generic[Call]):
-    """The calls that are open.
+    """The open calls.
 
-    Silent calls can't keep others out: one too many takes the place of the oldest, for an honest caller says at once
-    what it wants. Calls of other services can't either, since they may be no more than a few.
+    Silent calls can't keep others out: one too many replaces the oldest silent call, because an honest caller sends its
+    request at once. Calls of other services can't either, because only a few of them may be open.
     """
 
     def __init__(self, bounds: CallBounds) -> None:
         self._bounds = bounds
-        self._open: dict[Call, bool] = {}  # and whether it counts as one of the other services
+        self._open: dict[Call, bool] = {}  # whether each is a long-lived call of another service
         self._aside = 0
         self._silent: dict[Call, None] = {}  # oldest first
 
@@ -40,11 +40,14 @@ class Admission(Generic[Call]):
         return len(self._open)
 
     def enter(self, call: Call, aside: bool = False) -> Call | None:
-        """Takes in a call that has not said anything; the one that has to end for it, if any. Raises LaterError."""
+        """Admit a call without a request so far, and return the silent call that must end for it, if any.
+
+        Raises LaterError if too many calls are open.
+        """
         if len(self._open) >= self._bounds.calls_max:
-            raise LaterError(f"all {self._bounds.calls_max:,} streams are taken")
+            raise LaterError(f"all {self._bounds.calls_max:,} streams are in use")
         if aside and self._aside >= self._bounds.aside_max:
-            raise LaterError(f"all {self._bounds.aside_max:,} streams of other services are taken")
+            raise LaterError(f"all {self._bounds.aside_max:,} streams of other services are in use")
         self._open[call] = aside
         self._aside += aside
         self._silent[call] = None
@@ -55,10 +58,10 @@ class Admission(Generic[Call]):
         return oldest
 
     def spoke(self, call: Call) -> None:
-        """The first request of this call has come."""
+        """Record that the first request of this call has arrived."""
         self._silent.pop(call, None)
 
     def leave(self, call: Call) -> None:
-        """This call is over, if it was ever taken in."""
+        """Remove a call that has ended; do nothing if it was not admitted."""
         self._silent.pop(call, None)
         self._aside -= self._open.pop(call, False)

@@ -1,7 +1,7 @@
 """The watchers of a monitor: which figures each of them gets, and when.
 
-All of them together cost no more than a few: the more they are, the longer each waits. Knows the runs that are
-followed. Must not know how figures travel.
+The more watchers there are, the longer each of them waits, so that all together cost no more than a few. Knows the
+followed runs. Must not know how figures are sent.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from smssim.core.progress import Figures
 from smssim.core.runs import FollowedRun
 from smssim.errors import LaterError, PeerError
 
-ALL: Final = ""  # wanted by a watcher of all runs
+ALL: Final = ""  # `wanted` of a watcher of all runs
 
 
 def wait_s(asked_s: float, watchers: int, runs: int, limits: Limits = LIMITS) -> float:
-    """Return how long one of this many watchers waits between two rounds of responses, one for each of these runs.
+    """Return how long each of this many watchers waits between two rounds of responses, in seconds.
 
-    As long as it asked for, or longer if they are many.
+    A round is one response for each of the runs. The wait is `asked_s`, or longer if there are many watchers.
     """
     return max(asked_s, min(limits.wait_per_response_s * watchers * runs, limits.watcher_wait_max_s))
 
@@ -29,8 +29,8 @@ def wait_s(asked_s: float, watchers: int, runs: int, limits: Limits = LIMITS) ->
 class Watcher:
     """A client that watches one run, or all of them.
 
-    It takes turns: `turn`, `took` for each response, `rest`. It gets the last figures of a run as soon as they are
-    there, and once.
+    One turn consists of `turn`, `took` for each response, and `rest`. The watcher gets the last figures of a run once,
+    as soon as they are available.
     """
 
     def __init__(self, audience: Audience, wanted: str, asked_s: float, now: float) -> None:
@@ -39,16 +39,16 @@ class Watcher:
         self._wanted = wanted
         self._asked_s = asked_s
         self._due = now
-        self._is_due = False  # in the present turn, not only for last figures
-        self._is_last = False
-        self._before: dict[str, Figures] = {}  # that it got, by run
-        # Runs whose last figures it has got, or that had ended when it came.
+        self._is_due = False  # whether this turn is for all runs, not only for last figures
+        self._is_last = False  # whether this turn is the last one
+        self._before: dict[str, Figures] = {}  # the latest that it got, by run
+        # Runs whose last figures it got, or that had ended before it joined, except a run that it asked for.
         self._over = {run_id for run_id, run in audience.followed.items() if run.final is not None and run_id != wanted}
 
     def turn(self, now: float) -> list[FollowedRun]:
-        """Return the runs of which this watcher gets figures now."""
+        """Return the runs whose figures this watcher gets now."""
         followed = self._audience.followed
-        self._is_last = self._audience.closing  # as of now: last figures that come meanwhile are another turn
+        self._is_last = self._audience.closing  # if closing begins during this turn, another turn follows
         self._is_due = self._is_last or now >= self._due
         self._over &= followed.keys()
         self._before = {run_id: figures for run_id, figures in self._before.items() if run_id in followed}
@@ -59,7 +59,7 @@ class Watcher:
         ]
 
     def took(self, figures: Figures) -> Figures | None:
-        """Note that this watcher gets these figures, and return those of the same run that it got before."""
+        """Record that this watcher gets these figures, and return those of the same run that it got before."""
         before = self._before.get(figures.run_id)
         self._before[figures.run_id] = figures
         if figures.final:
@@ -67,7 +67,7 @@ class Watcher:
         return before
 
     def rest(self, now: float) -> float:
-        """End the turn, and return when the next one is due: earlier if a run ends or is dropped."""
+        """End the turn, and return when the next one is due, unless a run ends or is dropped before that."""
         wanted = self._wanted
         is_gone = wanted != ALL and (wanted in self._over or wanted not in self._audience.followed)
         self.finished = self._is_last or is_gone
@@ -77,33 +77,37 @@ class Watcher:
 
 
 class Audience:
-    """All watchers."""
+    """All watchers of a monitor."""
 
     def __init__(self, followed: Mapping[str, FollowedRun], interval_s: float, limits: Limits = LIMITS) -> None:
-        """`interval_s`: how often a watcher gets figures if it does not say."""
+        """`interval_s`: how often a watcher gets figures if it asks for no interval."""
         self.followed = followed
         self.watchers: set[Watcher] = set()
-        self.closes_at = math.inf  # when the last watchers have to leave
+        self.closes_at = math.inf  # when the last watchers must leave
         self._interval_s = interval_s
         self._limits = limits
 
     @property
     def closing(self) -> bool:
-        """Whether watchers get their last figures."""
+        """Whether the watchers are getting their last figures."""
         return self.closes_at < math.inf
 
     def join(self, wanted: str, asked_s: float, now: float) -> Watcher:
-        """Return a new watcher of this run, of `ALL` if empty; raises PeerError. `asked_s`: 0 if it does not say."""
+        """Return a new watcher of this run, or of all runs if `wanted` is `ALL`.
+
+        `asked_s`: the interval that it asks for, 0 if none. Raises PeerError if the run is unknown, and LaterError if
+        there are too many watchers.
+        """
         if wanted != ALL and wanted not in self.followed:
             raise PeerError(f"unknown run {wanted!r}")
         if len(self.watchers) >= self._limits.watchers_max:
-            raise LaterError(f"{self._limits.watchers_max:,} watch already")
+            raise LaterError(f"{self._limits.watchers_max:,} watchers are connected already")
         watcher = Watcher(self, wanted, asked_s or self._interval_s, now)
         self.watchers.add(watcher)
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
-        """Forget a watcher."""
+        """Remove a watcher."""
         self.watchers.discard(watcher)
 
     def wait_s(self, asked_s: float, runs: int) -> float:
@@ -111,9 +115,9 @@ class Audience:
         return wait_s(asked_s, len(self.watchers), runs, self._limits)
 
     def close(self, now: float) -> None:
-        """Give each watcher one more turn, and a bounded time for it."""
+        """Let each watcher have one more turn, within `Limits.last_figures_s`."""
         self.closes_at = now + self._limits.last_figures_s
 
     def is_reading(self, now: float) -> bool:
-        """Return whether watchers still take their last figures, within their time."""
+        """Return whether watchers are still reading their last figures, within their time."""
         return bool(self.watchers) and now < self.closes_at

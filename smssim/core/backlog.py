@@ -1,7 +1,7 @@
-"""The producer's truth: which messages wait, which are leased and to whom, which are settled.
+"""The producer's record of which messages wait, are leased (and to which sender) or are settled.
 
-It hands out messages by credit, takes them back when a lease ends, queues failed ones again, and knows when all is
-done. Knows ids, attempts and the clock that it is given. Must not know what a message contains or how it travels.
+It leases messages by credit, queues them again when a lease is lost or an attempt fails, and counts the settled ones.
+Knows ids, attempts and the time that it is given. Must not know what a message contains or how it is sent.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from smssim.core.unsettled import Flags, Tries, pack_stretches, unpack_stretches
 from smssim.errors import PeerError
 
 # State of a message of an open stretch.
-_FRESH: Final = 0  # never handed out
-_QUEUED: Final = 1  # handed out before: in `_queue`
+_FRESH: Final = 0  # never leased
+_QUEUED: Final = 1  # leased before, now in `_queue`
 _LEASED: Final = 2  # with a sender
 _SETTLED: Final = 3  # has its final outcome
 
 _NOBODY: Final = -1
-STRETCHES_SPARE: Final = 16  # stretches that a holder may name besides twice those that are open
+STRETCHES_SPARE: Final = 16  # how far `LeaseHolder.stretches` may exceed twice the open stretches
 _TOGETHER: Final = 16  # stretches whose messages are queued together after a restart
 
 
 class Backlog:
-    """All messages of a run. `total = settled + leased + waiting` holds at any moment."""
+    """All messages of a run. At any moment, `total = settled + leased + waiting`."""
 
     def __init__(
         self,
@@ -45,27 +45,27 @@ class Backlog:
         give_up_s: float = 60.0,
         limits: Limits = LIMITS,
     ) -> None:
-        """`give_up_s`: how long senders wait for a monitor that is away, during which they settle nothing."""
+        """`give_up_s`: how long senders wait for an unreachable monitor, during which they settle nothing."""
         self.total = total
         self.max_attempts = max_attempts
         self.sent = 0
         self.failed = 0
-        self.redelivered = 0  # messages handed out again because a lease was lost
+        self.redelivered = 0  # messages leased again because a lease was lost
         self.started_at: float | None = None
         self.holders = LeaseHolders(lease_timeout_s, give_up_s, limits)
         self._limits = limits
         self._rate_per_s = rate_per_s
-        # `tries`: attempts of the message that are over. `holder`: number of the stream that has it.
+        # `tries`: finished attempts of the message. `holder`: number of the stream to which it is leased.
         self._open = Stretches(total, state=np.uint8, tries=np.uint8, holder=np.int32)
-        self._next_fresh = 0  # ids from here on were never handed out
-        self._fresh_limit = total  # they are not handed out from here on, until what was is written
-        self._fresh_written = 0  # `_next_fresh` as of the last `changes`
-        self._unsure_below = 0  # ids from `_next_fresh` to here may have been handed out before a restart
-        self._figures: tuple[int, ...] = ()  # as of the last `changes`
-        self._queue = Queue(retry_delay_s)  # handed out before and to go out again; may name messages that are not
+        self._next_fresh = 0  # ids from here on were never leased
+        self._fresh_limit = total  # ids from here on are not leased before the next `changes`
+        self._fresh_written = 0  # `_next_fresh` at the last `changes`
+        self._unsure_below = 0  # ids from `_next_fresh` to here may have been leased before a restart
+        self._figures: tuple[int, ...] = ()  # at the last `changes`
+        self._queue = Queue(retry_delay_s)  # leased before; may contain messages that no longer wait
         self._queued = 0  # messages in state _QUEUED
         self._leased = 0
-        self._lost: list[LeaseHolder] = []  # streams whose leases are still to be taken back
+        self._lost: list[LeaseHolder] = []  # lost streams whose messages are not queued again yet
 
     # -- figures
 
@@ -81,31 +81,31 @@ class Backlog:
 
     @property
     def leased(self) -> int:
-        """Messages that are with a sender."""
+        """Messages that are leased to a sender."""
         self._reclaim()
         return self._leased
 
     @property
     def waiting(self) -> int:
-        """Messages that are neither with a sender nor settled."""
+        """Messages that are neither leased nor settled."""
         return self.total - self.settled - self.leased
 
     def elapsed_s(self, now: float) -> float:
-        """Seconds since the first message was handed out; 0 before."""
+        """Return the seconds since the first message was leased; 0 before that."""
         return 0.0 if self.started_at is None else now - self.started_at
 
     def queued_s(self, ids: Ids, now: float) -> NDArray[np.float32]:
-        """Seconds since each message was queued for the first time, f32 of shape (n,)."""
+        """Return the seconds since each message was queued for the first time: f32, shape (n,)."""
         if self._rate_per_s is None:
             return np.full(len(ids), self.elapsed_s(now), np.float32)
-        return np.maximum(self.elapsed_s(now) - ids / self._rate_per_s, 0.0).astype(np.float32)  # rounding may go below
+        return np.maximum(self.elapsed_s(now) - ids / self._rate_per_s, 0.0).astype(np.float32)  # clips rounding errors
 
     # -- streams
 
     def join(self, session_id: str, mean_s: float, concurrency: int, now: float, longest_s: float = 0.0) -> LeaseHolder:
-        """A sender has opened a stream. A stream that its session still had open is thereby lost.
+        """Return the lease holder of a stream that a sender has opened; a stream that its session had open is lost.
 
-        `longest_s`: how long one of its attempts takes at most, as it declares.
+        `longest_s`: the longest time of one of its attempts, by the settings that it declares.
         """
         before = self.holders.of(session_id)
         if before is not None:
@@ -113,21 +113,21 @@ class Backlog:
         return self.holders.add(session_id, mean_s, concurrency, longest_s, now)
 
     def lose(self, holder: LeaseHolder) -> None:
-        """The stream has ended: what it held goes back to the front of the queue."""
+        """Remove a stream that has ended. Its leased messages go to the front of the queue."""
         if self.holders.remove(holder) and holder.leased:
             self._lost.append(holder)
 
     def expire(self, now: float) -> list[LeaseHolder]:
-        """Loses the streams on which nothing has come for too long, and names them; `expired` says why."""
+        """Expire the streams that are overdue, and return them; `LeaseHolder.expired` holds the reasons."""
         late = self.holders.late(now)
         for holder in late:
             self.lose(holder)
         return late
 
-    # -- handing out
+    # -- leasing
 
     def grant(self, holder: LeaseHolder, now: float) -> list[Batch]:
-        """Leases to a sender what it may have now: batches in the order in which they are to be sent."""
+        """Lease to a sender the messages that it may have now, and return them as batches in order of delivery."""
         batches = self._grant(holder, now) if holder.credit and not holder.lost else []
         self.holders.note_credit(holder)
         return batches
@@ -144,7 +144,7 @@ class Backlog:
             batch = self._take_ready(wanted) if self._queue else self._take_fresh(wanted, now)
             if batch is None:
                 break
-            if len(batch.ids):  # or all that was looked at was out of date
+            if len(batch.ids):  # empty if all that was checked was out of date
                 self._lease(batch, holder, now)
                 batches.append(batch)
                 wanted -= len(batch.ids)
@@ -152,11 +152,11 @@ class Backlog:
 
     @property
     def awaits_commit(self) -> bool:
-        """Whether nothing fresh goes out until `changes` is called again, which says that the last ones are written."""
+        """Whether no fresh message is leased before the next `changes`, which shows that the last ones are on disk."""
         return self._fresh_limit < self.total and self._next_fresh >= self._fresh_limit
 
     def wake_at(self, now: float) -> float:
-        """When messages become ready that are not so now; infinity if only a sender can change that."""
+        """Return when more messages become ready; infinity if only a sender can change that."""
         due = self._queue.next_due()
         if self._rate_per_s is not None and self.started_at is not None and self._next_fresh < self.total:
             due = min(due, self.started_at + self._next_fresh / self._rate_per_s)
@@ -164,21 +164,21 @@ class Backlog:
 
     @property
     def readied(self) -> int:
-        """Grows whenever messages that were out before become ready to go out again."""
+        """A counter that grows whenever messages that were leased before become ready again."""
         self._reclaim()
         return self._queue.readied
 
     @property
     def has_ready(self) -> bool:
-        """Whether messages that were out before are ready to go out again."""
+        """Whether messages that were leased before are ready again."""
         return bool(self._queue)
 
     def _ready_count(self, now: float) -> int:
-        """Messages that could go out now."""
+        """Return how many messages could be leased now."""
         return self._queued - self._queue.delayed + self._released(now) - self._next_fresh
 
     def _released(self, now: float) -> int:
-        """How many messages have been released so far; the first one is when the run starts."""
+        """Return how many messages have been released so far; the first one is released when the run starts."""
         if self._rate_per_s is None:
             return self.total
         return min(self.total, math.floor(self.elapsed_s(now) * self._rate_per_s + 1e-9) + 1)
@@ -190,7 +190,7 @@ class Backlog:
         return taken.batch
 
     def _waits(self, ids: Ids, attempt: int) -> NDArray[np.bool_]:
-        """Which of these messages, queued for this attempt, still wait for it; shape (n,)."""
+        """Return which of these messages are still queued for this attempt: bool, shape (n,)."""
         rows = self._open.open(ids)
         waits: NDArray[np.bool_] = (rows >= 0) & (self._open.column["state"][rows] == _QUEUED)
         waits &= self._open.column["tries"][rows] == attempt - 1
@@ -212,21 +212,24 @@ class Backlog:
             holder.stretches = set(self._open.open_rows(holder.stretches))
         self._leased += len(rows)
 
-    # -- taking back
+    # -- settling and handing back
 
     def settle(self, ids: Ids, outcomes: Outcomes, attempts: Attempts, now: float) -> None:
-        """Takes in outcomes that the monitor has on record, columns of shape (n,); raises PeerError.
+        """Apply outcomes that the monitor has on record; columns of shape (n,).
 
-        A final outcome is a fact about the message, whoever has it now. A retry counts only for the attempt that
-        the message is at, for a late one would queue it twice.
+        A final outcome settles the message, whichever sender has it now. A retry counts only for the current attempt of
+        the message, because a late one would queue it twice. Raises PeerError, and applies nothing, if a message was
+        never leased or a retry exceeds the number of attempts.
         """
         if not len(ids):
             return
         if ids.max() >= max(self._next_fresh, self._unsure_below):
-            raise PeerError(f"message {ids.max()} was never handed out")
+            raise PeerError(f"message {ids.max()} was never delivered")
         retry = outcomes == Outcome.RETRY
         if retry.any() and attempts[retry].max() >= self.max_attempts:
-            raise PeerError(f"a retry of an attempt beyond {self.max_attempts - 1}, when {self.max_attempts} are made")
+            raise PeerError(
+                f"retry after attempt {self.max_attempts} or later: a message has at most {self.max_attempts} attempts"
+            )
         self._reclaim()
         if ids.max() >= self._next_fresh:
             self._queue_unsure(int(ids.max()) + 1)
@@ -237,10 +240,10 @@ class Backlog:
         self._settle_retry(ids[retry], attempts[retry], now)
 
     def hand_back(self, holder: LeaseHolder, ids: Ids, now: float) -> None:
-        """The sender won't send these: those of them that it holds go back to the front of the queue."""
+        """Put the messages that a sender hands back at the front of the queue; ignore those not leased to it."""
         if not len(ids):
             return
-        rows = self._open.find(ids)  # opens nothing: they may be any
+        rows = self._open.find(ids)  # opens no stretch: a peer may send any ids
         held = (rows >= 0) & (self._open.column["state"][rows] == _LEASED)
         held &= self._open.column["holder"][rows] == holder.number
         rows = rows[self._open.first_of_each(rows, held)]
@@ -273,7 +276,7 @@ class Backlog:
         self._queue.put_later(ids[first], tries[rows] + 1, now)
 
     def _release(self, rows: Rows, now: float) -> None:
-        """Ends what these distinct, unsettled messages were in: a lease or the queue."""
+        """Remove these distinct, unsettled messages from the counts of their leases or of the queue."""
         is_leased = self._open.column["state"][rows] == _LEASED
         leased = rows if is_leased.all() else rows[is_leased]
         self._queued -= len(rows) - len(leased)
@@ -285,10 +288,10 @@ class Backlog:
             numbers = numbers[~of_one]
 
     def _reclaim(self) -> None:
-        """Puts what lost streams held back to the front of the queue, in order of id.
+        """Put the messages of lost streams back at the front of the queue, in order of id.
 
-        One scan for all of them, and only of the stretches in which they were given messages: what a large sender
-        holds adds nothing to the cost of losing a small one.
+        One scan serves all lost streams, and covers only the stretches from which they got messages, so the messages of
+        a large sender add nothing to the cost of losing a small one.
         """
         if not self._lost:
             return
@@ -296,13 +299,13 @@ class Backlog:
         where = set().union(*(holder.stretches for holder in self._lost))
         self._lost.clear()
         state, holders = self._open.column["state"], self._open.column["holder"]
-        for rows in reversed(self._open.open_rows(where).values()):  # the last of them comes first
+        for rows in reversed(self._open.open_rows(where).values()):  # backwards, because each goes to the front
             theirs = np.flatnonzero(np.isin(holders[rows], lost))
             theirs += rows.start
             self._requeue(theirs[state[theirs] == _LEASED], lost=True)
 
     def _requeue(self, rows: Rows, lost: bool) -> None:
-        """Ends the lease of these messages; they go to the front of the queue, in order of id."""
+        """End the leases of these messages and put them at the front of the queue, in order of id."""
         self._open.column["state"][rows] = _QUEUED
         self._open.column["holder"][rows] = _NOBODY
         self._leased -= len(rows)
@@ -312,9 +315,9 @@ class Backlog:
     # -- saved and restored
 
     def changes(self, now: float) -> Changes:
-        """What is to be written since the last call, all of which is written by now; nothing if nothing has changed.
+        """Return the changes since the last call, which must be on disk by now; empty if nothing changed.
 
-        Leases are not: after a restart all that was handed out and is not settled is queued again.
+        Leases are not saved: after a restart, all messages that were leased and not settled are queued again.
         """
         self._fresh_limit = min(self.total, self._fresh_written + self._limits.unsaved_max)
         self._fresh_written = self._next_fresh
@@ -334,9 +337,9 @@ class Backlog:
         return changes
 
     def restore(self, pieces: Pieces, now: float) -> None:
-        """Takes in what was written, into a backlog that is new; raises DAMAGE, also where it does not add up.
+        """Restore saved state into a new backlog; raises DAMAGE, also if the numbers don't add up.
 
-        Senders may have been handed more since then: what they settle of it is taken at their word.
+        More messages may have been leased after the last commit. Settlements of those are accepted without a check.
         """
         facts, _ = unpack(pieces["figures"])
         self._next_fresh, self.sent, self.failed, self.redelivered = facts["figures"]
@@ -348,18 +351,18 @@ class Backlog:
         for numbers in in_parts(np.fromiter(written, np.int64, len(written))):
             settled += self._restore_open(numbers, *unpack_stretches([written[number] for number in numbers.tolist()]))
         if settled != self.settled:
-            raise ValueError(f"{settled} messages settled, where {self.settled} should be")
+            raise ValueError(f"{settled} messages are settled; expected {self.settled}")
         self._queue_all(now)
 
     def _restore_open(self, numbers: Ids, settled: Flags, tries: Tries) -> int:
-        """How many messages of these stretches are settled; `settled`, `tries`: of shape (n, STRETCH_SIZE)."""
+        """Restore stretches, and return how many of their messages are settled; columns of shape (n, STRETCH_SIZE)."""
         done = np.count_nonzero(settled, axis=1)
         self._open.restore("state", numbers, settled * np.uint8(_SETTLED), done)
         self._open.fill("tries", numbers, tries)
         return int(done.sum())
 
     def _queue_all(self, now: float) -> None:
-        """Queues all that is neither settled nor fresh; what was tried before, after the delay of a retry."""
+        """Queue all messages that are neither settled nor fresh; those tried before wait for the retry delay."""
         unfinished = ~self._open.closed()[: -(-self._next_fresh >> STRETCH_BITS)]
         for first in np.unique(np.flatnonzero(unfinished) // _TOGETHER * _TOGETHER << STRETCH_BITS).tolist():
             ids = np.arange(first, min(first + _TOGETHER * STRETCH_SIZE, self._next_fresh), dtype=np.int64)
@@ -373,7 +376,7 @@ class Backlog:
             self._queue.put_later(ids[tries > 0], tries[tries > 0] + 1, now)
 
     def _queue_unsure(self, end: int) -> None:
-        """Queues the ids up to here: they were handed out before a restart, and that was not yet written."""
+        """Queue the ids below `end`, which were leased before a restart but after the last commit."""
         while self._next_fresh < end:
             first, self._next_fresh = self._next_fresh, min(end, self._next_fresh + _TOGETHER * STRETCH_SIZE)
             ids = np.arange(first, self._next_fresh, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""When a journal is written, and for whom: who joins which commit, when the next one may begin, and who learns of it.
+"""Group commit: which waiters a commit serves, when the next one may begin, and which waiters to notify at its end.
 
-Knows what says the changes, those who wait, and the clock that it is given. Must not know journals, threads, or what a
-waiter is.
+Knows the function that returns the changes, the waiters, and the time that it is given. Must not know journals,
+threads, or what a waiter is.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ Waiter = TypeVar("Waiter")
 
 
 class GroupCommits(Generic[Waiter]):
-    """One commit at a time, for all who wait for one.
+    """One commit at a time, each for all waiters that joined before it began.
 
-    Group commit (Gawlick and Kinkade, 1985): those who come while one commit is under way share the next one.
+    Group commit (Gawlick and Kinkade, 1985): waiters that join while a commit is in progress share the next one.
     """
 
     def __init__(self, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
-        """`changes`: says what is to be written as of now; called once in each commit, when it begins."""
+        """Get what to write from `changes`, which is called once per commit, when the commit begins."""
         self._changes = changes
         self._limits = limits
-        self._next: list[Waiter] = []  # for the commit that begins next
-        self._served: list[Waiter] | None = None  # by the commit that is under way
-        self._began_at = -math.inf  # the last commit
-        self._free_at = -math.inf  # the next one may begin
+        self._next: list[Waiter] = []  # of the commit that begins next
+        self._served: list[Waiter] | None = None  # of the commit in progress
+        self._began_at = -math.inf  # when the last commit began
+        self._free_at = -math.inf  # when the next one may begin
         self._error: NotSavedError | None = None
 
     @property
     def under_way(self) -> bool:
-        """Whether a commit has begun and is neither done nor failed."""
+        """Whether a commit is in progress: neither done nor failed."""
         return self._served is not None
 
     @property
     def begins_at(self) -> float:
-        """When to begin a commit; infinite while nobody waits for one, or one is under way."""
+        """When to begin a commit; infinity while there is no waiter, or while a commit is in progress."""
         return self._free_at if self._next and not self.under_way else math.inf
 
     def join(self, waiter: Waiter) -> None:
-        """Add one who waits until all that has changed up to now is on disk; raises NotSavedError after a failure."""
+        """Add a waiter for all changes up to now to be on disk; raises NotSavedError if a commit has failed."""
         if self._error is not None:
             raise self._error
         self._next.append(waiter)
 
     def begin(self, now: float) -> Changes:
-        """Begin the commit that is due; returns what it writes. If that is empty, it is done without the disk."""
+        """Begin the commit that is due, and return its changes. If they are empty, there is nothing to write."""
         assert self._next
         assert not self.under_way
         self._served, self._next = self._next, []
@@ -58,7 +58,7 @@ class GroupCommits(Generic[Waiter]):
         return self._changes()
 
     def done(self, now: float) -> list[Waiter]:
-        """Note that the commit is on disk; returns those it was for."""
+        """Record that the commit is on disk, and return the waiters that it served."""
         assert self._served is not None
         waiters, self._served = self._served, None
         limits, took_s = self._limits, now - self._began_at
@@ -67,7 +67,7 @@ class GroupCommits(Generic[Waiter]):
         return waiters
 
     def failed(self, error: NotSavedError) -> list[Waiter]:
-        """Note that the disk has refused the commit: there will be no other; returns all who wait for one."""
+        """Record that the disk refused the commit, and return all waiters. No other commit follows."""
         assert self._served is not None
         waiters, self._served, self._next = self._served + self._next, None, []
         self._error = error

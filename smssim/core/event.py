@@ -1,6 +1,6 @@
-"""Something that happens in a run and is worth a mark: at one moment, with a line for people.
+"""Events of a run: what happens at one moment and is marked for people, with a line of text.
 
-Holds values. Must not know who notices events or how they are shown.
+Holds values. Must not know where events are noticed or how they are shown.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What kinds of events there are."""
+    """The kinds of events."""
 
-    STOPPING = "stopping"  # the run is being stopped: what is left is not going to be sent
+    STOPPING = "stopping"  # the run is being stopped: the remaining messages are not sent
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event."""
 
-    at_s: float  # since the run started
+    at_s: float  # since the start of the run
     kind: Kind
     text: str  # one line for people
-    run_id: str = ""  # empty: of every run that is shown
+    run_id: str = ""  # empty if the event concerns every run that is shown

@@ -1,6 +1,6 @@
-"""What the nodes tell each other, as plain values: the wire carries them, the core makes and takes them.
+"""What the nodes send to each other, as plain values: the core creates and applies them, the wire encodes them.
 
-Knows columns and numbers. Must not know why something is said, or how it travels.
+Knows columns and numbers. Must not know why a value is sent, or how it is encoded.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from smssim.core.model import Attempts, Ids, Outcomes
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A batch as it arrives: columns of shape (n,), all at one attempt."""
+    """A batch as a sender receives it: columns of shape (n,), all for the same attempt."""
 
     ids: Ids
     attempt: int
-    queued_s: NDArray[np.float32]  # since each was queued
-    elapsed_s: float  # since the run started
+    queued_s: NDArray[np.float32]  # since each message was queued
+    elapsed_s: float  # since the start of the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Settlements:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a sender tells the producer; a heartbeat if nothing. See producer.proto."""
+    """A sender's request to the producer; a heartbeat if it is empty. See producer.proto."""
 
     credit: int = 0
-    idle_lanes: int | None = None  # none: as last said
+    idle_lanes: int | None = None  # None: as last reported
     received: int = 0
     settlements: Settlements | None = None
     handed_back: Ids | None = None
@@ -48,17 +48,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The producer's last word on a run, and its book."""
+    """How a run ended, with the producer's totals."""
 
     complete: bool
     sent: int
     failed: int
-    redelivered: int = 0  # messages handed out again because a lease was lost
+    redelivered: int = 0  # messages delivered again because a lease was lost
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a sender tells the monitor."""
+    """A sender's report to the monitor."""
 
     sequence: int
     finished: Finished
@@ -66,17 +66,17 @@ class Report:
     held: int
     elapsed_s: float | None = None
     goodbye: bool = False
-    end: RunEnd | None = None  # with goodbye, if the run is over
-    cut_off: bool = False  # from the producer
+    end: RunEnd | None = None  # with a goodbye, if the run is over
+    cut_off: bool = False  # whether the producer is unreachable
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the monitor answers to a report."""
+    """The monitor's answer to a report."""
 
     accepted: int
     duplicates: int
     overruled_ids: Ids
     overruled_outcomes: Outcomes
     wait_s: float
-    end: RunEnd | None = None  # the producer's last word, for those who have lost it
+    end: RunEnd | None = None  # if the run is complete: for senders that lost the producer

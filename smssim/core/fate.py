@@ -1,7 +1,7 @@
 """How long an attempt takes, and whether it fails.
 
-Both are pure functions of the run's seed, the message's id, the attempt and the sender's settings: no random generator
-is carried along, and it makes no difference how messages are batched. Knows nothing of lanes, batches or the wire.
+Both are pure functions of the run's seed, the message's id, the attempt and the sender's settings. There is no random
+generator with a state, so it makes no difference how messages are batched. Must not know lanes, batches or the wire.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Floats = NDArray[np.float64]
 
 
 class Fates:
-    """The fates that one sender's attempts meet in one run.
+    """The fates of one sender's attempts in one run.
 
-    `seed` is 0 to 2^64 - 1; an attempt that fails is RETRY up to attempt `max_attempts`, and FAILED there.
+    `seed` is 0 to 2^64 - 1. An attempt that fails is FAILED if it is attempt `max_attempts`, and RETRY before that.
     """
 
     def __init__(self, seed: int, max_attempts: int, model: AttemptModel) -> None:
@@ -33,13 +33,13 @@ class Fates:
         self._fail = np.uint64(math.floor(model.fail * 2**32))
 
     def draw(self, ids: NDArray[np.uint64], attempt: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """Durations in seconds and outcomes of one attempt, counted from 1, of each of these messages; shapes (n,).
+        """Return the durations in seconds and the outcomes of one attempt of each of these messages; shapes (n,).
 
-        Each message has a random word, the output of SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable
-        pseudorandom number generators") at position id of the stream of this seed and attempt. Its low 16 bits choose
-        the time and its high 32 bits whether the attempt fails, so that the two are independent. The chance of failing
-        is `fail` rounded down to a multiple of 2^-32. Outcomes are the same on every machine; times may differ in the
-        last bit of float32 where exp() does.
+        Attempts are counted from 1. Each message has a random word: the output of SplitMix64 (Steele, Lea, Flood 2014,
+        "Fast splittable pseudorandom number generators") at position `id` of the stream of this seed and attempt. Its
+        low 16 bits choose the time, and its high 32 bits decide whether the attempt fails, so the two are independent.
+        The chance of failing is `fail` rounded down to a multiple of 2^-32. Outcomes are the same on every machine;
+        times may differ in the last bit of float32 if exp() differs.
         """
         word = ids * _GAMMA
         word += _stream(self._seed, attempt)
@@ -67,12 +67,12 @@ _LOW = np.uint64(STRATA - 1)
 
 @lru_cache(256)
 def _stream(seed: int, attempt: int) -> np.uint64:
-    """Where the stream of an attempt starts: SplitMix64 keyed by the seed, and again by the attempt."""
+    """Return where the stream of an attempt starts: SplitMix64 keyed by the seed, and then by the attempt."""
     return np.uint64(_split_mix(_split_mix(seed) + attempt))
 
 
 def _split_mix(state: int) -> int:
-    """The SplitMix64 output that follows upon this state."""
+    """Return the SplitMix64 output that follows this state."""
     z = (state + int(_GAMMA)) % 2**64
     z = (z ^ z >> 30) * int(_MIX_1) % 2**64
     z = (z ^ z >> 27) * int(_MIX_2) % 2**64
@@ -81,16 +81,17 @@ def _split_mix(state: int) -> int:
 
 @lru_cache(32)
 def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float | None = None) -> NDArray[np.float32]:
-    """Times of equal chance, in seconds, (STRATA,), read-only; senders of equal settings share one.
+    """Return equally likely times in seconds, shape (STRATA,), read-only; senders with equal settings share a table.
 
-    Each entry is the conditional mean of one of the STRATA parts of equal chance of the distribution, so that the mean
-    over the table is the mean asked for. What that can't show: the spread inside a part, above all in the last one. No
-    attempt takes longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of the one
-    asked for: by less than 0.1% where that is at most the mean, and by less than 1% up to as many means as
-    `spread.STD_MEANS_MAX` says, which is as far as settings go. It never exceeds 256 means.
+    Each entry is the conditional mean of one of STRATA equally likely parts of the distribution, so the mean of the
+    table is `mean_s`. The table can't show the spread within a part, above all in the last one. So no attempt takes
+    longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of `std_s`: by less than
+    0.1% if `std_s` is at most the mean, and by less than 1% if it is at most `spread.STD_MEANS_MAX` means, the most
+    that settings allow. The standard deviation of the table never exceeds 256 means.
 
-    gamma, lognormal, uniform and normal, which is cut at zero, have this mean and standard deviation; exponential has
-    its own. fixed, or a standard deviation of 0, is always the mean. `max_time_s` caps each time, which lowers both.
+    gamma, lognormal, uniform and normal (cut at zero) have this mean and standard deviation. For exponential, `std_s`
+    must be the mean. fixed, or a standard deviation of 0, always takes the mean. `max_time_s` caps each time, which
+    lowers the mean and the standard deviation.
     """
     spread = std_s / mean_s if mean_s > 0 else 0.0
     if distribution == "fixed" or spread < _SPREAD_MIN:
@@ -107,37 +108,47 @@ def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float
     return times
 
 
-# Densities are followed to where they fall below e^-45 of their peak, at _NODES points. Beyond the bounds of the
-# spread (standard deviation over mean) float32 can't tell the times from the mean, and only the last stratum from zero.
+# Densities are computed at _NODES points, out to where they fall below e^-_DEPTH of their peak. The spread is the
+# standard deviation divided by the mean. Below _SPREAD_MIN, float32 can't distinguish the times from the mean; above
+# _SPREAD_MAX, it can't distinguish any time from zero except the last one.
 _DEPTH = 45.0
 _NODES = 2**15
 _SPREAD_MIN, _SPREAD_MAX = 1e-7, 1e9
-_CUT_MAX = 100.0  # a normal that is cut there has a spread of 0.9999
+_CUT_MAX = 100.0  # a normal distribution that is cut here has a spread of 0.9999
 
 
 def _gamma(spread: float) -> Floats:
-    """Shape k = 1 / spread^2; over z = log(x / mean) the density is proportional to exp(k (z - e^z))."""
+    """Return the strata of a gamma distribution, up to a common factor.
+
+    Its shape is k = 1 / spread^2. Over z = log(x / mean), the density is proportional to exp(k (z - e^z)).
+    """
     k = spread**-2
     # z - expm1(z) <= -y^2 / (2 + 2y) both at z = -y and at z = log(1 + y).
     reach = _DEPTH / k + math.sqrt((_DEPTH / k) ** 2 + 2 * _DEPTH / k)
     z = np.linspace(-min(reach, 60.0), math.log1p(reach), _NODES)
     density = np.exp(k * (z - np.expm1(z)))
-    # Below, where e^z vanishes, the density is exponential: for k < 1 that is where most of the mass may be.
+    # Below z[0], e^z vanishes and the density is exponential; for k < 1, most of the mass may lie there.
     below = density[0] / (-k * math.expm1(z[0]))
     return _stratify(np.exp(z), density, below / (z[1] - z[0]))
 
 
 def _lognormal(spread: float) -> Floats:
-    """Over z = log(x / mean) the density is normal, of variance log(1 + spread^2) and mean -variance / 2."""
+    """Return the strata of a lognormal distribution, up to a common factor.
+
+    Over z = log(x / mean), the density is normal with variance log(1 + spread^2) and mean -variance / 2.
+    """
     variance = math.log1p(spread**2)
     reach = math.sqrt(2 * _DEPTH * variance)
-    # x times the density, which makes the mean, peaks at +variance / 2.
+    # x times the density, whose integral is the mean, peaks at +variance / 2.
     z = np.linspace(-variance / 2 - reach, variance / 2 + reach, _NODES)
     return _stratify(np.exp(z), np.exp(-((z + variance / 2) ** 2) / (2 * variance)))
 
 
 def _normal(spread: float) -> Floats:
-    """A normal cut at zero, its location -cut (in standard deviations) such that the spread after the cut is right."""
+    """Return the strata of a normal distribution cut at zero, up to a common factor.
+
+    Its location is -cut (in standard deviations), chosen so that the spread after the cut is right.
+    """
     cut = _solve_cut(spread)
     reach = math.sqrt(2 * _DEPTH)
     if cut > 0:  # only the upper tail is left: exp(-cut t - t^2 / 2)
@@ -151,11 +162,11 @@ _SHAPES = {"gamma": _gamma, "exponential": _gamma, "lognormal": _lognormal, "nor
 
 
 def _stratify(x: Floats, density: Floats, below: float = 0.0) -> Floats:
-    """Conditional means of STRATA parts of equal chance, ascending, up to a common factor.
+    """Return the conditional means of STRATA equally likely parts, ascending, up to a common factor.
 
-    The nodes `x`, >= 0 and ascending, stand at equal steps of a variable that has this `density`; what lies between
-    zero and x[0] has the mass `below`, in units of density times a step. With F(x) the mass up to x and H(x) the
-    integral of x dF, both by the trapezoidal rule, a part's mean is the difference of H at its ends, over that of F.
+    The nodes `x` (ascending, >= 0) are at equal steps of a variable that has this `density`. `below` is the mass
+    between zero and x[0], in units of density times a step. F(x) is the mass up to x, and H(x) is the integral of x dF,
+    both by the trapezoidal rule. The mean of a part is the difference of H at its ends, divided by the difference of F.
     """
     mass = np.concatenate(([0.0, below], (density[1:] + density[:-1]) / 2))
     mass /= mass.sum()
@@ -170,9 +181,10 @@ def _stratify(x: Floats, density: Floats, below: float = 0.0) -> Floats:
 
 
 def _solve_cut(spread: float) -> float:
-    """Where to cut a standard normal so that the excess of the rest over the cut has this spread; bisection.
+    """Return where to cut a standard normal so that the excess of the rest over the cut has this spread.
 
-    The spread grows with the cut, from 1 / -cut for one far below 0 towards 1, the spread of an exponential.
+    Found by bisection: the spread grows with the cut, from 1 / -cut for a cut far below 0 towards 1, the spread of an
+    exponential distribution.
     """
     low, high = -1 / spread, _CUT_MAX
     for _ in range(100):
@@ -182,11 +194,12 @@ def _solve_cut(spread: float) -> float:
 
 
 def _excess_spread(cut: float) -> float:
-    """Standard deviation over mean of the excess of a standard normal over `cut`, where it exceeds it.
+    """Return the spread of the excess of a standard normal over `cut`, given that it exceeds `cut`.
 
-    With h = density / tail the mean is h - cut and the variance 1 - h mean. Above 3 these differences would cancel out.
-    There the repeated integrals of the tail, n I(n) = I(n - 2) - cut I(n - 1), have the ratios I(n) / I(n - 1) = r(n) =
-    1 / (cut + (n + 1) r(n + 1)), Laplace's continued fraction; the mean is r(1), and the mean square 2 r(1) r(2).
+    With h = density / tail, the mean is h - cut and the variance is 1 - h mean. For a cut of 3 or more, these
+    differences lose their digits. The ratios r(n) = I(n) / I(n - 1) of the repeated integrals of the tail are used
+    instead: n I(n) = I(n - 2) - cut I(n - 1) gives r(n) = 1 / (cut + (n + 1) r(n + 1)), Laplace's continued fraction.
+    The mean is r(1), and the mean square is 2 r(1) r(2).
     """
     if cut < 3:
         h = math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi) / (math.erfc(cut / math.sqrt(2)) / 2)

@@ -1,4 +1,4 @@
-"""The senders of a run as people read them: a row for each of those that say most, the others added up.
+"""The senders of a run as people see them: a row for each of the most important ones, and the sum of the others.
 
 Knows sessions. Must not know how rows are shown.
 """
@@ -14,7 +14,7 @@ from typing import Any, Final
 from smssim.core.model import declared_speed
 from smssim.core.session import Session, State
 
-ROWS_MAX: Final = 100  # senders that are named one by one; beyond, nobody reads on
+ROWS_MAX: Final = 100  # senders with a row of their own: people do not read more
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})")
 
 
@@ -31,20 +31,20 @@ class SenderRow:
     failed: int
     attempts: int
     avg_time_s: float | None  # of an attempt
-    rate_per_s: float  # sent + failed a second, for as long as it was heard
+    rate_per_s: float  # sent + failed per second, from when it joined to its last report
     recent_rate_per_s: float  # over the last seconds
     in_flight: int
-    held: int  # taken and not yet started
+    held: int  # taken but not yet started
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the row as a JSON object."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {**fields, "state": self.state.name.lower()}
 
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """Senders added up."""
+    """The sum of several senders."""
 
     sending: int = 0
     waiting: int = 0
@@ -57,11 +57,11 @@ class Others:
 
     @property
     def senders(self) -> int:
-        """How many they are."""
+        """The number of these senders."""
         return self.sending + self.waiting + self.lost + self.left
 
     def plus(self, rows: Iterable[SenderRow]) -> Others:
-        """These and some more."""
+        """Return the sum of these senders and the given ones."""
         states = {
             State.SENDING: self.sending,
             State.WAITING: self.waiting,
@@ -89,13 +89,13 @@ class Others:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Rows in order of name, and the others."""
+    """Rows sorted by name, and the sum of the other senders."""
 
     rows: tuple[SenderRow, ...] = ()
     others: Others = field(default_factory=Others)
 
     def limited(self, rows_max: int) -> Fleet:
-        """The same with no more rows than this."""
+        """Return the same senders with at most this many rows."""
         if len(self.rows) <= rows_max:
             return self
         chosen = set(heapq.nsmallest(rows_max, range(len(self.rows)), key=lambda i: _weight(self.rows[i], i)))
@@ -107,7 +107,7 @@ NOBODY: Final = Fleet()
 
 
 def fleet(sessions: Iterable[Session], now: float, rows_max: int = ROWS_MAX) -> Fleet:
-    """The senders at this moment, those that say most in rows of their own; nobody if no row is wanted."""
+    """Return the senders at this moment, the most important ones in rows of their own; empty if `rows_max` is 0."""
     if not rows_max:
         return NOBODY
     some = Fleet(tuple(_row(session, now) for session in sessions)).limited(rows_max)
@@ -134,13 +134,14 @@ def _row(session: Session, now: float) -> SenderRow:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts sender-2 before sender-10."""
+    """Return a sort key that puts sender-2 before sender-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name)]
 
 
 def _weight(row: SenderRow, order: int) -> tuple[bool, bool, float, int]:
-    """Sorts first who says most: the lost, then who takes part, the fastest first.
+    """Return a sort key that puts the most important senders first.
 
-    By the speed that they declare, not by what they did so far: else rows of equal senders would come and go.
+    Lost senders come first, then those that take part, then those that have left; the fastest of each come first. The
+    speed is the declared one, not the measured one, so that rows of equal senders don't appear and disappear.
     """
     return (row.state != State.LOST, row.state == State.LEFT, -declared_speed(row.concurrency, row.mean_s), order)

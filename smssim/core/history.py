@@ -1,4 +1,4 @@
-"""The history of a run: how it went from its start until now, in bounded memory however long it takes.
+"""The history of a run: its course from the start until now, in bounded memory however long it takes.
 
 Knows figures and times. Must not know how they are shown.
 """
@@ -30,30 +30,29 @@ _SAMPLE: Final = np.dtype(
 class Samples:
     """The course of a run: columns of shape (n,), oldest first.
 
-    The first sample is the moment at which the history starts. Each other one lasts from the end of the one before
-    until its own.
+    The first sample is the moment at which the history starts. Each other sample begins where the previous one ends.
     """
 
     elapsed_s: Floats  # at the end of the sample; ascending
-    sent: Counts  # messages until then
-    failed: Counts  # messages until then
+    sent: Counts  # messages up to then
+    failed: Counts  # messages up to then
     in_flight: Counts  # messages at that moment
-    rate_per_s: Floats  # final outcomes a second, over the whole sample
-    rate_min_per_s: Floats  # the lowest rate between two moments of it
+    rate_per_s: Floats  # final outcomes per second, over the whole sample
+    rate_min_per_s: Floats  # the lowest rate between two moments of the sample
     rate_max_per_s: Floats  # the highest
 
 
 class History:
-    """Samples of a run. When there are too many, neighbours are merged, so that all of it stays covered evenly.
+    """Samples of a run. When there are too many, neighbours are merged, so that the run stays covered evenly.
 
-    Merged samples keep the counts of the later one and the extremes of both.
+    A merged sample keeps the counts of the later one and the extremes of both.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._rows = np.zeros(limits.history_samples_max, _SAMPLE)
         self._count = 0  # rows in use
-        self._step_s = 0.0  # samples end in different steps of this length; 0: each moment is a sample
+        self._step_s = 0.0  # one sample per step of this length; 0: one sample per moment
         # Elapsed seconds and final outcomes of the latest moments.
         self._recent: deque[tuple[float, int]] = deque(maxlen=limits.history_rates_max + 1)
 
@@ -61,7 +60,7 @@ class History:
         return self._count
 
     def add(self, figures: Figures) -> None:
-        """Adds a moment, unless no time has passed since the last one."""
+        """Add a moment, unless no time has passed since the last one."""
         elapsed_s, low = figures.elapsed_s, 0.0
         if self._recent:
             before_s, before = self._recent[-1]
@@ -88,12 +87,12 @@ class History:
         return Samples(rate_per_s=rates, **{name: rows[name] for name in _SAMPLE.names or ()})
 
     def recent_rates(self) -> list[float]:
-        """Return the final outcomes a second between the latest moments, oldest first; a bounded number of them."""
+        """Return the final outcomes per second between the latest moments, oldest first; a bounded number of rates."""
         moments = list(self._recent)
         return [rate(max(0, b - a), b_s - a_s) for (a_s, a), (b_s, b) in pairwise(moments)]
 
     def left_s(self, missing: int) -> float | None:
-        """Return how long this many messages take at the recent rate: infinity at a rate of 0, None if unknown yet."""
+        """Return how long this many messages take at the recent rate: infinity if it is 0, None if unknown so far."""
         if not missing:
             return 0.0
         if len(self._recent) < 2:
@@ -106,18 +105,18 @@ class History:
         return missing / speed if speed > 0 else inf
 
     def _is_in_last_step(self, elapsed_s: float) -> bool:
-        """Whether a moment is in the same step as the last sample. The start is in a step of its own, the 0th."""
+        """Return whether a moment is in the same step as the last sample. The start is alone in step 0."""
         if not (self._step_s and self._count):
             return False
         start_s, last_s = float(self._rows["elapsed_s"][0]), float(self._rows["elapsed_s"][self._count - 1])
         return ceil((elapsed_s - start_s) / self._step_s) == ceil((last_s - start_s) / self._step_s)
 
     def _merge(self) -> None:
-        """Merges the samples of each longer step, so that about half of them are left."""
+        """Make the steps longer and merge the samples of each, so that about half of the samples are left."""
         passed_s = self._rows["elapsed_s"][: self._count] - self._rows["elapsed_s"][0]
         self._step_s = max(2 * self._step_s, float(passed_s[-1]) / (len(self._rows) // 2))
         steps = np.ceil(passed_s / self._step_s)
-        first = np.flatnonzero(np.diff(steps, prepend=-1))  # row of each step
+        first = np.flatnonzero(np.diff(steps, prepend=-1))  # the first row of each step
         last = np.append(first[1:], self._count) - 1
         merged = self._rows[last]
         merged["rate_min_per_s"] = np.minimum.reduceat(self._rows["rate_min_per_s"][: self._count], first)

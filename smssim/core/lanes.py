@@ -1,10 +1,10 @@
 """Many simultaneous sends as flat arrays: one element per lane, no timer and no object per message.
 
-Simulated time has no tick error: a lane that finished at t takes its next message at t, however late that is
-noticed, and one that had nothing to send starts when a message arrives. So throughput is concurrency / mean, and the
-pace of `advance` decides only how soon the outcomes are seen.
+Simulated time has no tick error. A lane that finishes at t takes its next message at t, even if `advance` is called
+later, and an idle lane starts when a message arrives. So throughput is concurrency / mean, and the pace of `advance`
+only decides how soon outcomes are seen.
 
-Knows lanes, messages waiting for one, and the clock that it is given. Must not know nodes or the wire.
+Knows lanes, the messages that wait for one, and the time that it is given. Must not know nodes or the wire.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Columns = TypeVar("Columns", "Work", "Finished")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Messages to send, with the fate that awaits each: columns of shape (n,)."""
+    """Messages to send, with the fate of each: columns of shape (n,)."""
 
     ids: Ids
     attempts: NDArray[np.uint8]
@@ -41,7 +41,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Attempts that are over: columns of shape (n,)."""
+    """Finished attempts: columns of shape (n,)."""
 
     ids: Ids
     attempts: NDArray[np.uint8]
@@ -54,12 +54,12 @@ class Finished:
 
 
 def pick(columns: Columns, which: slice | NDArray[np.bool_]) -> Columns:
-    """Some elements of every column: views for a slice, copies for a mask."""
+    """Return some elements of every column: views for a slice, copies for a mask."""
     return type(columns)(*[getattr(columns, name)[which] for name in columns.__match_args__])
 
 
 def join(parts: list[Columns]) -> Columns:
-    """Columns one after another; at least one part."""
+    """Concatenate the columns of all parts. Assumes at least one part."""
     if len(parts) == 1:
         return parts[0]
     kind = type(parts[0])
@@ -67,21 +67,21 @@ def join(parts: list[Columns]) -> Columns:
 
 
 class Lanes:
-    """`concurrency` lanes and the queue before them.
+    """`concurrency` lanes, and the queue of messages that wait for one.
 
-    A process that was stopped or starved for long must not claim to have sent all the while: no message starts more
-    than `Limits.late_max_s` before the `advance` that starts it.
+    A process that was stopped or starved for a long time must not claim that it sent messages during that time. So no
+    message starts more than `Limits.late_max_s` before the `advance` that starts it.
     """
 
     def __init__(self, concurrency: int, limits: Limits = LIMITS) -> None:
         self.concurrency = concurrency
         self.busy = 0
         self.held = 0  # messages that no lane has started
-        self.used = 0  # lanes from here on never had a message, so a scan need not visit them
+        self.used = 0  # lanes from here on never had a message, so scans skip them
         self._late_max_s = limits.late_max_s
         self._held: deque[Work] = deque()
-        self._arrived_at = -math.inf  # the last of those
-        self._seen = 0  # how many of them were held at the last `advance` and still are
+        self._arrived_at = -math.inf  # when the last of those arrived
+        self._seen = 0  # how many of those were held at the last `advance` already
         self._idle: list[LaneNumbers] = []  # idle lanes below `used`
         self._done_at = np.full(concurrency, math.inf)
         self._ids = np.empty(concurrency, np.int64)
@@ -92,13 +92,14 @@ class Lanes:
 
     @property
     def idle(self) -> int:
-        """Lanes that have nothing to send."""
+        """Lanes without a message."""
         return self.concurrency - self.busy
 
     def put(self, work: Work, now: float) -> None:
-        """Queues messages that arrive now and starts those for which a lane is idle.
+        """Queue messages that arrive now, and start as many as there are idle lanes.
 
-        A lane that is free but was not looked at takes one with the next `advance`, from when it was free.
+        A lane that has finished since the last `advance` takes a message at the next one, which starts at the time
+        when both the lane and the message were available.
         """
         if len(work):
             self._held.append(work)
@@ -111,7 +112,7 @@ class Lanes:
             self._occupy(lanes, started, now + started.durations_s.astype(np.float64))
 
     def advance(self, now: float) -> list[Finished]:
-        """Moves the lanes on to `now`; what was finished meanwhile. A lane may finish several messages."""
+        """Advance the lanes to `now`, and return what they have finished. A lane may finish several messages."""
         lanes = np.flatnonzero(self._done_at[: self.used] <= now)
         if not len(lanes):
             self._seen = self.held
@@ -120,7 +121,7 @@ class Lanes:
         finished = [self._finish(lanes, free_at)]
         while len(lanes):
             if self.held < len(lanes):
-                first, rest = _earliest(free_at, self.held)  # the first to be free take what there is
+                first, rest = _earliest(free_at, self.held)  # the lanes that were free first take what is left
                 self._retire(lanes[rest])
                 lanes, free_at = lanes[first], free_at[first]
             if len(lanes):
@@ -129,18 +130,18 @@ class Lanes:
         return finished
 
     def next_done_at(self) -> float:
-        """When the next lane finishes; infinity if none is busy."""
+        """Return when the next lane finishes; infinity if none is busy."""
         return float(self._done_at[: self.used].min()) if self.busy else math.inf
 
     def drop_held(self) -> Ids:
-        """Gives up the messages that no lane has started; their ids."""
+        """Drop the messages that no lane has started, and return their ids."""
         ids = [work.ids for work in self._held]
         self._held.clear()
         self.held = self._seen = 0
         return np.concatenate(ids) if ids else np.empty(0, np.int64)
 
     def drop_busy(self, done_after: float = -math.inf) -> Ids:
-        """Gives up the messages that lanes would finish later than `done_after`; their ids."""
+        """Drop the messages that lanes finish later than `done_after`, and return their ids."""
         done_at = self._done_at[: self.used]
         lanes = np.flatnonzero((done_at > done_after) & (done_at < math.inf))
         ids = self._ids[lanes]
@@ -150,16 +151,16 @@ class Lanes:
     def _send(
         self, lanes: LaneNumbers, free_at: Times, now: float, finished: list[Finished]
     ) -> tuple[LaneNumbers, Times]:
-        """Gives these free lanes their next messages, several in a row each where time has passed for several.
+        """Start the next messages on these free lanes; a lane gets several in a row if enough time has passed.
 
-        Adds what they finish by `now` to `finished`; the lanes that are free again by then, and since when.
+        Appends what they finish by `now` to `finished`. Returns the lanes that are free again by then, and since when.
         Assumes at least one held message for each lane.
         """
         rounds = self._rounds(len(lanes), now - float(free_at.min()))
-        if self._seen < rounds * len(lanes):  # no message starts before it has arrived
+        if self._seen < rounds * len(lanes):  # no message starts before it arrives
             free_at = np.maximum(free_at, self._arrived_at)
         work = self._take(rounds * len(lanes))
-        if rounds == 1:  # half the work of what follows, and the rule where lanes are few
+        if rounds == 1:  # half the work of the general case, and usual with few lanes
             done_at = free_at + work.durations_s
             self._occupy(lanes, work, done_at)
             done = done_at <= now
@@ -178,18 +179,18 @@ class Lanes:
         if not started.all():
             self._held.appendleft(pick(work, ~started.ravel()))
             self.held += len(self._held[0])
-        busy = started & ~done  # at most one in each lane
+        busy = started & ~done  # at most one per lane
         self._occupy(np.broadcast_to(lanes, busy.shape)[busy], pick(work, busy.ravel()), done_at[busy])
         return lanes[done[-1]], done_at[-1][done[-1]]
 
     def _rounds(self, lanes: int, time_s: float) -> int:
-        """How many messages in a row each of so many lanes has about time for, given what is held."""
+        """Return about how many of the held messages each of this many lanes can send in a row in this time."""
         expected = float(self._held[0].durations_s[:1000].mean())
         most = self.held // lanes
         return most if expected * most <= time_s else max(1, int(time_s / expected))
 
     def _take(self, count: int) -> Work:
-        """The next messages. Assumes that enough are held."""
+        """Remove the next held messages and return them. Assumes that enough are held."""
         parts, missing = [], count
         while missing:
             work = self._held.popleft()
@@ -203,7 +204,7 @@ class Lanes:
         return join(parts)
 
     def _idle_lanes(self, wanted: int) -> LaneNumbers:
-        """Takes up to `wanted` idle lanes, at least one. Assumes that one is idle."""
+        """Take at least one and at most `wanted` idle lanes. Assumes that one is idle."""
         if not self._idle:
             first, self.used = self.used, min(self.used + wanted, self.concurrency)
             return np.arange(first, self.used)
@@ -213,7 +214,7 @@ class Lanes:
         return lanes[:wanted]
 
     def _occupy(self, lanes: LaneNumbers, work: Work, done_at: Times) -> None:
-        """Puts a message into each of these lanes, to be done at these times."""
+        """Put a message into each of these lanes, to finish at these times."""
         self._ids[lanes] = work.ids
         self._attempts[lanes] = work.attempts
         self._outcomes[lanes] = work.outcomes
@@ -231,7 +232,7 @@ class Lanes:
         )
 
     def _retire(self, lanes: LaneNumbers) -> None:
-        """Makes lanes idle."""
+        """Make these lanes idle."""
         if len(lanes):
             self._done_at[lanes] = math.inf
             self._idle.append(lanes)
@@ -239,6 +240,6 @@ class Lanes:
 
 
 def _earliest(at: Times, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where the `count` smallest times are, and where the rest is. Assumes that there is a rest."""
+    """Return the positions of the `count` smallest times, and those of the rest. Assumes that there is a rest."""
     order = np.argpartition(at, count) if count else np.arange(len(at))
     return order[:count], order[count:]

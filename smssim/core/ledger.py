@@ -1,4 +1,4 @@
-"""The monitor's truth: which messages have a final outcome, and which. The first one stands.
+"""The monitor's record of which messages have a final outcome, and which one. The first outcome stands.
 
 Knows ids and outcomes. Must not know senders, sessions, times or rates.
 """
@@ -18,19 +18,19 @@ from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
 from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Rows, Stretches, in_parts
 from smssim.errors import LaterError, TooLargeError
 
-_GROUP_BITS: Final = STRETCH_BITS + 4  # of messages whose failures are kept together, 8 KiB
+_GROUP_BITS: Final = STRETCH_BITS + 4  # of an id within its group: failures are kept by group, in 8 KiB
 _GROUP_SIZE: Final = 1 << _GROUP_BITS
 _STRETCHES: Final = _GROUP_SIZE // STRETCH_SIZE  # in a group
-_BYTES: Final = STRETCH_SIZE // 8  # of one bit for each message of a stretch
+_BYTES: Final = STRETCH_SIZE // 8  # one bit for each message of a stretch
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the ledger made of a column of outcomes.
+    """The result of recording a column of outcomes.
 
-    `counts`: bool, shape (n,): which of them count. `duplicates`: how many were final outcomes of messages that
-    already had one. `overruled_ids`, `overruled_outcomes`: messages whose outcome on record differs from the given
-    one, and the one on record.
+    `counts`: which outcomes count: bool, shape (n,). `duplicates`: how many were final outcomes of messages that
+    already had one. `overruled_ids`, `overruled_outcomes`: messages whose outcome on record differs from the reported
+    one, and the outcome on record.
     """
 
     counts: NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Verdict:
 
 
 class Ledger:
-    """One byte for a message of an open stretch, one bit for a message of a finished one."""
+    """All final outcomes of a run: one byte per message of an open stretch, one bit per message of a finished one."""
 
     def __init__(self, total: int, limits: Limits = LIMITS) -> None:
         self._limits = limits
@@ -50,8 +50,8 @@ class Ledger:
         self.retried = 0
         self.duplicates = 0
         self._open = Stretches(total, outcome=np.uint8)
-        self._failed_bits: dict[int, NDArray[np.uint8]] = {}  # of finished stretches, by group, if any failed there
-        self._failed_changed: set[int] = set()  # groups, since `changes`
+        self._failed_bits: dict[int, NDArray[np.uint8]] = {}  # of finished stretches, by group, if any failed
+        self._failed_changed: set[int] = set()  # groups, since the last `changes`
 
     @property
     def final(self) -> int:
@@ -60,14 +60,14 @@ class Ledger:
 
     @property
     def memory(self) -> int:
-        """Bytes that it takes beyond what is counted."""
+        """Bytes for the messages of open stretches that have no final outcome, and for finding them."""
         pending = self._open.pending
         return pending and pending + 8 * self._open.stretches
 
     def check_room(self, ids: Ids, others: int = 0) -> None:
-        """Raises TooLargeError or LaterError if these ids would take memory out of proportion to what is counted.
+        """Raise TooLargeError or LaterError if these ids need memory out of proportion to the counted outcomes.
 
-        `others`: what `memory` says of the ledgers of other runs, added up.
+        `others`: the sum of `memory` over the ledgers of other runs.
         """
         if not len(ids):
             return
@@ -80,14 +80,15 @@ class Ledger:
         if not wanted:
             return
         if wanted > own_room:
-            raise TooLargeError("message_ids: they lie too far apart")
+            raise TooLargeError("message_ids: the ids are too far apart")
         if wanted > room:
-            raise LaterError("message_ids: they lie too far apart while this monitor follows other runs")
+            raise LaterError("message_ids: the ids are too far apart while this monitor follows other runs")
 
     def record(self, ids: Ids, outcomes: Outcomes) -> Verdict:
-        """Takes in what became of some attempts; columns of shape (n,), ids below the total.
+        """Record the outcomes of some attempts; columns of shape (n,), ids below the total.
 
-        An id may occur more than once. Its retries are then taken in before its final outcomes, and those in order.
+        An id may occur more than once. Its retries are then recorded before its final outcomes, of which the first one
+        counts.
         """
         rows = self._open.open(ids)
         on_record = self._on_record(ids, rows)
@@ -108,13 +109,13 @@ class Ledger:
         return Verdict(counts, duplicates, ids[overruled], on_record[overruled])
 
     def overruled(self, ids: Ids, outcomes: Outcomes) -> tuple[Ids, Outcomes]:
-        """Of attempts that were taken in before: messages with another final outcome on record, and that outcome."""
+        """Return which messages of attempts recorded before have another outcome on record, and that outcome."""
         on_record = self._on_record(ids, self._open.open(ids))
         differs = (on_record != 0) & (on_record != outcomes)
         return ids[differs], on_record[differs]
 
     def _enter(self, rows: Rows, outcomes: Outcomes) -> None:
-        """Records the final outcomes of distinct messages that had none."""
+        """Record the final outcomes of distinct messages that had none."""
         column = self._open.column["outcome"]
         column[rows] = outcomes
         sent = int(np.count_nonzero(outcomes == Outcome.SENT))
@@ -134,7 +135,7 @@ class Ledger:
         self._open.close(closing)
 
     def _on_record(self, ids: Ids, rows: Rows) -> Outcomes:
-        """The final outcome of each message, 0 where there is none; shape (n,)."""
+        """Return the final outcome of each message, 0 if it has none; shape (n,)."""
         on_record = self._open.column["outcome"][rows]
         finished = rows < 0
         if finished.any():
@@ -143,7 +144,7 @@ class Ledger:
         return on_record
 
     def _recall(self, ids: Ids) -> Outcomes:
-        """The final outcomes of messages of finished stretches; shape (n,)."""
+        """Return the final outcomes of messages of finished stretches; shape (n,)."""
         recalled = np.full(len(ids), Outcome.SENT, np.uint8)
         groups = ids >> _GROUP_BITS
         for group in np.unique(groups):
@@ -156,7 +157,7 @@ class Ledger:
         return recalled
 
     def not_sent(self) -> Iterator[tuple[Ids, NDArray[np.bool_]]]:
-        """Messages that were not sent, ascending, some at a time: their ids, and which have failed for good."""
+        """Yield the messages that were not sent, ascending, in parts: their ids, and which of them failed."""
         for first in range(0, self.total, _GROUP_SIZE):
             ids = np.arange(first, min(first + _GROUP_SIZE, self.total), dtype=np.int64)
             outcomes = self._on_record(ids, self._open.find(ids))
@@ -166,7 +167,7 @@ class Ledger:
     # -- saved and restored
 
     def changes(self) -> Changes:
-        """What is to be written since the last call: two bits a message of a stretch touched, one when it is done."""
+        """Return the changes since the last call: two bits per message of a stretch, one bit once it is finished."""
         changes: Changes = {}
         for numbers in in_parts(self._open.take_touched()):
             outcomes = self._open.blocks("outcome", numbers)
@@ -183,7 +184,7 @@ class Ledger:
         return changes | {"figures": pack(figures)}
 
     def restore(self, pieces: Pieces) -> None:
-        """Takes in what was written, into a ledger that is new; raises DAMAGE, also where it does not add up."""
+        """Restore saved state into a new ledger; raises DAMAGE, also if the numbers don't add up."""
         figures, _ = unpack(pieces["figures"])
         self.sent, self.failed = figures["sent"], figures["failed"]
         self.retried, self.duplicates = figures["retried"], figures["duplicates"]
@@ -199,12 +200,12 @@ class Ledger:
             final += final_here
             failed += failed_here
         if (final, failed) != (self.final, self.failed):
-            raise ValueError(f"{final} final, {failed} of them failed, where {self.final} and {self.failed} should be")
+            raise ValueError(f"{final} outcomes are final, {failed} failed; expected {self.final} and {self.failed}")
 
     def _restore_open(self, numbers: Ids, bits: NDArray[np.uint8]) -> tuple[int, int]:
-        """How many messages of these stretches have an outcome, and how many of those failed."""
+        """Restore stretches, and return how many of their messages have an outcome and how many of those failed."""
         if (bits[:, 0] & bits[:, 1]).any():
-            raise ValueError("a message was sent and has failed")
+            raise ValueError("a message is both sent and failed")
         sent, failed = np.unpackbits(bits[:, 0], axis=1), np.unpackbits(bits[:, 1], axis=1)
         outcomes = sent * np.uint8(Outcome.SENT) + failed * np.uint8(Outcome.FAILED)
         self._open.restore("outcome", numbers, outcomes, np.bitwise_count(bits).sum(axis=(1, 2), dtype=np.int64))
@@ -212,5 +213,5 @@ class Ledger:
 
 
 def _ones(bits: NDArray[np.generic]) -> int:
-    """How many bits are set."""
+    """Return how many bits are set."""
     return int(np.bitwise_count(bits).sum(dtype=np.int64))

@@ -1,4 +1,4 @@
-"""The values that all parts share: what identifies a run and a sender, how attempts behave, how they end.
+"""Values that all parts share: what identifies a run and a sender, how attempts behave and how they end.
 
 Knows columns and numbers. Must not know what is done with them.
 """
@@ -19,10 +19,10 @@ Outcomes = NDArray[np.uint8]  # of `Outcome`
 
 
 class Outcome(IntEnum):
-    """How an attempt ended; the numbers are those of the wire."""
+    """How an attempt ended; the numbers are those of the protocol."""
 
     SENT = 1  # final
-    FAILED = 2  # final: no attempt is left
+    FAILED = 2  # final: no attempts left
     RETRY = 3  # failed, attempts left
 
 
@@ -38,7 +38,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class SenderFacts:
-    """What a sender says of itself."""
+    """What a sender declares about itself."""
 
     session_id: str
     name: str
@@ -54,10 +54,10 @@ class AttemptModel:
     mean_s: float
     std_s: float  # before the cap
     distribution: str
-    max_time_s: float | None = None  # a cap on each time; None for none
-    fail: float = 0.0  # the chance that an attempt fails
+    max_time_s: float | None = None  # cap on each time; None for no cap
+    fail: float = 0.0  # probability that an attempt fails
 
 
 def declared_speed(concurrency: int, mean_s: float) -> float:
-    """Return how many messages a second a sender can send by what it says of itself."""
+    """Return how many messages per second a sender can send according to its declaration."""
     return concurrency / max(mean_s, MEAN_MIN_S)

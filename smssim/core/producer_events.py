@@ -1,6 +1,6 @@
-"""What a producer's decisions ask its shell to do, and what they let a log say.
+"""Events of a producer's run: what its shell must do, and what a log may show.
 
-Knows plain values. Must not know why an event comes, nor what is done about it.
+Knows plain values. Must not know why an event occurs or how it is handled.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from smssim.core.model import SenderFacts
 from smssim.core.producer_stream import ProducerStream
 from smssim.core.queue import Batch
 
-# ---- What the shell is to do
+# ---- What the shell must do
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Write to the stream, until `ProducerRun.response` has nothing more for it."""
+    """Write to the stream until `ProducerRun.response` returns None for it."""
 
     stream: ProducerStream
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the stream: `stream.ended` says why. What it held is queued again."""
+    """Close the stream; `stream.ended` is the reason. Its leased messages are queued again."""
 
     stream: ProducerStream
 
@@ -35,46 +35,46 @@ class Save:
     """Save `ProducerRun.changes`, then call `ProducerRun.saved`."""
 
 
-# ---- What a log may say
+# ---- What a log may show
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A sender has opened a stream."""
+    """A sender opened a stream."""
 
     sender: SenderFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A stream is closed."""
+    """A stream was closed."""
 
     stream: ProducerStream
-    leased: int  # messages of it to hand out again
+    leased: int  # its messages, which are redelivered
 
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """No sender is there any more, or, where `for_s` is not 0, still."""
+    """The last sender left (`for_s` is 0), or there has been no sender for `for_s` seconds."""
 
     for_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class GaveUp:
-    """The run ends because no sender is there."""
+    """The run ends because there has been no sender for `alone_s` seconds."""
 
     alone_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first message is handed out."""
+    """The first messages are delivered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A sender is handed messages."""
+    """Messages were leased to a sender."""
 
     stream: ProducerStream
     batches: Sequence[Batch]
@@ -82,7 +82,7 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The run ends when these messages are settled, or after some time."""
+    """The run ends when the leased messages are settled, or after `within_s` seconds."""
 
     leased: int
     within_s: float
@@ -90,10 +90,10 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """The end is saved: senders get it from now on."""
+    """The end is saved, and senders receive it from now on."""
 
     end: RunEnd
-    lingers: bool  # until the producer is stopped
+    lingers: bool  # whether the producer stays for late senders until it is stopped
 
 
 Event = Write | Close | Save | Joined | Left | Alone | GaveUp | Started | Leased | Draining | Announced

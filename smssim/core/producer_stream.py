@@ -1,7 +1,6 @@
-"""The producer's protocol on one stream: what a sender's requests do to the backlog, and what is written to it when.
+"""The producer's side of one stream: how a sender's requests change the backlog, and what to write to it when.
 
-Knows one stream from the producer's side, and the clock that it is given. Must not know gRPC, the other streams, or
-what a message contains.
+Knows one stream and the time that it is given. Must not know gRPC, other streams, or what a message contains.
 """
 
 from __future__ import annotations
@@ -19,30 +18,30 @@ from smssim.core.queue import Batch
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the producer tells a sender; only what was taken in, if there is neither batch nor end."""
+    """What the producer sends to a sender: a batch, the end of the run, or only the number of settled rows."""
 
-    settled: int  # settlements and messages handed back that were taken in on this stream
+    settled: int  # settlements and handed-back messages applied so far on this stream
     batch: Batch | None = None
-    end: RunEnd | None = None  # the last word
+    end: RunEnd | None = None  # only in the last response
 
 
 class ProducerStream:
-    """One sender's stream, from when it has joined the backlog."""
+    """One sender's stream, from when it joins the backlog."""
 
     def __init__(self, backlog: Backlog, holder: LeaseHolder, limits: Limits = LIMITS, name: str = "") -> None:
         self.holder = holder
         self.name = name  # of the sender
-        self.ended = ""  # why, if the producer has ended it
+        self.ended = ""  # the reason, if the producer ended it
         self._backlog = backlog
         self._limits = limits
-        self._batches: deque[Batch] = deque()  # leased, and to be written
+        self._batches: deque[Batch] = deque()  # leased, but not yet written
         self._settled = 0
         self._settled_said = 0
         self._end_said = False
-        self._readied_before = 0  # of the backlog, as of the last request
+        self._readied_before = 0  # `backlog.readied` before the last request
 
     def apply(self, request: Request, now: float) -> None:
-        """Applies a request; raises PeerError and applies nothing of it."""
+        """Apply a request. Raises PeerError, and applies nothing, if it breaks the protocol."""
         backlog, holder = self._backlog, self.holder
         self._readied_before = backlog.readied
         holder.heard_at = now
@@ -59,15 +58,16 @@ class ProducerStream:
         holder.ask(request.credit, request.idle_lanes, request.received, request.held)
 
     def lease(self, now: float) -> list[Batch]:
-        """Leases to the sender what it may have now; what that is."""
+        """Lease to the sender the messages that it may have now, and return them."""
         batches = self._backlog.grant(self.holder, now)
         self._batches += batches
         return batches
 
     def concerns_others(self, now: float) -> bool:
-        """Whether others may be given messages because of the last request, now that this sender was given its own.
+        """Return whether other senders may get messages because of the last request. Call it after `lease`.
 
-        Either it has made messages ready, or it leaves this sender waiting for some that become ready by themselves.
+        They may if the request made messages ready, or if this sender still has credit and more messages become ready
+        with time.
         """
         became_ready = self._backlog.readied > self._readied_before
         return (became_ready and self._backlog.has_ready) or (
@@ -76,11 +76,11 @@ class ProducerStream:
 
     @property
     def has_news(self) -> bool:
-        """Whether something was taken in that the sender was not told of."""
+        """Whether settlements or handed-back messages were applied that no response has confirmed yet."""
         return self._settled > self._settled_said
 
     def response(self, end: RunEnd | None) -> Response | None:
-        """What to write now, if anything; `end` once the run is over. Messages go first, the end is the last."""
+        """Return what to write now, if anything: messages first, the end last. `end` is None until the run is over."""
         if self._end_said:
             return None
         if self._batches:
@@ -96,7 +96,7 @@ class ProducerStream:
         return said
 
     def _frame(self) -> Batch:
-        """Takes what goes into one response: not too many messages, and not from too far apart."""
+        """Take the messages for one response, within the limits on their number and on the span of their ids."""
         batch = self._batches.popleft()
         rows = min(self._limits.frame_rows_max, int(batch.ids.searchsorted(batch.ids[0] + self._limits.frame_span_max)))
         if rows < len(batch.ids):

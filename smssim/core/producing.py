@@ -1,8 +1,8 @@
-"""A producer's decisions in one run: who is handed what and when, when leases and the run end, what a journal keeps.
+"""A producer's decisions in one run: which messages to deliver when, when leases and the run end, what to journal.
 
-Its shell says what has happened (a sender has joined, a request has come, time has passed) and carries out the events
-that each method returns, in their order, as the shell of dask.distributed's worker state machine does. Knows one run
-and the clock that it is given. Must not know gRPC, files, signals, or what a message contains.
+The shell calls a method when something happens (a sender joins, a request arrives, time passes) and carries out the
+events that the method returns, in order. The shell of dask.distributed's worker state machine works the same way.
+Knows one run and the time that it is given. Must not know gRPC, files, signals, or what a message contains.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from smssim.errors import ExitCode
 
 
 class _Phase(Enum):
-    """How far the run is."""
+    """The phase of a run."""
 
-    RUNNING = "messages are handed out and settled"
-    ENDED = "the end is to be saved, and nobody knows of it"
-    FAREWELL = "senders take the end"
-    LEAVING = "it is to be saved that they have taken it"
-    LEFT = "all is done"
+    RUNNING = "delivering and settling messages"
+    ENDED = "saving the end, which no sender has received yet"
+    FAREWELL = "sending the end to the senders"
+    LEAVING = "saving that the senders have received it"
+    LEFT = "finished"
 
 
 _AWAIT_A_SAVE: Final = (_Phase.ENDED, _Phase.LEAVING)
 
 
 class ProducerRun:
-    """One run, as its producer has it. `tick` is to be called at `wake_at`, or as soon after it as possible."""
+    """One run, as its producer sees it. Call `tick` at `wake_at`, or as soon after it as possible."""
 
     def __init__(
         self,
@@ -64,15 +64,16 @@ class ProducerRun:
         journaled: bool = True,
         limits: Limits = LIMITS,
     ) -> None:
-        """`linger`: whether senders can get the end until the producer is stopped.
+        """`linger`: whether senders can still join and receive the end until the producer is stopped.
 
-        `journaled`: whether a `Save` writes anything; if not, one is asked for at the end alone, which waits for it.
+        `journaled`: whether a `Save` writes anything. If not, saves are only requested at the end, which waits for
+        them all the same.
         """
         self.backlog = Backlog(
             run.total, run.max_attempts, retry_delay_s, lease_timeout_s, rate_per_s, give_up_s, limits
         )
-        self.streams: dict[int, ProducerStream] = {}  # those that are not closed, by the number of their holder
-        self.end: RunEnd | None = None  # of the run, which may not be saved yet
+        self.streams: dict[int, ProducerStream] = {}  # those that are not closed, by the number of their lease holder
+        self.end: RunEnd | None = None  # of the run; may not be saved yet
         self.resumed = False
         self._announced: RunEnd | None = None  # the end, once it is saved
         self._give_up_s = give_up_s
@@ -81,11 +82,11 @@ class ProducerRun:
         self._phase = _Phase.RUNNING
         self._stopped = False
         self._unwritten: Changes = {}
-        self._end_announced = False  # before a restart
-        self._joined_at: float | None = None  # when the first sender came
-        self._alone_since = now  # when the last stream closed; it counts only while there is none
-        self._noticed_at = now  # when the last notice of that was given
-        self._saving: _Phase | None = None  # the phase in which the save that is under way was asked for
+        self._end_announced = False  # before a restart, to all senders
+        self._joined_at: float | None = None  # when the first sender joined
+        self._alone_since = now  # when the last stream closed; only used while there is none
+        self._noticed_at = now  # when the last reminder of that was returned
+        self._saving: _Phase | None = None  # the phase in which the save in progress was requested
         self._save_every_s = limits.save_s if journaled else math.inf
         self._save_at = now + self._save_every_s
         self._check_at = now + limits.lease_check_s
@@ -97,17 +98,17 @@ class ProducerRun:
 
     @property
     def left(self) -> bool:
-        """Whether the producer is to leave."""
+        """Whether the run is finished, so that the producer can exit."""
         return self._phase is _Phase.LEFT
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the producer ends with, once it has left."""
+        """The producer's exit code, once it has left."""
         return ExitCode.OK if self.end is not None and self.end.complete else ExitCode.INCOMPLETE
 
     @property
     def wake_at(self) -> float:
-        """When `tick` is to be called next; infinity if only another event can change something."""
+        """When to call `tick` next; infinity if only another event can change something."""
         if self._phase is _Phase.RUNNING:
             return min(self._check_at, self._distribute_at, self._save_at, self._drain_until)
         if self._phase is _Phase.FAREWELL:
@@ -117,24 +118,24 @@ class ProducerRun:
     # -- what survives a crash
 
     def begin(self, run: bytes) -> None:
-        """The run is new; `run`: the piece that identifies it."""
+        """Start a new run; `run` is the piece that identifies it."""
         self._unwritten["run"] = run
 
     def restore(self, pieces: Pieces, now: float) -> None:
-        """Goes on with the run of a journal, before all else; raises DAMAGE."""
+        """Resume the run of a journal. Call it before anything else; raises DAMAGE."""
         self.resumed = True
-        self._end_announced = "told" in pieces  # and all senders had left
+        self._end_announced = "told" in pieces  # written once all senders had left
         self.backlog.restore(within("backlog", pieces), now)
 
     def changes(self, now: float) -> Changes:
-        """What is to be written since the last call, all of which is written by now."""
-        if self.backlog.awaits_commit:  # until now
+        """Return the changes since the last call, which must be on disk by now."""
+        if self.backlog.awaits_commit:  # until this call, which implies that the commit is done
             self._distribute_at = now
         changes, self._unwritten = self._unwritten, {}
         return changes | put_under("backlog", self.backlog.changes(now))
 
     def saved(self, now: float) -> list[Event]:
-        """What had changed when `Save` was last asked for is on disk."""
+        """Continue, now that the changes of the last `Save` are on disk."""
         events: list[Event] = []
         phase, self._saving = self._saving, None
         if phase is _Phase.ENDED and self.end is not None:
@@ -143,7 +144,7 @@ class ProducerRun:
             events.append(Announced(self.end, lingers=self._linger and not self._stopped))
             events += map(Write, self.streams.values())
         elif phase is _Phase.LEAVING:
-            self._phase = _Phase.FAREWELL if self.streams else _Phase.LEFT  # a sender may have come meanwhile
+            self._phase = _Phase.FAREWELL if self.streams else _Phase.LEFT  # a sender may have joined in the meantime
         self._save_at = now + self._save_every_s
         return events + self._proceed(now)
 
@@ -152,11 +153,11 @@ class ProducerRun:
     def join(
         self, sender: SenderFacts, distribution: str, std_s: float, now: float
     ) -> tuple[ProducerStream, list[Event]]:
-        """Returns the stream that a sender has opened. One that its session still had is closed."""
+        """Return a new stream for a sender, and the events. If its session has an open stream, close that one."""
         events: list[Event] = []
         before = self.backlog.holders.of(sender.session_id)
         if before is not None:
-            events.append(self._close(self.streams[before.number], "its sender has opened another stream", now))
+            events.append(self._close(self.streams[before.number], "the sender opened another stream", now))
         longest_s = longest_attempt_s(distribution, sender.mean_s, std_s, self._limits)
         holder = self.backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now, longest_s)
         stream = self.streams[holder.number] = ProducerStream(self.backlog, holder, self._limits, sender.name)
@@ -166,7 +167,10 @@ class ProducerRun:
         return stream, events
 
     def apply(self, stream: ProducerStream, request: Request, now: float) -> list[Event]:
-        """Applies a request; raises PeerError and applies nothing of it. After `Close` none counts."""
+        """Apply a request. Raises PeerError, and applies nothing, if it breaks the protocol.
+
+        Ignores requests on a stream that is lost, as after `Close`.
+        """
         if stream.holder.lost:
             return []
         stream.apply(request, now)
@@ -180,13 +184,13 @@ class ProducerRun:
         return events + self._proceed(now)
 
     def response(self, stream: ProducerStream) -> Response | None:
-        """What to write to a stream now, if anything."""
+        """Return what to write to a stream now, if anything."""
         if stream.ended:
             return None
         return stream.response(self._announced)
 
     def closed(self, stream: ProducerStream, now: float) -> list[Event]:
-        """A stream is closed, by whomever: what it held is queued again."""
+        """Record that a stream was closed, by either side. Its leased messages are queued again."""
         leased = stream.holder.leased
         self.backlog.lose(stream.holder)
         del self.streams[stream.holder.number]
@@ -203,7 +207,7 @@ class ProducerRun:
     # -- time
 
     def tick(self, now: float) -> list[Event]:
-        """Does what is due."""
+        """Do what is due now."""
         events: list[Event] = []
         if self.end is None and now >= self._check_at:
             events += self._check(now)
@@ -212,7 +216,10 @@ class ProducerRun:
         return events + self._proceed(now)
 
     def stop(self, now: float) -> list[Event]:
-        """Ends the run once what is with senders is settled, and then the farewell once they have taken the end."""
+        """End the run once all leased messages are settled, and leave once senders have received the end.
+
+        Each of the two waits takes at most `Limits.farewell_s`.
+        """
         events: list[Event] = []
         if self.end is None and not self._stopped:
             self._drain_until = now + self._limits.farewell_s
@@ -221,10 +228,10 @@ class ProducerRun:
         self._stopped = True
         return events + self._proceed(now)
 
-    # -- handing out
+    # -- delivery
 
     def _lease(self, stream: ProducerStream, now: float) -> list[Event]:
-        """Leases to a sender what it may have now."""
+        """Lease to a sender the messages that it may have now."""
         if self._stopped or self.end is not None:
             return []
         first = self.backlog.started_at is None
@@ -235,7 +242,7 @@ class ProducerRun:
         return [Started(), *events] if first else events
 
     def _distribute(self, now: float) -> list[Event]:
-        """Leases to all who want more, and looks again when messages become ready by themselves."""
+        """Lease messages to all senders with credit, and schedule the next round for when more become ready."""
         events: list[Event] = []
         holders = self.backlog.holders
         for holder in holders.with_credit():
@@ -248,7 +255,7 @@ class ProducerRun:
     # -- leases
 
     def _check(self, now: float) -> list[Event]:
-        """Ends stale leases, and the run if all senders are gone for good. Says that none is there."""
+        """Expire stale leases. Without senders, end the run if none are expected any more, or return a reminder."""
         self._forgive_pause(now - self._check_at, now)
         self._check_at = now + self._limits.lease_check_s
         events: list[Event] = [
@@ -261,14 +268,14 @@ class ProducerRun:
             events.append(GaveUp(alone_s))
             self._end()
         elif self.resumed and self.backlog.complete and alone_s >= self._return_s:
-            self._end()  # its senders are gone, or know the end
+            self._end()  # its senders are gone, or have received the end
         elif now - max(self._noticed_at, self._alone_since) >= self._limits.repeat_notice_s:
             self._noticed_at = now
             events.append(Alone(alone_s))
         return events
 
     def _forgive_pause(self, late_s: float, now: float) -> None:
-        """Extends all deadlines of senders by the time that the producer itself was paused."""
+        """Extend all sender deadlines by the time that the producer itself was paused."""
         self.backlog.holders.forgive_pause(late_s, now)
         self._alone_since = min(now, self._alone_since + late_s)
 
@@ -280,13 +287,13 @@ class ProducerRun:
 
     @property
     def _return_s(self) -> float:
-        """How long senders may take to come back to a run that was complete before a restart."""
+        """How long senders may take to return to a run that was complete before a restart."""
         return self._limits.resume_grace_s if self._end_announced else self._give_up_s
 
     # -- the end
 
     def _proceed(self, now: float) -> list[Event]:
-        """Goes on to the next phase where this one is over, and asks for a save where one is due."""
+        """Move to the next phase if this one is over, and request a save if one is due."""
         if self._phase is _Phase.RUNNING and self._stopped and (not self.backlog.leased or now >= self._drain_until):
             self._end()
         elif self._phase is _Phase.FAREWELL and self._is_farewell_over(now):
@@ -299,14 +306,14 @@ class ProducerRun:
         return [Save()]
 
     def _end(self) -> None:
-        """Ends the run as it stands. Nobody learns of it before that is saved."""
+        """End the run in its current state. No sender receives the end before it is saved."""
         if self.end is None:
             backlog = self.backlog
             self.end = RunEnd(backlog.complete, backlog.sent, backlog.failed, backlog.redelivered)
             self._phase = _Phase.ENDED
 
     def _is_farewell_over(self, now: float) -> bool:
-        """Whether all senders have taken the end and no more of them are waited for, or the time for that is up."""
+        """Return whether all senders have received the end and no more are expected, or the time is up."""
         if not self._stopped and now < self._open_until:
             return False
         self._farewell_until = min(self._farewell_until, now + self._limits.farewell_s)
@@ -314,7 +321,7 @@ class ProducerRun:
 
     @property
     def _open_until(self) -> float:
-        """Until when more senders may come and take the end, unless the producer is stopped."""
+        """Until when more senders may join and receive the end, unless the producer is stopped."""
         if self._linger:
             return math.inf
         if self._joined_at is None:
@@ -323,7 +330,7 @@ class ProducerRun:
         return self._joined_at + (self._limits.resume_grace_s if come_back else self._limits.join_grace_s)
 
     def _leave(self) -> None:
-        """Ends the farewell; a run whose end no sender waits for any more is saved as such."""
+        """End the farewell. If all senders have received the end of a complete run, save that before leaving."""
         assert self.end is not None
         if self.end.complete and self._joined_at is not None and not self.streams:
             self._unwritten["told"] = b""

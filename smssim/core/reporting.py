@@ -1,4 +1,4 @@
-"""What a sender has to report: attempts that are over and wait for a report, and what an answer makes of them.
+"""Finished attempts that a sender has yet to report, and the settlements that follow from the monitor's answer.
 
 Knows columns. Must not know when a report is due.
 """
@@ -19,19 +19,19 @@ NOTHING: Final = Finished(
 
 
 class Unreported:
-    """Attempts that wait for a report, oldest first."""
+    """Finished attempts that wait for a report, oldest first."""
 
     def __init__(self) -> None:
         self.count = 0
         self._parts: deque[Finished] = deque()
 
     def add(self, finished: Finished) -> None:
-        """Queue attempts."""
+        """Queue finished attempts."""
         self._parts.append(finished)
         self.count += len(finished.ids)
 
     def take(self, count_max: int) -> Finished:
-        """Take the oldest, at most so many."""
+        """Take the oldest attempts, at most `count_max`."""
         parts, count = [], 0
         while self._parts and count < count_max:
             some = self._parts.popleft()
@@ -46,7 +46,7 @@ class Unreported:
 
 
 def as_recorded(finished: Finished, answer: Answer) -> Settlements:
-    """Return the settlements of what was reported, each with the outcome that the monitor has on record."""
+    """Return the settlements of the reported attempts, each with the outcome that the monitor has on record."""
     outcomes = finished.outcomes
     if len(answer.overruled_ids):
         order = np.argsort(answer.overruled_ids)

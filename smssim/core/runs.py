@@ -1,7 +1,7 @@
-"""All runs of a monitor: which it follows, when and how each ends, and what of it is shown, saved and kept.
+"""All runs of a monitor: which ones it follows, when and how each ends, and what is shown, saved and kept of it.
 
-Reports, looks at the clock and a stop come in, each with the time. What is to be done about them goes out as `events`,
-in order. Knows tallies. Must not know how reports travel, or where figures and pieces go.
+The caller passes in reports, the passing of time and a stop, each with the time, and carries out the `events` that
+result, in order. Knows tallies. Must not know how reports travel, or where figures and pieces go.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from smssim.core.tally import Ending, OnReport, Tally
 from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, LaterError, PeerError, worst
 
-# ---- What is to be done
+# ---- Events
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """No sender has come so far."""
+    """No sender has reported for `for_s` seconds, counted from when the monitor began to wait for one."""
 
     for_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The monitor follows a run from now on."""
+    """The monitor starts to follow a run."""
 
     run: RunFacts
 
@@ -55,14 +55,14 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The monitor no longer follows a run, of which nothing was counted. What a journal has of it is to be erased."""
+    """The monitor no longer follows a run of which nothing was counted. A journal must erase its pieces."""
 
     run: RunFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A run ended; its last figures, with the summary."""
+    """A run ended; the snapshot holds its last figures and the summary."""
 
     run: RunFacts
     ending: Ending
@@ -77,10 +77,10 @@ Event = Waiting | Started | Missed | Moment | Dropped | Ended
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What the operator wants of a monitor."""
+    """What the operator wants from a monitor."""
 
     interval_s: float  # between two moments that are shown
-    give_up_s: float  # without any sender, a run whose end is unknown goes on for this long
+    give_up_s: float  # how long a run without senders continues while the producer's totals are missing
     thresholds: tuple[Threshold, ...] = ()
     linger: bool = False  # follow any number of runs, until stopped
     journaled: bool = False  # not together with `linger`
@@ -88,7 +88,7 @@ class Policy:
 
 
 class FollowedRun:
-    """A run that goes on, or one that ended and is kept to answer late reports."""
+    """A run in progress, or an ended one that is kept to answer late reports."""
 
     def __init__(
         self, tally: Tally, policy: Policy, now: float, limits: Limits = LIMITS, *, resumed: bool = False
@@ -98,34 +98,34 @@ class FollowedRun:
         self.final: Snapshot | None = None  # once the run has ended
         self._policy = policy
         self._limits = limits
-        self._due = now  # the next moment
-        self._check_at = now  # whether the run has ended
+        self._due = now  # when the next moment is due
+        self._check_at = now  # when to check next whether the run has ended
         self._before: Figures | None = None  # of the last moment
-        self._warned = 0  # of the senders whose first reports are missing
+        self._warned = 0  # how many senders of `tally.missed` had their `Missed` event
         self._shared: Snapshot | None = None
         self._shared_until = -math.inf
 
     @property
     def wake_at(self) -> float:
-        """When to look at this run next; never once it has ended."""
+        """When to check this run next; infinity once it has ended."""
         return math.inf if self.final is not None else min(self._due, self._check_at)
 
     def may_drop(self, now: float) -> bool:
         """Return whether this run can make room for another one.
 
-        It can if nothing was counted and no sender is present: it may never have been a run. One that was in the
-        journal at the start is the one that the operator waits for.
+        It can if nothing was counted and no sender is present, because it may never have been a real run. A run that
+        was resumed from the journal can't, because the operator expects it to continue.
         """
         return self.final is None and not self.resumed and self.tally.idle(now)
 
     def snapshot(self, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
-        """Return the run at this moment, with the rate since the last moment shown; at its end once it has ended."""
+        """Return the run at this moment, with the rate since the last moment shown; its last snapshot once it ended."""
         if self.final is not None:
             return self.final
         return self.tally.snapshot(self.tally.figures(now, self._before), now, rows_max)
 
     def shared(self, now: float) -> Snapshot:
-        """Return what all watchers get at about this moment: the same object for `Limits.shared_s`."""
+        """Return the snapshot for all watchers at about this moment: the same object for `Limits.shared_s`."""
         if self.final is not None:
             return self.final
         if self._shared is None or now >= self._shared_until:
@@ -134,7 +134,7 @@ class FollowedRun:
         return self._shared
 
     def look(self, now: float) -> list[Event]:
-        """Return the warnings not given so far, and the moment if it is due."""
+        """Return the warnings that are new since the last call, and the moment if it is due."""
         events: list[Event] = [Missed(name) for name in self.tally.missed[self._warned :]]
         self._warned = len(self.tally.missed)
         if now >= self._due:
@@ -147,7 +147,7 @@ class FollowedRun:
         return events
 
     def end(self, ending: Ending, now: float) -> Ended:
-        """End the run: its last figures stand from now on."""
+        """End the run; its figures don't change any more."""
         figures = self.tally.figures(now, self._before, final=True)
         summary = self.tally.summary(figures, ending, self._policy.thresholds)
         self.final = replace(self.tally.snapshot(figures, now), summary=summary)
@@ -155,7 +155,7 @@ class FollowedRun:
         return Ended(self.tally.run, ending, self.final)
 
 
-# ---- All of them
+# ---- All runs
 
 
 class Runs:
@@ -168,39 +168,42 @@ class Runs:
         on_report: OnReport | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        """`new_key` returns random bytes that no peer knows, for each new run; see `Tally`."""
-        self.followed: dict[str, FollowedRun] = {}  # by id; those that ended in the order of their ends
-        self.events: deque[Event] = deque()  # to be carried out, the oldest first
-        self.wake_at = math.inf  # when to look next
+        """`new_key` returns random bytes that are unknown to all peers, for each new run; see `Tally`."""
+        self.followed: dict[str, FollowedRun] = {}  # by id; ended runs in the order of their ends
+        self.events: deque[Event] = deque()  # for the caller to carry out, oldest first
+        self.wake_at = math.inf  # when to call `look` next
         self._policy = policy
         self._new_key = new_key
         self._on_report = on_report
         self._limits = limits
         self._waits_since = 0.0  # for a sender
-        self._notice_at = math.inf  # when to say next that no sender has come
-        self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, the oldest first
-        self._erased: Changes = {}  # pieces of dropped runs, since `changes`
+        self._notice_at = math.inf  # when the next `Waiting` is due
+        self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, oldest first
+        self._erased: Changes = {}  # deletes the pieces of runs dropped since the last `changes`
         self._codes: set[ExitCode] = set()  # of the runs that ended
         self._stopped = False
 
-    # -- what comes in
+    # -- input
 
     def await_sender(self, now: float) -> None:
-        """Say now and then, from now on, that no sender has come, until one does; not once a run has ended."""
+        """Start to emit `Waiting` at intervals, until a sender reports; not if a run is followed or has ended."""
         if not self.followed and not self._codes:
             self._waits_since = now
             self._notice_at = now + self._limits.repeat_notice_s
             self._set_wake_at(now)
 
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float) -> Answer:
-        """Record a report of a run, which may be new. Raises PeerError, and then records nothing of it."""
+        """Record a report of a run, which may be new, and return the answer.
+
+        Raises PeerError, and then records nothing of it.
+        """
         self._forgive_pause(now)
         tally = self._accept(run, now).tally
         others = sum(other.tally.ledger.memory for other in self.followed.values() if other.tally is not tally)
         return tally.report(run, sender, report, now, others)
 
     def look(self, now: float) -> None:
-        """Show what is due, and end the runs that have come to their end. To be called at `wake_at`."""
+        """Emit what is due, and end the runs that are over. Call it at `wake_at`."""
         self._forgive_pause(now)
         if now >= self._notice_at:
             self._notice_at = now + self._limits.repeat_notice_s
@@ -216,7 +219,7 @@ class Runs:
         self._set_wake_at(now)
 
     def stop(self, now: float) -> None:
-        """End all runs as they stand, and follow no other."""
+        """End all runs in their current state, and follow no others."""
         self._stopped = True
         self._forgive_pause(now)
         for followed in self._going_on():
@@ -224,16 +227,16 @@ class Runs:
         self._set_wake_at(now)
 
     def resume(self, pieces: Pieces, now: float) -> Tally:
-        """Go on with the run that was saved in these pieces, and return its tally; raises DAMAGE."""
+        """Resume the run that was saved in these pieces, and return its tally; raises DAMAGE."""
         tally = Tally.restored(pieces, now, self._limits)
         self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now)
         return tally
 
-    # -- what holds
+    # -- state
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to follow: the one run ended, and the monitor does not linger."""
+        """Whether nothing is left to follow: the only run has ended, and the monitor does not linger."""
         return bool(self._codes) and not self._policy.linger
 
     @property
@@ -242,12 +245,15 @@ class Runs:
         return bool(self._codes)
 
     def exit_code(self, *, outputs_whole: bool = True) -> ExitCode:
-        """Return the worst exit code of all runs; without any run, only a lingering monitor has done what it should."""
+        """Return the worst exit code of all runs. Without any run, it is OK only if the monitor lingers.
+
+        If not `outputs_whole`, an output could not be written completely, which counts as INCOMPLETE.
+        """
         codes = set(self._codes) if outputs_whole else {*self._codes, ExitCode.INCOMPLETE}
         return worst(codes) if codes or self._policy.linger else ExitCode.INCOMPLETE
 
     def changes(self, now: float) -> Changes:
-        """Return what is to be saved since the last call. With a journal there is at most one run."""
+        """Return the changes since the last call. With a journal there is at most one run."""
         erased, self._erased = self._erased, {}
         followed = next(iter(self.followed.values()), None)
         return erased if followed is None else erased | followed.tally.changes(now)
@@ -258,19 +264,19 @@ class Runs:
         return [followed for followed in self.followed.values() if followed.final is None]
 
     def _accept(self, run: RunFacts, now: float) -> FollowedRun:
-        """Return the run that a report is of, a new one if it is not known; raises PeerError."""
+        """Return the run that a report belongs to, a new one if it is unknown; raises PeerError."""
         followed = self.followed.get(run.run_id)
         if followed is not None and followed.tally.run == run:
             return followed
         if run.run_id in self._ended_ids:
             raise PeerError(f"run {run.run_id} is over")
-        if self._stopped:  # it would never be shown, and what its senders report would be settled
-            raise LaterError("this monitor is stopped")
-        if followed is not None:  # one of the two is wrong: the one of which something was counted is right
-            self._make_room(followed, f"run {run.run_id} is known here with other settings", now)
+        if self._stopped:  # a new run would never be shown, but its outcomes would be settled
+            raise LaterError("this monitor is stopping")
+        if followed is not None:  # one of the two is wrong: the one with counted outcomes is right
+            self._make_room(followed, f"run {run.run_id} has different settings at this monitor", now)
         if self.followed and not self._policy.linger:
             (followed,) = self.followed.values()
-            self._make_room(followed, f"this monitor follows one run, {followed.tally.run.run_id}, and no other", now)
+            self._make_room(followed, f"this monitor follows only run {followed.tally.run.run_id}", now)
         if len(self._going_on()) >= self._limits.runs_max:
             self._make_more_room(now)
         tally = Tally(run, now, self._new_key(), self._limits)
@@ -285,19 +291,19 @@ class Runs:
         return followed
 
     def _make_room(self, followed: FollowedRun, refusal: str, now: float) -> None:
-        """Drop this run for another one; raises LaterError if that may be possible later, or PeerError."""
+        """Drop this run for another one. Raises LaterError if that may be possible later, otherwise PeerError."""
         if followed.may_drop(now):
             self._drop(followed, now)
         elif followed.final is None and not followed.tally.counted:
-            raise LaterError("this monitor follows another run, of which nothing is counted yet")
+            raise LaterError("this monitor follows another run, which has no outcomes yet")
         else:
             raise PeerError(refusal)
 
     def _make_more_room(self, now: float) -> None:
-        """Drop all runs that may be dropped; raises LaterError if there are none."""
+        """Drop all runs that can be dropped; raises LaterError if there are none."""
         idle = [followed for followed in self._going_on() if followed.may_drop(now)]
         if not idle:
-            raise LaterError(f"this monitor follows {self._limits.runs_max:,} runs already")
+            raise LaterError(f"this monitor already follows {self._limits.runs_max:,} runs")
         for followed in idle:
             self._drop(followed, now)
 
@@ -324,14 +330,14 @@ class Runs:
     # -- time
 
     def _set_wake_at(self, now: float) -> None:
-        """Set when to look next, in the past never: how late a look is shows whether the monitor was paused."""
+        """Set when to look next, but never in the past: a late look shows that the monitor was paused."""
         due = [followed.wake_at for followed in self.followed.values()]
         self.wake_at = max(now, min([self._notice_at, *due]))
 
     def _forgive_pause(self, now: float) -> None:
-        """Extend the time of all senders by a pause of the monitor itself: it could not receive their reports.
+        """Extend all sender deadlines by a pause of the monitor itself, during which it received no reports.
 
-        A look that comes too late by more than `Limits.paused_s` shows a pause; less is the delay of a busy machine.
+        A look that is late by more than `Limits.paused_s` shows a pause; a shorter delay is normal on a busy machine.
         """
         late_s = now - self.wake_at
         if late_s > self._limits.paused_s:

@@ -1,9 +1,9 @@
-"""The sender's protocol: ask for messages, send them, report what became of them, and only then settle.
+"""The sender's protocol: ask for messages, send them, report their outcomes, and only then settle them.
 
-It survives the loss and the return of either peer: without the producer it finishes what its lanes have and drops the
-rest, without the monitor it keeps its report and takes no more messages than its window holds. Knows one run from one
-sender's side, and the clock that it is given. Must not know streams, channels, how long a lost peer is waited for
-(`sender_run` does) or who else is in the run.
+It survives losing either peer and reconnecting. Without the producer, it finishes the messages in its lanes and drops
+the rest. Without the monitor, it keeps its report and takes no more messages than its window allows. Knows one run
+from one sender's side, and the time that it is given. Must not know streams, channels, other senders, or how long to
+wait for a lost peer (`sender_run` does).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smssim.core.model import Ids, declared_speed
 from smssim.core.reporting import Unreported, as_recorded
 from smssim.errors import PeerError
 
-OnFinished = Callable[[Finished, float], None]  # gets attempts that are over, and the time
+OnFinished = Callable[[Finished, float], None]  # gets finished attempts, and the time
 
 
 class SenderProtocol:
@@ -32,7 +32,7 @@ class SenderProtocol:
         self.lanes = Lanes(concurrency, limits)
         self.connected = False  # to the producer
         self.ended = False  # for this sender, whatever the reason
-        self.run_end: RunEnd | None = None  # the producer's totals, once it has said the end
+        self.run_end: RunEnd | None = None  # the producer's totals, once it has announced the end
         self.draining = False
         self.done = False  # the monitor has answered the goodbye
         self.introduced = False  # the monitor has answered a report
@@ -42,16 +42,16 @@ class SenderProtocol:
         self._speed = declared_speed(concurrency, mean_s)
         self._pace(0.0)
         self._started_at: float | None = None  # of the run, on the local clock
-        self._look_at = now  # not before then at the lanes
+        self._look_at = now  # when to check the lanes next, at the earliest
         # To the monitor.
         self._unreported = Unreported()
-        self._report: Report | None = None  # under way
+        self._report: Report | None = None  # in flight
         self._sequence = 0
         self._reported_at = -math.inf
-        # To the producer, on the present stream.
+        # To the producer, on the current stream.
         self._to_settle: deque[Settlements] = deque()
-        self._unconfirmed: deque[tuple[int, Settlements | None]] = deque()  # with the rows written up to there
-        self._unsettled = 0  # messages in the report under way, in `_to_settle` and in `_unconfirmed`
+        self._unconfirmed: deque[tuple[int, Settlements | None]] = deque()  # each with `_rows_written` at that time
+        self._unsettled = 0  # messages in the report in flight, in `_to_settle` and in `_unconfirmed`
         self._to_hand_back: deque[Ids] = deque()
         self._rows_written = 0
         self._requested_at = now
@@ -61,22 +61,22 @@ class SenderProtocol:
         self._leave_declared = False
 
     def _pace(self, wait_s: float) -> None:
-        """Set all that follows from how long the monitor asks to wait between two reports.
+        """Set everything that depends on the wait between two reports, which the monitor asks for.
 
-        It asks for few reports where senders are many. Requests are then few and large as well, and looks at the lanes
-        few, because each of them costs such a sender as much as many messages do.
+        With many senders, the monitor asks for fewer reports. Requests are then fewer and larger too, and the lanes
+        are checked less often, because each of these costs such a sender as much as many messages do.
         """
         self._wait_s = wait_s
         self._look_s = wait_s / self._limits.looks_per_report
         self._ahead = min(self._limits.ahead_max, max(1, math.ceil(self._speed * max(self._limits.ahead_s, wait_s))))
         self._window = self.lanes.concurrency + 4 * max(
             self._ahead, self._limits.window_ahead_min
-        )  # messages taken and not known to be settled
+        )  # messages taken but not known to be settled, at most
 
     # -- the lanes
 
     def advance(self, now: float, at_once: bool = False) -> None:
-        """Move the lanes on to `now`, if it is time for another look or `at_once`; keep what they finished."""
+        """Advance the lanes to `now`, if a check is due or `at_once`, and queue what they finished for a report."""
         if now < self._look_at and not at_once:
             return
         self._look_at = now + max(self._look_s, self._limits.look_s_per_lane * self.lanes.used)
@@ -86,41 +86,41 @@ class SenderProtocol:
                 self.on_finished(some, now)
 
     def wake_at(self, now: float) -> float:
-        """Return when to advance and look for requests and reports again, unless a peer causes it sooner."""
+        """Return when to advance and to check for requests and reports next, unless a peer causes it sooner."""
         busy, limits = self.lanes.busy, self._limits
         next_done = now if busy > limits.lanes_many else self.lanes.next_done_at()
         due = math.inf if self._report is not None else self._next_report_at(now, next_done)
         if self.connected:
-            # A request that is overdue waits for a slow stream: looking at it often would slow down many senders in
-            # one process even more.
+            # An overdue request waits for a slow stream. Checking it often would slow down many senders in one process
+            # even more.
             request_at = self._next_request_at()
             due = min(due, request_at if request_at > now else now + limits.tick_max_s)
             due = min(due, now + min(limits.tick_max_s, self._half_used_in_s()) if self.lanes.held else next_done)
         return max(due, now + limits.tick_min_s, self._look_at)
 
     def _next_report_at(self, now: float, next_done: float) -> float:
-        """When a report is due, where none is under way."""
+        """Return when a report is due, given that none is in flight."""
         if not (self._unreported.count or self.lanes.busy):
             return self._heartbeat_at()
         first_outcome_at = now if self._unreported.count else next_done
         return min(self._heartbeat_at(), max(self._report_at(), first_outcome_at))
 
     def _next_request_at(self) -> float:
-        """When a request is due whatever it asks for."""
+        """Return when a request is due, however few messages it asks for."""
         at = self._requested_at + (self._starved_s() if self._starved() else self._limits.heartbeat_s)
         return min(at, self._settle_at()) if self._to_settle else at
 
     # -- the producer
 
     def stream_up(self, now: float) -> None:
-        """Start to use a stream to the producer that is open and has named the run."""
+        """Start to use an open stream on which the producer has offered this run."""
         self.connected = True
         self._requested_at = now
 
     def stream_lost(self, now: float) -> None:
-        """Drop what has not started, and settle again what is not confirmed: the stream has ended.
+        """Drop unstarted messages and queue unconfirmed settlements again, because the stream has ended.
 
-        The producer has taken back all that it has not seen settled.
+        The producer queues again all messages of the stream that it has not seen settled.
         """
         self.advance(now)
         self.connected = False
@@ -137,9 +137,9 @@ class SenderProtocol:
     def on_response(
         self, now: float, settled: int, delivery: Delivery | None = None, end: RunEnd | None = None
     ) -> None:
-        """Apply a response of the producer; raises PeerError if it brings more messages than were asked for.
+        """Apply a response of the producer; raises PeerError if it delivers more messages than were asked for.
 
-        `settled`: how many settlements and handed back messages of this stream the producer has applied.
+        `settled`: how many settlements and handed-back messages of this stream the producer has applied.
         """
         self.advance(now, at_once=end is not None)
         self.confirm(settled)
@@ -149,14 +149,14 @@ class SenderProtocol:
             self.end(end)
 
     def receive(self, delivery: Delivery, now: float) -> None:
-        """Take a batch; raises PeerError and takes nothing of it if the sender has not asked for that many.
+        """Accept a batch. Raises PeerError, and accepts nothing, if it exceeds the credit.
 
-        Assumes `advance(now)` before, whether or not that looked at the lanes: with two times, a lane could start a
-        message before it has arrived.
+        Assumes that `advance` was called before with the same `now`, even if no check of the lanes was due: with two
+        different times, a lane could start a message before it arrived.
         """
         count = len(delivery.ids)
         if count > self._open_credit:
-            raise PeerError(f"a batch of {count:,} messages, when credit for {self._open_credit:,} is left")
+            raise PeerError(f"a batch of {count:,} messages exceeds the remaining credit of {self._open_credit:,}")
         self._received += count
         self._open_credit -= count
         if self._started_at is None:
@@ -173,21 +173,27 @@ class SenderProtocol:
         )
 
     def confirm(self, settled: int) -> None:
-        """Forget the settlements that the producer has applied: so many rows of this stream, handed back ones too."""
+        """Forget settlements that the producer has applied.
+
+        `settled`: how many rows of this stream it has applied, counting handed-back messages.
+        """
         while self._unconfirmed and self._unconfirmed[0][0] <= settled:
             _, settlements = self._unconfirmed.popleft()
             if settlements is not None:
                 self._unsettled -= len(settlements.ids)
 
     def end(self, end: RunEnd | None) -> None:
-        """End the run; None if its producer is gone for good. What lanes still have is given up."""
+        """End the run and drop all unfinished messages. `end` is None if the producer is lost for good."""
         self.ended = True
         self.run_end = end
         self.lanes.drop_held()
         self.lanes.drop_busy()
 
     def drain(self, now: float) -> tuple[int, int]:
-        """Take no more messages, hand back what can't be finished soon, finish the rest; how many of either."""
+        """Take no more messages, hand back what can't finish soon, and finish the rest.
+
+        Returns how many messages to finish, and how many are handed back (or dropped, without the producer).
+        """
         self.advance(now, at_once=True)
         self.draining = True
         late = now + self._limits.drain_max_s
@@ -197,7 +203,7 @@ class SenderProtocol:
         return self.lanes.busy, sum(map(len, dropped))
 
     def has_request(self, now: float) -> bool:
-        """Whether a request is due now."""
+        """Return whether a request is due now."""
         if not self.connected or self.ended:
             return False
         return (
@@ -244,15 +250,15 @@ class SenderProtocol:
         return np.concatenate(parts)
 
     def _settle_at(self) -> float:
-        """When settlements are due by themselves; a request for messages that comes before takes them along.
+        """Return when settlements are due on their own; an earlier request for messages takes them along.
 
-        Where senders are so many that the monitor asks for few reports, two requests for each would be too many.
+        With so many senders that the monitor asks for few reports, two requests per report would be too many.
         """
         hurry = len(self._to_settle) > 1 or not self.lanes.held
         return -math.inf if hurry else self._requested_at + self._wait_s / 2
 
     def _wanted(self) -> int:
-        """How many more messages to ask for."""
+        """Return how many more messages to ask for."""
         if self.draining or not self.introduced:
             return 0
         taken = self.lanes.busy + self.lanes.held + self._unreported.count + self._unsettled
@@ -260,19 +266,19 @@ class SenderProtocol:
         return max(0, min(wanted, self._window - taken - self._open_credit))
 
     def _half_used_in_s(self) -> float:
-        """Seconds until held and requested messages fall to half of what it asks ahead.
+        """Return the seconds until held and requested messages fall to half of what the sender asks for ahead.
 
-        Below that, half the time that the held ones last.
+        If they are below that already, return half the time for which the held messages last.
         """
         spare = self.lanes.held + self._open_credit - self._ahead // 2
         return (spare if spare > 0 else self.lanes.held / 2) / self._speed
 
     def _starved_s(self) -> float:
-        """How long after a request a starved sender makes another."""
+        """Return how long after a request a starved sender makes another one."""
         return max(self._limits.starved_s, self._look_s)
 
     def _starved(self) -> bool:
-        """Whether lanes are idle and the producer does not know."""
+        """Return whether there is credit for idle lanes that the last request did not declare."""
         if self.lanes.busy == self.lanes.concurrency or (self.lanes.idle, self._received) == self._declared:
             return False
         return self._open_credit + self._wanted() > 0
@@ -280,7 +286,7 @@ class SenderProtocol:
     # -- the monitor
 
     def has_report(self, now: float) -> bool:
-        """Whether a report is due now."""
+        """Return whether a report is due now."""
         if self._report is not None or self.done:
             return False
         full = self._unreported.count >= self._limits.report_rows_full
@@ -288,7 +294,7 @@ class SenderProtocol:
         return full or paced or now >= self._heartbeat_at() or self._may_leave()
 
     def report(self, now: float) -> Report | None:
-        """Return the report that is due now, if any; it is under way until it is acknowledged."""
+        """Return the report that is due now, if any; it is in flight until it is acknowledged."""
         if not self.has_report(now):
             return None
         goodbye = self._may_leave()
@@ -309,7 +315,7 @@ class SenderProtocol:
         return self._report
 
     def acknowledge(self, answer: Answer) -> None:
-        """Queue the outcomes of the report under way to be settled, as the monitor has them on record."""
+        """Queue the outcomes of the report in flight for settlement, as the monitor has them on record."""
         report = self._report
         assert report is not None
         self._report = None
@@ -317,20 +323,20 @@ class SenderProtocol:
         self.introduced = True
         self.done = report.goodbye
         if answer.end is not None and answer.end.complete and not (self.connected or self.ended):
-            self.end(answer.end)  # the producer may have left, or be at an address that this sender does not know
+            self.end(answer.end)  # the producer may have left, or its address may have changed
         if len(report.finished):
             self._to_settle.append(as_recorded(report.finished, answer))
 
     @property
     def reports(self) -> int:
-        """Reports sent so far, repeats not counted."""
+        """Reports sent so far, not counting repeats."""
         return self._sequence
 
     @property
     def is_needless(self) -> bool:
-        """Whether this sender needs nothing from the monitor: they never met, so it has taken no message.
+        """Whether this sender can leave without the monitor: they never met, so it has taken no message.
 
-        Other senders report the end of a run, except that of an empty one: it may have no others.
+        Other senders report the end of the run. An empty run may have no other senders, so its end must be reported.
         """
         if self.introduced:
             return False
@@ -340,17 +346,17 @@ class SenderProtocol:
 
     @property
     def is_reporting(self) -> bool:
-        """Whether a report is under way."""
+        """Whether a report is in flight."""
         return self._report is not None
 
     @property
     def only_goodbye(self) -> bool:
-        """Whether nothing is left to report to a monitor that it met, but that it leaves a complete run."""
+        """Whether only the goodbye of a complete run is left to report, to a monitor that it has met."""
         reported = not self._unreported.count and (self._report is None or not len(self._report.finished))
         return reported and self.introduced and self.run_end is not None and self.run_end.complete
 
     def _report_at(self) -> float:
-        """When outcomes are due: sooner from a sender that has run dry, because its report may be the run's last."""
+        """Return when outcomes are due: sooner if the sender has run dry, because its report may be the run's last."""
         dry = not (self.lanes.busy or self.lanes.held)
         return self._reported_at + self._wait_s / (self._limits.dry_hurry if dry else 1)
 
@@ -358,7 +364,7 @@ class SenderProtocol:
         return self._reported_at + max(self._limits.heartbeat_s, self._wait_s)
 
     def _may_leave(self) -> bool:
-        """Whether the next report is the last one."""
+        """Return whether the next report is the last one."""
         if self.ended:
             return self._unreported.count <= self._limits.report_rows_max
         if not self.draining:

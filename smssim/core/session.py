@@ -1,6 +1,6 @@
-"""One sender at the monitor.
+"""One sender as the monitor sees it.
 
-Knows what the sender reports of itself, and what its reports add up to. Must not know other senders.
+Knows what the sender reports about itself, and the sums of its reports. Must not know other senders.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class State(IntEnum):
     SENDING = 1
     WAITING = 2  # for messages
     LOST = 3  # its reports have stopped
-    LEFT = 4  # it has said goodbye
+    LEFT = 4  # it has sent its goodbye
 
 
 @dataclass(slots=True)
 class Session:
-    """A sender in this run."""
+    """One sender in one run."""
 
     facts: SenderFacts
     limits: Limits = LIMITS
@@ -36,15 +36,15 @@ class Session:
     digest: str = ""  # of that report
     answer: Answer | None = None  # to that report
     joined_at: float = -math.inf
-    heard_at: float = -math.inf  # its last report; later by what the monitor itself was paused
+    heard_at: float = -math.inf  # when its last report arrived, plus pauses of the monitor itself
     in_flight: int = 0
     held: int = 0
     cut_off: bool = False  # from the producer
     left: bool = False
-    late: bool = False  # it came after the run was resumed complete
+    late: bool = False  # it joined after the complete run was resumed
     sums: Sums = field(default_factory=Sums)  # of its attempts that count
-    _rate_per_s: float | None = None  # in the last full stretch
-    _stretch_at: float = -math.inf  # when the present one began ...
+    _rate_per_s: float | None = None  # in the last full period of `Limits.rate_over_s`
+    _stretch_at: float = -math.inf  # when the current period began ...
     _stretch_from: int = 0  # ... and with how many messages done
 
     def packed(self) -> bytes:
@@ -60,9 +60,9 @@ class Session:
 
     @classmethod
     def unpacked(cls, piece: bytes, now: float, limits: Limits = LIMITS) -> Session:
-        """Return the session in a piece; raises DAMAGE.
+        """Return the session stored in a piece; raises DAMAGE.
 
-        Its last report counts as of now, and it joined as long before that as it had when it was saved.
+        Its last report counts as received `now`, and the time since it joined is the same as when it was saved.
         """
         facts, columns = unpack(piece)
         counts: dict[str, Any] | None = facts.pop("answer", None)
@@ -80,11 +80,11 @@ class Session:
         return State.SENDING if self.in_flight else State.WAITING
 
     def update(self, report: Report) -> None:
-        """Take over what a report says of the sender."""
+        """Record the sender's state from a report."""
         self.in_flight, self.held, self.cut_off = report.in_flight, report.held, report.cut_off
 
     def add(self, sums: Sums, now: float) -> None:
-        """Add what a report adds up to."""
+        """Add the sums of a report."""
         self.sums.add(sums)
         stretch_s = now - self._stretch_at
         if stretch_s >= self.limits.rate_over_s:
@@ -94,11 +94,11 @@ class Session:
 
     @property
     def rate_per_s(self) -> float:
-        """Messages with a final outcome a second, from when it joined to its last report."""
+        """Messages with a final outcome per second, from when it joined to its last report."""
         return rate(self.sums.final, self.heard_at - self.joined_at)
 
     def recent_rate_per_s(self, now: float) -> float:
-        """Return the same over the last two seconds or so; 0 once the sender is gone or silent."""
+        """Return the same rate over about the last two seconds; 0 once the sender has left or is silent."""
         if self.left or now - self.heard_at > self.limits.silent_after_s:
             return 0.0
         return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

@@ -1,6 +1,6 @@
-"""All that can be shown of a run at one moment.
+"""Everything that can be shown of a run at one moment.
 
-Holds figures. Must not know how they come about or how they are shown.
+Holds figures. Must not know how they are computed or shown.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from smssim.errors import ExitCode
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of a run, beyond its last figures."""
+    """The result of a run, in addition to its last figures."""
 
     exit_code: ExitCode
     reason: str  # one line for people
     reached_s: Mapping[str, float | None]  # by percent of all messages: seconds until that many were sent
     percentiles: Mapping[str, float | None]  # of the latency, by percent, in seconds
-    redelivered: int | None  # messages handed out again because a lease was lost; None if the producer did not say
+    redelivered: int | None  # messages redelivered because a lease was lost; None if the producer's totals are missing
     thresholds: tuple[Judged, ...] = ()
 
 
@@ -35,7 +35,7 @@ class Snapshot:
     figures: Figures
     fleet: Fleet = NOBODY
     stall: Stall | None = None
-    summary: Summary | None = None  # with the last figures
+    summary: Summary | None = None  # only with the last figures
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures and the summary, for --summary-json."""

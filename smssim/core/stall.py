@@ -1,6 +1,6 @@
-"""Why nothing moves.
+"""Why a run makes no progress.
 
-Decides from what the senders last said. Must not know how it is put into words.
+Decides from the last reports of the senders. Must not know how it is put into words.
 """
 
 from __future__ import annotations
@@ -14,31 +14,34 @@ from smssim.core.session import Session, State
 
 
 class Cause(IntEnum):
-    """Why nothing moves, the first that applies."""
+    """Why a run makes no progress: the first cause that applies."""
 
-    NO_SENDER = 1  # none is heard from
-    SILENT = 2  # those that have messages are not heard from just now
+    NO_SENDER = 1  # no sender reports
+    SILENT = 2  # all senders with messages in their lanes are silent, but not yet lost
     LANES_BUSY = 3  # messages are being sent, which takes long
-    NO_PRODUCER = 4  # no sender is connected to it
-    LEASES_LOST = 5  # messages went with lost senders, whose leases have not ended
-    NOTHING_OUT = 6  # the producer hands nothing out: a rate or a delay holds messages back
+    NO_PRODUCER = 4  # no sender is connected to the producer
+    LEASES_LOST = 5  # lost senders hold messages, and their leases have not expired
+    NOTHING_OUT = 6  # the producer delivers nothing: a rate or a retry delay holds messages back
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Nothing was finished for `quiet_s` seconds."""
+    """No attempt was counted for `quiet_s` seconds, and why."""
 
     cause: Cause
     quiet_s: float
-    senders: int  # that the cause is about
-    messages: int  # that are with them; with LANES_BUSY those that are in their lanes
-    time_s: float = 0.0  # with LANES_BUSY: the longest mean time of theirs
+    senders: int  # that the cause concerns
+    messages: int  # that they have; with LANES_BUSY only those in their lanes
+    time_s: float = 0.0  # with LANES_BUSY: the longest of their mean times
 
 
 def stall(
     sessions: Iterable[Session], missing: int, quiet_s: float, now: float, limits: Limits = LIMITS
 ) -> Stall | None:
-    """Why nothing moves, or None if it does or all is done. `missing`: messages without a final outcome."""
+    """Return why the run makes no progress; None if it does, or if it is complete.
+
+    `missing`: messages without a final outcome. `quiet_s`: seconds since an outcome was last counted.
+    """
     if not missing or quiet_s < limits.quiet_s:
         return None
     staying = [s for s in sessions if not s.left]

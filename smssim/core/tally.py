@@ -1,6 +1,6 @@
-"""One run at the monitor: the reports of its senders, what they add up to, and how it ends.
+"""One run at the monitor: the reports of its senders, their sums, and how it ends.
 
-Composes the ledger and the progress with the sessions of the senders. Knows reports, and the time that it is given.
+Combines the ledger and the progress with the sessions of the senders. Knows reports, and the time that it is given.
 Must not know how reports travel or how figures are shown.
 """
 
@@ -48,26 +48,26 @@ class Tally:
     """Sessions, ledger and progress of one run."""
 
     def __init__(self, run: RunFacts, now: float, key: bytes = b"", limits: Limits = LIMITS) -> None:
-        """`key`: random bytes that no peer knows, so that no peer can make up a report with a given digest."""
+        """`key`: random bytes unknown to all peers, so that no peer can construct a report with a given digest."""
         self.run = run
         self._limits = limits
         self.ledger = Ledger(run.total, limits)
         self.progress = Progress()
         self.milestones = Milestones(run.total)
         self.sessions: dict[str, Session] = {}
-        self.end: RunEnd | None = None  # the producer's totals, once a sender has brought them
+        self.end: RunEnd | None = None  # the producer's totals, once a goodbye has brought them
         self.missed: list[str] = []  # names of senders whose first reports never reached this monitor
         self._joined = 0  # senders that have not left
         self._answer_rows = 0  # overruled messages in the answers that are kept
         self._started_at: float | None = None  # of the run, on the local clock
         self._full_at: float | None = None if run.total else now
-        self._heard_at = now  # the last report
+        self._heard_at = now  # when the last report arrived
         self._moved_at = now  # when an attempt last counted
-        self._restored = False  # with messages missing: senders know best when the run started
-        self._was_full = False  # when it was restored
+        self._restored = False  # with messages missing: then senders report when the run started
+        self._was_full = False  # whether it was complete when it was restored
         self._changed: dict[str, Session] = {}  # since `changes`
         self._digester = Digester(key)
-        self._forget_at = now  # when to look for idle senders again, at the earliest
+        self._forget_at = now  # when to search for idle senders again, at the earliest
         self._forgotten: Changes = {}  # pieces of forgotten senders, since `changes`
         self._forgotten_count = 0
         self.on_report: OnReport | None = None
@@ -75,10 +75,10 @@ class Tally:
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
         """Record a report once, and return the answer. Raises PeerError, and then applies nothing of it.
 
-        `others`: bytes that the ledgers of other runs take beyond what they have counted.
+        `others`: bytes of memory that the ledgers of other runs take beyond what they have counted.
         """
         if run != self.run:
-            raise PeerError(f"run {run.run_id} is known here with other settings")
+            raise PeerError(f"run {run.run_id} has different settings at this monitor")
         self.ledger.check_room(report.finished.ids, others)
         session = self.sessions.get(sender.session_id)
         if session is None:
@@ -92,7 +92,7 @@ class Tally:
         digest = self._digester.of(report)
         is_repeat = (report.sequence, digest) == (session.sequence, session.digest)
         if not is_repeat and report.sequence != session.sequence + 1:
-            raise PeerError("sequence: this report is neither the next one of its session nor the last one repeated")
+            raise PeerError("sequence: expected the next report of the session, or its last one again")
         self._heard_at = session.heard_at = now
         self._changed[sender.session_id] = session
         if is_repeat:
@@ -107,10 +107,10 @@ class Tally:
         return answer
 
     def _forget_idle(self, now: float) -> None:
-        """Forget the senders that have left or are lost and of which nothing was ever counted.
+        """Forget the senders that have left or are lost, if nothing of them was ever counted.
 
-        Raises TooLargeError or LaterError if that makes no room. There may be many: it looks at all of them once in
-        `Limits.lost_after_s`, the time in which a sender becomes lost.
+        Raises TooLargeError or LaterError if that makes no room. There may be many senders, so they are checked at most
+        once in `Limits.lost_after_s`, the time after which a silent sender counts as lost.
         """
         if now >= self._forget_at:
             self._forget_at = now + self._limits.lost_after_s
@@ -126,17 +126,17 @@ class Tally:
             return
         if all(session.sums.attempts for session in self.sessions.values()):
             raise TooLargeError(f"more than {self._limits.sessions_max:,} senders in one run")
-        raise LaterError(f"{self._limits.sessions_max:,} senders are in this run already")
+        raise LaterError(f"this run already has {self._limits.sessions_max:,} senders")
 
     def _repeated(self, session: Session, report: Report) -> Answer:
-        """Return the answer to the last report of a session, which is already recorded."""
+        """Return the answer to the last report of a session again; the report is already recorded."""
         if session.answer is None:  # not kept
             overruled = self.ledger.overruled(report.finished.ids, report.finished.outcomes)
             return Answer(0, 0, *overruled, self._wait_s())
         return session.answer
 
     def _keep(self, session: Session, answer: Answer) -> None:
-        """Keep a session's last answer in case the report is repeated, if there is room: peers decide its length."""
+        """Keep a session's last answer for a repeat of the report, if there is room: peers decide how long it is."""
         self._answer_rows -= 0 if session.answer is None else len(session.answer.overruled_ids)
         rows = len(answer.overruled_ids)
         session.answer = answer if self._answer_rows + rows <= self._limits.answer_rows_max else None
@@ -144,7 +144,7 @@ class Tally:
 
     def _record(self, session: Session, report: Report, now: float) -> Answer:
         if report.elapsed_s is not None and (self._started_at is None or self._restored):
-            started_at = now - report.elapsed_s  # after a restart, senders know how long that took
+            started_at = now - report.elapsed_s  # includes the time that a restart took
             self._started_at = started_at if self._started_at is None else min(started_at, self._started_at)
         finished = report.finished
         verdict = self.ledger.record(finished.ids, finished.outcomes)
@@ -172,14 +172,14 @@ class Tally:
         return max(self._limits.report_wait_min_s, self._limits.report_wait_per_sender_s * self._joined)
 
     def forgive_pause(self, late_s: float, now: float) -> None:
-        """Extend the time of all senders by the time that the monitor itself was paused."""
+        """Extend all sender deadlines by the time that the monitor itself was paused."""
         self._heard_at = min(now, self._heard_at + late_s)
         for session in self.sessions.values():
             if not session.left:
                 session.heard_at = min(now, session.heard_at + late_s)
 
     def idle(self, now: float) -> bool:
-        """Return whether nothing was counted so far and no sender is present: it may never have been a run."""
+        """Return whether nothing was counted and no sender is present: then it may never have been a real run."""
         return not (self.counted or self.end is not None or self.present(now))
 
     @property
@@ -195,21 +195,21 @@ class Tally:
     # -- what people read
 
     def present(self, now: float) -> list[Session]:
-        """Return the senders whose reports still come."""
+        """Return the senders whose reports still arrive."""
         return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= self._limits.lost_after_s]
 
     def _took_part(self) -> list[Session]:
-        """Return the senders of the run, without those that came after a complete run was resumed."""
+        """Return the senders of the run, except those that joined after a complete run was resumed."""
         return [session for session in self.sessions.values() if not session.late]
 
     def elapsed_s(self, now: float) -> float:
-        """Return the seconds from the start of the run to now, or to its completion."""
+        """Return the seconds from the start of the run to `now`, or to its completion."""
         if self._started_at is None:
             return 0.0
         return max(0.0, (now if self._full_at is None else self._full_at) - self._started_at)
 
     def figures(self, now: float, before: Figures | None = None, final: bool = False) -> Figures:
-        """Return the run at this moment; the recent rate is since the figures `before`."""
+        """Return the figures of this moment; the recent rate is since the figures `before`."""
         ledger, progress, present = self.ledger, self.progress, self.present(now)
         elapsed_s = self.elapsed_s(now)
         missing = self.run.total - ledger.final
@@ -239,7 +239,7 @@ class Tally:
         )
 
     def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
-        """Return these figures of this moment with the senders, at most `rows_max` in rows, and why nothing moves."""
+        """Return figures of this moment with the senders, at most `rows_max` in rows, and the cause of any stall."""
         missing = self.run.total - figures.done
         why = stall(self.sessions.values(), missing, now - self._moved_at, now, self._limits)
         return Snapshot(figures, fleet(self._took_part(), now, rows_max), why)
@@ -247,7 +247,7 @@ class Tally:
     # -- the end
 
     def summary(self, figures: Figures, ending: Ending, thresholds: Sequence[Threshold]) -> Summary:
-        """Return what came of the run, given its last figures. A missed threshold changes an exit code of 0."""
+        """Return the result of the run, given its last figures. A missed threshold replaces an exit code of 0."""
         reached, latencies = self.milestones.reached_s, self.progress.latencies
         redelivered = None if self.end is None else self.end.redelivered
         numbers = {**figures.as_dict(), "redelivered": redelivered, **{f"t{p}": s for p, s in reached.items()}}
@@ -263,10 +263,10 @@ class Tally:
         )
 
     def ending(self, now: float, give_up_s: float) -> Ending | None:
-        """Return how the run ended, or None while it goes on.
+        """Return how the run ended, or None while it continues.
 
-        It goes on while a sender is present that has not said goodbye. After that, the producer's totals end it; if no
-        sender brought them, it ends `give_up_s` after the last report.
+        It continues while a sender is present that has not sent its goodbye. After that, the producer's totals end it.
+        If they never arrived, it ends `give_up_s` after the last report.
         """
         if self.present(now):
             return None
@@ -277,7 +277,7 @@ class Tally:
             return None
         if self.complete:
             return Ending(ExitCode.INCOMPLETE, "every message is counted, but the producer's totals never arrived")
-        return self._short(f"no sender was heard for {silent_s:.0f} s")
+        return self._short(f"no sender has reported for {silent_s:.0f} s")
 
     def interrupted(self) -> Ending:
         """Return how the run ends if this monitor is stopped now."""
@@ -295,27 +295,29 @@ class Tally:
         """Compare the producer's totals with the ledger."""
         ledger = self.ledger
         if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
-            return Ending(ExitCode.OK, "the producer's book and the monitor's ledger agree")
-        difference = f"sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
+            return Ending(ExitCode.OK, "the producer and the monitor agree")
+        difference = (
+            f"monitor minus producer: sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
+        )
         if self.missed:
             return Ending(
                 ExitCode.INCOMPLETE,
-                f"the monitor missed the first reports of {', '.join(self.missed[:3])}: against the producer's book it "
-                f"has {difference}",
+                f"the monitor missed the first reports of {', '.join(self.missed[:3])} ({difference})",
             )
         lacking = ledger.sent <= book.sent and ledger.failed <= book.failed
         if lacking and ledger.final < self.run.total == book.sent + book.failed:
             return Ending(
                 ExitCode.INCOMPLETE,
-                f"reports are missing here, as after a restart without a journal: of {self.run.total:,} messages, all "
-                f"settled with the producer, {self.run.total - ledger.final:,} have no final outcome ({difference})",
+                f"reports are missing, as after a restart without a journal: all {self.run.total:,} messages are "
+                f"settled with the producer, but {self.run.total - ledger.final:,} have no final outcome here "
+                f"({difference})",
             )
-        return Ending(ExitCode.DISAGREE, f"the count does not add up: against the producer's book: {difference}")
+        return Ending(ExitCode.DISAGREE, f"the totals do not agree ({difference})")
 
     # -- saved and restored
 
     def changes(self, now: float) -> Changes:
-        """Return what is to be saved since the last call."""
+        """Return the changes since the last call."""
         figures = {
             "key": self._digester.key.hex(),
             "elapsed_s": None if self._started_at is None else self.elapsed_s(now),
@@ -337,14 +339,14 @@ class Tally:
         }
 
     def erased(self, now: float) -> Changes:
-        """Return what erases all pieces of a run of which nothing is counted."""
+        """Return changes that delete all pieces of a run of which nothing is counted."""
         return dict.fromkeys([*self.changes(now), *(f"session/{session_id}" for session_id in self.sessions)])
 
     @classmethod
     def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:
-        """Return the tally that was saved; raises DAMAGE. It waits for the senders that have not left.
+        """Return the saved tally, which waits for the senders that have not left; raises DAMAGE.
 
-        If the producer had ended the run early, that is forgotten: it may go on with the run.
+        If the producer had ended the run early, the tally drops that end, because the producer may resume the run.
         """
         figures, _ = unpack(pieces["figures"])
         tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]), limits)

@@ -1,6 +1,6 @@
-"""What a run has to achieve, as in k6: `failed<5%`, `t95<10m`, `rate_per_s>1000`, `duplicates==0`.
+"""Requirements on the result of a run, as in k6: `failed<5%`, `t95<10m`, `rate_per_s>1000`, `duplicates==0`.
 
-Reads an expression and judges figures by it. Knows the names of figures and no more. Must stay cheap to import:
+Parses an expression and judges figures by it. Knows only the names of figures. Must stay cheap to import, because
 `settings` checks expressions with it.
 """
 
@@ -20,15 +20,15 @@ TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), 
 COUNTS: Final = (  # of messages; these may be compared with a share of the total
     *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting"),
 )
-REACHED: Final = ("t50", "t80", "t95", "t99")  # until this percentage of all messages was sent
+REACHED: Final = ("t50", "t80", "t95", "t99")  # time until this percentage of all messages was sent
 TIMES: Final = (
     *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", *REACHED),
 )
 OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
 FIGURES: Final = COUNTS + TIMES + OTHERS
 TAKES: Final = (
-    "a comparison (< <= > >= == !=) of a number of the JSON output, redelivered, t50, t80, t95 or t99 with a number, "
-    "a share like 5% or a time in ms, s, m or h"
+    "a comparison such as failed<5% or t95<10m: a number of the JSON output, redelivered, t50, t80, t95 or t99, then "
+    "< <= > >= == or !=, then a number, a percentage or a time in ms, s, m or h"
 )
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -47,7 +47,7 @@ _EXPRESSION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One comparison; `bound` in seconds for a time, in percent of the total for a share."""
+    """One comparison. `bound` is in seconds for a time, and in percent of the total for a share."""
 
     text: str
     name: str
@@ -60,18 +60,18 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """Read an expression; raises ValueError if it is malformed."""
+        """Parse an expression; raises ValueError if it is malformed."""
         match = _EXPRESSION.fullmatch(text.strip())
         if match is None:
-            raise ValueError(f"no threshold: {text}")
+            raise ValueError(f"malformed threshold: {text}")
         name, unit = match["name"], match["unit"] or ""
         if name not in {"%": COUNTS, "": FIGURES}.get(unit, TIMES):
-            raise ValueError(f"no threshold: {text}")
+            raise ValueError(f"malformed threshold: {text}")
         bound = Fraction(match["number"]) * Fraction(TIME_UNITS.get(unit, 1))
         return cls(" ".join(text.split()), name, match["sign"], bound, unit == "%")
 
     def judge(self, figures: Mapping[str, float | None]) -> Judged:
-        """Judge figures, `total` among them. A figure that the run does not have misses the threshold."""
+        """Judge figures, which include `total`. A figure that the run does not have misses the threshold."""
         value = figures.get(self.name)
         if value is None:
             return Judged(self, None, False)
@@ -79,7 +79,7 @@ class Threshold:
         return Judged(self, value, _OPERATORS[self.sign](compared, self.bound))
 
     def warning(self) -> str | None:
-        """Return a warning where a number of messages is compared as if it were a share, as in k6: failed<0.05."""
+        """Return a warning if a number of messages is compared as if it were a share, as in k6: failed<0.05."""
         if self.name not in COUNTS or self.is_share or not 0 < self.bound < 1:
             return None
         share = f"{self.name}{self.sign}{float(100 * self.bound):.10g}%"
@@ -88,10 +88,10 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A threshold after the run."""
+    """A threshold and its result after the run."""
 
     threshold: Threshold
-    value: float | None  # what it was compared with, before units; None if the run has no such figure
+    value: float | None  # the figure, not yet converted to a share; None if the run has no such figure
     passed: bool
 
     @property
@@ -106,12 +106,12 @@ def warnings(thresholds: Iterable[Threshold]) -> list[str]:
 
 
 def near_figure(text: str) -> str | None:
-    """Return the figure that was probably meant by an unknown name."""
+    """Return the name of a figure that an expression with an unknown name probably means; None if nothing is near."""
     name = re.split(r"\W", text.strip(), maxsplit=1)[0]
     near = [] if name in FIGURES else get_close_matches(name.lower(), FIGURES, n=1)
     return near[0] if near else None
 
 
 def share(number: float, total: float) -> Fraction:
-    """Return a number of messages in percent of all, exactly; 0 of nothing."""
+    """Return a number of messages as an exact percentage of the total; 0 if the total is 0."""
     return 100 * Fraction(number) / Fraction(total) if total else Fraction(0)

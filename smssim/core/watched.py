@@ -1,6 +1,6 @@
-"""The runs that a watcher follows: which of them go on, which the monitor has dropped, and how the watcher ends.
+"""The runs that a watcher follows: which are in progress, which the monitor dropped, and the watcher's exit code.
 
-Knows snapshots, as they come from a monitor. Must not know how they travel or how they are shown.
+Knows snapshots as a monitor sends them. Must not know how they travel or how they are shown.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from smssim.errors import ExitCode, worst
 
 @dataclass(slots=True)
 class _Open:
-    """A run whose end was not seen."""
+    """A run whose end has not arrived."""
 
     is_counted: bool  # whether anything of it was counted
-    since: set[str] = field(default_factory=set)  # ids of the runs of which something came after the last of this one
+    since: set[str] = field(default_factory=set)  # ids of the runs whose snapshots arrived since this run's
 
 
 class WatchedRuns:
-    """The runs of one monitor, seen from a watcher that may connect again and then gets the last figures once more."""
+    """The runs of one monitor, for a watcher that may reconnect and then gets the last figures again."""
 
     def __init__(self) -> None:
-        self.elapsed_s = 0.0  # of the run that was seen last
+        self.elapsed_s = 0.0  # of the run of the last snapshot
         self._open: dict[str, _Open] = {}  # by id
         self._codes: dict[str, ExitCode] = {}  # of the runs that ended, by id
         self._dropped: list[str] = []  # ids, since `dropped`
 
     def see(self, snapshot: Snapshot) -> bool:
-        """Take in a moment of a run; return whether it is new: not of a run whose end was seen."""
+        """Record a snapshot, and return whether it is new. It is not if the end of its run has already arrived."""
         figures = snapshot.figures
         run_id = figures.run_id
         if run_id in self._codes:
@@ -44,7 +44,7 @@ class WatchedRuns:
         return True
 
     def _note_turn(self, run_id: str) -> None:
-        """In each turn the monitor sends one moment of every run that goes on: one that was left out was dropped."""
+        """Drop runs that the monitor has dropped: in each turn it sends one snapshot of every run in progress."""
         for other_id, other in list(self._open.items()):
             if run_id in other.since and not other.is_counted:
                 self._drop(other_id)
@@ -56,7 +56,7 @@ class WatchedRuns:
         self._dropped.append(run_id)
 
     def monitor_left(self) -> None:
-        """Note that the monitor has ended in order: it has shown the end of each run that it had not dropped."""
+        """Record that the monitor ended normally: it has sent the end of each run that it had not dropped."""
         for run_id, run in list(self._open.items()):
             if not run.is_counted:
                 self._drop(run_id)
@@ -68,15 +68,15 @@ class WatchedRuns:
 
     @property
     def are_over(self) -> bool:
-        """Whether runs were seen to their end, and none goes on."""
+        """Whether at least one run has ended, and none is in progress."""
         return bool(self._codes) and not self._open
 
     @property
     def any_goes_on(self) -> bool:
-        """Whether there is a run whose end was not seen."""
+        """Whether there is a run whose end has not arrived."""
         return bool(self._open)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the watcher ends with: the worst code of the runs, INCOMPLETE where it has not seen them end."""
+        """The watcher's exit code: the worst code of the runs if they `are_over`, otherwise INCOMPLETE."""
         return worst(self._codes.values()) if self.are_over else ExitCode.INCOMPLETE

@@ -1,6 +1,6 @@
-"""How a sender connects: one connection to each address, and a stream to a producer that has named its run.
+"""Connections of a sender: one to each address, and a stream to a producer that has offered its run.
 
-Knows gRPC and the wire. Must not know what is said on the stream after that.
+Knows gRPC and the wire. Must not know what is exchanged on the stream after that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Stream = aio.StreamStreamCall[producer_pb2.FetchMessageRequest, producer_pb2.Fet
 
 
 class Channels:
-    """One connection to each address, whoever asks."""
+    """One connection to each address, shared by all copies of a sender."""
 
     def __init__(self, access: Access, limits: Limits = LIMITS) -> None:
         self.access = access
@@ -30,13 +30,13 @@ class Channels:
         self._channels: dict[str, aio.Channel] = {}
 
     def to(self, address: str) -> aio.Channel:
-        """The connection to this address; raises UsageError if the token may not go there."""
+        """Return the connection to this address; raises UsageError if the token must not be sent there."""
         if address not in self._channels:
             self._channels[address] = rpc.channel(address, self.access, self._limits)
         return self._channels[address]
 
     async def close(self) -> None:
-        """Closes all."""
+        """Close all connections."""
         for channel in self._channels.values():
             await channel.close()
 
@@ -44,7 +44,7 @@ class Channels:
 async def open_stream(
     channels: Channels, address: str, sender: Any, limits: Limits = LIMITS
 ) -> tuple[Stream, RunFacts, str]:
-    """Open a stream; returns it, the producer's run and its monitor's address.
+    """Open a stream and return it, with the producer's run and the address of its monitor.
 
     Raises AioRpcError, PeerError or UsageError.
     """
@@ -55,18 +55,18 @@ async def open_stream(
         async with asyncio.timeout(limits.offer_timeout_s):
             await stream.write(producer_pb2.FetchMessageRequest(hello=hello))
             response = await stream.read()
-        with rpc.naming(f"the producer at {address}"):
+        with rpc.naming(f"producer {address}"):
             if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
-                raise PeerError("its first response does not name its run")
+                raise PeerError("its first response is not a run offer")
             run, monitor = wire.offer_from_proto(response.offer)
-    except asyncio.InvalidStateError:  # the call was over before the write: reading says why
+    except asyncio.InvalidStateError:  # the call was over before the write; its status holds the reason
         stream.cancel()
         raise aio.AioRpcError(
             await stream.code(), aio.Metadata(), aio.Metadata(), details=await stream.details()
         ) from None
     except TimeoutError:
         stream.cancel()
-        late = f"no run was offered within {limits.offer_timeout_s:g} s"
+        late = f"no run offered within {limits.offer_timeout_s:g} s"
         raise aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, aio.Metadata(), aio.Metadata(), late) from None
     except BaseException:
         stream.cancel()

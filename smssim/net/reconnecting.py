@@ -1,6 +1,6 @@
-"""How a node waits for a peer: carries out what a `Reconnector` decides, and says what gRPC's errors mean to it.
+"""Waiting for a peer: carries out what a `Reconnector` decides, and translates gRPC's errors for it.
 
-Knows gRPC's status codes, the log and the clock. Must not know when to give up, or what is said to the peer.
+Knows gRPC's status codes, the log and the clock. Must not know when to give up, or what is exchanged with the peer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smssim.net import grpc_quirks
 from smssim.net.access import Access
 from smssim.process.logs import Log
 
-_REFUSALS: Final = frozenset(  # another call would bring the same answer
+_REFUSALS: Final = frozenset(  # another call would get the same answer
     {
         grpc.StatusCode.UNIMPLEMENTED,
         grpc.StatusCode.FAILED_PRECONDITION,
@@ -46,7 +46,7 @@ class Peer:
         met: bool = False,
     ) -> None:
         """`met`: whether the give-up timeout applies from the start."""
-        self.name = f"the {kind} at {address}"
+        self.name = f"{kind} {address}"
         self.reconnector = Reconnector(self.name, give_up_s, random.uniform, limits, met=met)
         self._address = address
         self._limits = limits
@@ -54,23 +54,23 @@ class Peer:
         self._log = log
 
     def found(self) -> None:
-        """Say, where that is news, that the peer has answered."""
+        """Record that the peer has answered, and log it if that is news."""
         self.say(self.reconnector.found(_now()))
 
     async def lost(self, error: aio.AioRpcError) -> None:
-        """Wait before the next call, after one that failed; raises GoneError or RefusedError where that is no use."""
+        """Wait before the next call, after a failed one; raises GoneError or RefusedError if there must be none."""
         step = self.reconnector.lost(await self.loss(error), _now())
         if not isinstance(step, Retry):
             raise step.error
         await self.wait(step)
 
     async def wait(self, retry: Retry) -> None:
-        """Say and wait what was decided."""
+        """Log the notice of a retry, and wait."""
         self.say(retry.notice)
         await asyncio.sleep(retry.wait_s)
 
     async def loss(self, error: aio.AioRpcError) -> Loss:
-        """Return what a failed call says of the peer; may ask for its reason, which takes two seconds at most."""
+        """Return what a failed call means. May probe the peer for the reason, which takes two seconds at most."""
         if grpc_quirks.is_unexplained(error.code()):
             return Loss(Kind.UNEXPLAINED, reason_of(error))
         if error.code() in _REFUSALS:
@@ -88,11 +88,11 @@ class Peer:
 
 
 def reason_of(error: aio.AioRpcError) -> str:
-    """Return why a call has failed, in the few words that say it."""
+    """Return why a call failed, in a few words."""
     if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-        return "what listens there is something else"
+        return "a different service listens there"
     if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-        return "missing or wrong token: takes --token-file, or the variable SMSSIM_TOKEN"
+        return "missing or wrong token: set --token-file or SMSSIM_TOKEN"
     details = escape(error.details() or error.code().name.lower().replace("_", " "))
     return grpc_quirks.cause(details) if error.code() == grpc.StatusCode.UNAVAILABLE else details
 

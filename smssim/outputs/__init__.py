@@ -1,1 +1,1 @@
-"""Where the progress and the outcomes of a run are written."""
+"""Outputs: where the progress and the outcomes of a run are written."""

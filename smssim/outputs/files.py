@@ -1,7 +1,7 @@
-"""Files that a run leaves behind: the figures of every interval as CSV, what came of each run as JSON.
+"""Files that a run leaves behind: the figures of every interval as CSV, the summary of each run as JSON.
 
-Knows snapshots. A file that can't be written is refused before the run. One that fails later is given up: that is
-logged once, and the file is not whole.
+Knows snapshots. A file that can't be written is refused before the run. If a write fails later, the error is logged
+once, and nothing more is written to that file: it stays incomplete.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _ROW_BYTES_MAX: Final = 4096
 
 
 def check_writable(flag: str, path: str) -> None:
-    """Raises UsageError unless the file can be written; leaves everything as it was."""
+    """Raise UsageError unless the file can be written. Changes nothing on disk."""
     try_out(path, lambda: _open(flag, path, "a"))
 
 
 def try_out(path: str, open_it: Callable[[], IO[Any]]) -> None:
-    """Opens a file and closes it again; one that was not there before is removed.
+    """Open a file and close it again; remove it if it did not exist before.
 
-    A pipe is not tried: its reader would take the end of the trial for the end of all.
+    Named pipes are skipped: closing one signals the end of the data to its reader.
     """
     if Path(path).is_fifo():
         return
@@ -44,7 +44,7 @@ def try_out(path: str, open_it: Callable[[], IO[Any]]) -> None:
 
 
 def empty(flag: str, path: str) -> None:
-    """Empties the file, so that nothing of an earlier run is taken for this one's; raises UsageError if that fails."""
+    """Empty the file, so that it holds no data from an earlier run. Raises UsageError if that fails."""
     if not Path(path).is_fifo():
         _open(flag, path, "w").close()
 
@@ -57,7 +57,7 @@ def _open(flag: str, path: str, mode: str) -> IO[str]:
 
 
 class _File(Output):
-    """A file that is written as things happen. Each start empties it, but one that goes on keeps what it has."""
+    """A file that is written during the run. Opening it empties it, unless it continues the file of a resumed run."""
 
     def __init__(self, flag: str, path: str, log: Log, goes_on: bool) -> None:
         self._flag = flag
@@ -88,20 +88,21 @@ class _File(Output):
             self._file.flush()
         except OSError as error:
             self._is_whole = False
-            self._log.error("%s: %s: %s; nothing more is written there", self._flag, self._path, error.strerror)
+            self._log.error("%s: stopped writing to %s: %s", self._flag, self._path, error.strerror)
             self._close()
 
     def _close(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # logged before, because each write is flushed
+            with contextlib.suppress(OSError):  # every write is flushed, so its error was logged there
                 self._file.close()
             self._file = None
 
 
 class CsvFile(_File):
-    """A row for each moment of each run, below a header: the fields of the JSON output, nothing where that has null.
+    """A CSV file with a row for each moment of each run.
 
-    A file that goes on gets more rows, and a header only if it has none.
+    Its columns are the fields of the JSON output; null is an empty cell. With `goes_on`, new rows are appended, and the
+    header is written only if the file has no rows.
     """
 
     def __init__(self, path: str, log: Log, goes_on: bool = False, _limits: Limits = LIMITS) -> None:
@@ -128,7 +129,7 @@ class CsvFile(_File):
 
 
 def _cut_torn_row(path: str) -> bool:
-    """Cuts off a row that a crash has left half-written; returns whether the file has rows then."""
+    """Cut off a last row that a crash left half-written. Return whether the file has rows after that."""
     try:
         with open(path, "rb+") as file:
             size = file.seek(0, os.SEEK_END)
@@ -136,12 +137,12 @@ def _cut_torn_row(path: str) -> bool:
             torn = len(file.read().rpartition(b"\n")[2])
             file.truncate(size - torn)
             return size > torn
-    except OSError:  # it is not there, or not a file that has an end
+    except OSError:  # it does not exist, or can't seek
         return False
 
 
 class SummaryFile(_File):
-    """An object on a line of its own for each run that has ended. It is new with each start."""
+    """A file with a line for each run that has ended: a JSON object. Every start empties the file."""
 
     def __init__(self, path: str, log: Log, _goes_on: bool = False, _limits: Limits = LIMITS) -> None:
         super().__init__("--summary-json", path, log, goes_on=False)

@@ -1,8 +1,9 @@
 """Metrics for Prometheus: what a node exposes, and the page that shows it.
 
-They are read from the core when a scraper asks, on the node's own loop, and cost nothing until then. So they are no
-`Output`: nothing has to be passed to them, and producers and senders have them too. Names and kinds are here; labels
-have few values, never a name or an id. Knows prometheus-client, imported when metrics are wanted.
+Metrics are read from the core on each scrape, on the node's own event loop, and cost nothing otherwise. They are not
+an `Output`, because nothing is written to them, and because producers and senders have them too. This module defines
+their names and kinds. Labels have few values, never a name or an id. Knows prometheus-client, which it imports only
+if metrics are requested.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ LATENCY_BUCKETS_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 30
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A counter, a gauge or a histogram: one value, or one for each outcome."""
+    """A counter, a gauge or a histogram with one value, or with one value per outcome."""
 
-    name: str  # of a counter, without _total
-    says: str
+    name: str  # a counter's name without _total
+    says: str  # its help text
     kind: str  # counter, gauge or histogram
     value: float | Latencies = 0.0
     by_outcome: dict[str, float] = field(default_factory=dict)
@@ -53,7 +54,7 @@ def _gauge(name: str, says: str, value: float) -> Metric:
 
 
 def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
-    """All runs that the monitor still keeps, added up; one that it lets go of takes its counts with it."""
+    """Return the metrics of a monitor, summed over the runs in memory. A dropped run takes its counts with it."""
     figures = [tally.figures(now) for tally in tallies]
     sums = {
         name: sum(getattr(one, name) for one in figures)
@@ -65,38 +66,42 @@ def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
         latencies.merge(tally.progress.latencies)
     return [
         _counter("smssim_messages", "Messages with a final outcome", sent=sums["sent"], failed=sums["failed"]),
-        _counter("smssim_attempts", "Attempts that count", sums["attempts"]),
-        _counter("smssim_retries", "Attempts that failed and were to be tried again", sums["retried"]),
+        _counter("smssim_attempts", "Attempts, not counting duplicates", sums["attempts"]),
+        _counter("smssim_retries", "Failed attempts that are followed by a retry", sums["retried"]),
         _counter("smssim_duplicates", "Final outcomes of messages that already had one", sums["duplicates"]),
-        _counter("smssim_reports", "Reports taken in", reports),
-        _gauge("smssim_run_messages", "Messages of the runs followed", sums["total"]),
+        _counter("smssim_reports", "Reports recorded", reports),
+        _gauge("smssim_run_messages", "Messages of the followed runs", sums["total"]),
         _gauge("smssim_in_flight_messages", "Messages being sent, or sent and not yet reported", sums["in_flight"]),
-        _gauge("smssim_waiting_messages", "Messages that wait", sums["waiting"]),
-        _gauge("smssim_senders", "Senders heard from", sums["senders"]),
+        _gauge("smssim_waiting_messages", "Messages waiting to be sent", sums["waiting"]),
+        _gauge("smssim_senders", "Senders that are reporting", sums["senders"]),
         Metric("smssim_latency_seconds", "Time from queued to final outcome", "histogram", latencies),
     ]
 
 
 def of_producer(backlog: Backlog, senders: int) -> list[Metric]:
-    """Its one run."""
+    """Return the metrics of a producer, for its only run."""
     return [
         _counter("smssim_producer_settled_messages", "Messages settled", sent=backlog.sent, failed=backlog.failed),
-        _counter("smssim_producer_redelivered_messages", "Leases lost and handed out again", backlog.redelivered),
-        _gauge("smssim_producer_leased_messages", "Messages with senders", backlog.leased),
-        _gauge("smssim_producer_waiting_messages", "Messages that wait", backlog.waiting),
+        _counter(
+            "smssim_producer_redelivered_messages",
+            "Messages redelivered after their lease was lost",
+            backlog.redelivered,
+        ),
+        _gauge("smssim_producer_leased_messages", "Messages leased to senders", backlog.leased),
+        _gauge("smssim_producer_waiting_messages", "Messages waiting to be delivered", backlog.waiting),
         _gauge("smssim_producer_senders", "Senders with an open stream", senders),
         _gauge(
             "smssim_producer_credit_messages",
-            "Messages senders are ready to take",
+            "Messages that senders are ready to receive",
             sum(h.credit for h in backlog.holders),
         ),
     ]
 
 
 def of_senders(sendings: Sequence[SenderProtocol], reconnects: int) -> list[Metric]:
-    """All copies that take part in a run, added up."""
+    """Return the metrics of a sender process: the sums over all copies that take part in a run."""
     return [
-        _gauge("smssim_sender_copies", "Senders that take part in a run", len(sendings)),
+        _gauge("smssim_sender_copies", "Senders taking part in a run", len(sendings)),
         _gauge(
             "smssim_sender_lanes",
             "Messages that can be sent at the same time",
@@ -104,15 +109,15 @@ def of_senders(sendings: Sequence[SenderProtocol], reconnects: int) -> list[Metr
         ),
         _gauge("smssim_sender_busy_lanes", "Messages being sent", sum(s.lanes.busy for s in sendings)),
         _gauge(
-            "smssim_sender_held_messages", "Messages taken and not yet started", sum(s.lanes.held for s in sendings)
+            "smssim_sender_held_messages", "Messages received and not yet started", sum(s.lanes.held for s in sendings)
         ),
         _gauge(
             "smssim_sender_connected_copies",
             "Senders with a stream to the producer",
             sum(s.connected for s in sendings),
         ),
-        _counter("smssim_sender_reports", "Reports sent, in the present run", sum(s.reports for s in sendings)),
-        _counter("smssim_sender_reconnects", "Times that a peer was lost and came back", reconnects),
+        _counter("smssim_sender_reports", "Reports sent in the current run", sum(s.reports for s in sendings)),
+        _counter("smssim_sender_reconnects", "Reconnections to a lost peer", reconnects),
     ]
 
 
@@ -128,10 +133,10 @@ async def exposed(
     access: Access = OPEN,
     limits: Limits = LIMITS,
 ) -> AsyncIterator[None]:
-    """Serves what `read` yields over HTTP meanwhile, on the host of the address `listen`; nothing without a port.
+    """Serve the metrics that `read` returns over HTTP while the context is open; do nothing if `port` is None.
 
-    Where others can reach it, a scrape has to show the token, if there is one. Raises UsageError if the port can't be
-    had, or prometheus-client is not there.
+    The server listens on the host of the address `listen`. If that is not a loopback address and a token is set, each
+    scrape must send the token. Raises UsageError if the port is not available or prometheus-client is not installed.
     """
     if port is None:
         yield
@@ -139,7 +144,7 @@ async def exposed(
     try:
         import prometheus_client
     except ImportError as error:
-        needs = "needs prometheus-client, which is not installed: pip install 'smssim[metrics]'"
+        needs = "prometheus-client is not installed: run pip install 'smssim[metrics]'"
         raise UsageError(f"--metrics-port: {needs}") from error
     host, _ = split_address("--listen", listen)
     registry = prometheus_client.CollectorRegistry()
@@ -151,9 +156,9 @@ async def exposed(
         await server.start(host, port)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise UsageError(f"--metrics-port: got {port}, which can't be had on {host} ({why.lower()})") from error
+        raise UsageError(f"--metrics-port: got {port}, which is not available on {host} ({why.lower()})") from error
     shown = f"[{host}]" if ":" in host else host
-    log.info("metrics at http://%s:%d/metrics", shown, server.port)
+    log.info("Serving metrics at http://%s:%d/metrics", shown, server.port)
     ready.announce("metrics", url=f"http://{shown}:{server.port}/metrics")
     try:
         yield
@@ -162,7 +167,7 @@ async def exposed(
 
 
 class _Exposition:
-    """The page that is scraped; read off at most every `scrape_shared_s`, however many ask."""
+    """The page that is scraped. It is read from the core at most once every `scrape_shared_s` seconds."""
 
     def __init__(self, registry: Any, limits: Limits = LIMITS) -> None:
         self._registry = registry
@@ -172,12 +177,12 @@ class _Exposition:
         self._made: dict[str, bytes] = {}  # by content type
 
     def page(self, accept: str) -> tuple[str, bytes]:
-        """In the format that is wanted, of which there are few: its content type, and the text."""
+        """Return the content type and the text of the page, in the format that the Accept header asks for."""
         from prometheus_client.exposition import choose_encoder
 
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is none
+        except (TypeError, ValueError):  # a malformed version
             encode, content_type = choose_encoder("")
         if self._clock() >= self._made_at + self._shared_s:
             self._made_at = self._clock()
@@ -188,17 +193,17 @@ class _Exposition:
 
 
 class _Collector:
-    """What prometheus-client asks when somebody scrapes."""
+    """The collector that prometheus-client calls on each scrape."""
 
     def __init__(self, read: Callable[[], list[Metric]]) -> None:
         self._read = read
 
     def collect(self) -> list[Any]:
-        """The metrics of this moment."""
+        """Return the metrics of this moment."""
         return [_family(metric) for metric in self._read()]
 
     def describe(self) -> list[Any]:
-        """Nothing in advance."""
+        """Return nothing: the metrics are only known on a scrape."""
         return []
 
 
@@ -217,7 +222,7 @@ def _family(metric: Metric) -> Any:
 
 
 def _buckets(latencies: Latencies) -> tuple[list[tuple[str, float]], float]:
-    """Counts up to each of the bounds, and the sum of all, within 0.4%."""
+    """Return the count of latencies up to each bound, and the sum of all latencies, accurate to 0.4%."""
     counts = latencies.up_to(LATENCY_BUCKETS_S)
     bounds = [f"{bound:g}" if bound % 1 else f"{bound:.1f}" for bound in LATENCY_BUCKETS_S]
     return [*zip(bounds, counts, strict=True), ("+Inf", latencies.count)], latencies.total_s

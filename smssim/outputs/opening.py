@@ -1,7 +1,7 @@
-"""The outputs of a node: makes those that its settings ask for, checks, opens and closes them.
+"""The outputs of a node: creates the ones that its settings ask for, and checks, opens and closes them.
 
-A further output is a module of its own, a setting, and a line in `_BY_SETTING`. Must not know reports, or when
-something is to be written.
+To add an output, write a module, a setting and a line in `_BY_SETTING`. Must not know reports, or when something is
+written.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings
 
-# By the setting that asks for it, in the order in which they are opened and written. Made from its value, the log,
-# whether the run goes on after a restart, and the limits.
+# Outputs by the setting that asks for them, in the order in which they are opened and written. The arguments are the
+# value of the setting, the log, whether the run resumes after a restart, and the limits.
 _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
     "record": Recorder,
     "csv": CsvFile,
@@ -38,25 +38,25 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
 
 
 def check_outputs(settings: MonitorSettings, log: Log, goes_on: bool) -> None:
-    """Raises UsageError where an output can't be written; leaves everything as it was.
+    """Raise UsageError if an output can't be written. Changes nothing on disk.
 
-    `goes_on`: the run may be one that goes on after a restart.
+    `goes_on`: whether the run may be one that resumes after a restart.
     """
     for output in _beside_stdout(settings, log, goes_on, LIMITS):
         output.check()
 
 
 def ends_slowly(settings: MonitorSettings, log: Log) -> bool:
-    """Whether a node with these settings may write for long after the end of a run."""
+    """Return whether a node with these settings may keep writing for long after the end of a run."""
     return any(output.ends_slowly for output in _beside_stdout(settings, log, goes_on=False, limits=LIMITS))
 
 
 async def open_outputs(
     settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool = False, limits: Limits = LIMITS
 ) -> Outputs:
-    """Opens the outputs that these settings ask for; raises UsageError, then none of them is open.
+    """Open the outputs that these settings ask for. Raises UsageError, and then leaves none of them open.
 
-    `goes_on`: the run goes on after a restart, so that files keep what they have.
+    `goes_on`: whether the run resumes after a restart, so that files keep their contents.
     """
     shown = display(settings.json, settings.interval_s, several_runs=getattr(settings, "linger", False))
     made = [shown, *_beside_stdout(settings, log, goes_on, limits)]
@@ -73,18 +73,18 @@ async def open_outputs(
 
 
 def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool, limits: Limits) -> list[Output]:
-    """Make the outputs that the settings ask for, but for the one on stdout, which is always there."""
+    """Return the outputs that the settings ask for, without the one on stdout, which always exists."""
     values = {name: getattr(settings, name, None) for name in _BY_SETTING}
     return [_BY_SETTING[name](value, log, goes_on, limits) for name, value in values.items() if value is not None]
 
 
 class Outputs:
-    """All outputs of one node, and the history of each run that they show. Each call goes to all, in order."""
+    """All outputs of one node, and the history of each run that they show. Each call goes to every output, in order."""
 
     def __init__(self, outputs: Sequence[Output] = (), limits: Limits = LIMITS) -> None:
         self._outputs = outputs
         self._limits = limits
-        self._histories: dict[str, History] = {}  # by the id of a run that goes on
+        self._histories: dict[str, History] = {}  # by run id, of the runs in progress
 
     def moment(self, snapshot: Snapshot) -> None:
         """See Output."""
@@ -93,7 +93,7 @@ class Outputs:
             output.moment(snapshot, history)
 
     def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
-        """See Output; goes to those that want outcomes."""
+        """See Output. Goes only to the outputs with `wants_outcomes`."""
         for output in self._outputs:
             if output.wants_outcomes:
                 output.outcomes(run, sender, finished, counts, at_s)
@@ -132,7 +132,7 @@ class Outputs:
         return all(are_whole)
 
     def _add(self, snapshot: Snapshot) -> History:
-        """Adds a moment to the history of its run and returns that."""
+        """Add a moment to the history of its run and return the history."""
         run_id = snapshot.figures.run_id
         if run_id not in self._histories:
             self._histories[run_id] = History(self._limits)

@@ -1,9 +1,8 @@
-"""What an output is: a place where a run's progress or its outcomes are written.
+"""The interface of an output: a place where a run's progress or its outcomes are written.
 
-Knows what can be written. Must not know which outputs there are, or who calls them. `opening` makes those that a node's
-settings ask for. Two things that nodes show are no outputs: metrics (`metrics`), which senders and producers have too
-and which are read off a node when a scraper asks, and the messages of `--verbose` (`terminal.each`), which only a
-sender knows.
+Knows what can be written. Must not know which outputs exist or what calls them: `opening` creates the ones that a
+node's settings ask for. Two things that nodes show are not outputs. Metrics (`metrics`) exist on senders and producers
+too and are read when a scraper asks. The messages of `--verbose` (`terminal.each`) are known only to a sender.
 """
 
 from __future__ import annotations
@@ -22,42 +21,45 @@ from smssim.core.snapshot import Snapshot
 
 
 class Output:
-    """One output. Each method here does nothing; an output implements those that it has a use for.
+    """One output. The methods here do nothing; an output overrides the ones that it needs.
 
-    The order of calls is `check`, `open`, then the others for any number of runs, then `close`. Making an output opens
-    nothing.
+    The order of calls is `check`, `open`, then the others for any number of runs, then `close`. Creating an output
+    opens nothing.
     """
 
-    wants_outcomes: ClassVar[bool] = False  # whether `outcomes` is to be called: it is not free
-    ends_slowly: ClassVar[bool] = False  # whether it writes so much after the end of a run that its node ends late
+    wants_outcomes: ClassVar[bool] = False  # whether `outcomes` is called, which costs time
+    ends_slowly: ClassVar[bool] = False  # whether writing after the end of a run may delay the node's exit
 
     def check(self) -> None:
-        """Raises UsageError where the output can't be written; leaves everything as it was."""
+        """Raise UsageError if the output can't be written. Changes nothing on disk."""
 
     def open(self) -> None:
-        """Opens what is written to; raises UsageError."""
+        """Open the output for writing. Raises UsageError."""
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
-        """A moment of a run, one an interval. `history` has it already."""
+        """Show a moment of a run; called once per interval. `history` already includes the moment."""
 
     def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
-        """Outcomes of one report, at `at_s` seconds of the run. `counts`, shape (n,): those that enter the figures."""
+        """Write the outcomes of one report.
+
+        `counts`, shape (n,): which of them enter the figures. `at_s`: seconds since the start of the run.
+        """
 
     def event(self, event: Event) -> None:
-        """Something that has happened."""
+        """Show an event."""
 
     def dropped(self, run_id: str) -> None:
-        """A run of which moments were shown is followed no longer: nothing of it was counted."""
+        """Forget a run whose moments were shown; nothing of it was counted, and it is no longer followed."""
 
     def end(self, snapshot: Snapshot, history: History) -> None:
-        """The last figures of a run, with its summary."""
+        """Show the last figures of a run, with its summary."""
 
     async def list_messages(self, run: RunFacts, ledger: Ledger) -> None:
-        """What became of each message of a run that has ended. It may take long: others have to get their turns."""
+        """Write the final state of each message of an ended run. This may take long, and must yield to other tasks."""
 
     async def ready(self) -> None:
-        """Waits until the output can take more outcomes, so that reports come no faster than they are written."""
+        """Wait until the output can accept more outcomes, so that they arrive no faster than they are written."""
 
     async def close(self) -> bool:
-        """Closes what is open, if anything; whether all was written."""
+        """Close the output if it is open. Return whether everything was written."""
         return True

@@ -1,8 +1,7 @@
-"""The record of a run: each outcome as a row of a Parquet file, in row groups as the run goes.
+"""The record of a run: a Parquet file with a row for each outcome, written in row groups during the run.
 
-A thread of its own writes them, from a bounded queue. Knows pyarrow, which is imported when a record is wanted. Must
-not know how outcomes come in. A file that was not closed, because its process was killed, has no footer and can't be
-read.
+A separate thread writes the rows from a bounded queue. Knows pyarrow, which is imported only if a record is requested.
+Must not know how outcomes arrive. A file whose process was killed before closing it has no footer and can't be read.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ FLAG: Final = "--record"
 COLUMNS: Final = (
     *("run_id", "message_id", "phone_number", "sender", "attempt", "outcome", "duration_s", "latency_s", "at_s"),
 )
-OUTCOMES: Final = ("sent", "failed", "retry", "duplicate")  # in the order of Outcome, and what does not count
+OUTCOMES: Final = ("sent", "failed", "retry", "duplicate")  # in the order of Outcome, then what does not count
 _DUPLICATE: Final = 3
 
 
 def pyarrow(flag: str) -> Any:
-    """Return pyarrow; raises UsageError, naming the flag that needs it, where it is not installed."""
+    """Return pyarrow. Raises UsageError, which names the flag that needs it, if it is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError(f"{flag}: needs pyarrow, which is not installed: pip install 'smssim[record]'") from error
+        raise UsageError(f"{flag}: pyarrow is not installed: run pip install 'smssim[record]'") from error
     return pyarrow
 
 
 def place(path: str, goes_on: bool) -> str:
-    """Return the path of a record's next part.
+    """Return the path of the next part of a record.
 
-    A Parquet file can't be added to. So a run that goes on after a restart writes `record.2.parquet` beside
-    `record.parquet`, then `record.3.parquet`: the first that is not there, or empty.
+    Parquet files can't be appended to. A run that resumes after a restart therefore writes `record.2.parquet` beside
+    `record.parquet`, then `record.3.parquet`: the first path that does not exist or is an empty file.
     """
     root, extension = os.path.splitext(path)
     parts = (path if number == 1 else f"{root}.{number}{extension}" for number in itertools.count(1))
@@ -64,21 +63,21 @@ def _is_free(path: str) -> bool:
 
 
 def _new(path: str) -> BinaryIO:
-    """Opens a file that is not there, or empty; raises UsageError."""
+    """Open a file that does not exist or is empty. Raises UsageError."""
     try:
         return open(path, "wb" if _is_free(path) else "xb")
     except (OSError, ValueError) as error:
-        raise bad_file(FLAG, path, "a file that is not there yet and can be written", error) from error
+        raise bad_file(FLAG, path, "a file that does not exist yet and can be written", error) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Outcomes of one report."""
+    """The outcomes of one report."""
 
     run: RunFacts
     sender: str
     finished: Finished
-    outcomes: NDArray[np.uint8]  # places in OUTCOMES
+    outcomes: NDArray[np.uint8]  # indices into OUTCOMES
     at_s: float
 
     def __len__(self) -> int:
@@ -86,9 +85,9 @@ class _Rows:
 
 
 class Recorder(Output):
-    """The file of `--record`: every outcome that counts, and duplicates, marked as such.
+    """The file of `--record`: every outcome that counts, and duplicates, which are marked.
 
-    It must not be there yet, or be empty. With `goes_on`, see `place`.
+    The file must not exist yet, or must be empty; with `goes_on`, see `place`.
     """
 
     wants_outcomes = True
@@ -99,11 +98,11 @@ class Recorder(Output):
         self._log = log
         self._goes_on = goes_on
         self._limits = limits
-        self._path = ""  # once it is open
-        self._error: Exception | None = None  # what ended the writing before its time
+        self._path = ""  # set by `open`
+        self._error: Exception | None = None  # what stopped the writer thread early
         self._queue: queue.SimpleQueue[_Rows | None] = queue.SimpleQueue()
         self._queued = 0
-        self._written = 0  # by the thread alone
+        self._written = 0  # set by the thread only
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
@@ -118,12 +117,14 @@ class Recorder(Output):
         self._path = place(self._given, self._goes_on)
         self._file = _new(self._path)
         if self._path != self._given:
-            self._log.info("%s: %s is of before the restart; what comes now goes to %s", FLAG, self._given, self._path)
+            self._log.info(
+                "%s: %s holds the outcomes before the restart; new outcomes go to %s", FLAG, self._given, self._path
+            )
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
     def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
-        """See Output. A late retry of a message that is done is in no figure, and not in the record."""
+        """See Output. A late retry of a message with a final outcome is not counted, and not recorded here."""
         outcomes = finished.outcomes - np.uint8(1)
         if not counts.all():
             final = finished.outcomes != Outcome.RETRY
@@ -140,7 +141,7 @@ class Recorder(Output):
             await asyncio.sleep(self._limits.record_poll_s)
 
     async def close(self) -> bool:
-        """Writes what is queued, and the footer; returns whether all was written. A record of nothing is removed."""
+        """Write the queued rows and the footer, or remove an empty record. Return whether everything was written."""
         if self._thread is None:
             return True
         self._queue.put(None)
@@ -164,7 +165,7 @@ class Recorder(Output):
                     self._write_group(writer, group)
         except (OSError, self._pa.ArrowException) as error:
             self._error = error
-            self._log.error("%s: %s is not whole and goes no further: %s", FLAG, self._path, error)
+            self._log.error("%s: stopped writing to %s, which is incomplete: %s", FLAG, self._path, error)
 
     def _writer(self) -> Any:
         pa = self._pa
@@ -181,7 +182,7 @@ class Recorder(Output):
         )
 
     def _write_group(self, writer: Any, group: list[_Rows]) -> None:
-        """Writes these rows as one row group, and forgets them."""
+        """Write these rows as one row group, and clear the list."""
         pa = self._pa
         sizes = [len(rows) for rows in group]
         ids = np.concatenate([rows.finished.ids for rows in group])
@@ -203,13 +204,13 @@ class Recorder(Output):
         self._written += len(ids)
 
     def _words(self, words: list[str], sizes: list[int]) -> Any:
-        """A column with each of these words as often as `sizes` says."""
+        """Return a column with each of these words repeated as often as `sizes` says."""
         places = {word: place for place, word in enumerate(dict.fromkeys(words))}
         indices = np.repeat(np.array([places[word] for word in words], np.int32), sizes)
         return self._pa.DictionaryArray.from_arrays(indices, list(places))
 
     def _phones(self, group: list[_Rows], ids: NDArray[np.int64]) -> Any:
-        """The phone numbers of these messages, as strings."""
+        """Return the phone numbers of these messages as a string column."""
         seeds = np.repeat([rows.run.seed for rows in group], [len(rows) for rows in group])
         phones = np.empty(len(ids), f"V{PHONE_BYTES}")
         for seed in np.unique(seeds):

@@ -1,6 +1,7 @@
-"""`smssim trace`: the life of one message, from a record.
+"""`smssim trace`: the history of one message, from a record.
 
-Reads the footer, and of the row groups that may have the message its column of ids; the rest only where it is.
+Reads the footer, then the id column of each row group that may contain the message. Reads the other columns only in
+row groups that do contain it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from smssim.process import terminal
 from smssim.settings import TraceSettings, flags_of
 from smssim.words import clock, count, plural, seconds
 
-_AGAIN: Final = "a duplicate, sent or failed again after {}"
+_AGAIN: Final = "duplicate outcome after {}"
 _SAID: Final = dict(
-    zip(OUTCOMES, ("sent after {}", "failed after {}", "failed after {}, to be tried again", _AGAIN), strict=True)
+    zip(OUTCOMES, ("sent after {}", "failed after {}", "failed after {}, will be retried", _AGAIN), strict=True)
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a record has of a message."""
+    """The rows of one message in a record."""
 
     rows: list[dict[str, Any]]  # by column, in the order in which they were recorded
     groups_read: int
@@ -33,7 +34,7 @@ class Found:
 
 
 def find(path: str, message_id: int) -> Found:
-    """Looks a message up; raises UsageError if there is no such record."""
+    """Look up a message in a record. Raises UsageError if the file is not a readable record."""
     parquet = pyarrow("trace").parquet
     takes = flags_of(TraceSettings)["file"].rule.takes
     try:
@@ -51,17 +52,17 @@ def find(path: str, message_id: int) -> Found:
     except OSError as error:
         raise UsageError(f"FILE: {escape(path)}: {os.strerror(error.errno) if error.errno else error}") from error
     except pyarrow("trace").ArrowException as error:
-        raise bad_value("FILE", path, f"{takes}; one whose monitor was killed can't be read") from error
+        raise bad_value("FILE", path, f"{takes} (a record is unreadable if its monitor was killed)") from error
 
 
 def _may_have(group: Any, message_id: int) -> bool:
-    """Whether a row group may have a message, by the least and the greatest id in it."""
+    """Return whether a row group may contain a message, judging by its lowest and highest id."""
     statistics = group.column(COLUMNS.index("message_id")).statistics
     return statistics is None or not statistics.has_min_max or statistics.min <= message_id <= statistics.max
 
 
 def story(rows: list[dict[str, Any]]) -> list[str]:
-    """The life of a message, for people; at least one row."""
+    """Return the history of a message as text. Assumes at least one row."""
     lines = []
     for (run_id, phone), attempts in groupby(rows, lambda row: (row["run_id"], row["phone_number"])):
         lines.append(f"message {rows[0]['message_id']} to {phone}, run {run_id}")
@@ -69,16 +70,18 @@ def story(rows: list[dict[str, Any]]) -> list[str]:
             took, latency, at = seconds(row["duration_s"]), seconds(row["latency_s"]), clock(row["at_s"])
             lines.append(
                 f"  attempt {row['attempt']} by {escape(row['sender'])}: {_SAID[row['outcome']].format(took)}; "
-                f"{latency} since queued, {at} into the run"
+                f"{latency} after it was queued, {at} into the run"
             )
     return lines
 
 
 def serve(settings: TraceSettings) -> int:
-    """Shows one message; the exit code. Raises UsageError."""
+    """Print the history of one message and return the exit code. Raises UsageError."""
     found = find(settings.file, settings.message_id)
     if not found.rows:
-        raise UsageError(f"MESSAGE_ID: got {settings.message_id}, of which {escape(settings.file)} has no outcome")
+        raise UsageError(
+            f"MESSAGE_ID: got {settings.message_id}; expected a message with an outcome in {escape(settings.file)}"
+        )
     terminal.say(*story(found.rows))
     terminal.say(f"  read {count(found.groups_read)} of {plural(found.groups, 'row group')}")
     return 0

@@ -1,4 +1,4 @@
-"""The list of messages that nobody received, for whoever follows up: CSV, written from the ledger a piece at a time.
+"""The list of undelivered messages, for follow-up: a CSV file, written from the ledger in pieces.
 
 Knows ids and phone numbers. Must not know where the ledger comes from.
 """
@@ -25,7 +25,7 @@ HEADER: Final = "message_id,phone_number,attempts\n"
 
 
 class UndeliveredList(Output):
-    """The file of `--failed`: emptied at the start, written when a run has ended."""
+    """The file of `--failed`: emptied at the start, written at the end of a run."""
 
     ends_slowly = True
 
@@ -49,9 +49,9 @@ class UndeliveredList(Output):
             with open(self._path, "wb") as file:  # noqa: ASYNC230 - a local file, some messages at a time
                 for piece in pieces(run, ledger, self._limits.lines_at_once):
                     file.write(piece.encode())
-                    await asyncio.sleep(0)  # peers still need answers
+                    await asyncio.sleep(0)  # let other tasks answer peers
         except OSError as error:
-            self._log.error("%s: %s: %s; the list is not whole", FLAG, self._path, error.strerror)
+            self._log.error("%s: stopped writing to %s, which is incomplete: %s", FLAG, self._path, error.strerror)
             self._is_whole = False
 
     async def close(self) -> bool:
@@ -62,8 +62,8 @@ class UndeliveredList(Output):
 def pieces(run: RunFacts, ledger: Ledger, at_once: int) -> Iterator[str]:
     """Yield the text of the list, `at_once` messages at a time.
 
-    A message that has failed for good was tried `max_attempts` times. Of one that has no final outcome, because the
-    run has ended early, nobody knows for sure whether it was tried: its attempts are left empty.
+    A failed message was attempted `max_attempts` times. If a message has no final outcome, because the run ended early,
+    its number of attempts is not known for certain and is left empty.
     """
     phones = Phones(run.seed)
     yield HEADER
@@ -74,7 +74,7 @@ def pieces(run: RunFacts, ledger: Ledger, at_once: int) -> Iterator[str]:
 
 
 def lines(ids: Ids, phones: NDArray[np.void], failed: NDArray[np.bool_], attempts: int) -> str:
-    """Return the lines of these messages, columns of shape (n,); some 600 ns each."""
+    """Return the lines of these messages. Columns have shape (n,). Takes about 600 ns per message."""
     numbers = phones.view(f"S{phones.itemsize}").astype(str).tolist()
     tried = np.where(failed, str(attempts), "").tolist()
     return "".join([f"{i},{number},{n}\n" for i, number, n in zip(ids.tolist(), numbers, tried, strict=True)])

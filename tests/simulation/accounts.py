@@ -1,6 +1,6 @@
-"""What the monitor must do with its runs, from first principles: who reported when, and when the monitor was paused.
+"""What the monitor must do with its runs, judged from first principles: from the reports, their times and its pauses.
 
-Gets everything that crosses the monitor's border. Looks at what the classes under test decided only to compare it.
+Receives everything that crosses the monitor's border. Reads what the classes under test decided only to compare it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from smssim.errors import ExitCode, LaterError, PeerError
 if TYPE_CHECKING:
     from simulation.world import World
 
-LOOKS = 3  # within which what is due happens
+LOOKS = 3  # anything that is due happens within this many checks of the monitor
 
 
 @dataclass
 class Account:
-    """One run that is followed, or was."""
+    """One run that the monitor follows or has followed."""
 
     run: RunFacts
     book: MonitorBook
     resumed: bool = False
-    restored_rows: int = 0  # of the book's log
+    restored_rows: int = 0  # rows of the book's log that came from the disk
     followed_since: float = 0.0
-    reported_at: dict[str, float] = field(default_factory=dict)  # by session
+    reported_at: dict[str, float] = field(default_factory=dict)  # by session, its last report
     left: set[str] = field(default_factory=set)
     warned: list[str] = field(default_factory=list)
     shown: Snapshot | None = None
     shown_at: float = 0.0
-    alone_since: float | None = None  # with its end known and no sender present
+    alone_since: float | None = None  # since when its end is known and no sender is present
     ended: Ended | None = None
-    knew_the_end: bool = False  # of a complete run, when it ended here; it may have come later
+    knew_the_end: bool = False  # whether the end of a complete run was known when it ended; it may have come later
 
     @property
     def counted(self) -> bool:
@@ -50,45 +50,45 @@ class Account:
 
     @property
     def end_known(self) -> bool:
-        """Whether a sender has brought the producer's totals; those of an early end are forgotten with a restart."""
+        """Whether a sender has reported the producer's totals. A restart forgets those of an early end."""
         ends = enumerate(report.end for _, report in self.book.log)
         return any(end is not None and (end.complete or row >= self.restored_rows) for row, end in ends)
 
 
 class Accounts:
-    """All runs, over all lives of the monitor."""
+    """The accounts of all runs, over all lives of the monitor."""
 
     def __init__(self, world: World) -> None:
         self.followed: dict[str, Account] = {}
-        self.ended: dict[str, Account] = {}  # ever; the last end of each
-        self.misled = False  # an unknown sender's run was resumed from the disk: it stays, and keeps the true one out
+        self.ended: dict[str, Account] = {}  # every run that ever ended, with its last end
+        self.misled = False  # an unknown sender's run was resumed from disk: it stays and keeps the real run out
         self._world = world
-        self._here: list[str] = []  # ended in this life, in order
-        self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book
+        self._here: list[str] = []  # ids of the runs that ended in this life of the monitor, in order
+        self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book it contains
         self._process = Process()
         self._policy = Policy(interval_s=1.0, give_up_s=0.0)
 
     def begin(self, process: Process, policy: Policy, disk: Disk | None, resumed: Tally | None) -> None:
-        """Starts a monitor with what is on its disk."""
+        """Start the accounts of a monitor process with what is on its disk."""
         now = self._world.clock.now
         self._process, self._policy = process, policy
         self._here.clear()
         kept = {} if disk is None else {account.run.run_id: (account, upto) for account, upto in self._on(disk)}
         gone = [account for run_id, account in self.followed.items() if run_id not in kept]
         if disk is not None:
-            check(all(not account.book.durable_upto for account in gone), "a run is gone that was on disk")
+            check(all(not account.book.durable_upto for account in gone), "a run that was on disk is gone")
         self.followed = {run_id: account for run_id, (account, _) in kept.items()}
-        check((resumed is not None) == bool(kept), "on disk are %s, resumed is %s", list(kept), resumed)
+        check((resumed is not None) == bool(kept), "the disk has %s, but resumed is %s", list(kept), resumed)
         for account, upto in kept.values():
             assert resumed is not None
             check(resumed.run == account.run, "%s is resumed instead of %s", resumed.run, account.run)
             account.book.restart(upto)
-            check(resumed.sessions.keys() == account.book.last.keys(), "senders of another run are resumed")
+            check(resumed.sessions.keys() == account.book.last.keys(), "the resumed senders are those of another run")
             account.resumed, account.ended, account.shown = True, None, None
             account.restored_rows = len(account.book.log)
             account.followed_since = account.shown_at = now
             account.reported_at = dict.fromkeys(account.book.last, now)
-            account.left = {session_id for session_id, report in account.book.log if report.goodbye}  # for good
+            account.left = {session_id for session_id, report in account.book.log if report.goodbye}
             account.alone_since = None
             account.warned.clear()
             total = self._world.plan.total
@@ -102,16 +102,16 @@ class Accounts:
     # -- reports
 
     def report(self, run: RunFacts, session_id: str, report: Report, answer: Answer) -> bool:
-        """Takes in a report that was recorded and answered; whether it was new."""
+        """Record a report that the monitor recorded and answered; return whether it was new."""
         account = self.followed[run.run_id]
-        check(account.run == run, "a report of another run is recorded")
+        check(account.run == run, "a report is recorded for another run than its own")
         account.reported_at[session_id] = self._world.clock.now
         if report.goodbye:
             account.left.add(session_id)
         return account.book.report(session_id, report, answer)
 
     def refuse(self, run: RunFacts, session_id: str, report: Report, error: PeerError, *, stopped: bool) -> None:
-        """Checks that there is a reason to refuse a report."""
+        """Check that there is a reason to refuse a report."""
         account = self.followed.get(run.run_id)
         others = [other for other in self.followed.values() if other.ended is None and other.run != run]
         if account is not None and account.run == run:
@@ -119,34 +119,34 @@ class Accounts:
         elif isinstance(error, LaterError) and stopped:
             return
         elif isinstance(error, LaterError):
-            check(not any(self._surely_idle(other) for other in others), "%s waits for nobody: %s", run, error)
+            check(not any(self._surely_idle(other) for other in others), "%s waits despite an idle run: %s", run, error)
             if account is not None:
-                check(not account.counted, "%s waits for one of which something is counted: %s", run, error)
+                check(not account.counted, "%s waits for a run with counted outcomes: %s", run, error)
             elif self._policy.linger:
-                check(len(others) >= self._world.limits.runs_max, "there is room for %s: %s", run, error)
+                check(len(others) >= self._world.limits.runs_max, "%s waits despite free room: %s", run, error)
             else:
-                check([other.counted for other in others] == [False], "%s waits for a run: %s", run, error)
+                check([other.counted for other in others] == [False], "%s waits needlessly: %s", run, error)
         elif run.run_id not in self._here:
             rivals = list(self.followed.values()) if not self._policy.linger else [account] * (account is not None)
             rightful = any(rival is not None and (rival.counted or rival.ended) for rival in rivals)
-            check(rightful, "%s is refused: %s", run, error)
+            check(rightful, "%s is refused without a reason: %s", run, error)
 
-    # -- what the monitor does
+    # -- events of the monitor
 
     def happen(self, event: Event, runs: Runs, *, stopped: bool) -> None:
-        """Checks what the monitor does about its runs."""
+        """Check an event of the monitor's runs."""
         now = self._world.clock.now
         if isinstance(event, Waiting):
             self._world.clock.strike("still waiting for a sender")
-            check(not self.followed and not self._here, "the monitor waits for a sender, and one has come")
+            check(not self.followed and not self._here, "the monitor waits for a sender, but one has reported")
         elif isinstance(event, Started):
-            check(not stopped, "%s is followed by a monitor that is stopped", event.run)
+            check(not stopped, "%s is followed by a stopped monitor", event.run)
             self._start(event.run, now)
         elif isinstance(event, Dropped):
             self._drop(self.followed.pop(event.run.run_id))
         elif isinstance(event, Missed):
             (account,) = (one for one in self.followed.values() if event.sender in one.reported_at)
-            check(event.sender not in account.warned, "%s is warned of twice", event.sender)
+            check(event.sender not in account.warned, "there are two warnings about %s", event.sender)
             account.warned.append(event.sender)
         elif isinstance(event, Moment):
             self._show(self.followed[event.snapshot.figures.run_id], event.snapshot, now)
@@ -158,52 +158,52 @@ class Accounts:
         if account is not None:
             check(account.resumed, "%s is followed twice", run)
             return
-        check(run.run_id not in self._here, "a run that has ended is counted anew")
-        check(self._policy.linger or not self.followed, "two runs are followed")
+        check(run.run_id not in self._here, "a run that has ended is followed again")
+        check(self._policy.linger or not self.followed, "a second run is followed without linger")
         going_on = sum(other.ended is None for other in self.followed.values())
-        check(going_on < self._world.limits.runs_max, "%s runs are followed, and one more", going_on)
+        check(going_on < self._world.limits.runs_max, "%s runs are followed already, and another one starts", going_on)
         if self.followed:
             self._world.clock.strike("another run followed", run.run_id)
         self.followed[run.run_id] = Account(run, MonitorBook(run.total), followed_since=now, shown_at=now)
 
     def _drop(self, account: Account) -> None:
         self._world.clock.strike("run dropped", account.run.run_id)
-        check(not account.counted, "a run is dropped of which something was counted")
-        check(not account.resumed, "a run is dropped that was on disk")
-        check(not self._present(account)[0], "a run is dropped that has a sender")
+        check(not account.counted, "a run with counted outcomes is dropped")
+        check(not account.resumed, "a run that was on disk is dropped")
+        check(not self._present(account)[0], "a run with a sender present is dropped")
 
     def _show(self, account: Account, snapshot: Snapshot, now: float) -> None:
-        """Checks that figures are what was counted, in time, with the rate since the figures before."""
+        """Check that figures match the counts, are on time, and have the rate since the figures before."""
         figures, counted = snapshot.figures, account.book.now
-        check(figures.done == len(counted.final), "%s are shown, counted %s", figures.done, len(counted.final))
+        check(figures.done == len(counted.final), "%s are shown as done, counted %s", figures.done, len(counted.final))
         total = figures.sent + figures.failed + figures.in_flight + figures.waiting
-        check(total == account.run.total, "what is shown adds up to %s", total)
+        check(total == account.run.total, "the figures add up to %s", total)
         before = None if account.shown is None else account.shown.figures
         elapsed_s = figures.elapsed_s - (0.0 if before is None else before.elapsed_s)
         if elapsed_s > 0:
             done = figures.done - (0 if before is None else before.done)
-            check(abs(figures.recent_rate_per_s * elapsed_s - done) < 0.01 + 1e-6 * done, "the rate is another one")
+            check(abs(figures.recent_rate_per_s * elapsed_s - done) < 0.01 + 1e-6 * done, "the recent rate is wrong")
         late_s = now - account.shown_at - self._policy.interval_s - self._paused_s(account.shown_at, now, 0.0)
-        check(late_s < LOOKS * self._world.limits.end_check_s, "figures come %s s late", late_s)
+        check(late_s < LOOKS * self._world.limits.end_check_s, "the figures are %s s late", late_s)
         account.shown, account.shown_at = snapshot, now
 
     def _end(self, account: Account, ended: Ended, runs: Runs, stopped: bool) -> None:
         now = self._world.clock.now
         if not stopped:
             surely, _ = self._present(account)
-            check(not surely, "the run has ended, and %s are there", surely)
+            check(not surely, "the run has ended while %s were present", surely)
             if not account.end_known:
                 last = max(account.reported_at.values(), default=account.followed_since)
                 silent_s = self._silence(last)[1]
-                check(silent_s >= self._policy.give_up_s, "the run is given up after %s s", silent_s)
+                check(silent_s >= self._policy.give_up_s, "the run is given up after only %s s", silent_s)
         if ended.ending.exit_code == ExitCode.OK:
-            check(len(account.book.now.final) == account.run.total, "the run has ended well, and is not complete")
+            check(len(account.book.now.final) == account.run.total, "the run has ended with 0 but is not complete")
         missed = account.book.joined_late
-        check(set(account.warned) <= missed, "warned of %s, and missed %s", account.warned, missed)
-        check(stopped or set(account.warned) == missed, "warned of %s, missed %s", account.warned, missed)
+        check(set(account.warned) <= missed, "warned about %s, but missed only %s", account.warned, missed)
+        check(stopped or set(account.warned) == missed, "warned about %s, but missed %s", account.warned, missed)
         self._show(account, ended.snapshot, now)
         kept = runs.followed.get(account.run.run_id)
-        check(kept is not None or stopped, "a run that has ended is not kept")  # a stop ends all, and keeps a few
+        check(kept is not None or stopped, "an ended run is not kept")  # a stop ends all runs and keeps only a few
         if kept is not None:
             account.book.compare_at_end(kept.tally, now)
         account.ended, account.knew_the_end = ended, account.book.heard_the_end
@@ -212,14 +212,14 @@ class Accounts:
         for run_id in self._here[: -self._world.limits.ended_kept_max]:
             self.followed.pop(run_id, None)
 
-    # -- what holds at every moment
+    # -- at every moment
 
     def compare(self, runs: Runs) -> None:
-        """Checks which runs are followed, what is counted of each, and which senders are present."""
+        """Check which runs are followed, what is counted of each, and which senders are present."""
         now = self._world.clock.now
         ours = {run_id: account.ended is None for run_id, account in self.followed.items()}
         theirs = {run_id: followed.final is None for run_id, followed in runs.followed.items()}
-        check(ours == theirs, "followed (%s), should be %s", theirs, ours)
+        check(ours == theirs, "followed runs are %s, expected %s", theirs, ours)
         for run_id, account in self.followed.items():
             tally = runs.followed[run_id].tally
             account.book.compare(tally)
@@ -227,52 +227,52 @@ class Accounts:
                 continue
             surely, perhaps = self._present(account)
             present = {session.facts.session_id for session in tally.present(now)}
-            check(surely <= present <= perhaps, "%s are there, should be %s, at most %s", present, surely, perhaps)
+            check(surely <= present <= perhaps, "present: %s; expected %s, at most %s", present, surely, perhaps)
             if perhaps or not account.end_known:
                 account.alone_since = None
             else:
                 since = account.alone_since = account.alone_since or now
                 alone_s = now - since - self._paused_s(since, now, 0.0)
-                check(alone_s < LOOKS * self._world.limits.end_check_s, "the run goes on without a sender")
+                check(alone_s < LOOKS * self._world.limits.end_check_s, "the run continues without a sender")
 
     def compare_disk(self, disk: Disk) -> None:
-        """Checks that the disk has what was committed, and nothing of another run."""
+        """Check that the disk has what was committed and nothing of another run."""
         pieces = disk.pieces()
         kept = self._on(disk)
-        check(bool(pieces) == bool(kept), "on disk: %s, should be %s runs", list(pieces)[:5], len(kept))
+        check(bool(pieces) == bool(kept), "the disk has %s, expected %s runs", list(pieces)[:5], len(kept))
         for account, upto in kept:
             tally = Tally.restored(pieces, self._world.clock.now)
-            check(tally.run == account.run, "on disk is another run")
+            check(tally.run == account.run, "the disk has another run")
             sessions = {session_id for session_id, _ in account.book.log[:upto]}
-            check(tally.sessions.keys() == sessions, "on disk are other senders")
+            check(tally.sessions.keys() == sessions, "the disk has other senders")
 
     def recorded(self, run_id: str) -> dict[int, int]:
-        """The final outcomes of a run that are on disk."""
+        """Return the final outcomes of a run that are on disk."""
         account = self.followed.get(run_id) or self.ended.get(run_id)
         return {} if account is None else account.book.durable.final
 
     # -- the disk
 
     def write(self, commit: int) -> None:
-        """Notes what a commit holds that begins now."""
+        """Note how much of each book the commit contains that begins now."""
         self._written[commit] = [(account, len(account.book.log)) for account in self.followed.values()]
 
     def committed(self, commit: int) -> None:
-        """Notes that a commit is on disk."""
+        """Record that a commit is on disk."""
         for account, upto in self._written[commit]:
             account.book.committed(upto)
 
     def acknowledgeable(self) -> list[tuple[MonitorBook, int]]:
-        """All books, each with how much of it there is now."""
+        """Return all books, each with the present length of its log."""
         return [(account.book, len(account.book.log)) for account in self.followed.values()]
 
     def _on(self, disk: Disk) -> list[tuple[Account, int]]:
         return self._written.get(disk.commits, [])
 
-    # -- who is there
+    # -- present senders
 
     def _present(self, account: Account) -> tuple[set[str], set[str]]:
-        """The senders that are present for certain, and all that may be."""
+        """Return the senders that are certainly present, and all that may be present."""
         lost_s = self._world.limits.lost_after_s
         silences = {s: self._silence(at) for s, at in account.reported_at.items() if s not in account.left}
         surely = {session_id for session_id, (_, most_s) in silences.items() if most_s <= lost_s}
@@ -282,9 +282,9 @@ class Accounts:
         return not (account.counted or account.resumed or account.end_known or self._present(account)[1])
 
     def _silence(self, since: float) -> tuple[float, float]:
-        """The time since a report in which the monitor was running: at least, and at most.
+        """Return how long the monitor has been running since a report: at least, and at most.
 
-        The monitor measures a long pause from a look, which was due a moment after the pause began.
+        The monitor measures a long pause from a check that was due a moment after the pause began.
         """
         now, limits = self._world.clock.now, self._world.limits
         time_s = now - since
@@ -297,7 +297,7 @@ class Accounts:
         return sum(self._pauses(since, now, longer_s))
 
     def _pauses(self, since: float, now: float, longer_s: float) -> Iterator[float]:
-        """How much of each pause that was longer than this lies between two times."""
+        """Yield how much of each pause longer than `longer_s` lies between two times."""
         for began, ended in self._process.pauses:
             if ended - began > longer_s:
                 yield max(0.0, min(ended, now) - max(began, since))

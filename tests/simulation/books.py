@@ -1,6 +1,6 @@
-"""Everything counted again from first principles: plain sets and dictionaries, and what crosses a node's border.
+"""Everything recounted from first principles, with plain sets and dictionaries, from what crosses a node's border.
 
-Must not look at the counters of the classes under test, but to compare them.
+Must not read the counters of the classes under test except to compare them.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ Row = tuple[int, int, int]  # message, outcome, attempt
 
 
 def check(holds: bool, claim: str, *args: object) -> None:
-    """Raises AssertionError with this claim unless it holds; `python -O` does not switch it off."""
+    """Raise AssertionError with this claim unless it holds; `python -O` does not disable this."""
     if not holds:
         raise AssertionError(claim % args if args else claim)
 
 
 class ProducerBook:
-    """Where each message of a run is. `log` outlives a crash as far as it was committed."""
+    """Where each message of a run is. The committed part of `log` outlives a crash."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.log: list[Row] = []  # that changed something
+        self.log: list[Row] = []  # the rows that changed something
         self.waiting: set[int] = set()
-        self.leased: dict[int, set[int]] = {}  # by the number of the holder
-        self._holder_of: dict[int, int] = {}  # the last one
+        self.leased: dict[int, set[int]] = {}  # by the lease holder's number
+        self._holder_of: dict[int, int] = {}  # the last holder of each message
         self.tries: Counter[int] = Counter()
         self.settled: dict[int, int] = {}
         self.restart(0)
 
     def restart(self, kept: int) -> None:
-        """As it was when so much of the log was written; no message is with a sender."""
+        """Go back to the state after the first `kept` rows of the log, with no message leased."""
         rows = self.log[:kept]
         self.log = []
         self.leased.clear()
@@ -52,33 +52,33 @@ class ProducerBook:
             self._settle(*row)
 
     def grant(self, holder: int, batches: Sequence[Batch]) -> None:
-        """Only what waits is handed out, at the attempt that it is at."""
+        """Record leased batches; check that each message was waiting, and for this attempt."""
         for batch in batches:
             ids = set(batch.ids.tolist())
-            check(len(ids) == len(batch.ids), "a lot names a message twice")
-            check(ids <= self.waiting, "handed out though not waiting: %s", sorted(ids - self.waiting)[:5])
+            check(len(ids) == len(batch.ids), "a batch contains a message twice")
+            check(ids <= self.waiting, "leased but not waiting: %s", sorted(ids - self.waiting)[:5])
             if self.tries or batch.attempt != 1:
                 wrong = [i for i in ids if self.tries[i] != batch.attempt - 1]
-                check(not wrong, "handed out at attempt %s: %s", batch.attempt, wrong[:5])
+                check(not wrong, "leased for the wrong attempt %s: %s", batch.attempt, wrong[:5])
             self.waiting -= ids
             self.leased.setdefault(holder, set()).update(ids)
             self._holder_of.update(dict.fromkeys(ids, holder))
 
     def settle(self, done: Settlements, recorded: dict[int, int] | None) -> None:
-        """A retry counts for the attempt that the message is at, a final outcome is as the monitor has it on disk.
+        """Record settlements; check that each final outcome is the one that the monitor has on disk.
 
-        Of two retries of a message in one request, the second counts no more than a late one. `recorded`: None if the
-        monitor has lost what it had.
+        A retry counts only if it is for the message's present attempt. Of two retries of a message in one request, the
+        second is ignored like a late one. `recorded` is None if the monitor has lost its records.
         """
         tries = {i: self.tries[i] for i in done.ids.tolist()}
         rows = zip(done.ids.tolist(), done.outcomes.tolist(), done.attempts.tolist(), strict=True)
         for i, outcome, attempt in sorted(rows, key=lambda row: row[1] == Outcome.RETRY):
             if outcome != Outcome.RETRY:
                 on_record = outcome if recorded is None else recorded.get(i)
-                check(outcome == on_record, "message %s is settled as %s, recorded as %s", i, outcome, on_record)
+                check(outcome == on_record, "message %s is settled as %s, but recorded as %s", i, outcome, on_record)
                 if i in self.settled:
                     same = recorded is None or self.settled[i] == outcome
-                    check(same, "message %s is settled twice, differently", i)
+                    check(same, "message %s is settled twice with different outcomes", i)
                     continue
             elif i in self.settled or not self.tries[i] == tries[i] == attempt - 1:
                 continue
@@ -97,25 +97,25 @@ class ProducerBook:
             self.settled[i] = outcome
 
     def hand_back(self, holder: int, ids: list[int]) -> None:
-        """What the sender has, waits again."""
+        """Mark messages that the holder hands back as waiting; ignore those that it does not have."""
         back = self.leased.get(holder, set()) & set(ids)
         self.leased.get(holder, set()).difference_update(back)
         self.waiting |= back
 
     def lose(self, holder: int) -> None:
-        """What a lost stream had, waits again."""
+        """Mark the messages of a lost stream as waiting."""
         self.waiting |= self.leased.pop(holder, set())
 
     def compare(self, backlog: Backlog, deep: bool) -> None:
-        """Conservation, counted here and there; `deep`: message by message."""
+        """Check conservation, and the backlog's figures against this book; with `deep`, also message by message."""
         leased = sum(map(len, self.leased.values()))
-        check(len(self.settled) + leased + len(self.waiting) == self.total, "the book itself is wrong")
+        check(len(self.settled) + leased + len(self.waiting) == self.total, "the book itself does not add up")
         figures = (backlog.settled, backlog.leased, backlog.waiting)
         counted = (len(self.settled), leased, len(self.waiting))
         check(figures == counted, "settled, leased, waiting: %s, counted %s", figures, counted)
         for holder in backlog.holders:
             had = len(self.leased.get(holder.number, ()))
-            check(holder.leased == had, "holder %s has %s, counted %s", holder.number, holder.leased, had)
+            check(holder.leased == had, "holder %s has %s leases, counted %s", holder.number, holder.leased, had)
         if not deep:
             return
         outcomes = Counter(self.settled.values())
@@ -125,18 +125,18 @@ class ProducerBook:
             rows = backlog._open.open(np.array(sorted(ids), np.int64))
             open_ = rows[rows >= 0] if wanted == 3 else rows
             check(bool((open_ >= 0).all()), "a leased message is in a closed stretch")
-            check(bool((state[open_] == wanted).all()), "states of %s messages are not all %s", len(ids), wanted)
+            check(bool((state[open_] == wanted).all()), "the states of %s messages are not all %s", len(ids), wanted)
         for number, ids in self.leased.items():
             rows = backlog._open.open(np.array(sorted(ids), np.int64))
-            check(bool((holders[rows] == number).all()), "a message that %s has is with another", number)
+            check(bool((holders[rows] == number).all()), "a message of holder %s is leased to another one", number)
 
 
 @dataclass
 class Counted:
-    """What reports add up to."""
+    """The sum of several reports."""
 
     final: dict[int, int] = field(default_factory=dict)
-    outcomes: Counter[int] = field(default_factory=Counter)  # of those
+    outcomes: Counter[int] = field(default_factory=Counter)  # how many of `final` have each outcome
     recorded: set[tuple[str, int]] = field(default_factory=set)
     retried: int = 0
     duplicates: int = 0
@@ -144,7 +144,7 @@ class Counted:
     time_s: float = 0.0
 
     def add(self, session_id: str, report: Report) -> None:
-        """A report that is taken in for the first time."""
+        """Add a report that is recorded for the first time."""
         done = report.finished
         self.recorded.add((session_id, report.sequence))
         rows = list(zip(done.ids.tolist(), done.outcomes.tolist(), done.durations_s.tolist(), strict=True))
@@ -165,20 +165,23 @@ class Counted:
 
 
 class MonitorBook:
-    """What the monitor must have on record: now, and on disk."""
+    """What the monitor must have on record, in memory and on disk."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.log: list[tuple[str, Report]] = []
-        self._answers: dict[str, tuple[int, Answer]] = {}  # of each session the last one, with its sequence
+        self._answers: dict[str, tuple[int, Answer]] = {}  # of each session, the last one with its sequence
         self.now = Counted()
         self.durable = Counted()
-        self.durable_upto = 0  # of the log
-        self.last: dict[str, Report] = {}  # of each sender
+        self.durable_upto = 0  # rows of the log that are on disk
+        self.last: dict[str, Report] = {}  # by session
         self.joined_late: set[str] = set()  # senders whose first reports never reached the monitor
 
     def report(self, session_id: str, report: Report, answer: Answer) -> bool:
-        """A report has been answered; whether it was new. The last one of a session is always answered alike."""
+        """Record a report that was answered; return whether it was new.
+
+        Checks that a repeat of a session's last report gets the same answer as before.
+        """
         if (session_id, report.sequence) not in self.now.recorded:
             self.log.append((session_id, report))
             self._add(session_id, report)
@@ -189,7 +192,7 @@ class MonitorBook:
             same = (first.accepted, first.duplicates) == (answer.accepted, answer.duplicates)
             same &= first.overruled_ids.tolist() == answer.overruled_ids.tolist()
             same &= first.overruled_outcomes.tolist() == answer.overruled_outcomes.tolist()
-            check(same, "report %s of %s is answered differently when it is repeated", sequence, session_id)
+            check(same, "report %s of %s is answered differently when repeated", sequence, session_id)
         return False
 
     def _add(self, session_id: str, report: Report) -> None:
@@ -199,19 +202,19 @@ class MonitorBook:
         self.last[session_id] = report
 
     def expects(self, session_id: str, report: Report) -> bool:
-        """Whether this is the next report of a sender, or its last one repeated."""
+        """Return whether this is the next report of a sender, or its last one repeated."""
         last = self.last.get(session_id)
         return last is None or report.sequence == last.sequence + 1 or report is last
 
     def committed(self, upto: int) -> None:
-        """So much of the log is on disk."""
+        """Record that the first `upto` rows of the log are on disk."""
         for session_id, report in self.log[self.durable_upto : upto]:
             self.durable.add(session_id, report)
         self.durable_upto = max(upto, self.durable_upto)
 
     def restart(self, kept: int) -> None:
-        """As it was when so much of the log was written."""
-        check(kept >= self.durable_upto, "what was on disk is not there any more")
+        """Go back to the state after the first `kept` rows of the log."""
+        check(kept >= self.durable_upto, "a report that was on disk is gone")
         self.committed(kept)
         del self.log[kept:]
         self.now = Counted()
@@ -222,11 +225,11 @@ class MonitorBook:
 
     @property
     def heard_the_end(self) -> bool:
-        """Whether a sender has brought the end of a run that is complete."""
+        """Whether a sender has reported the end of a complete run."""
         return any(report.end is not None and report.end.complete for _, report in self.log)
 
     def compare(self, tally: Tally) -> None:
-        """The tally's figures against those counted here."""
+        """Check a tally's figures against the counts of this book."""
         ledger, counted = tally.ledger, self.now
         outcomes = counted.outcomes
         figures = (ledger.sent, ledger.failed, ledger.retried, ledger.duplicates)
@@ -234,25 +237,29 @@ class MonitorBook:
         check(figures == wanted, "sent, failed, retried, duplicates: %s, counted %s", figures, wanted)
 
     def compare_at_end(self, tally: Tally, now: float) -> None:
-        """All that people read, and the outcome of each message."""
+        """Check all figures that are shown to people, and the outcome of each message."""
         self.compare(tally)
         counted, figures = self.now, tally.figures(now, final=True)
         missing = self.total - len(counted.final)
         check(figures.sent + figures.failed + missing == self.total, "sent + failed + missing is not the total")
-        check(figures.in_flight + figures.waiting == missing, "in flight + waiting is not what is missing")
+        check(figures.in_flight + figures.waiting == missing, "in flight + waiting is not the number missing")
         attempts = len(counted.final) + counted.retried
         check(figures.attempts == attempts, "%s attempts, counted %s", figures.attempts, attempts)
         mean_s = counted.time_s / attempts if attempts else 0.0
         near = abs((figures.avg_time_s or 0.0) - mean_s) < 1e-6 + 1e-4 * mean_s
         check(near, "mean time %s, counted %s", figures.avg_time_s, mean_s)
-        check(tally.progress.latencies.count == len(counted.final), "latencies of %s", tally.progress.latencies.count)
+        check(
+            tally.progress.latencies.count == len(counted.final),
+            "%s latencies are recorded, expected one for each final outcome",
+            tally.progress.latencies.count,
+        )
         ids = np.array(sorted(counted.final), np.int64)
         on_record = tally.ledger._on_record(ids, tally.ledger._open.open(ids))
-        check(on_record.tolist() == [counted.final[i] for i in ids.tolist()], "an outcome on record is another one")
+        check(on_record.tolist() == [counted.final[i] for i in ids.tolist()], "an outcome on record is wrong")
 
 
 def fated(fates: Fates, total: int, max_attempts: int) -> tuple[int, int]:
-    """Sent and failed, as it is written in the seed for senders that are all alike."""
+    """Return the numbers of sent and failed messages that the seed determines if all senders are alike."""
     left, sent, failed = np.arange(total, dtype=np.uint64), 0, 0
     for attempt in range(1, max_attempts + 1):
         _, outcomes = fates.draw(left, attempt)

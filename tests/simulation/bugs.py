@@ -1,4 +1,4 @@
-"""Bugs that a simulation has to find. Each is switched on here alone, by putting another method in place of one."""
+"""Bugs that the simulation must find. Each replaces one method of the code, and only while it is switched on."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _commit_done = GroupCommits.done
 
 
 def settles_before_the_report_is_answered() -> AbstractContextManager[Any]:
-    """The monitor may never get it."""
+    """Settle outcomes when their report is sent, which the monitor may never receive."""
 
     def report(self: SenderProtocol, now: float) -> Report | None:
         made = _report(self, now)
@@ -83,8 +83,8 @@ def settles_before_the_report_is_answered() -> AbstractContextManager[Any]:
     return mock.patch.object(SenderProtocol, "report", report)
 
 
-def ignores_what_is_overruled() -> AbstractContextManager[Any]:
-    """The producer then has another outcome than the monitor."""
+def ignores_overruled_outcomes() -> AbstractContextManager[Any]:
+    """Settle what was reported, even if the monitor has another outcome on record."""
 
     def acknowledge(self: SenderProtocol, answer: Answer) -> None:
         ids, outcomes = answer.overruled_ids[:0], answer.overruled_outcomes[:0]
@@ -94,7 +94,7 @@ def ignores_what_is_overruled() -> AbstractContextManager[Any]:
 
 
 def loses_a_message_of_a_batch_in_its_lanes() -> AbstractContextManager[Any]:
-    """Its lease never ends, for the sender is well."""
+    """Drop one message of a batch; its lease never expires, because the sender is alive."""
 
     def put(self: Lanes, work: Work, now: float) -> None:
         _put(self, pick(work, slice(1, None)) if len(work) > 4 else work, now)
@@ -102,8 +102,8 @@ def loses_a_message_of_a_batch_in_its_lanes() -> AbstractContextManager[Any]:
     return mock.patch.object(Lanes, "put", put)
 
 
-def keeps_what_it_had_not_started_when_the_stream_breaks() -> AbstractContextManager[Any]:
-    """The producer leases those messages to others."""
+def keeps_unstarted_messages_when_the_stream_breaks() -> AbstractContextManager[Any]:
+    """Keep messages that no lane has started, although the producer leases them to other senders."""
 
     def stream_lost(self: SenderProtocol, now: float) -> None:
         with mock.patch.object(Lanes, "drop_held"):
@@ -113,12 +113,12 @@ def keeps_what_it_had_not_started_when_the_stream_breaks() -> AbstractContextMan
 
 
 def says_goodbye_before_its_last_report() -> AbstractContextManager[Any]:
-    """What is still to be reported is lost with it."""
+    """Leave while outcomes are unreported, which are then lost."""
     return mock.patch.object(SenderProtocol, "_may_leave", lambda self: self.ended or self.draining)
 
 
 def never_resets_its_backoff() -> AbstractContextManager[Any]:
-    """A peer that is away for a moment is not called for seconds."""
+    """Keep the long backoff after a reconnection, so that the next short loss costs seconds."""
 
     def found(self: Reconnector, now: float) -> str:
         backoff_s = self._backoff_s
@@ -130,7 +130,7 @@ def never_resets_its_backoff() -> AbstractContextManager[Any]:
 
 
 def counts_the_give_up_time_from_the_first_loss_ever() -> AbstractContextManager[Any]:
-    """A peer that was away a minute ago is given up when it fails once."""
+    """Give up a peer at its first failure if it was also lost some time ago."""
 
     def found(self: Reconnector, now: float) -> str:
         lost_at = self._lost_at
@@ -142,12 +142,12 @@ def counts_the_give_up_time_from_the_first_loss_ever() -> AbstractContextManager
 
 
 def drains_without_a_cap_on_its_patience() -> AbstractContextManager[Any]:
-    """A drained sender waits for a peer that is away as long as any other."""
+    """Let a draining sender wait for a lost peer as long as any other sender."""
     return mock.patch.object(Reconnector, "bound", lambda self, now, give_up_s=math.inf: _bound(self, now))
 
 
 def waits_without_limit_for_the_monitor_of_a_run_that_has_ended() -> AbstractContextManager[Any]:
-    """That of an empty run, which has no other sender that a monitor would be started for."""
+    """Wait forever for the monitor of an empty run, which may never be started."""
 
     def bound(self: Reconnector, now: float, give_up_s: float = math.inf) -> None:
         if give_up_s < math.inf:
@@ -156,13 +156,13 @@ def waits_without_limit_for_the_monitor_of_a_run_that_has_ended() -> AbstractCon
     return mock.patch.object(Reconnector, "bound", bound)
 
 
-def joins_the_run_that_it_took_part_in() -> AbstractContextManager[Any]:
-    """Again and again, until its producer has left."""
+def rejoins_the_run_that_it_has_finished() -> AbstractContextManager[Any]:
+    """Join the same run again and again, until its producer has left."""
     return mock.patch.object(SenderLife, "on_offer", return_value=None)
 
 
-def takes_another_run_for_its_own() -> AbstractContextManager[Any]:
-    """It reports and settles messages of the wrong run."""
+def mistakes_another_run_for_its_own() -> AbstractContextManager[Any]:
+    """Report and settle messages of the wrong run."""
 
     def on_offer(self: SenderRun, run_id: str, now: float) -> str | None:
         return _on_offer(self, self.run_id, now)
@@ -170,8 +170,8 @@ def takes_another_run_for_its_own() -> AbstractContextManager[Any]:
     return mock.patch.object(SenderRun, "on_offer", on_offer)
 
 
-def calls_a_run_complete_whose_producer_is_gone() -> AbstractContextManager[Any]:
-    """It ends with exit code 0."""
+def calls_a_run_complete_after_losing_its_producer() -> AbstractContextManager[Any]:
+    """Exit with 0 after giving up the producer."""
 
     def end(self: SenderRun) -> SenderEnd | None:
         end: SenderEnd | None = _sender_end.__get__(self)
@@ -184,12 +184,12 @@ def calls_a_run_complete_whose_producer_is_gone() -> AbstractContextManager[Any]
 
 
 def keeps_the_leases_of_lost_streams() -> AbstractContextManager[Any]:
-    """Nobody has those messages."""
+    """Keep leases of messages that no sender has any more."""
     return mock.patch.object(Backlog, "_reclaim", return_value=None)
 
 
-def queues_twice_what_a_lost_stream_had() -> AbstractContextManager[Any]:
-    """Two senders then get it."""
+def queues_the_messages_of_a_lost_stream_twice() -> AbstractContextManager[Any]:
+    """Queue each of them twice, so that two senders get it."""
 
     def requeue(self: Backlog, rows: Rows, lost: bool) -> None:
         _requeue(self, rows, lost)
@@ -199,7 +199,7 @@ def queues_twice_what_a_lost_stream_had() -> AbstractContextManager[Any]:
 
 
 def accepts_a_late_retry() -> AbstractContextManager[Any]:
-    """Of an attempt that is over already: an attempt is skipped."""
+    """Count a retry of an attempt that is already over, which skips an attempt."""
 
     def settle_retry(self: Backlog, ids: Ids, attempts: Attempts, now: float) -> None:
         tries = self._open.column["tries"][self._open.open(ids)]
@@ -210,12 +210,12 @@ def accepts_a_late_retry() -> AbstractContextManager[Any]:
 
 
 def ends_one_message_early() -> AbstractContextManager[Any]:
-    """As soon as nothing waits."""
+    """End the run while one message is unsettled."""
     return mock.patch.object(Backlog, "complete", property(lambda self: self.settled >= self.total - 1))
 
 
 def restores_without_the_attempts() -> AbstractContextManager[Any]:
-    """What was tried twice has its first attempt again."""
+    """Restart each unsettled message with its first attempt."""
 
     def restore_open(self: Backlog, numbers: Ids, settled: Flags, tries: Tries) -> int:
         return _restore_open(self, numbers, settled, tries * 0)
@@ -223,13 +223,13 @@ def restores_without_the_attempts() -> AbstractContextManager[Any]:
     return mock.patch.object(Backlog, "_restore_open", restore_open)
 
 
-def does_not_write_down_retries() -> AbstractContextManager[Any]:
-    """The same, from the other end."""
+def does_not_save_retries() -> AbstractContextManager[Any]:
+    """Leave retries out of the saved changes, so that a restart loses them."""
     return mock.patch.object(Stretches, "touch", return_value=None)
 
 
 def announces_the_end_before_it_is_saved() -> AbstractContextManager[Any]:
-    """A crash takes back settlements of a run that senders and monitor know to be over."""
+    """Announce an end that a crash may undo, although senders and the monitor know of it."""
 
     def end(self: ProducerRun) -> None:
         _end(self)
@@ -238,8 +238,8 @@ def announces_the_end_before_it_is_saved() -> AbstractContextManager[Any]:
     return mock.patch.object(ProducerRun, "_end", end)
 
 
-def gives_up_counted_from_the_start() -> AbstractContextManager[Any]:
-    """Instead of since its last sender has left."""
+def counts_the_give_up_time_from_the_start() -> AbstractContextManager[Any]:
+    """Give up by the time since the start instead of the time since the last sender left."""
 
     def closed(self: ProducerRun, stream: ProducerStream, now: float) -> list[Event]:
         began = self._alone_since
@@ -251,7 +251,7 @@ def gives_up_counted_from_the_start() -> AbstractContextManager[Any]:
 
 
 def forgives_its_own_pause_twice() -> AbstractContextManager[Any]:
-    """Senders that are gone keep their messages for longer."""
+    """Extend deadlines by twice the pause, so that lost senders keep their leases too long."""
 
     def forgive_pause(self: ProducerRun, late_s: float, now: float) -> None:
         _forgive_pause(self, 2 * late_s, now)
@@ -259,13 +259,13 @@ def forgives_its_own_pause_twice() -> AbstractContextManager[Any]:
     return mock.patch.object(ProducerRun, "_forgive_pause", forgive_pause)
 
 
-def takes_its_own_pause_for_silence() -> AbstractContextManager[Any]:
-    """Senders that are well lose their messages."""
+def mistakes_its_own_pause_for_silence() -> AbstractContextManager[Any]:
+    """Expire the leases of live senders after a pause of the producer."""
     return mock.patch.object(ProducerRun, "_forgive_pause", return_value=None)
 
 
 def forgets_that_the_end_was_announced() -> AbstractContextManager[Any]:
-    """Started again, it waits for senders that know the end."""
+    """Wait after a restart for senders that already know the end."""
 
     def restore(self: ProducerRun, pieces: Pieces, now: float) -> None:
         _restore_run(self, pieces, now)
@@ -275,7 +275,7 @@ def forgets_that_the_end_was_announced() -> AbstractContextManager[Any]:
 
 
 def keeps_the_stream_of_a_session_that_opens_another() -> AbstractContextManager[Any]:
-    """Its messages are taken back, but nobody closes it."""
+    """Reclaim the messages of the old stream without closing it."""
 
     def join(
         self: ProducerRun, sender: SenderFacts, distribution: str, std_s: float, now: float
@@ -287,7 +287,7 @@ def keeps_the_stream_of_a_session_that_opens_another() -> AbstractContextManager
 
 
 def drains_without_waiting() -> AbstractContextManager[Any]:
-    """What is with senders is not settled any more."""
+    """End the run at once, so that leased messages are never settled."""
 
     def stop(self: ProducerRun, now: float) -> list[Event]:
         events = _stop(self, now)
@@ -298,7 +298,7 @@ def drains_without_waiting() -> AbstractContextManager[Any]:
 
 
 def leaves_before_late_senders_have_come() -> AbstractContextManager[Any]:
-    """As soon as no stream is open."""
+    """Leave as soon as no stream is open."""
     open_until = property(lambda self: math.inf if self._linger else -math.inf)
     return mock.patch.object(ProducerRun, "_open_until", open_until)
 
@@ -307,7 +307,7 @@ def leaves_before_late_senders_have_come() -> AbstractContextManager[Any]:
 
 
 def acknowledges_before_it_commits() -> AbstractContextManager[Any]:
-    """A crash takes back what was acknowledged."""
+    """Acknowledge a report that a crash may still undo."""
 
     def acknowledge(self: Monitor, answer: Callable[[], None]) -> None:
         answer()
@@ -317,7 +317,7 @@ def acknowledges_before_it_commits() -> AbstractContextManager[Any]:
 
 
 def records_a_repeated_report_again() -> AbstractContextManager[Any]:
-    """It has forgotten the sequence."""
+    """Record a repeated report as if its sequence were new."""
 
     def repeated(self: Tally, session: Session, report: Report) -> Answer:
         return self._record(session, report, session.heard_at)
@@ -325,13 +325,13 @@ def records_a_repeated_report_again() -> AbstractContextManager[Any]:
     return mock.patch.object(Tally, "_repeated", repeated)
 
 
-def takes_another_report_for_a_repeat() -> AbstractContextManager[Any]:
-    """What it holds is settled then, and recorded nowhere."""
+def mistakes_another_report_for_a_repeat() -> AbstractContextManager[Any]:
+    """Give all reports the same digest, so that a report may be settled without being recorded."""
     return mock.patch.object(Digester, "of", return_value="")
 
 
 def counts_a_duplicate_as_sent() -> AbstractContextManager[Any]:
-    """Twice, then."""
+    """Count a duplicate as another sent message."""
 
     def record(self: Ledger, ids: Ids, outcomes: Outcomes) -> Verdict:
         verdict = _record(self, ids, outcomes)
@@ -342,7 +342,7 @@ def counts_a_duplicate_as_sent() -> AbstractContextManager[Any]:
 
 
 def counts_a_duplicate_twice() -> AbstractContextManager[Any]:
-    """Where figures are only shown, nothing else depends on them."""
+    """Count a duplicate twice, in a figure that nothing else depends on."""
 
     def record(self: Ledger, ids: Ids, outcomes: Outcomes) -> Verdict:
         verdict = _record(self, ids, outcomes)
@@ -353,7 +353,7 @@ def counts_a_duplicate_twice() -> AbstractContextManager[Any]:
 
 
 def lets_the_last_outcome_stand() -> AbstractContextManager[Any]:
-    """Instead of the first."""
+    """Report no outcome as overruled, so that the producer settles the last one and not the first."""
 
     def record(self: Ledger, ids: Ids, outcomes: Outcomes) -> Verdict:
         verdict = _record(self, ids, outcomes)
@@ -363,7 +363,7 @@ def lets_the_last_outcome_stand() -> AbstractContextManager[Any]:
 
 
 def restores_without_the_last_answers() -> AbstractContextManager[Any]:
-    """A report that is repeated after a restart gets an empty one."""
+    """Give an empty answer to a report that is repeated after a restart."""
 
     def unpacked(piece: bytes, now: float, limits: Limits) -> Session:
         return replace(_unpacked(piece, now, limits), answer=None)
@@ -372,7 +372,7 @@ def restores_without_the_last_answers() -> AbstractContextManager[Any]:
 
 
 def restores_without_the_digests() -> AbstractContextManager[Any]:
-    """A report that is repeated after a restart is taken for another one."""
+    """Mistake a report that is repeated after a restart for another one."""
 
     def unpacked(piece: bytes, now: float, limits: Limits) -> Session:
         return replace(_unpacked(piece, now, limits), digest="")
@@ -381,7 +381,7 @@ def restores_without_the_digests() -> AbstractContextManager[Any]:
 
 
 def restores_without_the_sequences() -> AbstractContextManager[Any]:
-    """It has recorded them, and does not know."""
+    """Restore the last sequence but one, although the last report is on record."""
 
     def unpacked(piece: bytes, now: float, limits: Limits) -> Session:
         session = _unpacked(piece, now, limits)
@@ -391,7 +391,7 @@ def restores_without_the_sequences() -> AbstractContextManager[Any]:
 
 
 def restores_a_failure_as_sent() -> AbstractContextManager[Any]:
-    """The figures are right, and what is overruled later is not."""
+    """Restore correct figures but wrong outcomes, so that later answers overrule wrongly."""
 
     def restore(self: Ledger, pieces: Pieces) -> None:
         _restore_ledger(self, pieces)
@@ -401,8 +401,8 @@ def restores_a_failure_as_sent() -> AbstractContextManager[Any]:
     return mock.patch.object(Ledger, "restore", restore)
 
 
-def drops_a_run_of_which_something_was_counted() -> AbstractContextManager[Any]:
-    """As soon as its senders are away."""
+def drops_a_run_with_counted_outcomes() -> AbstractContextManager[Any]:
+    """Drop a run as soon as it has no present senders."""
 
     def may_drop(self: FollowedRun, now: float) -> bool:
         return self.final is None and not self.resumed and not self.tally.present(now)
@@ -411,7 +411,7 @@ def drops_a_run_of_which_something_was_counted() -> AbstractContextManager[Any]:
 
 
 def drops_a_run_whose_sender_is_present() -> AbstractContextManager[Any]:
-    """Nothing is counted of it so far."""
+    """Drop a run with a present sender because nothing is counted yet."""
 
     def may_drop(self: FollowedRun, now: float) -> bool:
         return self.final is None and not self.resumed and not self.tally.counted
@@ -420,7 +420,7 @@ def drops_a_run_whose_sender_is_present() -> AbstractContextManager[Any]:
 
 
 def ends_a_run_while_a_sender_is_present() -> AbstractContextManager[Any]:
-    """Its last report is then asked of nobody."""
+    """End a run when its end is known, without waiting for the last reports."""
 
     def ending(self: Tally, now: float, give_up_s: float) -> Ending | None:
         return self.interrupted() if self.end is not None else _ending(self, now, give_up_s)
@@ -429,7 +429,7 @@ def ends_a_run_while_a_sender_is_present() -> AbstractContextManager[Any]:
 
 
 def gives_a_run_up_too_early() -> AbstractContextManager[Any]:
-    """Its senders may come back."""
+    """Give a run up after half the time, in which its senders may still return."""
 
     def ending(self: Tally, now: float, give_up_s: float) -> Ending | None:
         return _ending(self, now, give_up_s / 2)
@@ -437,8 +437,8 @@ def gives_a_run_up_too_early() -> AbstractContextManager[Any]:
     return mock.patch.object(Tally, "ending", ending)
 
 
-def never_ends_a_run_of_which_a_sender_was_lost() -> AbstractContextManager[Any]:
-    """It waits for a goodbye."""
+def never_ends_a_run_that_has_lost_a_sender() -> AbstractContextManager[Any]:
+    """Wait for the goodbye of every sender."""
 
     def ending(self: Tally, now: float, give_up_s: float) -> Ending | None:
         return _ending(self, now, give_up_s) if all(one.left for one in self.sessions.values()) else None
@@ -447,7 +447,7 @@ def never_ends_a_run_of_which_a_sender_was_lost() -> AbstractContextManager[Any]
 
 
 def forgives_a_short_pause() -> AbstractContextManager[Any]:
-    """Any delay of a look, then, makes all senders younger."""
+    """Treat every small delay of a check as a pause, which makes senders seem less silent."""
 
     def forgive_pause(self: Runs, now: float) -> None:
         if (late_s := now - self.wake_at) > 0:
@@ -458,13 +458,13 @@ def forgives_a_short_pause() -> AbstractContextManager[Any]:
     return mock.patch.object(Runs, "_forgive_pause", forgive_pause)
 
 
-def takes_its_own_pause_for_silence_of_senders() -> AbstractContextManager[Any]:
-    """It was paused for longer than a sender may be silent."""
+def mistakes_its_own_pause_for_silence_of_senders() -> AbstractContextManager[Any]:
+    """Treat senders as lost after a pause of the monitor."""
     return mock.patch.object(Runs, "_forgive_pause", return_value=None)
 
 
 def leaves_a_dropped_run_in_the_journal() -> AbstractContextManager[Any]:
-    """A restart then finds its pieces."""
+    """Leave the pieces of a dropped run, which a restart then finds."""
 
     def drop(self: Runs, followed: FollowedRun, now: float) -> None:
         _drop(self, followed, now)
@@ -474,7 +474,7 @@ def leaves_a_dropped_run_in_the_journal() -> AbstractContextManager[Any]:
 
 
 def forgets_an_ended_run_at_once() -> AbstractContextManager[Any]:
-    """A late report of it counts anew."""
+    """Forget the run, so that a late report starts to count it again."""
 
     def end(self: Runs, followed: FollowedRun, ending: Ending, now: float) -> None:
         _end_run(self, followed, ending, now)
@@ -484,7 +484,7 @@ def forgets_an_ended_run_at_once() -> AbstractContextManager[Any]:
 
 
 def refuses_late_reports_of_an_ended_run() -> AbstractContextManager[Any]:
-    """Though it has kept that run to answer them."""
+    """Refuse late reports, although the run is kept to answer them."""
 
     def accept(self: Runs, run: RunFacts, now: float) -> FollowedRun:
         followed = _accept(self, run, now)
@@ -496,12 +496,12 @@ def refuses_late_reports_of_an_ended_run() -> AbstractContextManager[Any]:
 
 
 def follows_a_second_run_without_linger() -> AbstractContextManager[Any]:
-    """That of an unknown sender, for example."""
+    """Follow a second run, such as that of an unknown sender."""
     return mock.patch.object(Runs, "_make_room", return_value=None)
 
 
 def skips_every_other_moment() -> AbstractContextManager[Any]:
-    """Figures come half as often."""
+    """Show figures half as often."""
 
     def look(self: FollowedRun, now: float) -> list[RunsEvent]:
         events = _look(self, now)
@@ -513,7 +513,7 @@ def skips_every_other_moment() -> AbstractContextManager[Any]:
 
 
 def warns_of_a_missed_report_again_and_again() -> AbstractContextManager[Any]:
-    """At each look."""
+    """Warn at each check."""
 
     def look(self: FollowedRun, now: float) -> list[RunsEvent]:
         self._warned = 0
@@ -523,7 +523,7 @@ def warns_of_a_missed_report_again_and_again() -> AbstractContextManager[Any]:
 
 
 def keeps_the_last_figures_from_watchers() -> AbstractContextManager[Any]:
-    """What it has given takes the place of what is still to come."""
+    """Treat any figures that a watcher received as the final ones."""
 
     def took(self: Watcher, figures: Figures) -> Figures | None:
         return _took(self, replace(figures, final=True))
@@ -531,13 +531,13 @@ def keeps_the_last_figures_from_watchers() -> AbstractContextManager[Any]:
     return mock.patch.object(Watcher, "took", took)
 
 
-def takes_a_dropped_run_for_one_that_goes_on() -> AbstractContextManager[Any]:
-    """A watcher that has seen it is never done."""
+def treats_a_dropped_run_as_continuing() -> AbstractContextManager[Any]:
+    """Keep a dropped run among those that a watcher waits for."""
     return mock.patch.object(WatchedRuns, "_drop")
 
 
-def ends_with_the_best_code_of_its_runs() -> AbstractContextManager[Any]:
-    """Instead of the worst."""
+def exits_with_the_best_code_of_its_runs() -> AbstractContextManager[Any]:
+    """Exit with the best code instead of the worst."""
 
     def exit_code(self: Runs, *, outputs_whole: bool = True) -> ExitCode:
         return ExitCode(min(self._codes, default=ExitCode.INCOMPLETE))
@@ -548,8 +548,8 @@ def ends_with_the_best_code_of_its_runs() -> AbstractContextManager[Any]:
 # ---- The disk
 
 
-def tells_those_who_come_during_a_commit_with_that_commit() -> AbstractContextManager[Any]:
-    """It began before what they wait for had changed."""
+def answers_requests_made_during_a_commit_with_that_commit() -> AbstractContextManager[Any]:
+    """Report changes as saved by a commit that began before them."""
 
     def done(self: GroupCommits[Any], now: float) -> list[Any]:
         waiters, self._next = _commit_done(self, now) + self._next, []
@@ -558,37 +558,37 @@ def tells_those_who_come_during_a_commit_with_that_commit() -> AbstractContextMa
     return mock.patch.object(GroupCommits, "done", done)
 
 
-# With the faults that bring it out together, if it takes some.
+# Each bug with the faults that must strike together to bring it out, if any.
 BUGS: dict[Bug, tuple[str, ...]] = {
     settles_before_the_report_is_answered: (),
-    ignores_what_is_overruled: (),
+    ignores_overruled_outcomes: (),
     loses_a_message_of_a_batch_in_its_lanes: (),
-    keeps_what_it_had_not_started_when_the_stream_breaks: ("stream cut",),
+    keeps_unstarted_messages_when_the_stream_breaks: ("stream cut",),
     says_goodbye_before_its_last_report: ("sender drains",),
     never_resets_its_backoff: (),
     counts_the_give_up_time_from_the_first_loss_ever: (),
     drains_without_a_cap_on_its_patience: ("sender drains",),
     waits_without_limit_for_the_monitor_of_a_run_that_has_ended: (EMPTY_RUN,),
-    joins_the_run_that_it_took_part_in: (),
-    takes_another_run_for_its_own: ("producer killed",),
-    calls_a_run_complete_whose_producer_is_gone: ("sender astray",),
+    rejoins_the_run_that_it_has_finished: (),
+    mistakes_another_run_for_its_own: ("producer killed",),
+    calls_a_run_complete_after_losing_its_producer: ("sender astray",),
     keeps_the_leases_of_lost_streams: (),
-    queues_twice_what_a_lost_stream_had: (),
+    queues_the_messages_of_a_lost_stream_twice: (),
     accepts_a_late_retry: ("stream cut",),
     ends_one_message_early: (),
     restores_without_the_attempts: ("producer killed",),
-    does_not_write_down_retries: ("producer killed",),
+    does_not_save_retries: ("producer killed",),
     announces_the_end_before_it_is_saved: (),
-    gives_up_counted_from_the_start: (),
+    counts_the_give_up_time_from_the_start: (),
     forgives_its_own_pause_twice: ("producer paused", "sender paused"),
-    takes_its_own_pause_for_silence: ("producer paused",),
+    mistakes_its_own_pause_for_silence: ("producer paused",),
     forgets_that_the_end_was_announced: ("producer restarts",),
     keeps_the_stream_of_a_session_that_opens_another: ("stream cut",),
     drains_without_waiting: ("producer drains",),
     leaves_before_late_senders_have_come: ("producer restarts",),
     acknowledges_before_it_commits: ("monitor killed",),
     records_a_repeated_report_again: (),
-    takes_another_report_for_a_repeat: ("sender forged",),
+    mistakes_another_report_for_a_repeat: ("sender forged",),
     counts_a_duplicate_as_sent: (),
     counts_a_duplicate_twice: (),
     lets_the_last_outcome_stand: (),
@@ -596,13 +596,13 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     restores_without_the_digests: ("monitor killed",),
     restores_without_the_sequences: ("monitor killed",),
     restores_a_failure_as_sent: ("monitor killed",),
-    drops_a_run_of_which_something_was_counted: (),
+    drops_a_run_with_counted_outcomes: (),
     drops_a_run_whose_sender_is_present: ("monitor misled",),
     ends_a_run_while_a_sender_is_present: (),
     gives_a_run_up_too_early: (),
-    never_ends_a_run_of_which_a_sender_was_lost: (),
+    never_ends_a_run_that_has_lost_a_sender: (),
     forgives_a_short_pause: ("monitor paused",),
-    takes_its_own_pause_for_silence_of_senders: ("monitor paused",),
+    mistakes_its_own_pause_for_silence_of_senders: ("monitor paused",),
     leaves_a_dropped_run_in_the_journal: ("monitor misled",),
     forgets_an_ended_run_at_once: (),
     refuses_late_reports_of_an_ended_run: (),
@@ -610,7 +610,7 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     skips_every_other_moment: (),
     warns_of_a_missed_report_again_and_again: ("monitor killed",),
     keeps_the_last_figures_from_watchers: (),
-    takes_a_dropped_run_for_one_that_goes_on: ("monitor misled",),
-    ends_with_the_best_code_of_its_runs: ("producer killed",),
-    tells_those_who_come_during_a_commit_with_that_commit: ("monitor killed",),
+    treats_a_dropped_run_as_continuing: ("monitor misled",),
+    exits_with_the_best_code_of_its_runs: ("producer killed",),
+    answers_requests_made_during_a_commit_with_that_commit: ("monitor killed",),
 }

@@ -1,4 +1,4 @@
-"""Simulated time: what happens when, to whom, and what happened last."""
+"""Simulated time: events in their order, all random numbers, and a trace of what happened last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRACE_MAX = 4000
 
 
 class Process:
-    """Something that can be killed and paused. What happens to it while it is paused happens when it goes on."""
+    """A process that can be killed and paused. Its events during a pause happen when the pause ends."""
 
     name = "process"
 
@@ -20,13 +20,13 @@ class Process:
         self.alive = True
         self.paused = False
         self.pauses_over = 0
-        self.paused_s = 0.0  # in all pauses that are over
+        self.paused_s = 0.0  # the sum of all pauses that are over
         self.missed: deque[Callable[[], None]] = deque()
-        self.pauses: list[tuple[float, float]] = []  # from when to when
+        self.pauses: list[tuple[float, float]] = []  # the begin and end of each
 
 
 class Clock:
-    """Events in order of time, all luck, and the memory of both."""
+    """Events in order of time, all random numbers, and a trace of both."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -38,11 +38,11 @@ class Clock:
         self._numbers = itertools.count()
 
     def after(self, delay_s: float, process: Process | None, happen: Callable[[], None]) -> None:
-        """Something will happen to a process, unless it is dead by then."""
+        """Schedule an event of a process; it is dropped if the process is dead by then."""
         heapq.heappush(self._heap, (self.now + delay_s, next(self._numbers), process, happen))
 
     def step(self) -> bool:
-        """Lets the next thing happen; whether there was one."""
+        """Run the next event; return whether there was one."""
         if not self._heap:
             return False
         self.now, _, process, happen = heapq.heappop(self._heap)
@@ -54,14 +54,14 @@ class Clock:
         return True
 
     def pause(self, process: Process, time_s: float) -> None:
-        """Stops a process for some time."""
+        """Stop a process for some time."""
         self.strike("node paused", process.name)
         process.paused = True
         process.pauses.append((self.now, self.now + time_s))
         self.after(time_s, None, lambda: self._go_on(process, time_s))
 
     def _go_on(self, process: Process, paused_s: float) -> None:
-        self.note(process.name, "goes on")
+        self.note(process.name, "continues")
         process.paused = False
         process.pauses_over += 1
         process.paused_s += paused_s
@@ -69,20 +69,20 @@ class Clock:
             process.missed.popleft()()
 
     def luck(self, chance: float) -> bool:
-        """True with this chance."""
+        """Return True with this probability."""
         return chance > 0 and self.random.random() < chance
 
     def strike(self, fault: str, whom: str = "") -> None:
-        """A fault strikes: counted and remembered."""
+        """Count a fault that strikes, and add it to the trace."""
         self.struck[fault] += 1
         self.note(whom or "fate", fault)
 
     def note(self, who: str, what: str, *args: object) -> None:
-        """Remembers what happens, in the words of `%`."""
+        """Add an event to the trace; `what` is a format for `%` with these arguments."""
         self.trace.append((self.now, who, what, args))
 
     def story(self, last: int = 60) -> str:
-        """What happened last, a line each."""
+        """Return the last events of the trace, one per line."""
         lines = list(self.trace)[-last:]
         return "\n".join(
             f"{at - 1000:9.4f}  {who:<12} {what % args if args else what}" for at, who, what, args in lines

@@ -1,4 +1,4 @@
-"""A simulated disk: a log of commits. A crash may lose the one under way whole, tear it, or spare it."""
+"""A simulated disk: a log of commits. A crash loses the commit in progress, tears it, or leaves it whole."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HEAD = 8  # length and checksum
 
 
 class Disk:
-    """What outlives a process. One commit is under way at a time."""
+    """The storage that outlives a process. One commit is in progress at a time."""
 
     def __init__(self, clock: Clock, commit_s: float, slow: float) -> None:
-        self.commits = 0  # that are on it for certain
+        self.commits = 0  # complete ones on the disk
         self._clock = clock
         self._commit_s = commit_s
         self._slow = slow
@@ -25,11 +25,11 @@ class Disk:
         self._power_cut: Callable[[], None] | None = None
 
     def cut_power_in_next_commit(self, crash: Callable[[], None]) -> None:
-        """Calls `crash` in the middle of the next commit."""
+        """Call `crash` in the middle of the next commit."""
         self._power_cut = crash
 
     def commit(self, process: Process, changes: Changes, done: Callable[[], None]) -> None:
-        """Writes changes; calls back when they are on disk, if the process lives then."""
+        """Write changes; call `done` when they are on disk, if the process is alive then."""
         assert self._under_way is None
         body = pickle.dumps(changes, protocol=5)
         self._under_way = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
@@ -50,7 +50,7 @@ class Disk:
         done()
 
     def crash(self) -> None:
-        """The process is gone: of the commit under way, all, a part or nothing is on the disk."""
+        """End the process's use of the disk: all, a part or nothing of the commit in progress is on disk."""
         record, self._under_way = self._under_way, None
         self._power_cut = None
         if record is None:
@@ -67,7 +67,7 @@ class Disk:
             self.commits += 1
 
     def pieces(self) -> dict[str, bytes]:
-        """What a new process reads: all whole commits; a torn one is cut off."""
+        """Return what a new process reads: the result of all whole commits. Cuts off a torn one."""
         pieces: dict[str, bytes] = {}
         at = commits = 0
         while at + _HEAD <= len(self._log):

@@ -1,4 +1,4 @@
-"""Looks for a planted bug: plays worlds in which it may show, until one goes wrong that goes well without it.
+"""The search for a planted bug: it plays plans that may show the bug until one fails that passes without it.
 
 Knows plans and how to play them. Must not know what a bug changes.
 """
@@ -16,12 +16,12 @@ from simulation.plan import FAULTS, Plan, draw_plan
 from simulation.world import SimulationError, play
 from smssim.errors import SmssimError
 
-BUG_SEEDS = range(1000)  # some bugs show in one plan of a hundred only
-SMALL = range(7, 401)  # messages: quickly played, and yet with something to go wrong
+BUG_SEEDS = range(1000)  # some bugs show in only one plan of a hundred
+SMALL = range(7, 401)  # messages: quick to play, with enough that can go wrong
 OFTEN_PER_S = 1.0
 FAULTY_S = 20.0
-FAILS_MIN = 0.5  # of small worlds: retries, which have to be kept too
-EMPTY_RUN = "empty run"  # among faults: what brings a bug out is that there are no messages
+FAILS_MIN = 0.5  # failure rate of small plans, for retries, which must be saved too
+EMPTY_RUN = "empty run"  # named like a fault: the bug shows only in a run without messages
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Found:
     """A plan that shows a bug."""
 
     plan: Plan
-    played: int  # plans, to find it
+    played: int  # plans until this one was found
     failure: str  # what went wrong, in one line
 
 
 def hunt(bug: Callable[[], AbstractContextManager[Any]], *faults: str, most: int | None = None) -> Found | None:
-    """Return the first plan that shows the bug, of at most `most`; None if none does.
+    """Return the first plan that shows the bug, of at most `most` plans; None if none does.
 
-    `faults`: those that bring it out together, if it takes some. Raises SimulationError where a plan goes wrong without
-    the bug, too, and where the bug fails by itself instead of being found: it does not fit the code any more.
+    `faults` are those that must strike together to bring the bug out, if any. Raises SimulationError if a plan fails
+    without the bug too, or if the bug raises an error of its own: then it no longer fits the code.
     """
     for played, plan in enumerate(islice(plans_for(*faults), most), 1):
         try:
@@ -52,9 +52,10 @@ def hunt(bug: Callable[[], AbstractContextManager[Any]], *faults: str, most: int
 
 
 def plans_for(*faults: str) -> Iterator[Plan]:
-    """Yield the plans in which to look for a bug that these faults bring out, in turn one of each kind.
+    """Yield the plans to search for a bug that these faults bring out, alternating between two kinds.
 
-    Small ones that hardly any other fault strikes, and those of all seeds that all of them strike, as they are drawn.
+    Plans of the first kind are small and have hardly any other faults. The second kind are all plans that have these
+    faults, as they are drawn.
     """
     if EMPTY_RUN in faults:
         return (replace(plan, total=0) for plan in map(draw_plan, BUG_SEEDS))
@@ -65,12 +66,12 @@ def plans_for(*faults: str) -> Iterator[Plan]:
 
 @cache
 def _drawn() -> tuple[Plan, ...]:
-    """The plans of all seeds, the small ones first."""
+    """Return the plans of all seeds, small ones first."""
     return tuple(sorted(map(draw_plan, BUG_SEEDS), key=lambda plan: plan.total not in SMALL))
 
 
 def focused(plan: Plan, faults: Iterable[str]) -> Plan:
-    """Return the same plan, but that these faults strike often, and that others hardly hide what they bring out."""
+    """Return the plan changed so that these faults strike often and others can hardly hide their effects."""
     return replace(
         plan,
         faulty_s=FAULTY_S,

@@ -1,4 +1,4 @@
-"""The monitor: the network, the disk, watchers and the clock around `Runs`, as its shell has them."""
+"""The monitor: `Runs` with a simulated network, disk, clock and watchers in place of the real shell."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Monitor(Process):
-    """One run, or several if it lingers."""
+    """A monitor of one run, or of several if it lingers."""
 
     name = "monitor"
 
@@ -41,7 +41,7 @@ class Monitor(Process):
         self.runs = Runs(policy, limits=world.limits)
         self.audience = Audience(self.runs.followed, plan.interval_s, world.limits)
         self.spectators: list[Spectator] = []
-        self.ending: ExitCode | None = None  # once it has left
+        self.ending: ExitCode | None = None  # its exit code, once it has left
         self.stopping = False
         self._leaving = False
         self._awake_at = math.inf
@@ -62,19 +62,19 @@ class Monitor(Process):
 
     @property
     def busy(self) -> bool:
-        """Whether a run goes on, or the monitor is about to leave."""
+        """Whether a run is in progress, or the monitor is about to leave."""
         going_on = any(followed.final is None for followed in self.runs.followed.values())
         return self.ending is None and (going_on or self._leaving)
 
     def report(self, run: RunFacts, session_id: str, report: Report, answer: Callable[[Any], None]) -> None:
-        """Records a report, and answers when that is on disk."""
+        """Record a report, and answer it when it is on disk."""
         accounts = self.world.accounts
         try:
             said = self.runs.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
         except PeerError as error:
             self._carry_out()
             accounts.refuse(run, session_id, report, error, stopped=self.stopping)
-            answer(None if isinstance(error, LaterError) else error)  # its sender tries again, as after no answer
+            answer(None if isinstance(error, LaterError) else error)  # None: its sender retries, as after no answer
             return
         self._carry_out()
         self.clock.note(self.name, "report %s of %s: %s", report.sequence, session_id, report.finished.ids)
@@ -83,7 +83,7 @@ class Monitor(Process):
         self._acknowledge(partial(answer, said))
 
     def take_forged(self, victim: Sender) -> None:
-        """An empty report arrives in the name of a sender, and takes the number of that sender's next one."""
+        """Record an empty report in the name of a sender, which takes the sequence of that sender's next report."""
         followed = None if victim.run is None else self.runs.followed.get(victim.run.run_id)
         session = None if followed is None else followed.tally.sessions.get(victim.session_id)
         if session is not None and victim.run is not None:
@@ -92,12 +92,12 @@ class Monitor(Process):
             self.report(victim.run, victim.session_id, Report(session.sequence + 1, NOTHING, 0, 0), lambda _: None)
 
     def take_strange(self, run: RunFacts) -> None:
-        """An empty report arrives of a run that does not exist."""
+        """Receive an empty report of a run that does not exist."""
         self.clock.strike("monitor misled", self.name)
         self.report(run, f"unknown sender of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
 
     def _acknowledge(self, answer: Callable[[], None]) -> None:
-        """Answers when all that was taken in is on disk. Without a disk it counts as being there."""
+        """Answer when everything recorded so far is on disk. Without a disk, everything counts as saved."""
         self.saver.save(partial(self._saved, self.world.accounts.acknowledgeable(), answer))
 
     def _saved(self, books: list[Any], answer: Callable[[], None]) -> None:
@@ -108,7 +108,7 @@ class Monitor(Process):
     # -- the runs
 
     def stop(self) -> None:
-        """SIGTERM."""
+        """Stop the monitor, as SIGTERM does."""
         self.stopping = True
         self.clock.note(self.name, "is stopped")
         self.runs.stop(self.clock.now)
@@ -150,7 +150,7 @@ class Monitor(Process):
         self.let_go()
 
     def let_go(self) -> None:
-        """Leaves unless watchers still take their last figures."""
+        """Leave unless watchers are still reading their last figures."""
         if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
             self.ending = self.runs.exit_code()
             self.saver.close()
@@ -159,7 +159,7 @@ class Monitor(Process):
     # -- watchers
 
     def watch(self) -> None:
-        """A watcher comes, for all runs or one of them."""
+        """Add a watcher of all runs or one of them."""
         runs = list(self.runs.followed)
         wanted = self.clock.random.choice([ALL, *runs])
         self.spectators.append(Spectator(self, wanted, self.clock.random.choice([0.0, 0.3, 1.0, 20.0])))
@@ -170,14 +170,14 @@ class Monitor(Process):
 
 
 class Spectator:
-    """A client that watches, and takes some responses slowly."""
+    """A client that watches and reads some responses slowly."""
 
     def __init__(self, monitor: Monitor, wanted: str, asked_s: float) -> None:
         self._monitor, self._clock, self._wanted = monitor, monitor.clock, wanted
         now = self._clock.now
         self._ended_before = {run_id for run_id, run in monitor.runs.followed.items() if run.final is not None}
         self._watcher = monitor.audience.join(wanted, asked_s, now)
-        self._last: dict[str, ExitCode] = {}  # by the id of each run whose last figures it got
+        self._last: dict[str, ExitCode] = {}  # by the id of each run whose last figures it has received
         self._done: dict[str, int] = {}
         self._seen = WatchedRuns()
         self._waits_until: float | None = now
@@ -185,7 +185,7 @@ class Spectator:
         self.wake()
 
     def wake(self) -> None:
-        """Takes a turn now; after the present one, if it is in one."""
+        """Start a turn now, or after the present one if there is one."""
         if self._waits_until is None:
             self._rung = True
         else:
@@ -202,10 +202,13 @@ class Spectator:
             return
         snapshot = runs[0].shared(self._clock.now)
         figures = snapshot.figures
-        check(self._seen.see(snapshot), "what a watcher gets is of a run that has ended")
+        check(self._seen.see(snapshot), "a watcher gets figures of a run after its end")
         before = self._watcher.took(figures)
-        same = before is None or before.done == self._done[figures.run_id]  # none of a run that was dropped meanwhile
-        check(same and (before is not None or not self._done.get(figures.run_id)), "other figures came before")
+        same = before is None or before.done == self._done[figures.run_id]  # None: the run was dropped in between
+        check(
+            same and (before is not None or not self._done.get(figures.run_id)),
+            "the watcher's previous figures are wrong",
+        )
         self._done[figures.run_id] = figures.done
         if figures.final:
             check(figures.run_id not in self._last, "a watcher gets the last figures of a run twice")
@@ -230,9 +233,9 @@ class Spectator:
         self._clock.strike("watcher finished")
         ended = {run_id for run_id, run in self._monitor.runs.followed.items() if run.final is not None}
         wanted = ended - self._ended_before if self._wanted == ALL else ended & {self._wanted}
-        check(wanted <= self._last.keys(), "a watcher leaves without the last figures of %s", wanted)
-        if self._wanted == ALL:  # it stays as long as the monitor does
+        check(wanted <= self._last.keys(), "a watcher ends without the last figures of %s", wanted)
+        if self._wanted == ALL:  # it stays as long as the monitor
             self._seen.monitor_left()
             code = worst(self._last.values()) if self._last else ExitCode.INCOMPLETE
-            check(self._seen.exit_code == code, "a watcher ends with %s, its runs with %s", self._seen.exit_code, code)
+            check(self._seen.exit_code == code, "a watcher exits with %s, its runs with %s", self._seen.exit_code, code)
         self._monitor.let_go()

@@ -1,4 +1,4 @@
-"""A simulated network: calls that are lost, repeated and delayed, streams that break in the middle."""
+"""A simulated network: calls that are lost, repeated and delayed, and streams that break in the middle."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from simulation.clock import Clock, Process
 
 @dataclass(frozen=True)
 class Weather:
-    """How bad it is."""
+    """How bad the network is."""
 
-    delay_s: float = 0.01  # one way, half to one and a half of it
-    slow: float = 0.0  # chance of up to `slow_s` more
+    delay_s: float = 0.01  # one way, times a random factor from 0.5 to 1.5
+    slow: float = 0.0  # chance of a delay that is longer by up to `slow_s`
     slow_s: float = 3.0
-    lost: float = 0.0  # chance that a request is lost; the same for an answer
-    repeated: float = 0.0
+    lost: float = 0.0  # chance that a request is lost, and that an answer is
+    repeated: float = 0.0  # chance that a request arrives twice
 
 
 class End(Protocol):
     """One side of a stream."""
 
     def hear(self, stream: Stream, said: Any) -> None:
-        """Takes in what the other side said."""
+        """Receive what the other side sent."""
 
     def hang_up(self, stream: Stream) -> None:
-        """The stream is over for this side."""
+        """End the stream on this side."""
 
 
 class Pipe:
-    """One direction of a stream: in order, and from a break on nothing."""
+    """One direction of a stream: things arrive in order, and after a break not at all."""
 
     def __init__(self, clock: Clock, network: Network, stream: Stream, process: Process, end: End) -> None:
         self.end = end
-        self.closed = False  # for the side that listens
+        self.closed = False  # on the receiving side
         self._clock, self._network, self._stream, self._process = clock, network, stream, process
         self._sent = 0
         self._arrived = 0
-        self._kept: float = math.inf  # how many arrive in all
+        self._kept: float = math.inf  # how many of all that are sent arrive
         self._last_at = 0.0
 
     def send(self, said: Any) -> None:
-        """On its way; lost if the stream is broken."""
+        """Send something; it is lost if the stream is broken."""
         self._sent += 1
         if self._sent > self._kept:
             return
@@ -58,7 +58,7 @@ class Pipe:
             self.end.hear(self._stream, said)
 
     def stop(self, kept: float, notice_s: float) -> None:
-        """Of what is on its way, the first `kept` arrive; the listener hears of the end after that, or `notice_s`."""
+        """Break the pipe after `kept` things in all; the receiving side notices after `notice_s`."""
         if self._kept < math.inf:
             return
         self._kept = kept
@@ -68,23 +68,23 @@ class Pipe:
 
     @property
     def on_the_way(self) -> tuple[int, int]:
-        """How many have arrived, and how many were sent."""
+        """How many things have arrived, and how many were sent."""
         return self._arrived, self._sent
 
     @property
     def empty_s(self) -> float:
-        """How long until all that was sent has arrived."""
+        """The time until everything sent has arrived."""
         return max(0.0, self._last_at - self._clock.now)
 
     def close(self) -> None:
-        """The listening side stops listening, and is told so once."""
+        """End the stream on the receiving side, once."""
         if not self.closed:
             self.closed = True
             self.end.hang_up(self._stream)
 
 
 class Stream:
-    """Between a sender and a producer."""
+    """A stream between a sender and a producer."""
 
     def __init__(self, clock: Clock, network: Network, client: Any, server: Any) -> None:
         self.client, self.server = client, server
@@ -93,7 +93,7 @@ class Stream:
         self._clock = clock
 
     def cut(self) -> None:
-        """Breaks in both directions, somewhere in what is on its way. Each side notices in its own time."""
+        """Break both directions, somewhere in what is on its way. Each side notices at its own time."""
         for pipe in (self.up, self.down):
             arrived, sent = pipe.on_the_way
             silent = self._clock.luck(0.2)
@@ -101,40 +101,40 @@ class Stream:
             pipe.stop(self._clock.random.randint(arrived, sent), notice_s)
 
     def close(self, pipe: Pipe) -> None:
-        """The side that listens to this pipe has ended the stream in order: the other hears all that was said."""
+        """End the stream in order on the receiving side of this pipe: the other side receives all that was sent."""
         pipe.closed = True
         other = self.up if pipe is self.down else self.down
         other.stop(math.inf, other.empty_s)
 
 
-Serve = Callable[[Callable[[Any], None]], bool]  # gets a function that answers; says whether a server was there
+Serve = Callable[[Callable[[Any], None]], bool]  # accepts a function that answers; returns whether a server was there
 
 
 class Call:
-    """One that is under way. What comes after its end comes too late."""
+    """A call in progress. Its first end counts, later ones are ignored."""
 
     def __init__(self, told: Callable[[Any], None]) -> None:
         self._told: Callable[[Any], None] | None = told
 
     def end(self, said: Any = None) -> None:
-        """With an answer or without."""
+        """End the call, with an answer or without."""
         told, self._told = self._told, None
         if told is not None:
             told(said)
 
 
 class Network:
-    """Between all nodes."""
+    """The network between all nodes."""
 
     def __init__(self, clock: Clock, weather: Weather) -> None:
         self.weather = weather
         self.streams: list[Stream] = []
-        self.away: set[str] = set()  # kinds of nodes that can't be reached
+        self.away: set[str] = set()  # kinds of nodes that are unreachable
         self.astray: list[Any] = []  # clients that never find the producer again
         self._clock = clock
 
     def delay(self) -> float:
-        """Of one thing, one way."""
+        """Return the delay of one thing, one way."""
         delay_s = self.weather.delay_s * self._clock.random.uniform(0.5, 1.5)
         if self._clock.luck(self.weather.slow):
             self._clock.strike("delayed")
@@ -142,7 +142,7 @@ class Network:
         return delay_s
 
     def open(self, client: Any, server: Any) -> Stream | None:
-        """A new stream, if the server can be reached."""
+        """Return a new stream, or None if the server is unreachable."""
         if server is None or not server.alive or not server.listening or "producer" in self.away:
             return None
         if client in self.astray:
@@ -153,7 +153,7 @@ class Network:
         return stream
 
     def call(self, client: Process, serve: Serve, told: Callable[[Any], None], timeout_s: float) -> None:
-        """A unary call. `told` is called once: with the answer, or with None if there is none in time."""
+        """Make a unary call. `told` is called once: with the answer, or with None if there is none in time."""
         call = Call(told)
         self._clock.after(timeout_s, client, call.end)
         if not self._lost("request lost"):
@@ -164,7 +164,7 @@ class Network:
             self._clock.after(late_s, None, partial(self._arrive, client, serve, None))
 
     def _arrive(self, client: Process, serve: Serve, call: Call | None) -> None:
-        """A request reaches the server, if there is one; without a call nobody waits for the answer."""
+        """Deliver a request to the server, if there is one. Without a call, nothing waits for the answer."""
         served = serve(partial(self._answer, client, call))
         if not served and call is not None:
             self._clock.after(self.delay(), client, call.end)

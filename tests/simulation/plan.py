@@ -1,4 +1,4 @@
-"""What a seed stands for: a run's settings, how its network and disks are, and which faults may strike how often."""
+"""What a seed determines: a run's settings, the state of its network and disks, and which faults strike how often."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simulation.network import Weather
 from smssim.core.limits import LIMITS, Limits
 from smssim.settings import SenderSettings
 
-FAULTS = {  # how often a second, where it strikes at all
+FAULTS = {  # how often per second, in plans that have the fault
     "sender killed": 0.3,
     "producer killed": 0.25,
     "monitor killed": 0.25,
@@ -26,9 +26,9 @@ FAULTS = {  # how often a second, where it strikes at all
     "monitor misled": 0.15,
     "producer away": 0.08,
     "producer drains": 0.08,
-    "producer restarts": 0.6,  # after it has left, and once more when all is over
+    "producer restarts": 0.6,  # after it has left, and once more when everything is over
 }
-MONITOR_AWAY_MAX_S = 40.0  # while faults strike and until all is reported, a message at a time, but for long pauses
+MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported one by one; long pauses are extra
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)
@@ -37,7 +37,7 @@ GIVE_UPS_S = (15.0, 30.0, 60.0)
 
 @dataclass(frozen=True)
 class Plan:
-    """One simulation."""
+    """The settings of one simulation."""
 
     seed: int
     total: int
@@ -47,31 +47,31 @@ class Plan:
     lease_timeout_s: float
     give_up_s: float  # of the producer
     producer_lingers: bool
-    senders: tuple[SenderSettings, ...]  # to begin with, and to choose from
-    equal: bool  # whether they all are alike
+    senders: tuple[SenderSettings, ...]  # the first senders; those that join later are drawn from them
+    equal: bool  # whether they are all alike
     journals: bool
     monitor_lingers: bool  # it follows any number of runs
-    interval_s: float  # between two moments that it shows
+    interval_s: float  # between two moments
     runs_max: int
     ended_kept_max: int
     commit_s: float
     commit_slow: float
-    commit_every_s: float  # between the begins of two commits
+    commit_every_s: float  # between the starts of two commits
     save_s: float  # between two commits of the producer
-    unsaved_max: int  # messages handed out beyond what is on disk
+    unsaved_max: int  # messages leased beyond what is on disk
     frame_rows_max: int
     report_rows_max: int
     report_timeout_s: float
-    write_s: float  # how long writing one thing to a stream takes
-    tick_s: float  # how long after it was due a sender wakes up
+    write_s: float  # the time that one write to a stream takes
+    tick_s: float  # how long after it is due a sender wakes up
     weather: Weather
     faults: dict[str, float]
     faulty_s: float
-    check_every: int  # events
+    check_every: int  # events between two checks
 
     @property
     def limits(self) -> Limits:
-        """Bounds as tight as they can be, where tight ones bring out more."""
+        """The limits, as tight as possible where tight limits bring out more faults."""
         return replace(
             LIMITS,
             unsaved_max=self.unsaved_max,
@@ -91,12 +91,12 @@ class Plan:
         )
 
     def described(self) -> str:
-        """A setting a line, but for those of the senders, which say who they are when they start."""
+        """Return one setting per line, except those of the senders, which are noted in the trace when they start."""
         return "\n".join(f"  {f.name} = {getattr(self, f.name)}" for f in fields(self) if f.name != "senders")
 
 
 def draw_plan(seed: int) -> Plan:
-    """The plan of a seed. Each has some of the faults only: many at once hide what few would show."""
+    """Return the plan of a seed. It has only some of the faults: many at once hide what a few bring out."""
     random = Random(f"plan {seed}")
     total = random.choices([0, 1, 7, 60, 400, 2500, 70_000], [2, 4, 12, 32, 32, 10, 3])[0]
     max_attempts = random.choice([1, 1, 2, 3])
@@ -106,7 +106,7 @@ def draw_plan(seed: int) -> Plan:
     journals = random.random() < 0.8
     wanted = random.sample(sorted(FAULTS), random.randint(1, 6))
     lingers = not journals and random.random() < 0.6
-    wanted += ["producer killed"] * lingers  # so that there are several runs
+    wanted += ["producer killed"] * lingers  # for several runs
     rows = max(1, total // random.choice([1, 5, 20]))
     return Plan(
         seed=seed,
@@ -147,7 +147,7 @@ def draw_plan(seed: int) -> Plan:
 
 
 def _senders(random: Random, per_s: float, equal: bool) -> tuple[SenderSettings, ...]:
-    """One to three, so many messages a second together."""
+    """Return one to three senders that together send about `per_s` messages a second."""
     count = random.randint(1, 3)
 
     def one() -> SenderSettings:
@@ -163,7 +163,10 @@ def _senders(random: Random, per_s: float, equal: bool) -> tuple[SenderSettings,
 
 
 def _patient(senders: tuple[SenderSettings, ...], seed: int) -> tuple[SenderSettings, ...]:
-    """How long these senders wait for a lost peer, and whether they linger; luck of its own leaves other luck alone."""
+    """Return these senders with a random give-up time, and lingering or not.
+
+    Draws from a generator of its own, so that nothing else in the plan depends on it.
+    """
     random = Random(f"senders {seed}")
     give_up_s, linger = random.choice(GIVE_UPS_S), random.random() < 0.3
     return tuple(replace(sender, give_up_s=give_up_s, linger=linger) for sender in senders)

@@ -1,4 +1,4 @@
-"""The producer: `ProducerRun` on a simulated network, disk and clock, and what the books say of it."""
+"""The producer: `ProducerRun` on a simulated network, disk and clock, checked by the books."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Producer(Process):
-    """One run, from the start or from what is on disk."""
+    """A producer of one run, started fresh or from what is on disk."""
 
     name = "producer"
 
@@ -38,7 +38,7 @@ class Producer(Process):
         self.listening = False
         self.world, self.clock, plan = world, world.clock, world.plan
         self.served: dict[Stream, ProducerStream] = {}
-        self._ways: dict[int, Stream] = {}  # the same, by the number of the holder
+        self._ways: dict[int, Stream] = {}  # the same streams, by the number of the lease holder
         self._writing: set[int] = set()
         self._tick_at = math.inf
         self._disk = disk
@@ -72,16 +72,16 @@ class Producer(Process):
 
     @property
     def backlog(self) -> Backlog:
-        """What the books are compared with."""
+        """The backlog that the books are compared with."""
         return self.core.backlog
 
     @property
     def waits_for_ever(self) -> bool:
-        """Whether nothing can end its run: no sender has come, or only some that wait for ever themselves."""
+        """Whether nothing can end its run: no sender has joined, or only senders that wait forever themselves."""
         return self.listening and self.conduct.waits_for_senders and all(s.client.waits_for_ever for s in self.served)
 
     def stop(self) -> None:
-        """SIGTERM."""
+        """Stop the producer, as SIGTERM does."""
         self.conduct.stopped()
         self._carry_out(self.core.stop(self.clock.now))
 
@@ -128,7 +128,7 @@ class Producer(Process):
     # -- streams
 
     def hear(self, way: Stream, said: Any) -> None:
-        """A request; the first one says hello."""
+        """Receive a request; the first one of a stream is the sender itself."""
         if isinstance(said, Sender):
             self._join(way, said)
         elif way in self.served:
@@ -161,7 +161,7 @@ class Producer(Process):
         self._carry_out(happened)
 
     def _write(self, stream: ProducerStream) -> None:
-        """Writes what there is to write, one after another."""
+        """Write everything there is to write, one thing after another."""
         number, now = stream.holder.number, self.clock.now
         while number in self._ways and number not in self._writing and (said := self.core.response(stream)) is not None:
             delivery = None
@@ -180,14 +180,14 @@ class Producer(Process):
         self._write(stream)
 
     def _close(self, stream: ProducerStream) -> None:
-        """Ends a stream; it is closed when what is being written is written."""
+        """End a stream; it is closed when the write in progress is over."""
         way = self._ways[stream.holder.number]
         self.book.lose(stream.holder.number)
         way.close(way.up)
         self.clock.after(self.world.plan.write_s, self, partial(self.hang_up, way))
 
     def hang_up(self, way: Stream) -> None:
-        """The stream is over: it has ended on either side, or it broke."""
+        """Close a stream that ended on either side or broke."""
         if way not in self.served:
             return
         stream = self.served.pop(way)
@@ -198,7 +198,7 @@ class Producer(Process):
         self._carry_out(self.core.closed(stream, self.clock.now))
 
     def _leave(self) -> None:
-        self.clock.note(self.name, "leaves with %s", int(self.core.exit_code))
+        self.clock.note(self.name, "exits with %s", int(self.core.exit_code))
         self.conduct.left()
         self.left, self.alive = True, False
         for way in self.world.network.streams:

@@ -1,4 +1,4 @@
-"""`GroupCommits` on a simulated disk, as its shell has it."""
+"""`GroupCommits` on a simulated disk, in place of its shell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Commits what `changes` says whenever somebody wants it saved. Without a disk, all counts as saved at once."""
+    """Commits what `changes` returns whenever a save is requested. Without a disk, everything counts as saved."""
 
     def __init__(self, process: Process, disk: Disk | None, world: World, changes: Callable[[], Changes]) -> None:
         self._process, self._disk, self._clock = process, disk, world.clock
@@ -26,15 +26,15 @@ class Saver:
 
     @property
     def commits(self) -> bool:
-        """Whether a commit is under way."""
+        """Whether a commit is in progress."""
         return self._commits.under_way
 
     def close(self) -> None:
-        """Begins no commit any more; one that is under way goes on."""
+        """Begin no more commits; one that is in progress continues."""
         self._closed = True
 
     def save(self, done: Callable[[], None]) -> None:
-        """Calls back when all that has changed up to now is on disk."""
+        """Call `done` when all changes up to now are on disk."""
         if self._disk is None:
             done()
             return

@@ -1,4 +1,4 @@
-"""A sender: between the core classes, which decide, and the simulated network and clock."""
+"""A sender: the core classes, which decide, on a simulated network and clock."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from smssim.settings import SenderSettings
 if TYPE_CHECKING:
     from simulation.world import World
 
-UNEXPLAINED = 0.2  # chance that the reason of a loss is lost
+UNEXPLAINED = 0.2  # chance that a loss comes without its reason
 
 
 class Sender(Process):
-    """One sender: in one run after the other if it lingers."""
+    """A sender in one run, or in one run after another if it lingers."""
 
     def __init__(self, world: World, number: int, settings: SenderSettings) -> None:
         super().__init__()
@@ -36,18 +36,18 @@ class Sender(Process):
         self.name = f"sender {number}"
         self.session_id = ""
         self.run: RunFacts | None = None
-        self.end: SenderEnd | None = None  # the last one
-        self.forged = False  # somebody has reported in its name
+        self.end: SenderEnd | None = None  # of its last run
+        self.forged = False  # a forged report was sent in its name
         self.stream: Stream | None = None
         self._life = SenderLife(settings.linger, self.limits)
         self._joined_runs: set[str] = set()
-        self._done_runs: set[str] = set()  # that it took part in to their end
+        self._done_runs: set[str] = set()  # those that it stayed in to their end
         self._sessions = 0
         self._search()
 
     @property
     def waits_for_ever(self) -> bool:
-        """Whether it waits for a peer that never comes: another run, or a monitor that has ended with another one."""
+        """Whether it waits for something that never comes: another run, or a monitor that has already left."""
         producer, monitor = self.world.producer, self.world.monitor
         if self._part is None:
             if self in self.world.network.astray:
@@ -58,12 +58,12 @@ class Sender(Process):
 
     @property
     def part(self) -> SenderRun:
-        """Its part in the run that was found."""
+        """The sender's part in its run, which it must have found."""
         assert self._part is not None
         return self._part
 
     def drain(self) -> None:
-        """SIGTERM."""
+        """Drain, as after SIGTERM."""
         self._life.stop()
         if self._part is None:
             self._leave(NO_RUN)
@@ -97,8 +97,8 @@ class Sender(Process):
         return PeerBook(f"{self.session_id}, the {peer}", self.settings.give_up_s, self.limits)
 
     def _leave(self, end: SenderEnd) -> None:
-        """Leaves its run, or ends without one."""
-        self.clock.note(self.name, "leaves, exit code %s: %s", end.exit_code, end.warning or end.reason)
+        """Leave the run, or end without one."""
+        self.clock.note(self.name, "leaves with exit code %s: %s", end.exit_code, end.warning or end.reason)
         self.end = end
         if self.run is not None:
             self._check_end(end, self.run)
@@ -119,10 +119,10 @@ class Sender(Process):
             self._done_runs.add(run.run_id)
         if end.exit_code == ExitCode.OK and not self._book.draining:
             settled = len(self.world.producer_books[run.run_id].settled)
-            check(settled == run.total, "%s leaves as if all were settled: %s", self.name, settled)
+            check(settled == run.total, "%s leaves with 0 when only %s are settled", self.name, settled)
 
     def _later(self, delay_s: float, happen: Callable[[], None]) -> None:
-        """Lets something happen later, if it is still in the same run, or search, then."""
+        """Schedule something that happens only if the sender is then still in the same run or search."""
         self.clock.after(delay_s, self, partial(self._if_same, self.session_id, happen))
 
     def _if_same(self, session_id: str, happen: Callable[..., None], *args: object) -> None:
@@ -143,7 +143,7 @@ class Sender(Process):
         loss, now = self._loss(), self.clock.now
         if self._part is None:
             step = self._producer.lost(loss, now)
-            check(isinstance(step, Retry), "%s gives up a producer that it never met", self.name)
+            check(isinstance(step, Retry), "%s gives up a producer that it never connected to", self.name)
             retry = step if isinstance(step, Retry) else None
         else:
             ended = self._part.protocol.ended
@@ -159,7 +159,7 @@ class Sender(Process):
         return Loss(Kind.UNEXPLAINED if self.clock.luck(UNEXPLAINED) else Kind.MAY_PASS, "no answer")
 
     def hear(self, stream: Stream, said: Any) -> None:
-        """What the producer says: first the run."""
+        """Receive a response of the producer; the first one is the run."""
         if stream is not self.stream:
             return
         if isinstance(said, RunFacts):
@@ -212,15 +212,15 @@ class Sender(Process):
                 self._book.lose_stream()
 
     def hang_up(self, stream: Stream) -> None:
-        """The stream has broken, or the producer has ended it."""
+        """Close a stream that has broken or that the producer has ended."""
         if stream is self.stream:
             self._close_stream()
             self._lost_producer()
 
-    # -- whatever is due
+    # -- what is due
 
     def work(self) -> None:
-        """Moves the lanes on, and says what there is to say."""
+        """Advance the lanes, and send the requests and the report that are due."""
         if self._part is None or not self.alive:
             return
         if (end := self._part.end) is not None:
@@ -278,7 +278,7 @@ class Sender(Process):
             return
         if isinstance(answer, PeerError):
             accepted = self.world.plan.journals and not self.world.accounts.misled
-            check(self.forged or not accepted, "refused: %s", answer)
+            check(self.forged or not accepted, "a report is refused: %s", answer)
             later = isinstance(answer, LaterError)
             self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))
             return

@@ -1,4 +1,4 @@
-"""One simulation from its seed: a run, the faults that strike it, and what must hold after each step and at the end."""
+"""One simulation from a seed: a run, the faults that strike it, and what must hold after each step and at the end."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from smssim.core.fate import Fates
 from smssim.core.model import RunFacts
 from smssim.errors import ExitCode, worst
 
-CALM_MAX_S = 600.0  # a run that no fault strikes any more ends within so long
+CALM_MAX_S = 600.0  # after the last fault, a run ends within this time
 EVENTS_MAX = 60_000
 FAULT_EVERY_S = 0.05
 TIDY_EVERY_S = 1.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.05, 100.0
-LONG_PAUSE_S = 12.0  # so long a monitor or a sender may settle nothing, and nobody notices
-DEEP_EVERY = 64  # checks
+LONG_PAUSE_S = 12.0  # after a shorter pause of a monitor or a sender, no leases may expire because nothing is settled
+DEEP_EVERY = 64  # one of this many checks is deep
 SENDERS_MAX = 12
 
 
 class SimulationError(AssertionError):
-    """What a seed has shown."""
+    """The failure of a seed, with its plan and the last events."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """How a simulation went."""
+    """The result of a simulation that passed."""
 
     exit_code: ExitCode
     struck: dict[str, int]
@@ -46,7 +46,7 @@ class Shown:
 
 
 class World:
-    """All nodes and what is between them."""
+    """All nodes, and the network, disks and faults between them."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -55,7 +55,7 @@ class World:
         self.network = Network(self.clock, plan.weather)
         self.producer_books: dict[str, ProducerBook] = {}
         self.accounts = Accounts(self)
-        self.written: dict[str, dict[int, int]] = {"producer": {}}  # by commit: how much of the book
+        self.written: dict[str, dict[int, int]] = {"producer": {}}  # by commit: how much of the book it contains
         self.disks = {kind: self._disk() for kind in ("producer", "monitor")}
         self.bare_crashes: set[str] = set()
         self.producer: Producer | None = None
@@ -64,9 +64,9 @@ class World:
         self._joined = 0
         self._checks = 0
         self._is_calm = False
-        self._late_came = False  # a sender, to a producer that lingers
-        self.was_long_paused = False  # some node
-        self._restarted_last = False  # the producer, when all was over
+        self._late_came = False  # whether a late sender has joined a producer that lingers
+        self.was_long_paused = False  # whether any node was
+        self._restarted_last = False  # whether the producer was restarted when everything was over
         self._faulty_until = self.clock.now + plan.faulty_s
         starts: list[Callable[[], None]] = [partial(self._start, "producer"), partial(self._start, "monitor")]
         starts += [partial(self._join, number) for number in range(len(plan.senders))]
@@ -78,10 +78,10 @@ class World:
     def _disk(self) -> Disk | None:
         return Disk(self.clock, self.plan.commit_s, self.plan.commit_slow) if self.plan.journals else None
 
-    # -- what nodes ask of the world
+    # -- for the nodes
 
     def recorded(self, run_id: str) -> dict[int, int] | None:
-        """The final outcomes that the monitor has on disk; None if it has no disk and has crashed."""
+        """Return the final outcomes that the monitor has on disk; None if it has no disk and has crashed."""
         if "monitor" in self.bare_crashes:
             return None
         return self.accounts.recorded(run_id)
@@ -89,9 +89,10 @@ class World:
     def report(
         self, sent_to: Monitor | None, run: RunFacts, session_id: str, report: Report, answer: Callable[[Any], None]
     ) -> bool:
-        """A report arrives at the monitor, if there is one.
+        """Deliver a report to the monitor; return False if there is none.
 
-        A connection ends with the process, but with journals it may find the next one, to make it harder.
+        A connection ends with its process. With journals, a report may still reach the next process, which is harder
+        to get right.
         """
         monitor = self.monitor
         if not self.plan.journals and sent_to is not None and sent_to is not monitor:
@@ -105,7 +106,7 @@ class World:
             apply()
         return True
 
-    # -- nodes come and go
+    # -- starts and crashes
 
     def _start(self, kind: str) -> None:
         if kind == "producer":
@@ -123,14 +124,14 @@ class World:
         self.clock.note(self.senders[-1].name, "starts: mean %s s, %s, fail %s, concurrency %s", *facts)
 
     def _kill(self, process: Process) -> None:
-        """SIGKILL, or the power fails."""
+        """Kill a process, as SIGKILL or a power failure does."""
         self.clock.strike(f"{process.name.split()[0]} killed", process.name)
         process.alive = False
         process.missed.clear()
         self._lose_connections(process)
 
     def _crash(self, kind: str) -> None:
-        """Kills the producer or the monitor that is running now."""
+        """Kill the producer or the monitor that is running now, and start it again later."""
         process = self._node(kind)
         assert process is not None
         self._kill(process)
@@ -140,14 +141,14 @@ class World:
         else:
             before = disk.commits
             disk.crash()
-            if disk.commits > before and kind == "monitor":  # on disk, and not acknowledged
+            if disk.commits > before and kind == "monitor":  # on disk but not acknowledged
                 self.accounts.committed(disk.commits)
         self.clock.after(self.clock.random.uniform(0.1, 4.0), None, partial(self._start, kind))
 
     # -- faults
 
     def _faults(self) -> None:
-        """Lets the faults of this seed strike, each at its rate."""
+        """Let the faults of this seed strike, each at its rate."""
         if self.clock.now >= self._faulty_until:
             self._calm()
             return
@@ -172,7 +173,7 @@ class World:
             self._afflict(node, how)
 
     def _unplug(self, kind: str) -> None:
-        """A node can't be reached for some time."""
+        """Make a node unreachable for some time."""
         self.clock.strike(f"{kind} away")
         self.network.away.add(kind)
         if kind == "producer":
@@ -182,7 +183,7 @@ class World:
         self.clock.after(away_s, None, partial(self.network.away.discard, kind))
 
     def _restart_producer(self) -> bool:
-        """Starts a producer that has left again, on the same journal; whether there was one."""
+        """Restart a producer that has left, with the same journal; return whether there was one."""
         restarts = self.plan.journals and self.producer is not None and self.producer.left
         if restarts:
             self.clock.strike("producer restarts")
@@ -190,7 +191,7 @@ class World:
         return restarts
 
     def _lead_astray(self, sender: Sender) -> None:
-        """A sender loses the producer for good: it may have come back on another port."""
+        """Make a sender lose the producer for good, as if the producer had restarted on another port."""
         self.clock.strike("sender astray", sender.name)
         self.network.astray.append(sender)
         for stream in self.network.streams:
@@ -198,7 +199,7 @@ class World:
                 stream.cut()
 
     def _afflict(self, node: Process, how: str) -> None:
-        """Pauses, drains, kills or impersonates a node that is alive."""
+        """Pause, drain, stop, mislead, impersonate or kill a node that is alive."""
         clock = self.clock
         if how == "paused" and not node.paused:
             self._pause(node, PAUSE_MIN_S * (PAUSE_MAX_S / PAUSE_MIN_S) ** clock.random.random())
@@ -222,7 +223,7 @@ class World:
                 crash()
 
     def _drain(self, node: Process) -> None:
-        """Sends SIGTERM to a sender or a producer."""
+        """Send SIGTERM to a sender or a producer."""
         if isinstance(node, Sender):
             self.clock.strike("sender drains", node.name)
             node.drain()
@@ -231,7 +232,7 @@ class World:
             node.stop()
 
     def _pause(self, node: Process, time_s: float) -> None:
-        """Stops a node for some time. Its peers end their connections to it when it does not answer their pings."""
+        """Pause a node for some time. Its peers close their connections to it when it does not answer their pings."""
         self.clock.pause(node, time_s)
         self.was_long_paused |= time_s > LONG_PAUSE_S
         lost_after_s = 2 * self.limits.keepalive_s
@@ -244,7 +245,7 @@ class World:
                 stream.cut()
 
     def _trouble(self, monitor: Monitor, how: str) -> None:
-        """Stops the monitor and starts it again, or reports a run that does not exist, or one with another total."""
+        """Stop and restart the monitor, or report a run that does not exist or has another total."""
         if monitor.paused or monitor.stopping:
             return
         if how == "stopped":
@@ -260,14 +261,14 @@ class World:
         monitor.take_strange(run)
 
     def _start_after(self, monitor: Monitor) -> None:
-        """Starts a monitor some time after this one has left, unless that was killed meanwhile."""
+        """Start a monitor some time after this one has left, unless this one was killed first."""
         if monitor.ending is not None and not monitor.saver.commits:
             self._start("monitor")
         elif monitor.alive:
             self.clock.after(self.clock.random.uniform(1.0, 4.0), None, partial(self._start_after, monitor))
 
     def _watch(self) -> None:
-        """A watcher comes, every few seconds while faults strike."""
+        """Add a watcher every few seconds while faults strike."""
         if self._is_calm:
             return
         monitor = self.monitor
@@ -276,7 +277,7 @@ class World:
         self.clock.after(self.clock.random.uniform(0.0, 8.0), None, self._watch)
 
     def _node(self, kind: str) -> Process | None:
-        """A living node of this kind."""
+        """Return a node of this kind that is alive, if there is one."""
         if kind == "producer":
             return self.producer if self.producer is not None and self.producer.alive else None
         if kind == "monitor":
@@ -285,17 +286,17 @@ class World:
         return self.clock.random.choice(alive) if alive else None
 
     def _calm(self) -> None:
-        """No fault strikes any more, and there is a sender."""
-        self.clock.note("fate", "is calm from now on")
+        """End the faults, and add a sender."""
+        self.clock.note("fate", "no more faults")
         self._is_calm = True
         self.network.weather = Weather(delay_s=self.plan.weather.delay_s)
         self._join()
         self.clock.after(TIDY_EVERY_S, None, self._tidy)
 
     def _tidy(self) -> None:
-        """Stops a producer that lingers, after one more sender has come and gone.
+        """Stop a producer that lingers, after one more sender has joined and left.
 
-        Where the monitor has left, those that linger come again and again, and reach nobody to report to.
+        If the monitor has left, senders are not waited for: those that linger join again and again, and can't report.
         """
         self.clock.after(TIDY_EVERY_S, None, self._tidy)
         producer, monitor = self.producer, self.monitor
@@ -313,7 +314,7 @@ class World:
     # -- what must hold
 
     def check(self) -> None:
-        """After each step, or each few."""
+        """Check what must hold after each step."""
         self._checks += 1
         producer, monitor = self.producer, self.monitor
         if producer is not None and producer.alive:
@@ -324,7 +325,7 @@ class World:
 
     @property
     def over(self) -> bool:
-        """Whether all nodes have come to their end. Those that have met nobody wait for ever."""
+        """Whether all nodes have ended. Senders without a producer and a producer without senders wait forever."""
         monitor, producer = self.monitor, self.producer
         if not self._is_calm or monitor is None or not monitor.alive or producer is None:
             return False
@@ -334,33 +335,36 @@ class World:
         return idle and not any(s.alive and not s.waits_for_ever for s in self.senders)
 
     def _goes_on(self) -> bool:
-        """Starts a producer again when all is over, once: it ends by itself, or waits for ever."""
+        """Restart the producer once when everything is over; return whether it was restarted.
+
+        It then ends by itself or waits forever.
+        """
         if self._restarted_last or "producer restarts" not in self.plan.faults:
             return False
         self._restarted_last = True
         return self._restart_producer()
 
     def check_end(self) -> ExitCode:
-        """The count is exact, or the run says that it isn't and has a reason."""
+        """Check that the count is exact, or that the run is incomplete for a reason; return the exit code."""
         monitor, plan = self.monitor, self.plan
         assert monitor is not None
         disk = self.disks["monitor"]
         if disk is not None:
             self.accounts.compare_disk(disk)
-        if not self.accounts.ended:  # the monitor waits for its first sender, until stopped
+        if not self.accounts.ended:  # the monitor still waits for its first sender
             nothing = bool(self.bare_crashes) or not any(book.settled for book in self.producer_books.values())
-            check(nothing, "no report has reached the monitor, and messages are settled")
+            check(nothing, "messages are settled, but no report has reached the monitor")
             return ExitCode.INCOMPLETE
         if plan.monitor_lingers and monitor.ending is None:
             monitor.stop()
         codes = [self._check_run(account) for account in self.accounts.ended.values()]
         if plan.monitor_lingers and not self.bare_crashes & {"monitor"}:
             code = monitor.runs.exit_code()
-            check(code == worst(codes), "the monitor ends with %s, its runs with %s", code, codes)
+            check(code == worst(codes), "the monitor exits with %s, its runs with %s", code, codes)
         return worst(codes)
 
     def _check_run(self, account: Account) -> ExitCode:
-        """One run that has ended, for the last time."""
+        """Check a run that has ended; return its exit code."""
         plan, book, ended = self.plan, account.book, account.ended
         assert ended is not None
         check(book.durable.final == book.now.final, "what the monitor has shown is not on disk")
@@ -370,19 +374,22 @@ class World:
             check(excused or "monitor" in self.bare_crashes, "the run ends with %s: %s", code, ended.ending.reason)
             return code
         final, figures = book.now.final, ended.snapshot.figures
-        check(final.keys() == set(range(plan.total)), "%s of %s have a final outcome", len(final), plan.total)
+        check(final.keys() == set(range(plan.total)), "%s of %s messages have a final outcome", len(final), plan.total)
         ours, producer = self.producer_books[account.run.run_id], self.producer
-        check(all(final[i] == outcome for i, outcome in ours.settled.items()), "the books disagree on a message")
+        check(
+            all(final[i] == outcome for i, outcome in ours.settled.items()),
+            "the producer and the monitor disagree on a message",
+        )
         if producer is not None and ours is producer.book and producer.left:
-            check(len(ours.settled) == plan.total, "the producer has ended with %s settled", len(ours.settled))
+            check(len(ours.settled) == plan.total, "the producer has ended with only %s settled", len(ours.settled))
         if plan.equal:
             fates = Fates(plan.seed, plan.max_attempts, plan.senders[0].attempt_model)
             wanted = fated(fates, plan.total, plan.max_attempts)
-            check((figures.sent, figures.failed) == wanted, "sent, failed: %s, fate says %s", figures, wanted)
+            check((figures.sent, figures.failed) == wanted, "sent, failed: %s; the seed determines %s", figures, wanted)
         return code
 
     def play(self) -> Shown:
-        """To the end."""
+        """Play the run to its end; raise an AssertionError if it has none."""
         clock, plan = self.clock, self.plan
         until = self._faulty_until + CALM_MAX_S
         while not self.over or self._goes_on():
@@ -399,7 +406,7 @@ class World:
         return Shown(code, dict(clock.struck), clock.events, clock.now - 1000)
 
     def state(self) -> str:
-        """Who is where."""
+        """Describe where the messages are and which nodes are alive."""
         book = self.producer.book if self.producer is not None else None
         counts = "" if book is None else f"{len(book.settled)} settled, {len(book.waiting)} waiting, "
         held = {number: len(ids) for number, ids in book.leased.items()} if book is not None else {}
@@ -408,12 +415,12 @@ class World:
 
 
 def simulate(seed: int) -> Shown:
-    """Plays one seed; raises SimulationError that tells the seed, the plan and what happened last."""
+    """Play one seed; raise SimulationError with the seed, the plan and the last events if it fails."""
     return play(draw_plan(seed))
 
 
 def play(plan: Plan) -> Shown:
-    """Plays one plan; raises SimulationError as `simulate` does."""
+    """Play one plan; raise SimulationError as `simulate` does."""
     world = World(plan)
     try:
         return world.play()

@@ -1,1 +1,1 @@
-"""What is shown on a terminal or as lines of text."""
+"""Outputs for people: a view on a terminal, or lines of text."""

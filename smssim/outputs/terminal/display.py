@@ -1,6 +1,6 @@
-"""The output on stdout: a live view, a plain table that grows, or JSON, one object a line.
+"""The output on stdout: a live view, a growing plain table, or JSON with one object per line.
 
-Is given snapshots and writes them. Must not know where they come from or how often.
+Receives snapshots and writes them. Must not know where they come from or how often.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ HEADER_EVERY: Final = 20  # rows
 
 
 def display(as_json: bool, interval_s: float, several_runs: bool) -> Output:
-    """Return the output that suits stdout."""
+    """Return the output for stdout: JSON if requested, a live view on a capable terminal, else a plain table."""
     if as_json:
         return JsonLines()
     if not terminal.is_screen():
         return Rows(several_runs)
-    from smssim.outputs.terminal.live import Live  # rich, late: only a screen needs it
+    from smssim.outputs.terminal.live import Live  # imports rich, which only a screen needs
 
     return Live(interval_s)
 
 
 class JsonLines(Output):
-    """An object an interval and a last one."""
+    """JSON lines: one object per interval, and one at the end."""
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""
@@ -46,15 +46,15 @@ class JsonLines(Output):
 
 
 class Rows(Output):
-    """A row an interval, below a header, and a summary. Says why nothing moves whenever the cause is another one."""
+    """A table with one row per interval, then a summary. Explains a stall when it begins or its cause changes."""
 
     def __init__(self, several_runs: bool = False) -> None:
         self._several_runs = several_runs
-        self._totals: dict[str, int] = {}  # of the runs that go on
-        self._stalled: dict[str, Cause] = {}  # as last said
-        self._shape: tuple[int, int | None] | None = None  # messages and width of the table whose header was shown ...
-        self._table: Table[Figures] = progress_table(0)  # ... and that table
-        self._rows = 0  # since then
+        self._totals: dict[str, int] = {}  # messages by run id, of the runs in progress
+        self._stalled: dict[str, Cause] = {}  # by run id: the cause last shown
+        self._shape: tuple[int, int | None] | None = None  # of the current table: messages, and width of the screen
+        self._table: Table[Figures] = progress_table(0)
+        self._rows = 0  # shown since the table was created
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""

@@ -1,8 +1,8 @@
-"""Each message as it is sent, for people: all of them while they can be read, a sample and a count when they can't.
+"""The messages of `--verbose`: a log line for each message, or for a sample and a count if there are too many to read.
 
-Takes batches and outcomes with the time, and writes lines to the logs that it is given. One serves all senders of a
-process. It costs a fast sender some nanoseconds a message: only the messages that were chosen when they arrived are
-looked at one by one.
+Receives batches, outcomes and the time, and writes lines to the given logs. One instance serves all senders of a
+process. It costs a fast sender a few nanoseconds per message: only the messages that were chosen on arrival are
+handled one by one.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from smssim.escaping import escape
 from smssim.process.logs import Log
 from smssim.words import plural, seconds
 
-TEXT_MAX: Final = 40  # characters of a text in a line for people
+TEXT_MAX: Final = 40  # characters of the text shown in a log line
 LINES: Final = {
-    Outcome.SENT: 'message %d to %s: sent after %s: "%s"',
-    Outcome.FAILED: 'message %d to %s: failed after %s: "%s"',
-    Outcome.RETRY: 'message %d to %s: failed after %s, to be tried again: "%s"',
+    Outcome.SENT: 'Message %d to %s: sent after %s: "%s"',
+    Outcome.FAILED: 'Message %d to %s: failed after %s: "%s"',
+    Outcome.RETRY: 'Message %d to %s: failed after %s, will be retried: "%s"',
 }
 _SLOTS: Final = 1 << 16
 
-Texts = Callable[[int], dict[int, tuple[str, str]]]  # by id: number and text of the first n messages of a batch
+Texts = Callable[[int], dict[int, tuple[str, str]]]  # phone number and text by id, of the first n messages of a batch
 
 
 class _TokenBucket:
-    """A rate limit: `per_s` a second in the long run, `at_once` in a burst."""
+    """A token bucket: `per_s` tokens per second in the long run, at most `at_once` in a burst."""
 
     def __init__(self, per_s: float, at_once: float) -> None:
         self._per_s = per_s
@@ -39,36 +39,36 @@ class _TokenBucket:
         self._at = 0.0
 
     def left(self, now: float) -> int:
-        """Return how many may be taken now."""
+        """Return how many tokens are available now."""
         self._left = min(self._at_once, self._left + max(0.0, now - self._at) * self._per_s)
         self._at = now
         return int(self._left)
 
     def take(self, count: int) -> None:
-        """Takes some of them."""
+        """Take tokens."""
         self._left -= count
 
 
 class EachMessage:
-    """What `--verbose` shows."""
+    """The lines that `--verbose` shows."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
         self._keep = _TokenBucket(limits.shown_kept_per_s, limits.shown_kept_max)
         self._lines = _TokenBucket(limits.shown_per_s, limits.shown_at_once)
-        self._kept: dict[tuple[str, int], tuple[str, str]] = {}  # by sender and id: number and text
-        self._slots = np.zeros(_SLOTS, np.uint16)  # how many are kept, by the end of their ids: a filter
+        self._kept: dict[tuple[str, int], tuple[str, str]] = {}  # phone number and text by sender and id
+        self._slots = np.zeros(_SLOTS, np.uint16)  # a filter: how many messages are kept, by the low bits of their ids
         self._left_out = 0
         self._said_at = 0.0
 
     def arrived(self, sender: str, ids: Ids, texts: Texts, now: float) -> None:
-        """Notes some or all messages of a batch that has arrived."""
+        """Keep the contents of some or all messages of a batch that has arrived."""
         count = min(len(ids), self._keep.left(now))
         if not count:
             return
         self._keep.take(count)
         while len(self._kept) + count > self._limits.shown_kept_max:
-            # The oldest goes: some were given up and never get an outcome.
+            # Drop the oldest: handed-back and lost messages never get an outcome here.
             oldest = next(iter(self._kept))
             del self._kept[oldest]
             self._slots[oldest[1] % _SLOTS] -= 1
@@ -78,7 +78,7 @@ class EachMessage:
             self._kept[sender, message_id] = content
 
     def finished(self, sender: str, some: Finished, log: Log, now: float) -> None:
-        """Logs some or all of the attempts that have ended."""
+        """Log some or all of these finished attempts."""
         where = np.flatnonzero(self._slots[some.ids % _SLOTS]).tolist()
         self._left_out += len(some)
         room = self._lines.left(now)
@@ -95,9 +95,9 @@ class EachMessage:
         self.say_left_out(log, now)
 
     def say_left_out(self, log: Log, now: float, at_last: bool = False) -> None:
-        """Logs, once a second, how many were left out."""
+        """Log how many messages were left out, at most once every `left_out_s` seconds unless `at_last`."""
         if self._left_out and (at_last or now - self._said_at >= self._limits.left_out_s):
-            log.info("%s more, too many to show", plural(self._left_out, "message"))
+            log.info("%s, too many to show", plural(self._left_out, "more message"))
             self._left_out, self._said_at = 0, now
 
     def _log(self, some: Finished, i: int, content: tuple[str, str], log: Log) -> None:

@@ -1,6 +1,6 @@
-"""A view in place on a terminal: painted at most once an interval; log lines and summaries appear above it.
+"""The live view on a terminal, repainted in place once per interval; log lines and summaries appear above it.
 
-Knows snapshots and the terminal that stdout is. The layout of the screen is in `screen`.
+Knows snapshots and the terminal on stdout. The layout of the screen is in `screen`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from smssim.outputs.terminal.painter import Painter
 from smssim.outputs.terminal.screen import RunView, several_runs
 from smssim.process import terminal
 
-WIDE: Final = 1000  # characters: lines are cut before rich gets them
-EARLY: Final = 0.5  # share of the interval that must be over before anything is painted again
+WIDE: Final = 1000  # characters; `screen` has already cut the lines to the real width
+EARLY: Final = 0.5  # share of the interval that must pass before the next painting
 
-_STYLES: Final = (  # of a summary
+_STYLES: Final = (  # in a summary
     (re.compile(r"^run \S+: complete\b"), "bold green"),
     (re.compile(r"^run \S+: NOT COMPLETE\b"), "bold red"),
     (re.compile(r"(?<=  )passed(?=  )"), "green"),
@@ -36,7 +36,7 @@ _STYLES: Final = (  # of a summary
 
 
 class Live(Output):
-    """The view of one run, or of several that go on at the same time."""
+    """The view of one run, or of several concurrent runs."""
 
     def __init__(self, interval_s: float) -> None:
         self._early_s = EARLY * interval_s
@@ -47,7 +47,7 @@ class Live(Output):
         self._log = contextlib.ExitStack()
 
     def open(self) -> None:
-        """See Output. From now on the log appears above the view."""
+        """See Output. Also redirects the log to above the view."""
         self._log.enter_context(terminal.log_to(self._painter.above))
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
@@ -92,14 +92,14 @@ class Live(Output):
         self._painted_at = time.monotonic()
 
     def _rendered(self, line: Text) -> tuple[str, int]:
-        """A line as the terminal takes it, and its width."""
+        """Return a line with terminal escapes, and its width in characters."""
         with self._console.capture() as captured:
             self._console.print(line, end="", no_wrap=True, highlight=False)
         return captured.get(), line.cell_len
 
 
 def coloured(line: str) -> Text:
-    """A line of a summary, with what matters in colour."""
+    """Return a line of a summary with its important parts in colour."""
     text = Text(line)
     for pattern, style in _STYLES:
         text.highlight_regex(pattern, style)

@@ -1,6 +1,6 @@
-"""Progress as a table that grows by a row each interval.
+"""The progress of runs as a table that gets one row per interval.
 
-Knows figures. Must not know where they come from or where the lines go.
+Knows figures. Must not know where they come from or where the lines are written.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The live view: what a screen of a given width and height shows of one run, or of several.
+"""The layout of the live view: one run, or several, on a screen of a given width and height.
 
-Lays out snapshots as lines with colours. Must not know how they get onto a terminal.
+Lays out snapshots as coloured lines. Must not know how they are painted on a terminal.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from smssim.outputs.terminal.sender_table import others_line, sender_table
 from smssim.outputs.terminal.table import Piece, joined
 from smssim.words import about_per_second, clock, count, part, plural, seconds
 
-FRAME_LINES: Final = 10  # all but the rows of senders
-WIDTH_MAX: Final = 140  # wider, the eye loses the line
-SENDERS_MIN: Final = 2  # rows, or the table is left out
+FRAME_LINES: Final = 10  # all lines except the rows of senders
+WIDTH_MAX: Final = 140  # longer lines are hard to follow by eye
+SENDERS_MIN: Final = 2  # rows; with less room, the table is left out
 SPARK_MAX: Final = 60  # moments
 BARS: Final = "▁▂▃▄▅▆▇█"
-DONE, OPEN = "━", "─"  # of the progress bar: told apart without colour, too
+DONE, OPEN = "━", "─"  # the parts of the progress bar, which differ without colour too
 
 _STATE_STYLE: Final = {State.SENDING: "green", State.WAITING: "", State.LOST: "bold red", State.LEFT: "dim"}
 
 
 class RunView:
-    """One run on the screen, from refresh to refresh."""
+    """One run on the screen, kept from refresh to refresh."""
 
     def __init__(self, snapshot: Snapshot, history: History) -> None:
         self._table = sender_table()
         self._snapshot = snapshot
         self._history = history
-        self.is_stopping = False  # then nobody takes what is left
+        self.is_stopping = False  # if so, the remaining messages are not sent
 
     def update(self, snapshot: Snapshot, history: History) -> None:
-        """Takes in a moment of the run, and its history until then."""
+        """Show a later moment of the run, with its history until then."""
         self._snapshot, self._history = snapshot, history
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """Return the whole view, in at most `width` characters and `height` lines."""
+        """Return the full view, in at most `width` columns and `height` lines."""
         width = min(width, WIDTH_MAX)
         lines = [
             *self.short_lines(width)[:2],
@@ -56,7 +56,7 @@ class RunView:
         return _cropped(lines, width, height)
 
     def short_lines(self, width: int) -> list[Text]:
-        """The run in two lines, three if nothing moves: for when there are others."""
+        """Return the run in two lines, or three if it stalls; used when several runs share the screen."""
         lines = [self._title(width), self._bar(width)]
         return _cropped([*lines, self._stall()] if self._snapshot.stall else lines, width, 3)
 
@@ -83,7 +83,7 @@ class RunView:
         left_s = self._history.left_s(missing)
         if not missing or left_s is None:
             return ""
-        return "no end in sight" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
+        return "no estimate" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
 
     def _numbers(self, width: int) -> list[Text]:
         figures = self._snapshot.figures
@@ -103,7 +103,7 @@ class RunView:
         ]
         second = [
             _pair("average time", 13, seconds(figures.avg_time_s), 7),
-            _pair("when sent", 13, seconds(figures.avg_sent_time_s), 7),
+            _pair("average sent", 13, seconds(figures.avg_sent_time_s), 7),
             _pair("latency p50", 13, seconds(figures.latency_p50_s), 7),
             _pair("latency p99", 13, seconds(figures.latency_p99_s), 7),
         ]
@@ -132,7 +132,7 @@ class RunView:
 
 
 def several_runs(views: Sequence[RunView], width: int, height: int) -> list[Text]:
-    """All of them in short, the first ones if the screen is too low for all."""
+    """Return a short view of every run, or of the first ones that fit on the screen."""
     width = min(width, WIDTH_MAX)
     lines: list[Text] = []
     for number, view in enumerate(views):
@@ -144,14 +144,14 @@ def several_runs(views: Sequence[RunView], width: int, height: int) -> list[Text
 
 
 def sparkline(rates: Sequence[float], width: int) -> str:
-    """The last of these rates, each as high as its share of the highest; as wide as `width` when it is full."""
+    """Return the last `width` of these rates as a line of bars, scaled to the highest of them."""
     last = rates[-width:] if width > 0 else []
     top = max(last, default=0.0)
     return "".join(BARS[min(len(BARS) - 1, int(len(BARS) * one / top))] if top else BARS[0] for one in last)
 
 
 def _about(time_s: float) -> str:
-    """A time that is only estimated: whole seconds, then minutes."""
+    """Return an estimated time: in whole seconds, then minutes, hours or days."""
     return (
         f"{time_s:.0f} s" if time_s < 99.5 else clock(time_s) if time_s < 100 * 3600 else f"{time_s / 86400:,.0f} days"
     )
@@ -163,7 +163,7 @@ def _pair(head: str, head_width: int, number: str, width: int, share: str | None
 
 
 def _rare(figures: Figures) -> Text:
-    """What mostly is 0, the worse of the two."""
+    """Return the retries if there are only retries, else the duplicates: both are usually 0."""
     if figures.retried and not figures.duplicates:
         return _pair("retried", 10, count(figures.retried), 8)
     return _pair("duplicates", 10, count(figures.duplicates), 8, style=_if(figures.duplicates, "yellow"))

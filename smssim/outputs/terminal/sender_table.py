@@ -1,4 +1,4 @@
-"""The table of senders: a row for each of some, and a line for the others.
+"""The table of senders: rows for some of them, and one line for the others.
 
 Knows rows of senders and plain text. Must not know colours or terminals.
 """
@@ -26,16 +26,16 @@ _COLUMNS: Final[tuple[Column[SenderRow], ...]] = (
     Column("now", lambda row: about_per_second(row.recent_rate_per_s), 7),
     Column("in flight", lambda row: count(row.in_flight)),
 )
-NOT_AT_THE_END: Final = ("now", "in flight")  # heads of columns that say nothing once a run has ended
+NOT_AT_THE_END: Final = ("now", "in flight")  # heads of columns that are pointless after a run has ended
 
 
 def sender_table(without: Collection[str] = ()) -> Table[SenderRow]:
-    """Return the table of senders without the columns of these heads."""
+    """Return the table of senders, without the columns that have these heads."""
     return Table([column for column in _COLUMNS if column.head not in without], grows=True)
 
 
 def others_line(others: Others, width: int) -> str:
-    """The senders that have no row, in as much detail as fits."""
+    """Return a line about the senders that have no row, with as much detail as fits."""
     states = [
         f"{count(number)} {state}"
         for number, state in (

@@ -1,6 +1,6 @@
-"""What came of a run, for people: a page that is read at a glance.
+"""The summary of a run, as one page of text.
 
-Knows snapshots and plain text. Must not know where it goes.
+Knows snapshots and plain text. Must not know where the page is shown.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from smssim.outputs.terminal.sender_table import NOT_AT_THE_END, others_line, se
 from smssim.outputs.terminal.table import joined
 from smssim.words import clock, count, per_second, percents, plural, seconds
 
-WIDTH: Final = 80  # of the page where no screen says otherwise
+WIDTH: Final = 80  # of the page, if the width of the screen is unknown
 ROWS_MAX: Final = 20  # senders
 INDENT: Final = "  "
-_HEAD: Final = 14  # width of what a line is about
+_HEAD: Final = 14  # width of the first column, with the name of each row
 
 
 def page(snapshot: Snapshot, width: int | None = None) -> list[str]:
-    """The lines of the page."""
+    """Return the lines of the page; none if the snapshot has no summary."""
     figures, summary, width = snapshot.figures, snapshot.summary, (width or WIDTH) - 1
     if summary is None:
         return []
@@ -36,13 +36,13 @@ def page(snapshot: Snapshot, width: int | None = None) -> list[str]:
         "",
         *_senders(snapshot, width),
         *_thresholds(figures, summary),
-        _line("books", summary.reason),
+        _line("totals", summary.reason),
         _line("conservation", conservation(figures)),
     ]
 
 
 def conservation(figures: Figures) -> str:
-    """total = sent + failed + in flight + waiting, in numbers."""
+    """Return the sum total = sent + failed + in flight + waiting, in numbers."""
     parts = (figures.sent, figures.failed, figures.in_flight, figures.waiting)
     names = ("sent", "failed", "in flight", "waiting")
     terms = " + ".join(f"{count(part)} {name}" for part, name in zip(parts, names, strict=True))
@@ -56,39 +56,43 @@ def _line(head: str, text: str) -> str:
 def _totals(figures: Figures, summary: Summary) -> list[str]:
     sent, failed = percents(figures.sent, figures.failed, figures.total) if figures.total else ("", "")
     redelivered = "-" if summary.redelivered is None else count(summary.redelivered)
-    retried = f"{count(figures.retried)} of them failed, their messages were queued again" if figures.retried else ""
+    retried = f"{count(figures.retried)} of them failed and were queued for a retry" if figures.retried else ""
     rows = [
         ("sent", count(figures.sent), f"{sent:>6}"),
         ("failed", count(figures.failed), f"{failed:>6}"),
         ("attempts", count(figures.attempts), retried),
-        ("duplicates", count(figures.duplicates), "sent or failed a second time, in no other figure"),
-        ("redelivered", redelivered, "handed out again because a sender was lost"),
+        ("duplicates", count(figures.duplicates), "repeated outcomes, not counted elsewhere"),
+        ("redelivered", redelivered, "delivered again because a sender was lost"),
         ("rate", per_second(figures.rate_per_s), f"with {plural(figures.senders_seen, 'sender')}"),
-        ("average time", seconds(figures.avg_time_s), f"of an attempt, {seconds(figures.avg_sent_time_s)} when sent"),
+        (
+            "average time",
+            seconds(figures.avg_time_s),
+            f"per attempt, {seconds(figures.avg_sent_time_s)} per successful attempt",
+        ),
     ]
     width = max(len(number) for _, number, _ in rows)
     return [_line(head, f"{number:>{width}}  {text}") for head, number, text in rows]
 
 
 def _times(figures: Figures, summary: Summary, width: int) -> list[str]:
-    """How long messages waited for their outcome, and when so many were sent."""
+    """Return the percentiles of the latency, and the times at which given shares of all messages were sent."""
     latencies = [(f"{percent}%", seconds(value)) for percent, value in summary.percentiles.items()]
     reached = [
         (f"{percent}%", "never" if value is None else clock(value)) for percent, value in summary.reached_s.items()
     ]
     return [
-        *_across("latency", latencies, "from queued to sent or failed, for so many of the messages", width),
-        *_across("sent after", reached, "from the start until so many of all messages were sent", width),
+        *_across("latency", latencies, "time from queued to final outcome, by percentile", width),
+        *_across("sent after", reached, "time from the start until this share of all messages was sent", width),
     ]
 
 
 def _across(head: str, pairs: Sequence[tuple[str, str]], says: str, width: int) -> list[str]:
-    """Pairs side by side, one above the other in each; further down where the line is full."""
+    """Return the pairs as columns of two lines, in several blocks if one line is too short, and a note below."""
     if not pairs:
         return []
     cell = max(len(text) for pair in pairs for text in pair) + 2
     fit = max(1, (width - len(INDENT) - _HEAD + 2) // cell)
-    if fit < len(pairs):  # in equal parts
+    if fit < len(pairs):  # several blocks, of equal length
         fit = -(-len(pairs) // -(-len(pairs) // fit))
     lines: list[str] = []
     for first in range(0, len(pairs), fit):
@@ -121,10 +125,10 @@ def _thresholds(figures: Figures, summary: Summary) -> list[str]:
 
 
 def value(judged: Judged, total: int) -> str:
-    """Return what a threshold was compared with, in its own unit: was 12.3 s."""
+    """Return the value that a threshold was compared with, in its own unit: "was 12.3 s"."""
     threshold = judged.threshold
     if judged.value is None:
-        return "was never reached" if threshold.name in REACHED else "is not known"
+        return "was never reached" if threshold.name in REACHED else "is unknown"
     if threshold.is_share:
         return f"was {float(share(judged.value, total)):.4g}%"
     if threshold.name.endswith("_per_s"):

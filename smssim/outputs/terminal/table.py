@@ -1,6 +1,6 @@
-"""Tables as lines of text: columns that give way where there is no room for all.
+"""Tables as lines of text, whose less important columns are dropped if there is no room for all.
 
-Knows columns and text. Must not know what is in them, colours or terminals.
+Knows columns and text. Must not know what they contain, colours or terminals.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Final, Generic, TypeVar
 GAP: Final = "  "  # between two columns
 
 Row = TypeVar("Row")
-Piece = tuple[str, str]  # a text with its gap, and the head of its column
+Piece = tuple[str, str]  # a cell's text with the gap before it, and the head of its column
 
 
 @dataclass(frozen=True)
 class Elastic:
-    """Widths of a column that takes what room there is, in characters."""
+    """The widths of a column that adapts to the room, in characters."""
 
-    least: int  # that are left of it, however narrow the table is
-    wanted: int  # other columns give way until it has these, or all that it needs
+    least: int  # the column never becomes narrower
+    wanted: int  # other columns are dropped until it has this width, or all that it needs
     most: int  # longer cells are cut
 
 
 @dataclass(frozen=True)
 class Column(Generic[Row]):
-    """One column. Heads are different from each other."""
+    """One column. Each column of a table has its own head."""
 
     head: str
     cell: Callable[[Row], str]
-    least: int = 0  # characters that it has at least
-    gives_way: int = 0  # where not all columns fit, the one with 1 goes first, then that with 2; that with 0 stays
+    least: int = 0  # minimum width in characters
+    gives_way: int = 0  # if not all columns fit, 1 is dropped first, then 2 and so on; 0 is never dropped
     is_left: bool = False  # flush left
     elastic: Elastic | None = None
 
 
 class Table(Generic[Row]):
-    """Lines of equal columns.
+    """A table with aligned columns.
 
-    Each column is as wide as its head and its `least`; longer cells jut out. If the table grows, columns become as wide
-    as their cells, and never narrower again: nothing jumps from refresh to refresh.
+    Each column is as wide as its head and its `least`; longer cells stick out. With `grows`, columns widen to fit their
+    cells and never narrow again, so that nothing jumps from refresh to refresh.
     """
 
     def __init__(self, columns: Sequence[Column[Row]], grows: bool = False) -> None:
@@ -50,7 +50,7 @@ class Table(Generic[Row]):
         self._first_to_go = sorted((column for column in columns if column.gives_way), key=lambda c: c.gives_way)
 
     def lines(self, rows: Sequence[Row], room: int | None = None) -> list[list[Piece]]:
-        """Return the header and a line for each row, in at most `room` characters where columns can give way."""
+        """Return the header and a line for each row. Columns are dropped to fit into `room` characters, if possible."""
         cells = {column.head: [_cell(column, row) for row in rows] for column in self._columns}
         if self._grows:
             for head, texts in cells.items():
@@ -64,7 +64,7 @@ class Table(Generic[Row]):
         return [[(text, "head") for text, _ in header], *body]
 
     def _shown(self, room: int | None) -> list[tuple[Column[Row], int]]:
-        """The columns that fit, each with its width."""
+        """Return the columns that fit, each with its width."""
         shown = list(self._columns)
         for column in self._first_to_go:
             if room is None or sum(map(self._wanted, shown)) <= room + len(GAP):
@@ -73,7 +73,7 @@ class Table(Generic[Row]):
         return [(column, self._width(column, shown, room)) for column in shown]
 
     def _wanted(self, column: Column[Row]) -> int:
-        """What a column takes, with a gap."""
+        """Return the width that a column needs, including a gap."""
         width = self._widths[column.head]
         return len(GAP) + (min(width, column.elastic.wanted) if column.elastic else width)
 
@@ -86,7 +86,7 @@ class Table(Generic[Row]):
 
 
 def joined(pieces: Sequence[Piece]) -> str:
-    """Return a line as one text."""
+    """Return the pieces of a line as one text."""
     return "".join(part for part, _ in pieces)
 
 
