@@ -1,6 +1,6 @@
-"""Makes docs/flags.md anew from the settings of each command, or the file that is named: scripts/gen_flags.py [FILE].
+"""Regenerate docs/flags.md, or another file, from the settings of each command: scripts/gen_flags.py [FILE].
 
-Run with .venv/bin/python.
+Run it with .venv/bin/python.
 """
 
 from __future__ import annotations
@@ -16,33 +16,36 @@ from smssim.settings import TOKEN_VARIABLE, Flag
 
 FILE: Final = Path(__file__).parent.parent / "docs" / "flags.md"
 TOP: Final = f"""\
-<!-- Made from smssim/settings by scripts/gen_flags.py, never edited. -->
+<!-- Generated from smssim/settings by scripts/gen_flags.py. Do not edit. -->
 
 # Flags
 
-Each flag has a variable; the flag wins. An empty variable counts as none. `{TOKEN_VARIABLE}` holds the token that all
-nodes share. A default in words says what happens without a value. Every command also has `-h` and `--help`.
+Each flag can also be set with an environment variable. If both are given, the flag takes precedence. An empty variable
+counts as not set. `{TOKEN_VARIABLE}` holds the token that all nodes share. Every command also has `-h` and `--help`.
+
+The column "meaning" says what a flag does and, after the colon, what it expects. A default in words says what happens
+if the flag is not given.
 """
 
 
 def page(commands: Iterable[Command]) -> str:
-    """The whole file."""
+    """Return the whole file."""
     return TOP + "".join("\n" + "\n".join(section(command)) + "\n" for command in commands)
 
 
 def section(command: Command) -> Iterator[str]:
-    """The lines about one command: what it is for, examples, and a table for each panel of its help."""
+    """Yield the lines about one command: its description, its examples, and a table for each panel of its help."""
     yield from (f"## smssim {command.name}", "", command.says, "", "```sh", *command.examples, "```")
     panels: dict[str, list[Flag]] = {}
     for flag in command.flags.values():
         panels.setdefault(flag.panel or "Arguments", []).append(flag)
     for panel, flags in panels.items():
-        yield from ("", f"### {panel}", "", "| flag | variable | default | what it means |", "|---|---|---|---|")
+        yield from ("", f"### {panel}", "", "| flag | variable | default | meaning |", "|---|---|---|---|")
         yield from (row(flag, flag.variable(command.name)) for flag in flags)
 
 
 def row(flag: Flag, variable: str | None) -> str:
-    """The line of a table about one flag."""
+    """Return the row of a table for one flag."""
     names = [name for name in (flag.short, flag.name) if name]
     words = flag.metavar if flag.is_argument else f"{', '.join(names)} {flag.metavar}".strip()
     default = "required" if flag.is_required else "off" if flag.is_switch else flag.unset or str(flag.default)

@@ -1,3 +1,3 @@
-"""smssim rehearses a mass SMS alert: a producer holds the messages, senders send them, a monitor counts."""
+"""A rehearsal of a mass SMS alert: a producer delivers messages, senders send them, a monitor counts the outcomes."""
 
 __version__ = "0.1.0"

@@ -1,20 +1,23 @@
-"""The program: `smssim`, and `python -m smssim`. Imports late: Ctrl-C is to be an answer from the first moment on."""
+"""The program: `smssim`, and `python -m smssim`.
+
+Most imports are inside `main`, so that Ctrl-C ends the program cleanly from the first moment on.
+"""
 
 import sys
 
 
 def main() -> None:
-    """Runs the command of the program's arguments and exits with its exit code."""
+    """Run the command that the program's arguments name, and exit with its exit code."""
     try:
         from smssim.process import ready, signals, streams
 
         signals.take()
     except KeyboardInterrupt:
         print("smssim: interrupted", file=sys.stderr)
-        sys.exit(3)  # ExitCode.INCOMPLETE, which may not be loaded
+        sys.exit(3)  # ExitCode.INCOMPLETE, which may not be imported yet
     streams.mend()
     ready.take()
-    from smssim import cli  # after `take`: what it loads starts threads, which inherit what signals are blocked
+    from smssim import cli  # after `take`: imports start threads, which inherit the blocked signals
 
     cli.main()
 

@@ -1,6 +1,6 @@
-"""Everything that can go wrong, by whose fault it is, and the exit codes of every command.
+"""The errors, grouped by whose fault they are, and the exit codes of all commands.
 
-Knows how values are shown and no other module. `net.rpc` maps these errors to gRPC status codes, `cli` to exit codes.
+`net.rpc` maps these errors to gRPC status codes, `cli` maps them to exit codes. Imports only `escaping`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from smssim.escaping import quote
 
 
 class ExitCode(IntEnum):
-    """How a node or a run ended."""
+    """The result of a node or a run, as the exit code of its process."""
 
-    OK = 0  # the run is complete and adds up, or a sender drained or finished
+    OK = 0  # the run is complete and its totals agree, or a sender drained or finished
     INTERNAL = 1  # a bug
-    USAGE = 2  # a wrong flag, address, version or token
+    USAGE = 2  # an invalid flag, address, version or token
     INCOMPLETE = 3  # ended before the run was complete
-    DISAGREE = 4  # the count does not add up
+    DISAGREE = 4  # the totals disagree
     THRESHOLD = 5  # complete, but a threshold was missed
     INTERRUPTED = 130  # interrupted twice
 
 
 def worst(codes: Iterable[int]) -> ExitCode:
-    """Return the code that says most about several parts of a run; INTERNAL where one is not of ours, OK for none."""
+    """Return the most serious of several exit codes: OK if there are none, INTERNAL if one is not an ExitCode."""
     bad = set(codes)
     if bad - set(ExitCode):
         return ExitCode.INTERNAL
@@ -35,63 +35,63 @@ def worst(codes: Iterable[int]) -> ExitCode:
 
 
 class SmssimError(Exception):
-    """Any error that the user or a peer should read as one plain line."""
+    """An error that is shown to the user, or sent to a peer, as one line of text."""
 
     exit_code = ExitCode.INTERNAL
 
 
 class UsageError(SmssimError):
-    """The operator's fault: a flag, a variable, an address or a file that can't be used."""
+    """The user's fault: a flag, a variable, an address or a file that can't be used."""
 
     exit_code = ExitCode.USAGE
 
 
 class JournalError(UsageError):
-    """The operator's fault: a journal that can't be used. It was left as it was."""
+    """The user's fault: a journal that can't be used. It was left unchanged."""
 
 
 class NotSavedError(SmssimError):
-    """The disk's fault: what came last could not be written to the journal, and was not acknowledged."""
+    """The disk's fault: the last changes could not be written to the journal. They were not acknowledged."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 class PeerError(SmssimError):
-    """The peer's fault: what it sent breaks the protocol. Nothing of it was applied."""
+    """The peer's fault: what it sent violates the protocol. None of it was applied."""
 
-    exit_code = ExitCode.USAGE  # where a node can't go on without that peer
+    exit_code = ExitCode.USAGE  # if the node can't continue without that peer
 
 
 class TooLargeError(PeerError):
-    """The peer's fault: a request beyond a bound."""
+    """The peer's fault: a request that exceeds a limit."""
 
 
 class LaterError(PeerError):
-    """Nothing that the peer did wrong, or not for long: asking again later may help."""
+    """No lasting fault of the peer: the same request may succeed later."""
 
 
 class VersionError(PeerError):
-    """The peer's fault: it speaks another version of the protocol."""
+    """The peer's fault: it uses another version of the protocol."""
 
 
 class RefusedError(SmssimError):
-    """A peer has refused this node, and asking again would not help."""
+    """A peer refused this node, and another attempt would not help."""
 
     exit_code = ExitCode.USAGE
 
 
 class GoneError(SmssimError):
-    """A peer that was met before is gone for longer than this node waits."""
+    """A peer that was connected before has been unreachable for longer than `--give-up`."""
 
     exit_code = ExitCode.INCOMPLETE
 
 
 def bad_value(flag: str, got: object, takes: str, near: str | None = None) -> UsageError:
-    """The one form of a usage error: the flag, what it got, what it takes, and what may have been meant."""
-    return UsageError(f"{flag}: got {quote(got)}; takes {takes}" + (f"; did you mean {near}?" if near else ""))
+    """Return the usual error about a value. `takes` says what was expected, `near` what was perhaps meant."""
+    return UsageError(f"{flag}: got {quote(got)}; expected {takes}" + (f"; did you mean {near}?" if near else ""))
 
 
 def bad_file(flag: str, path: str, takes: str, error: OSError | ValueError) -> UsageError:
-    """The error that says why a file can't be opened for what it is to be."""
+    """Return the error about a file that can't be opened: as `bad_value`, with the reason in parentheses."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return bad_value(flag, path, f"{takes} ({reason.lower()})")

@@ -1,13 +1,13 @@
-"""How a value that somebody gave is shown: on one line, not too long, with nothing that a terminal would obey.
+"""Foreign text made safe to print: one line of limited length, without control characters.
 
-Knows text alone.
+Knows only text.
 """
 
 from __future__ import annotations
 
 
 def quote(got: object, width: int = 60) -> str:
-    """A value as the user would type it; quoted and escaped where it would not read as one word."""
+    """Return a value as the user types it; quoted and escaped if it would not read as one word."""
     text = f"{got:.10g}" if isinstance(got, float) else str(got)
     if len(text) > width:
         text = text[: width - 3] + "..."
@@ -15,7 +15,7 @@ def quote(got: object, width: int = 60) -> str:
 
 
 def escape(text: str, width: int | None = 300) -> str:
-    """What a peer wrote, as it may be printed: on one line, not too long, what is no printable character escaped."""
+    """Return a peer's text on one line, at most `width` characters of it, with unprintable characters escaped."""
     if width is not None and len(text) > width:
         text = text[: width - 3] + "..."
     if text.isprintable():

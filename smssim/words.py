@@ -1,24 +1,23 @@
-"""Numbers as people read them: with separators for thousands, with a unit, with the right plural.
+"""Numbers as text for people: with thousands separators, units and plurals.
 
-Each function writes one kind of number the same way everywhere, in a width that changes little with the value. Knows
-nothing else.
+Each function formats one kind of number, the same way everywhere. The width of the text varies little with the value.
 """
 
 from __future__ import annotations
 
 
 def count(number: int) -> str:
-    """1,234,567."""
+    """Format a number like 1,234,567."""
     return f"{number:,}"
 
 
 def plural(number: int, thing: str) -> str:
-    """1 sender, 2 senders."""
+    """Format a number of things like 1 sender or 2 senders."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def seconds(time_s: float | None) -> str:
-    """A time in milliseconds or seconds, to three figures or so; a dash where there is none."""
+    """Format a time in milliseconds or seconds, to about three digits; None is a dash."""
     if time_s is None:
         return "-"
     time_ms = 1000 * time_s
@@ -28,12 +27,12 @@ def seconds(time_s: float | None) -> str:
 
 
 def setting_s(time_s: float) -> str:
-    """A time from a setting: 20 ms, 0.25 ms, 1.5 s."""
+    """Format a time from a setting like 20 ms, 0.25 ms or 1.5 s."""
     return f"{1000 * time_s:.4g} ms" if time_s < 1 else f"{time_s:,.5g} s"
 
 
 def clock(time_s: float) -> str:
-    """Time that has passed: 12.3 s, 4m05s or 1h02m03s."""
+    """Format an elapsed time like 12.3 s, 4m05s or 1h02m03s."""
     if time_s < 99.95:
         return f"{time_s:.1f} s"
     minutes, rest = divmod(round(time_s), 60)
@@ -41,35 +40,35 @@ def clock(time_s: float) -> str:
 
 
 def per_second(rate: float) -> str:
-    """A rate, to three figures at least."""
+    """Format a rate, to at least three digits."""
     return f"{rate:,.0f}/s" if rate >= 999.5 else f"{_three_figures(rate)}/s"
 
 
 def about_per_second(rate: float) -> str:
-    """The same in at most eight characters: 12,345/s, 123k/s, 1.23M/s."""
+    """Format a rate in at most eight characters, like 12,345/s, 123k/s or 1.23M/s."""
     if rate < 99_999.5:
         return per_second(rate)
     return f"{_three_figures(rate / 1e3)}k/s" if rate < 999_500 else f"{_three_figures(rate / 1e6)}M/s"
 
 
 def percent(part: int, whole: int) -> str:
-    """A share of a whole that is not 0, cut to tenths: 100% is all and 0% is nothing."""
+    """Format a share of a whole that is not 0, truncated to tenths; only the whole is 100%, only 0 is 0%."""
     return _tenths(part, whole, 1000 * part // whole)
 
 
 def part(some: int, whole: int) -> str:
-    """A share of a whole, cut to tenths; a dash where the whole is 0."""
+    """Format a share of a whole, truncated to tenths; a dash if the whole is 0."""
     return percent(some, whole) if whole else "-"
 
 
 def percents(first: int, second: int, whole: int) -> tuple[str, str]:
-    """Two shares of a whole that is not 0, rounded to tenths so that they add up to the rounded share of both."""
+    """Format two shares of a whole that is not 0, rounded to tenths so that they add up to their rounded sum."""
     both, tenths = ((2000 * part + whole) // (2 * whole) for part in (first + second, first))
     return _tenths(first, whole, tenths), _tenths(second, whole, both - tenths)
 
 
 def _three_figures(number: float) -> str:
-    """0, 0.012, 1.23, 12.3 or 123."""
+    """Format a number like 0, 0.012, 1.23, 12.3 or 123."""
     if number < 0.9995:
         return f"{number:.3f}" if number else "0"
     if number < 9.995:
@@ -78,7 +77,7 @@ def _three_figures(number: float) -> str:
 
 
 def _tenths(part: int, whole: int, tenths: int) -> str:
-    """Tenths of a percent as a share; a small part is not shown as 0, nor a large one as the whole."""
+    """Format tenths of a percent as a share; a small part is never shown as 0%, a large one never as 100%."""
     if part in (0, whole):
         return "0%" if part == 0 else "100%"
     if tenths == 0:

@@ -201,7 +201,7 @@ def test_the_cpu_time_of_a_process_can_be_read_while_it_runs_and_afterwards() ->
 
 
 def test_a_failed_process_ends_the_group_with_its_last_output() -> None:
-    with group() as some, pytest.raises(BenchError, match=r"(?s)^it ended with exit code 1.*ValueError: so"):
+    with group() as some, pytest.raises(BenchError, match=r"(?s)^it exited with code 1.*ValueError: so"):
         list(some.until_ended([some.start("it", python("raise ValueError('so')"))]))
 
 
@@ -219,7 +219,7 @@ def test_a_node_that_outlives_its_run_is_an_error() -> None:
 
 
 def test_the_error_names_a_node_that_ends_before_it_is_ready_or_takes_too_long() -> None:
-    with group() as some, pytest.raises(BenchError, match=r"^it ended with exit code 0"):
+    with group() as some, pytest.raises(BenchError, match=r"^it exited with code 0"):
         some.address(some.start("it", python("")))
     with group(ready_s=0.0) as some, pytest.raises(BenchError, match=r"^it is not ready$"):
         some.address(some.start("it", python("while True: pass")))
@@ -376,7 +376,7 @@ def test_missing_matplotlib_is_reported_before_anything_runs(monkeypatch: pytest
 
 def test_an_unusable_directory_for_figures_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"^--figures: got .*; takes a directory, made if it is not there$"):
+    with pytest.raises(UsageError, match=r"^--figures: got .*; expected a directory, created if it does not exist$"):
         bench_main.serve(BenchSettings(figures=str(tmp_path / "file")))
 
 

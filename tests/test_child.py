@@ -93,7 +93,7 @@ def test_the_resource_usage_of_a_process_is_known_at_its_end() -> None:
     with started("x = bytearray(200_000_000); sum(range(10**6)); raise SystemExit(7)") as child:
         to_the_end(child)
     assert child.usage is not None
-    assert (child.code, child.usage.code, child.ending()) == (7, 7, "it ended with exit code 7")
+    assert (child.code, child.usage.code, child.ending()) == (7, 7, "it exited with code 7")
     assert child.usage.peak_bytes > 200_000_000
     assert child.usage.cpu_s > 0
 
@@ -103,7 +103,7 @@ def test_a_killed_process_receives_no_more_signals() -> None:
         until_record(child, "here")
         assert not child.wait(0.0)
         child.kill()
-        assert (child.code, child.ending()) == (-SIGKILL, "it was ended by SIGKILL")
+        assert (child.code, child.ending()) == (-SIGKILL, "it was terminated by SIGKILL")
         child.signal(SIGTERM)  # its number may be another's by now
 
 

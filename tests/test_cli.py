@@ -363,13 +363,13 @@ def test_a_bad_value_is_refused_in_the_same_way_from_flag_and_variable(
 ) -> None:
     for command, flag in PICKY:
         start, takes = f"smssim {command}: {flag}", SAID[command, flag].rule.takes
-        assert refusal(capsys, nodes, *plainly(command), flag, "-7") == f"{start}: got -7; takes {takes}"
-        assert refusal(capsys, nodes, command, flag, "a\nb") == rf"{start}: got 'a\nb'; takes {takes}"
-        assert refusal(capsys, nodes, command, f"{flag}=") == f"{start}: got ''; takes {takes}"
+        assert refusal(capsys, nodes, *plainly(command), flag, "-7") == f"{start}: got -7; expected {takes}"
+        assert refusal(capsys, nodes, command, flag, "a\nb") == rf"{start}: got 'a\nb'; expected {takes}"
+        assert refusal(capsys, nodes, command, f"{flag}=") == f"{start}: got ''; expected {takes}"
         name = variable(command, flag)
         with monkeypatch.context() as patch:
             patch.setenv(name, "nan")
-            assert refusal(capsys, nodes, command) == f"{start} ({name}): got nan; takes {takes}"
+            assert refusal(capsys, nodes, command) == f"{start} ({name}): got nan; expected {takes}"
 
 
 def test_a_switch_accepts_no_value_and_its_variable_accepts_true_or_false(
@@ -377,68 +377,68 @@ def test_a_switch_accepts_no_value_and_its_variable_accepts_true_or_false(
 ) -> None:
     for command, flag in SWITCHES:
         start, name = f"smssim {command}: {flag}", variable(command, flag)
-        assert refusal(capsys, nodes, command, f"{flag}=1") == f"{start}: got a value; takes none"
+        assert refusal(capsys, nodes, command, f"{flag}=1") == f"{start}: got a value; expected none"
         with monkeypatch.context() as patch:
             patch.setenv(name, "7")
-            assert refusal(capsys, nodes, command) == f"{start} ({name}): got 7; takes true or false"
+            assert refusal(capsys, nodes, command) == f"{start} ({name}): got 7; expected true or false"
 
 
 def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     for command, flag in VALUED:
         takes = SAID[command, flag].rule.takes
-        assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got nothing; takes {takes}"
+        assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got no value; expected {takes}"
 
 
 LISTED = "producer, sender, monitor, run, watch, trace, bench or certs"
 SHARE = SAID["sender", "--fail"].rule.takes
 REFUSED = {
-    "foo": f"smssim: command: got foo; takes {LISTED}",
-    "sendr --fail 1": f"smssim: command: got sendr; takes {LISTED}; did you mean sender?",
+    "foo": f"smssim: command: got foo; expected {LISTED}",
+    "sendr --fail 1": f"smssim: command: got sendr; expected {LISTED}; did you mean sender?",
     "trace": "smssim trace: missing argument 'FILE'; see smssim trace --help",
     "trace out.parquet": "smssim trace: missing argument 'MESSAGE_ID'; see smssim trace --help",
-    "trace  5": "smssim trace: FILE: got ''; takes a file that --record has written",
-    "trace out.parquet x": "smssim trace: MESSAGE_ID: got x; takes a whole number from 0 to 10^10",
-    "monitor --failed x.csv --linger": "smssim monitor: --failed: got x.csv; takes a file for one run: not with "
-    "--linger",
-    "sender --fail 7": f"smssim sender: --fail: got 7; takes {SHARE}",
-    "sender --fail nan": f"smssim sender: --fail: got nan; takes {SHARE}",
-    "sender --fail 1e999": f"smssim sender: --fail: got 1e999; takes {SHARE}",
-    "sender --fail --std 3": f"smssim sender: --fail: got --std; takes {SHARE}",
-    "sender --fial 3": "smssim sender: --fial: no such flag; did you mean --fail?",
-    "sender --colour red": "smssim sender: --colour: no such flag; see smssim sender --help",
-    "sender -x": "smssim sender: -x: no such flag; see smssim sender --help",
+    "trace  5": "smssim trace: FILE: got ''; expected a file that --record has written",
+    "trace out.parquet x": "smssim trace: MESSAGE_ID: got x; expected a whole number from 0 to 10^10",
+    "monitor --failed x.csv --linger": "smssim monitor: --failed can't be used with --linger, because its file is for "
+    "one run",
+    "sender --fail 7": f"smssim sender: --fail: got 7; expected {SHARE}",
+    "sender --fail nan": f"smssim sender: --fail: got nan; expected {SHARE}",
+    "sender --fail 1e999": f"smssim sender: --fail: got 1e999; expected {SHARE}",
+    "sender --fail --std 3": f"smssim sender: --fail: got --std; expected {SHARE}",
+    "sender --fial 3": "smssim sender: --fial: unknown flag; did you mean --fail?",
+    "sender --colour red": "smssim sender: --colour: unknown flag; see smssim sender --help",
+    "sender -x": "smssim sender: -x: unknown flag; see smssim sender --help",
     "producer 1000": "smssim producer: got unexpected extra argument(s) (1000); see smssim producer --help",
-    "producer --min-length 9 --max-length 8": "smssim producer: --min-length: got 9; takes at most --max-length, "
-    "which is 8",
-    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; takes 0, or no --std, with "
+    "producer --min-length 9 --max-length 8": "smssim producer: --min-length: got 9; expected at most 8, the "
+    "value of --max-length",
+    "sender --std 9 --distribution fixed --mean 1": "smssim sender: --std: got 9; expected 0, or no --std, with "
     "--distribution fixed and --mean 1",
-    "monitor --listen 0.0.0.0:50052": "smssim monitor: --listen: got 0.0.0.0:50052; takes a loopback address, "
-    "or any with --tls-cert or --insecure",
+    "monitor --listen 0.0.0.0:50052": "smssim monitor: --listen: got 0.0.0.0:50052; expected a loopback "
+    "address, or any address with --tls-cert or --insecure",
     "monitor --tls-cert x": "smssim monitor: --tls-key is required with --tls-cert",
     "producer --tls-key x": "smssim producer: --tls-cert is required with --tls-key",
     "producer --tls-ca x": "smssim producer: --tls-cert is required with --tls-ca",
     "sender --tls-cert x --tls-key y": "smssim sender: --tls-ca is required with --tls-cert",
     "watch --tls-key y": "smssim watch: --tls-cert is required with --tls-key",
-    "watch nowhere": "smssim watch: HOST:PORT: got nowhere; takes host:port, port 1 to 65535",
-    "certs ": "smssim certs: DIR: got ''; takes a directory, made if it is not there",
+    "watch nowhere": "smssim watch: HOST:PORT: got nowhere; expected host:port with a port from 1 to 65535",
+    "certs ": "smssim certs: DIR: got ''; expected a directory, created if it does not exist",
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
-    "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; takes {SHARE}",
-    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; takes key=value,... with the keys mean, std, "
+    "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",
+    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys mean, std, "
     "distribution, max-time, fail, concurrency, copies, name; did you mean fail?",
-    "sender --std 5 --distribution lognormal": "smssim sender: --std: got 5; takes at most 1.25 with --distribution "
+    "sender --std 5 --distribution lognormal": "smssim sender: --std: got 5; expected at most 1.25 with --distribution "
     "lognormal and --mean 0.5",
-    "sender --concurrency 1e7 --copies 2000": "smssim sender: --copies: got 2000; takes at most 1 with --concurrency "
-    "10,000,000: 10,000,000 lanes in one process",
-    "run --sender concurrency=1e7,copies=2000": "smssim run: --sender: copies: got 2000; takes at most 1 with "
-    "--concurrency 10,000,000: 10,000,000 lanes in one process",
+    "sender --concurrency 1e7 --copies 2000": "smssim sender: --copies: got 2000; expected at most 1 with "
+    "--concurrency 10,000,000 (10,000,000 lanes per process)",
+    "run --sender concurrency=1e7,copies=2000": "smssim run: --sender: copies: got 2000; expected at most 1 with "
+    "--concurrency 10,000,000 (10,000,000 lanes per process)",
     "run --sender concurrency=1e7 --sender concurrency=1e7 --sender mean=1": "smssim run: --sender: got 20,000,001; "
-    "takes at most 20,000,000 lanes (concurrency x copies) in all",
-    "run --csv -": "smssim run: --csv: got -; takes a file that can be written; the figures go to stdout with --json",
-    "run --csv x --summary-json ./x": "smssim run: --summary-json: got ./x; takes another file than --csv",
-    "monitor --journal x --failed x": "smssim monitor: --journal: got x; takes another file than --failed",
-    "run --listen 127.0.0.1:1": "smssim run: --listen: no such flag; see smssim run --help",
+    "expected at most 20,000,000 lanes (concurrency x copies) in total",
+    "run --csv -": "smssim run: --csv: got -; expected a file that can be written; for figures on stdout, use --json",
+    "run --csv x --summary-json ./x": "smssim run: --summary-json: got ./x; expected a different file from --csv",
+    "monitor --journal x --failed x": "smssim monitor: --journal: got x; expected a different file from --failed",
+    "run --listen 127.0.0.1:1": "smssim run: --listen: unknown flag; see smssim run --help",
     "--": "smssim: missing command; see smssim --help",
-    "--verson": "smssim: --verson: no such flag; did you mean --version?",
+    "--verson": "smssim: --verson: unknown flag; did you mean --version?",
 }
 
 
@@ -482,9 +482,9 @@ def test_the_help_states_limits_and_exclusions(
     monkeypatch.setenv("COLUMNS", "400")
     for command, says in (
         ("sender", "at most 40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"),
-        ("monitor", "not with --journal or --failed, which are for one run"),
-        ("monitor", "messages nobody received, as CSV, not with --linger"),
-        ("monitor", "with what this file has, not with --linger"),
+        ("monitor", "Not with --journal or --failed, which are for one run"),
+        ("monitor", "undelivered messages to this CSV file (not with --linger)"),
+        ("monitor", "resume from it after a crash (not with --linger)"),
     ):
         assert says in " ".join(help_of(capsys, command, "--help").split())
 
@@ -497,9 +497,9 @@ def test_the_help_of_run_states_what_differs_there(
     for says in (
         "[default: (5000, or 1000 with --sender)]",
         "[env var: SMSSIM_RUN_INTERVAL] [default: 1.0]",
-        "--journal DIR Go on after a crash with what is in here: ",
-        "messages nobody received, as CSV: a file",
-        "with the logs of all nodes where it is debug: ",
+        "--journal DIR Save the run's state in this directory and resume from it after a crash: ",
+        "undelivered messages to this CSV file: a file",
+        "debug includes the full logs of all nodes",
     ):
         assert says in shown
 
@@ -554,7 +554,7 @@ def test_an_unknown_variable_is_reported_in_one_line_with_the_closest_known_one(
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
             assert settings_of(nodes, "monitor") == MonitorSettings()
-        assert capsys.readouterr() == ("", f"smssim monitor: {name}: no such variable; {hint}\n")
+        assert capsys.readouterr() == ("", f"smssim monitor: {name}: unknown variable; {hint}\n")
 
 
 def test_known_variables_of_other_commands_are_not_reported(

@@ -76,7 +76,7 @@ def test_equal_runs_exit_with_0_and_equal_counts_and_leave_no_process(nodes: Nod
         last = assert_exact(run, 250)
         assert_conserved(run.figures())
         assert (last["senders_seen"], last["duplicates"]) == (4, 0)
-        run.says(r"run: 250 messages, seed 7, 2 senders$")
+        run.says(r"run: Sending 250 messages with 2 senders, seed 7$")
         assert_quiet(run)
         ends.append([last[name] for name in ("sent", "failed", "retried")])
     assert ends[0] == ends[1]
@@ -94,7 +94,7 @@ def missed() -> Iterator[Node]:
 
 
 def test_with_json_a_missed_threshold_is_said_on_stderr_with_its_value(missed: Node) -> None:
-    missed.says(r"run: the monitor ended with exit code 5$")
+    missed.says(r"run: Monitor exited with code 5$")
     missed.says(r"monitor: Threshold missed: failed<5% was 100%$")
 
 
@@ -127,7 +127,7 @@ def test_a_run_of_0_messages_ends_in_order_even_if_senders_are_late(nodes: Nodes
     assert run.code() == ExitCode.OK
     assert nodes.left() == []
     assert assert_exact(run, 0)["attempts"] == 0
-    assert not any("killed" in line or "exit code" in line for line in run.err)
+    assert not any("Killing" in line or "exited" in line for line in run.err)
     assert_quiet(run)
 
 
@@ -145,7 +145,7 @@ def test_nodes_of_a_run_ignore_the_variables_for_single_nodes(nodes: Nodes) -> N
 
 def test_a_run_logs_how_to_watch_it(nodes: Nodes) -> None:
     run = a_run(nodes, "--count=100", "--json", f"--sender={BUSY}")
-    watcher = nodes.start("watch", run.says(r"watch it from another terminal: smssim watch (\S+)$")[1], "--json")
+    watcher = nodes.start("watch", run.says(r"To watch from another terminal, run: smssim watch (\S+)$")[1], "--json")
     assert (run.code(), watcher.code()) == (ExitCode.OK, ExitCode.OK)
     assert watcher.figures()[-1] == run.figures()[-1]
 
@@ -204,7 +204,7 @@ def test_a_run_that_is_stopped_while_a_node_hangs_at_its_start_exits_with_3(
         return code
 
     assert play(scene()) == ExitCode.INCOMPLETE
-    assert "run: the monitor did not end within 0.3 s and is killed" in caplog.messages
+    assert "run: Killing monitor: it did not exit within 0.3 s" in caplog.messages
 
 
 def opened(pipe: Path) -> int | None:
@@ -219,7 +219,7 @@ def test_a_run_that_is_interrupted_twice_exits_at_once_with_130(nodes: Nodes) ->
     run = a_run(nodes, FOREVER, "--json", "--sender=mean=8,distribution=fixed")
     run.shows(lambda f: f["in_flight"] > 0, "a message in flight")
     run.signal(SIGINT)
-    run.says("stopping")
+    run.says("Stopping")
     run.signal(SIGINT)
     assert run.code() == ExitCode.INTERRUPTED
     assert_nothing_left(nodes)
@@ -261,9 +261,9 @@ def test_the_nodes_of_a_killed_run_end_too(nodes: Nodes) -> None:
 # -- a node that dies
 
 DEATHS = {
-    "monitor": (ExitCode.INTERNAL, r"the monitor was ended by SIGKILL"),
-    "producer": (ExitCode.INTERNAL, r"the producer was ended by SIGKILL"),
-    "sender": (ExitCode.INCOMPLETE, r"alone was ended by SIGKILL"),
+    "monitor": (ExitCode.INTERNAL, r"Monitor was terminated by SIGKILL"),
+    "producer": (ExitCode.INTERNAL, r"Producer was terminated by SIGKILL"),
+    "sender": (ExitCode.INCOMPLETE, r"Sender alone was terminated by SIGKILL"),
 }
 
 
@@ -288,7 +288,7 @@ def test_a_run_survives_the_death_of_one_of_two_senders(nodes: Nodes) -> None:
     assert run.code() == ExitCode.OK
     assert nodes.left() == []
     assert_exact(run, 120)
-    run.says(r"sender-[12] was ended by SIGKILL")
+    run.says(r"Sender sender-[12] was terminated by SIGKILL")
 
 
 # -- full disks

@@ -157,7 +157,7 @@ def test_a_new_setting_has_an_option_variable_error_help_and_command_line(
 ) -> None:
     assert given_by(LOUDER, []) == Louder()
     assert given_by(LOUDER, ["--volume", "3"]) == Louder(volume_db=3)
-    with pytest.raises(UsageError, match=r"^--volume: got 12; takes a whole number from 0 to 11$"):
+    with pytest.raises(UsageError, match=r"^--volume: got 12; expected a whole number from 0 to 11$"):
         given_by(LOUDER, ["--volume=12"])
     assert command_line(Louder(volume_db=3))[:2] == ["--volume=3", "--count=7"]
     shown = " ".join(help_of(LOUDER, capsys, monkeypatch).split())
@@ -201,5 +201,5 @@ def test_a_command_line_is_read_without_loading_pydantic() -> None:
     code = "import sys; from smssim.cli import main\ntry: main(sys.argv[1:])\nfinally: print('pydantic' in sys.modules)"
     words = ("producer", "--count=1e3", "--seed=7", "--linger", "--rate=fast")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False)
-    takes = "smssim producer: --rate: got fast; takes 0.000001 to 10^12 messages a second"
+    takes = "smssim producer: --rate: got fast; expected 0.000001 to 10^12 messages per second"
     assert (done.returncode, done.stdout, done.stderr) == (2, "False\n", takes + "\n")

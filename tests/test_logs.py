@@ -135,7 +135,7 @@ def test_a_run_shows_the_logs_of_its_nodes_only_at_level_debug(nodes: Nodes, log
     loud.says(r"x.*Run complete")
     loud.says(r"x.*Report 1 recorded")
     assert all(re.search(r" run: |\"node\": \"run\"", line) for line in quiet.err)
-    quiet.says("run.*50 messages, seed ")
+    quiet.says("run.*50 messages with 1 sender, seed ")
     if log_format == "json":
         assert {line["node"] for line in objects(loud)} == {"run", "monitor", "producer", "x"}
 

@@ -227,7 +227,7 @@ def test_a_late_sender_takes_part(caplog: pytest.LogCaptureFixture) -> None:
             assert assert_exact(producer, monitor).senders_seen == 2
 
     play(scene())
-    assert "late: message " in caplog.text
+    assert "late: Message " in caplog.text
 
 
 def test_a_drained_sender_hands_messages_back_and_the_others_finish() -> None:

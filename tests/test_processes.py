@@ -32,7 +32,7 @@ def codes(*nodes: Node) -> list[int]:
 
 def logged(lines: list[str]) -> int:
     """Return how many messages are in these lines of a sender's log with -v."""
-    return sum(": message " in line for line in lines)
+    return sum(": Message " in line for line in lines)
 
 
 def done(monitor: Node, at_least: int) -> int:

@@ -285,8 +285,8 @@ def test_a_message_or_file_that_cannot_be_traced_is_refused_in_one_line(tmp_path
         refused[path.name] = one_line(caught.value)
     assert refused["good"] == f"MESSAGE_ID: got 6; expected a message with an outcome in {good}"
     assert "with the columns run_id, message_id" in refused["foreign"]
-    assert "takes a file that --record has written" in refused["text"]
-    assert "takes a file that --record has written" in refused["cut"]
+    assert "expected a file that --record has written" in refused["text"]
+    assert "expected a file that --record has written" in refused["cut"]
     assert refused["none"].endswith("No such file or directory")
 
 

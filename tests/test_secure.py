@@ -299,7 +299,7 @@ def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path) -> None:
         ):
             with pytest.raises(UsageError) as caught:
                 access.load(settings)
-            said = f"{source} does not contain a valid token; expected 8 to 512 characters of ASCII, no spaces"
+            said = f"{source} does not contain a valid token; expected 8 to 512 ASCII characters without spaces"
             assert str(caught.value) == said, bad
 
 
@@ -337,18 +337,18 @@ UNUSABLE: Final[list[tuple[Settings, str]]] = [
     ({"tls_ca": "no/such"}, "--tls-ca: can't read 'no/such': No such file or directory"),
     ({"tls_ca": "ours"}, "--tls-ca: can't read 'ours': Is a directory"),
     ({"tls_ca": "a\0b"}, r"--tls-ca: can't read 'a\x00b': not a valid file name"),
-    ({"tls_ca": "text"}, "--tls-ca: got text; takes a PEM file with a certificate"),
-    ({"tls_ca": "broken"}, "--tls-ca: got broken; takes a file with a valid certificate"),
-    (SERVER | {"tls_key": "text"}, "--tls-key: got text; takes a PEM file with a private key"),
-    (SERVER | {"tls_key": "locked"}, "--tls-key: got locked; takes a key without a passphrase"),
+    ({"tls_ca": "text"}, "--tls-ca: got text; expected a PEM file with a certificate"),
+    ({"tls_ca": "broken"}, "--tls-ca: got broken; expected a file with a valid certificate"),
+    (SERVER | {"tls_key": "text"}, "--tls-key: got text; expected a PEM file with a private key"),
+    (SERVER | {"tls_key": "locked"}, "--tls-key: got locked; expected a key without a passphrase"),
     (SERVER | {"tls_cert": "no"}, "--tls-cert: can't read 'no': No such file or directory"),
     (
         SERVER | {"tls_cert": "broken"},
-        "--tls-cert: got broken; takes a valid certificate, with its private key in ours/server-key.pem",
+        "--tls-cert: got broken; expected a valid certificate, with its private key in ours/server-key.pem",
     ),
     (
         SERVER | {"tls_key": "theirs/server-key.pem"},
-        "--tls-key: got theirs/server-key.pem; takes the private key of the certificate in ours/server.pem",
+        "--tls-key: got theirs/server-key.pem; expected the private key of the certificate in ours/server.pem",
     ),
     ({"token_file": "no/such"}, "--token-file: can't read 'no/such': No such file or directory"),
 ]
@@ -455,7 +455,9 @@ def test_a_host_that_no_certificate_can_name_is_refused(tmp_path: Path) -> None:
     for host in ("a..b", "under_scored", "-a"):
         with pytest.raises(UsageError) as caught:
             made(tmp_path / "pki", host)
-        assert str(caught.value) == f"--host: got {host}; takes an IP address, or a name of letters, digits and hyphens"
+        assert (
+            str(caught.value) == f"--host: got {host}; expected an IP address, or a name of letters, digits and hyphens"
+        )
     assert not (tmp_path / "pki").exists()
 
 

@@ -114,7 +114,7 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_the_flag_expects() ->
         for text in texts:
             line = refusal(flag, text)
             assert line.startswith(f"{flag}: got "), (flag, text)
-            assert line.endswith(f"; takes {NAMED[flag].rule.takes}"), (flag, text)
+            assert line.endswith(f"; expected {NAMED[flag].rule.takes}"), (flag, text)
             assert line.isprintable(), (flag, text)
 
 
@@ -190,7 +190,7 @@ def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
     ):
         meant = f"; did you mean {near}?" if near else ""
         takes = NAMED["--threshold"].rule.takes
-        assert refusal("--threshold", text) == f"--threshold: got {text}; takes {takes}{meant}"
+        assert refusal("--threshold", text) == f"--threshold: got {text}; expected {takes}{meant}"
 
 
 def test_a_whole_number_is_exact_or_refused() -> None:
@@ -211,7 +211,7 @@ def test_any_text_is_either_a_valid_value_or_refused_in_one_line(flag: str, text
 
 def test_a_refused_value_is_shown_as_typed_or_quoted() -> None:
     for text, shown in (("7", "7"), ("", "''"), ("a b", "'a b'"), ("a\nb", r"'a\nb'"), ("9" * 99, "9" * 57 + "...")):
-        assert refusal("--fail", text) == f"--fail: got {shown}; takes {NAMED['--fail'].rule.takes}"
+        assert refusal("--fail", text) == f"--fail: got {shown}; expected {NAMED['--fail'].rule.takes}"
 
 
 def test_settings_made_in_code_follow_the_same_rules() -> None:
@@ -230,13 +230,13 @@ def test_settings_made_in_code_follow_the_same_rules() -> None:
     )
     for kind, wrong in wrongs:
         flag = flags_of(kind)[[*wrong][-1]].name
-        with pytest.raises(UsageError, match=f"^{flag}: got .*; takes "):
+        with pytest.raises(UsageError, match=f"^{flag}: got .*; expected "):
             kind(**wrong)
 
 
 def test_min_length_is_at_most_max_length() -> None:
     assert ProducerSettings(seed=1, min_length=5, max_length=5).max_length == 5
-    with pytest.raises(UsageError, match=r"^--min-length: got 6; takes at most --max-length, which is 5$"):
+    with pytest.raises(UsageError, match=r"^--min-length: got 6; expected at most 5, the value of --max-length$"):
         ProducerSettings(seed=1, min_length=6, max_length=5)
 
 
@@ -249,10 +249,10 @@ def test_any_other_address_requires_tls_or_insecure() -> None:
     for host in ("0.0.0.0", "[::]", "10.0.0.5", "host.example", "127.0.0.1.example", "127.1.example"):
         for kind in (MonitorSettings, ProducerSettings):
             address = f"{host}:50051"
-            takes = "a loopback address, or any with --tls-cert or --insecure"
+            takes = "a loopback address, or any address with --tls-cert or --insecure"
             with pytest.raises(UsageError) as caught:
                 kind(listen=address)
-            assert str(caught.value) == f"--listen: got {address}; takes {takes}"
+            assert str(caught.value) == f"--listen: got {address}; expected {takes}"
             assert kind(listen=address, insecure=True).listen == address
             assert kind(listen=address, tls_cert="cert.pem", tls_key="key.pem").listen == address
 
@@ -265,7 +265,7 @@ def test_the_protocol_and_the_flags_accept_the_same_addresses() -> None:
 def test_an_address_splits_into_host_and_port() -> None:
     assert split_address("--listen", "[::1]:50051") == ("::1", 50051)
     assert split_address("--listen", "localhost:0") == ("localhost", 0)
-    with pytest.raises(UsageError, match=r"^--listen: got nowhere; takes host:port"):
+    with pytest.raises(UsageError, match=r"^--listen: got nowhere; expected host:port"):
         split_address("--listen", "nowhere")
 
 
@@ -300,7 +300,7 @@ def test_a_std_that_the_distribution_cannot_have_is_refused() -> None:
     ):
         with pytest.raises(UsageError) as caught:
             SenderSettings(mean_s=mean, std_s=std, distribution=distribution)
-        assert str(caught.value) == f"--std: got {std}; takes {takes}"
+        assert str(caught.value) == f"--std: got {std}; expected {takes}"
 
 
 @given(st.sampled_from(sorted(STD_MEANS_MAX)), st.floats(1e-6, 1e5))
@@ -320,8 +320,8 @@ def test_the_lanes_of_one_process_are_bounded() -> None:
     for concurrency, copies, most in ((10**7, 2, "1"), (6000, 2000, "1,666")):
         with pytest.raises(UsageError) as caught:
             SenderSettings(concurrency=concurrency, copies=copies)
-        takes = f"at most {most} with --concurrency {concurrency:,}: 10,000,000 lanes in one process"
-        assert str(caught.value) == f"--copies: got {copies}; takes {takes}"
+        takes = f"at most {most} with --concurrency {concurrency:,} (10,000,000 lanes per process)"
+        assert str(caught.value) == f"--copies: got {copies}; expected {takes}"
     assert SenderSettings(concurrency=5000, copies=2000).lanes == CONCURRENCY_MAX
 
 
@@ -331,7 +331,8 @@ def test_the_lanes_of_one_run_are_bounded() -> None:
     assert RunSettings(ProducerSettings(), MonitorSettings(), most).senders == most
     with pytest.raises(UsageError) as caught:
         RunSettings(ProducerSettings(), MonitorSettings(), (*most, SenderSettings()))
-    assert str(caught.value) == "--sender: got 20,000,001; takes at most 20,000,000 lanes (concurrency x copies) in all"
+    said = "--sender: got 20,000,001; expected at most 20,000,000 lanes (concurrency x copies) in total"
+    assert str(caught.value) == said
 
 
 OUTPUTS = {"csv": "--csv", "summary_json": "--summary-json", "record": "--record", "failed": "--failed"}
@@ -350,7 +351,7 @@ def test_two_outputs_cannot_have_the_same_file_under_any_name(tmp_path: Path) ->
             with pytest.raises(UsageError) as caught:
                 MonitorSettings(**{one: str(path), other: str(again)})  # type: ignore[arg-type]
             assert str(caught.value).startswith(f"{settings[other]}: got ")
-            assert str(caught.value).endswith(f"; takes another file than {settings[one]}")
+            assert str(caught.value).endswith(f"; expected a different file from {settings[one]}")
 
 
 def test_outputs_may_have_different_files_or_share_a_device(tmp_path: Path) -> None:
@@ -372,21 +373,22 @@ def test_a_sender_is_read_from_its_spec() -> None:
 
 
 BAD_SPECS = {
-    "": "--sender: got ''; takes key=value,...",
-    "mean": "--sender: got mean; takes key=value,...",
-    "mean=1,": "--sender: got ''; takes key=value,...",
-    "meen=1": "--sender: got meen=1; takes key=value,...",
-    "mean=1,copies=3e3": "--sender: copies: got 3e3; takes a whole number from 1 to 2,000",
-    "copies=2000,concurrency=1e7": "--sender: copies: got 2000; takes at most 1 with --concurrency 10,000,000",
-    "fail=120%": f"--sender: fail: got 120%; takes {NAMED['--fail'].rule.takes}",
-    "producer=localhost:1": "--sender: got producer=localhost:1; takes key=value,...",
-    "mean=1;fail=0": "--sender: mean: got 1;fail=0; takes 0 to 10,000,000 seconds",
-    "fail=0,mean=abc": "--sender: mean: got abc; takes 0 to 10,000,000 seconds",
-    "fail=nan": f"--sender: fail: got nan; takes {NAMED['--fail'].rule.takes}",
-    "concurrency=": "--sender: concurrency: got ''; takes a whole number from 1 to 10,000,000",
-    "max_time=-1": "--sender: max-time: got -1; takes 0 to 10,000,000 seconds",
-    "mean=1,mean=2": "--sender: got 'mean twice in mean=1,mean=2'; takes each key once",
-    "distribution=fixed,std=1": "--sender: std: got 1; takes 0, or no --std, with --distribution fixed and --mean 0.5",
+    "": "--sender: got ''; expected key=value,...",
+    "mean": "--sender: got mean; expected key=value,...",
+    "mean=1,": "--sender: got ''; expected key=value,...",
+    "meen=1": "--sender: got meen=1; expected key=value,...",
+    "mean=1,copies=3e3": "--sender: copies: got 3e3; expected a whole number from 1 to 2,000",
+    "copies=2000,concurrency=1e7": "--sender: copies: got 2000; expected at most 1 with --concurrency 10,000,000",
+    "fail=120%": f"--sender: fail: got 120%; expected {NAMED['--fail'].rule.takes}",
+    "producer=localhost:1": "--sender: got producer=localhost:1; expected key=value,...",
+    "mean=1;fail=0": "--sender: mean: got 1;fail=0; expected 0 to 10,000,000 seconds",
+    "fail=0,mean=abc": "--sender: mean: got abc; expected 0 to 10,000,000 seconds",
+    "fail=nan": f"--sender: fail: got nan; expected {NAMED['--fail'].rule.takes}",
+    "concurrency=": "--sender: concurrency: got ''; expected a whole number from 1 to 10,000,000",
+    "max_time=-1": "--sender: max-time: got -1; expected 0 to 10,000,000 seconds",
+    "mean=1,mean=2": "--sender: got mean=1,mean=2; expected the key mean only once",
+    "distribution=fixed,std=1": "--sender: std: got 1; expected 0, or no --std, with --distribution fixed and --mean "
+    "0.5",
 }
 
 

@@ -85,7 +85,7 @@ def test_help_that_can_not_be_written_is_an_error_of_one_line() -> None:
         with Path("/dev/full").open("wb") as full:
             code, said = outcome_of("from smssim.__main__ import main; main()", *words, stdout=full.fileno())
         name = " ".join(["smssim", *words[:-1]])
-        assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: stdout can't be written: no space left on device\n")
+        assert (code, said) == (ExitCode.INCOMPLETE, f"{name}: can't write to stdout: no space left on device\n")
 
 
 def test_help_without_a_reader_is_no_error() -> None:
@@ -117,7 +117,7 @@ def test_output_that_can_not_be_written_is_logged_once_and_exits_with_3(tmp_path
     finally:
         os.close(full)
     assert code == ExitCode.INCOMPLETE
-    assert said.count("stdout can't be written: no space left on device; nothing more goes there") == 1
+    assert said.count("Can't write to stdout: no space left on device; discarding further output") == 1
     assert len(said.splitlines()) == 1
 
 

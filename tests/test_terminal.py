@@ -33,7 +33,7 @@ def test_the_view_of_a_run_is_painted_in_place_and_replaced_by_the_summary(colum
         assert max(map(len, lines)) <= columns
         assert sum(line.startswith("run ") for line in lines) == 1
         assert any(re.match(r"brisk +4 +20 ms +10% +sending", line) for line in lines)
-        assert re.match(r"\d\d:\d\d:\d\d run: starting a monitor, a producer and 1 sender", lines[0])
+        assert re.match(r"\d\d:\d\d:\d\d run: Starting a monitor, a producer and 1 sender", lines[0])
         assert terminal.code() == 0
         text = "\n".join(terminal.all_lines())
         assert "━" not in text
@@ -242,4 +242,4 @@ def test_an_unwritable_file_is_refused_before_the_start(command: str, flag: str,
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     takes = "a file that (does not exist yet and )?can be written"
-    assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; takes {takes} \(.*\)\n", done.stderr)
+    assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; expected {takes} \(.*\)\n", done.stderr)

@@ -361,7 +361,7 @@ def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:
 
 def test_an_unwritable_file_is_a_usage_error(tmp_path: Path) -> None:
     for path in ("/", str(tmp_path / "missing/figures.csv"), str(tmp_path), str(tmp_path / "nul\0")):
-        with pytest.raises(UsageError, match=r"--csv: got .*; takes a file that can be written \(.+\)"):
+        with pytest.raises(UsageError, match=r"--csv: got .*; expected a file that can be written \(.+\)"):
             check_writable("--csv", path)
     assert not list(tmp_path.iterdir())
 

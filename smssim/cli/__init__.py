@@ -1,6 +1,6 @@
-"""The command line: flags and SMSSIM_* variables to checked settings, then a node.
+"""The command line: turns flags and SMSSIM_* variables into checked settings, then runs a command with them.
 
-Knows how to ask and how to answer a wrong flag in one line. What there is to say about a flag stands in `settings`.
+Reports an invalid command line in one line. The flags are declared in `settings`.
 """
 
 from smssim.cli.entry import main

@@ -1,7 +1,7 @@
-"""The commands: what each is for, its settings, and what it starts.
+"""The commands: the description, the settings and the entry function of each.
 
-A command's flags are those of its settings. What it starts is imported only when it runs, so that the help answers
-at once. Knows every room; must not know how words become settings.
+A command's flags are those of its settings. The code of a command is imported only when it runs, so that the help is
+fast. May import every package. Must not know how the words of a command line become settings.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Command:
     """One command of `smssim`."""
 
     name: str
-    says: str  # what it is for, in a sentence or two
+    says: str  # what it does, in a sentence or two
     examples: tuple[str, ...]
     settings: type[Checked]
-    serve: Callable[[Any], int]  # takes these settings and gives the exit code
+    serve: Callable[[Any], int]  # runs the command with these settings and returns the exit code
 
     @property
     def flags(self) -> Mapping[str, Flag]:
-        """Its flags, by setting."""
+        """The flags of the command, by setting."""
         return self.settings.flags()
 
 
@@ -46,7 +46,7 @@ COMMANDS: Final[dict[str, Command]] = {}  # in the order of the help
 
 
 def _command(settings: type[Settings], *examples: str) -> Callable[[Callable[[Settings], int]], None]:
-    """Makes a command of the function that serves it, whose docstring is what it is for."""
+    """Register the decorated function as a command; its docstring becomes the description."""
 
     def add(serve: Callable[[Settings], int]) -> None:
         name = serve.__name__
@@ -61,7 +61,7 @@ def _command(settings: type[Settings], *examples: str) -> Callable[[Callable[[Se
     "smssim producer --count 1e6 --seed 7 --max-attempts 3 --rate 50000",
 )
 def producer(settings: ProducerSettings) -> int:
-    """Hold the messages of a run and hand them to senders."""
+    """Generate the messages of a run and deliver them to senders."""
     from smssim.nodes.producer import serve
 
     return serve(settings)
@@ -73,7 +73,7 @@ def producer(settings: ProducerSettings) -> int:
     "smssim sender --concurrency 1000 --producer 10.0.0.5:50051 --name big",
 )
 def sender(settings: SenderSettings) -> int:
-    """Pull messages, simulate sending them and report what became of each."""
+    """Receive messages, simulate sending them and report the outcomes."""
     from smssim.nodes.sender import serve
 
     return serve(settings)
@@ -81,7 +81,7 @@ def sender(settings: SenderSettings) -> int:
 
 @_command(MonitorSettings, "smssim monitor --interval 5", "smssim monitor --interval 1 --json --linger")
 def monitor(settings: MonitorSettings) -> int:
-    """Count what was sent and what failed, and show it as it happens."""
+    """Count sent and failed messages and show the progress of the run."""
     from smssim.nodes.monitor import serve
 
     return serve(settings)
@@ -95,7 +95,7 @@ def monitor(settings: MonitorSettings) -> int:
     "smssim run --threshold 'failed<15%' --threshold 't95<10s' --summary-json summary.json",
 )
 def run(settings: RunSettings) -> int:
-    """A whole run on this machine: a producer, a monitor and senders, each a process."""
+    """Run everything on this machine: a producer, a monitor and senders, each in its own process."""
     from smssim.launch.cluster import serve
 
     return serve(settings)
@@ -103,7 +103,7 @@ def run(settings: RunSettings) -> int:
 
 @_command(WatchSettings, "smssim watch", "smssim watch 10.0.0.5:50052 --interval 0.5", "smssim watch --json")
 def watch(settings: WatchSettings) -> int:
-    """See what a running monitor sees, from any terminal; any number at once."""
+    """Show the progress of a running monitor in another terminal. Several can watch at once."""
     from smssim.nodes.watch import serve
 
     return serve(settings)
@@ -111,7 +111,7 @@ def watch(settings: WatchSettings) -> int:
 
 @_command(TraceSettings, "smssim trace outcomes.parquet 42", "smssim trace /tmp/outcomes.parquet 123456")
 def trace(settings: TraceSettings) -> int:
-    """The life of one message: each attempt that a record has of it."""
+    """Show all recorded attempts of one message."""
     from smssim.outputs.trace import serve
 
     return serve(settings)
@@ -119,7 +119,7 @@ def trace(settings: TraceSettings) -> int:
 
 @_command(BenchSettings, "smssim bench --quick", "smssim bench --case saturation --case idle --repeat 5 --json")
 def bench(settings: BenchSettings) -> int:
-    """Measure how fast smssim is on this machine, beside a plain asyncio program. To miss a target is no error."""
+    """Measure how fast smssim is on this machine, next to a plain asyncio program. Missing a target is not an error."""
     from smssim.bench.main import serve
 
     return serve(settings)
@@ -127,7 +127,7 @@ def bench(settings: BenchSettings) -> int:
 
 @_command(CertsSettings, "smssim certs pki", "smssim certs pki --host alpha --host 10.0.0.5")
 def certs(settings: CertsSettings) -> int:
-    """Make a test authority and certificates, for trying TLS."""
+    """Create a test CA and certificates, to try out TLS."""
     from smssim.net.certs import serve
 
     return serve(settings)

@@ -1,4 +1,4 @@
-"""The entry point: runs the command of the arguments, and answers what makes no sense in one line.
+"""The entry point: runs the command that the arguments name, or reports what is wrong with them in one line.
 
 Knows errors and exit codes. Must stay cheap to import: `smssim --help` loads it.
 """
@@ -22,7 +22,7 @@ from smssim.settings import TOKEN_VARIABLE, VARIABLE_PREFIX, Flag
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command in `args` (by default the program's own) to its end and exits with its exit code."""
+    """Run the command in `args` (by default the program's arguments) and exit with its exit code."""
     libraries.configure()
     words = list(sys.argv[1:] if args is None else args) or ["--help"]
     program = f"smssim {words[0]}" if words[0] in COMMANDS else "smssim"
@@ -38,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.stdout.flush()
     reason = streams.news_of_loss()
     if reason is not None:
-        print(f"{program}: stdout can't be written: {reason}", file=sys.stderr)
+        print(f"{program}: can't write to stdout: {reason}", file=sys.stderr)
     sys.exit(ExitCode.INCOMPLETE if code == ExitCode.OK and streams.has_lost() else code)
 
 
@@ -49,33 +49,34 @@ def _answer(words: list[str]) -> int:
         raise bad_value("command", words[0], f"{', '.join(most)} or {last}", *near)
     if words[0] in COMMANDS and not {"-h", "--help"} & set(words):
         _warn_of_variables(words[0])
-    commands = [COMMANDS[words[0]]] if words[0] in COMMANDS else [*COMMANDS.values()]  # one: 20 ms less
+    commands = [COMMANDS[words[0]]] if words[0] in COMMANDS else [*COMMANDS.values()]  # loading only one saves 20 ms
     return int(options.program(commands)(words, prog_name="smssim", standalone_mode=False) or ExitCode.OK)
 
 
 def _warn_of_variables(name: str) -> None:
-    """Says which variables look like ours and are none, on a line each."""
+    """Warn of each variable that is named like ours but unknown, on a line of its own."""
     given = [variable for variable in os.environ if variable.startswith(VARIABLE_PREFIX)]
     if not given:
         return
     known = {TOKEN_VARIABLE}
     for command in COMMANDS.values():
         known |= {variable for flag in command.flags.values() if (variable := flag.variable(command.name))}
-    ends = sorted(variable.removeprefix(VARIABLE_PREFIX) for variable in known)  # or else all would be alike
+    ends = sorted(variable.removeprefix(VARIABLE_PREFIX) for variable in known)  # the prefix would make all similar
     for variable in sorted({*given} - known):
         near = get_close_matches(variable.removeprefix(VARIABLE_PREFIX), ends, n=1, cutoff=0.75)
         hint = f"did you mean {VARIABLE_PREFIX}{near[0]}?" if near else f"see smssim {name} --help"
-        print(f"smssim {name}: {quote(variable)}: no such variable; {hint}", file=sys.stderr)
+        print(f"smssim {name}: {quote(variable)}: unknown variable; {hint}", file=sys.stderr)
 
 
 def _in_one_line(error: TyperException, program: str, flags: Mapping[str, Flag]) -> str:
-    """What typer could not tell apart as flags and values, in the form of our own errors."""
+    """Return one of typer's errors about flags and values, in the form of our own errors."""
     name, possible = typer_quirks.wrong_flag(error)
     if possible is not None:
         near = get_close_matches(name, possible, n=1, cutoff=0.75)
-        return f"{quote(name)}: no such flag; " + (f"did you mean {near[0]}?" if near else f"see {program} --help")
+        return f"{quote(name)}: unknown flag; " + (f"did you mean {near[0]}?" if near else f"see {program} --help")
     if name in flags:
         flag = flags[name]
-        return f"{name}: got a value; takes none" if flag.is_switch else f"{name}: got nothing; takes {flag.rule.takes}"
+        got, takes = ("a value", "none") if flag.is_switch else ("no value", flag.rule.takes)
+        return f"{name}: got {got}; expected {takes}"
     message = " ".join(error.format_message().split()).rstrip(".")
     return f"{message[:1].lower()}{message[1:]}; see {program} --help"

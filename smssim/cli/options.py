@@ -1,6 +1,6 @@
-"""The program that typer makes of the commands: an option, or an argument, for each flag of their settings.
+"""The typer program for the commands, with an option or an argument for each flag of their settings.
 
-Knows typer as it is documented; what depends on how it is made is in `typer_quirks`.
+Uses typer as it is documented. What depends on its implementation is in `typer_quirks`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from smssim.settings import TOKEN_VARIABLE, Flag
 
 
 def program(commands: Iterable[Command]) -> Any:
-    """What takes the words of the command line and gives the exit code of the command in them."""
+    """Return a callable that runs the words of a command line and returns the exit code of the command."""
     app = typer.Typer(
         epilog="Examples:\nsmssim run\nsmssim sender --help",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,14 +40,14 @@ def _show_version(wanted: bool) -> None:
 def smssim(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", metavar="", is_eager=True, callback=_show_version),
+        typer.Option("--version", help="Show the version and exit.", metavar="", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    """Rehearse a mass SMS alert: a producer holds messages, senders send them, a monitor counts."""
+    """Rehearse a mass SMS alert: a producer delivers messages, senders send them, a monitor counts the outcomes."""
 
 
 def _made(command: Command) -> Callable[..., int]:
-    """A function with a parameter for each flag of the command, named as the setting: typer reads its signature."""
+    """Return a function with a parameter per flag of the command, named like the setting; typer reads its signature."""
     flags = command.flags
 
     def serve(**given: Any) -> int:
@@ -92,7 +92,7 @@ def _option(flag: Flag, variable: str | None) -> Any:
 
 
 def _reader(flag: Flag, variable: str | None) -> Callable[..., Any]:
-    """Reads what was typed, or what its variable holds."""
+    """Return a callback that reads the text from the command line or from the variable."""
 
     def read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> object:
         if value is None:

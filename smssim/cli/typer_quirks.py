@@ -1,7 +1,7 @@
-"""All that depends on how typer is made, rather than on what its documentation promises.
+"""Everything that depends on the implementation of typer rather than on its documentation.
 
-Written for the version below, which a test compares with the installed one: when that changes, each function here is to
-be looked at again. Knows typer alone.
+Written for the version below, which a test compares with the installed one: when it changes, check each function here
+again. Knows only typer.
 """
 
 from __future__ import annotations
@@ -18,28 +18,30 @@ WRITTEN_FOR: Final = "0.29.2"
 
 
 def with_parameters(function: Callable[..., int], parameters: Sequence[inspect.Parameter]) -> Callable[..., int]:
-    """The function, with these parameters in place of its `**given`.
+    """Return the function, with these parameters in place of its `**given`.
 
-    Relies on this: typer asks `inspect.signature`, which believes `__signature__`, and passes all by name.
+    Relies on this: typer calls `inspect.signature`, which returns `__signature__`, and passes all arguments by name.
     """
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
 
 
 class _AsGiven:
-    """In place of what typer converts the values of a parameter with: leaves them as they are."""
+    """A replacement for typer's conversion of the values of a parameter, which leaves them unchanged."""
 
     def coerce(self, value: object, **_: object) -> object:
         return value
 
 
 def program(app: typer.Typer) -> Any:
-    """The program. The switches that typer adds by itself show no type in the help, like those of our own.
+    """Return the program of an app. In its help, the switches that typer adds show no type, like our own.
 
-    Values reach callbacks as they were given: to convert them, typer loads pydantic, which takes as long as all the
-    rest of a command line. Relies on this: a command makes its help option once and keeps it, though
-    `help_option_names` come with a context; what is added for completion are parameters of the program, all switches;
-    what converts is made when it is first asked for, and kept in an attribute that is not public.
+    Callbacks get values as text: to convert them, typer would load pydantic, which takes as long as everything else
+    that a command line needs. Relies on this:
+
+    - a command makes its help option once and keeps it, although `help_option_names` come from a context;
+    - the options for completion are parameters of the program, and all of them are switches;
+    - the object that converts a parameter's values is made on first use and kept in a private attribute.
     """
     made: Any = typer.main.get_command(app)
     names = made.context_settings["help_option_names"]
@@ -48,25 +50,25 @@ def program(app: typer.Typer) -> Any:
     for switch in (*help_options, *made.params):
         switch.metavar = ""
     for param in chain(help_options, *(command.params for command in commands)):
-        param._runtime_param = _AsGiven()  # noqa: SLF001 - relied on, as said above
+        param._runtime_param = _AsGiven()  # noqa: SLF001 - see the docstring
     return made
 
 
 def is_from_variable(ctx: typer.Context, param: typer.CallbackParam) -> bool:
-    """Whether the value of a parameter comes from its variable.
+    """Return whether the value of a parameter comes from its environment variable.
 
-    Relies on this: the context knows the source of each parameter, as a member of an enum that is not public.
+    Relies on this: the context knows the source of each parameter, as a member of a private enum.
     """
     source = ctx.get_parameter_source(param.name)
     return source is not None and source.name == "ENVIRONMENT"
 
 
 def wrong_flag(error: TyperException) -> tuple[str, Sequence[str] | None]:
-    """The flag that an error is about, if any, and where there is no such flag, the flags that there are.
+    """Return the flag that an error is about, or "", and if the flag is unknown, the known flags, otherwise None.
 
-    Relies on this: the classes of these errors are not public, but the attributes tell them apart. Both the one about
-    an unknown flag and the one about a missing or needless value have `option_name`; the first alone has
-    `possibilities`, which may be None.
+    Relies on this: the classes of these errors are private, but their attributes differ. The error about an unknown
+    flag and the one about a missing or unexpected value both have `option_name`. Only the first has `possibilities`,
+    which may be None.
     """
     flag: str = getattr(error, "option_name", "")
     return flag, (error.possibilities or ()) if hasattr(error, "possibilities") else None

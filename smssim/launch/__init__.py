@@ -1,1 +1,1 @@
-"""Child processes, and a whole run made of them."""
+"""Child processes, and complete runs that consist of them."""

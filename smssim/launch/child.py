@@ -1,9 +1,9 @@
-"""A child process: started so that it can't outlive this one, and followed by whoever has the time to.
+"""A child process that can't outlive this process, with its output, its ready records and its resource usage.
 
-`smssim run` follows its nodes on asyncio's loop, `smssim bench` in its one thread, tests in a thread for each child:
-they differ in who waits, and share all else. So nothing here starts a thread, and nothing waits but `wait`, `kill` and
-`read_lines`. asyncio's own child processes would not do: a line beyond 64 KiB raises, `send_signal` may take the exit
-code away from the thread that waits for it, and nothing tells what a process has used.
+`smssim run` follows its nodes on an asyncio loop, `smssim bench` in its only thread, tests in a thread per child. So
+that all of them can use it, nothing here starts a thread, and only `wait`, `kill` and `read_lines` wait. The child
+processes of asyncio are not sufficient: a line longer than 64 KiB raises, `send_signal` may take the exit code from the
+thread that waits for it, and they do not report CPU time and memory.
 
 Knows processes, pipes and ready records. Must not know nodes.
 """
@@ -26,11 +26,11 @@ from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.process import ready
 from smssim.settings import TOKEN_VARIABLE
 
-READ_BYTES: Final = 65_536  # at a time: what a pipe holds
+READ_BYTES: Final = 65_536  # per read: the capacity of a pipe
 LOG_TAIL_LINES: Final = 5
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-_prctl: Final = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: little is safe in a child before it runs
+_prctl: Final = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: little is safe in a child before exec
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Line:
     """A line that a process has written."""
 
     text: str
-    is_log: bool  # on stderr
+    is_log: bool  # whether it is from stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +47,27 @@ class Record:
 
     event: str
     facts: ready.Facts
-    at: float  # monotonic clock, when it was read
+    at: float  # when it was read, on the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How a process ended, and what it has used in its life."""
+    """The exit code and the total resource usage of a process."""
 
     code: int  # its exit code, negative if a signal ended it
     cpu_s: float
-    peak_bytes: int  # of resident memory, on Linux; at least what this process had when it started it
+    peak_bytes: int  # of resident memory, on Linux; includes the memory of this process at the fork
 
 
 class Splitter:
-    """Splits what comes from a pipe into lines, and lines that are too long into pieces."""
+    """Splits the bytes from a pipe into lines, and lines that are too long into pieces."""
 
     def __init__(self, limits: LaunchLimits = LAUNCH_LIMITS) -> None:
         self._line_bytes_max = limits.line_bytes_max
-        self._rest = b""  # of a line that is not yet whole
+        self._rest = b""  # the start of an incomplete line
 
     def feed(self, data: bytes) -> list[str]:
-        """Return the lines that are whole now; at the end, for which the data is empty, the rest."""
+        """Return the lines that are now complete. Empty data means the end: then return the rest, too."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         if self._rest and (not data or len(self._rest) >= self._line_bytes_max):
             whole.append(self._rest)
@@ -76,11 +76,11 @@ class Splitter:
 
 
 class Child:
-    """A process in a session of its own, so that Ctrl-C in the terminal reaches its parent alone.
+    """A process in its own session, so that Ctrl-C in the terminal reaches only its parent.
 
-    On Linux the kernel kills it when the thread that made it ends: make it in the main thread. Of this process's
-    variables it gets none of smssim's but those that are given. `signal`, `reap` and `wait` may be called in any
-    thread; all else in the thread that reads.
+    On Linux, the kernel kills it when the thread that started it ends: start it in the main thread. It inherits the
+    environment variables of this process except those of smssim; it gets only the given ones. `signal`, `reap` and
+    `wait` may be called in any thread, everything else in the thread that reads.
     """
 
     def __init__(
@@ -93,15 +93,15 @@ class Child:
         stdout: int | None = subprocess.PIPE,
         limits: LaunchLimits = LAUNCH_LIMITS,
     ) -> None:
-        """`stdout`: as of `subprocess.Popen`, PIPE, DEVNULL or None, which is that of this process. Raises OSError."""
+        """Start the process. Raises OSError. `stdout`: PIPE, DEVNULL or None (inherited), as for `subprocess.Popen`."""
         self.name = name
         self._limits = limits
-        self.log: deque[str] = deque(maxlen=LOG_TAIL_LINES)  # the end of what it wrote to stderr
+        self.log: deque[str] = deque(maxlen=LOG_TAIL_LINES)  # the last lines that it wrote to stderr
         self.records: list[Record] = []
-        self.usage: Usage | None = None  # once it has ended and somebody has looked
+        self.usage: Usage | None = None  # set by `reap` after it has ended
         self._reaping = threading.Lock()
         reading, writing = os.pipe()
-        self._record_pipe = open(reading, "rb", buffering=0)  # noqa: SIM115 - open for as long as it is followed
+        self._record_pipe = open(reading, "rb", buffering=0)  # noqa: SIM115 - see `close`
         try:
             self._process = subprocess.Popen(
                 words,
@@ -111,7 +111,7 @@ class Child:
                 env=_environment(token) | dict(variables or {}) | {ready.VARIABLE: str(writing)},
                 pass_fds=(writing,),
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, looked up before
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, looked up beforehand
             )
         except BaseException:
             self._record_pipe.close()
@@ -121,7 +121,7 @@ class Child:
         self.pid = self._process.pid
         assert self._process.stderr is not None
         self._log_descriptor = self._process.stderr.fileno()
-        # Those that may still bring something. Each stays open until `close`, so that its number is nobody else's.
+        # The pipes that are not at their end. All stay open until `close`, so that their numbers are not reused.
         self._open = {pipe.fileno(): Splitter(limits) for pipe in self._pipes}
         for descriptor in self._open:
             os.set_blocking(descriptor, False)
@@ -131,15 +131,15 @@ class Child:
         pipes = (self._record_pipe, self._process.stdout, self._process.stderr)
         return [pipe for pipe in pipes if pipe is not None]
 
-    # -- what it writes
+    # -- its output
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What to wait for with `poll` or the like before `read`; one that is at its end is no longer among them."""
+        """The descriptors of the pipes that are not at their end, to wait for with `poll` before `read`."""
         return tuple(self._open)
 
     def read(self, descriptor: int) -> list[Line]:
-        """Take in what there is at a descriptor; return the lines that are whole. Records are noted. Never blocks."""
+        """Read from a descriptor; return the lines that are now complete, or store the records. Never blocks."""
         try:
             data = os.read(descriptor, READ_BYTES)
         except BlockingIOError:
@@ -156,7 +156,7 @@ class Child:
         return [Line(text, is_log) for text in texts]
 
     def record(self, event: str) -> Record | None:
-        """Return the first record of this event that was read so far."""
+        """Return the first record of this event; None if none was read yet."""
         return next((record for record in self.records if record.event == event), None)
 
     def _note(self, texts: list[str]) -> None:
@@ -166,31 +166,31 @@ class Child:
             if parsed is not None and len(self.records) < self._limits.records_max:
                 self.records.append(Record(*parsed, at))
 
-    # -- how it ends
+    # -- its end
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative if a signal ended it; None while it runs or nobody has looked."""
+        """The exit code, negative if a signal ended it; None before `reap` has returned True."""
         return None if self.usage is None else self.usage.code
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended and all that it wrote was read."""
+        """Whether it has ended and all its output was read."""
         return self.usage is not None and not self._open
 
     def reap(self) -> bool:
-        """Note how it ended and what it has used, if it has ended; return whether it has. Never blocks."""
+        """Return whether it has ended, and if so, store its exit code and usage. Never blocks."""
         with self._reaping:
             if self.usage is None:
                 pid, status, used = os.wait4(self.pid, os.WNOHANG)
                 if pid:
                     code = os.waitstatus_to_exitcode(status)
-                    self._process.returncode = code  # or it would be waited for once more
+                    self._process.returncode = code  # otherwise Popen would wait for it again
                     self.usage = Usage(code, used.ru_utime + used.ru_stime, 1024 * used.ru_maxrss)
         return self.usage is not None
 
     def wait(self, within_s: float = float("inf")) -> bool:
-        """Wait until it has ended; return whether it has within this time."""
+        """Wait until it has ended, for at most this time; return whether it has."""
         until = time.monotonic() + within_s
         while not self.reap():
             if time.monotonic() >= until:
@@ -199,18 +199,18 @@ class Child:
         return True
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
+        """Send it a signal if it still runs."""
         with self._reaping:
             if self.usage is None:
-                os.kill(self.pid, number)  # nobody has waited for it, so the number is still its own
+                os.kill(self.pid, number)  # not reaped yet, so the PID is still its own
 
     def kill(self) -> None:
-        """Kill it, if it still runs, and wait for its end."""
+        """Kill it if it still runs, and wait for its end."""
         self.signal(signal.SIGKILL)
         self.wait()
 
     def close(self) -> None:
-        """Close this end of its pipes; nothing more is read."""
+        """Close this end of its pipes. No more is read."""
         self._open.clear()
         for pipe in self._pipes:
             pipe.close()
@@ -218,12 +218,12 @@ class Child:
     def ending(self) -> str:
         """Return how it ended, in words."""
         code = self.code or 0
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was terminated by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         return f"{self.name} {how}"
 
 
 def read_lines(children: Iterable[Child], within_s: float) -> Iterator[tuple[Child, Line]]:
-    """Yield what these have written, after waiting for it, or for a record or an end, for at most this long."""
+    """Yield the new lines of these children. Wait for lines, a record or an end, for at most this long."""
     owners = {descriptor: child for child in children for descriptor in child.descriptors}
     pipes = select.poll()
     for descriptor in owners:
@@ -234,12 +234,12 @@ def read_lines(children: Iterable[Child], within_s: float) -> Iterator[tuple[Chi
 
 
 def _environment(token: str | None) -> dict[str, str]:
-    """Return this process's variables without smssim's, but with the token where there is one."""
+    """Return this process's environment without the variables of smssim, but with the token if there is one."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("SMSSIM_")}
     return others | ({TOKEN_VARIABLE: token} if token else {})
 
 
 def _end_with_parent() -> None:
-    """In a child before it runs, on Linux: have the kernel kill it when this process dies, even of a SIGKILL."""
+    """Make the kernel kill this child when its parent dies, even of SIGKILL. Linux only; called before exec."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

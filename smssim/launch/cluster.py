@@ -1,8 +1,8 @@
-"""A whole run on this machine: a monitor, a producer and senders as separate processes on free loopback ports.
+"""A complete run on this machine: a monitor, a producer and senders as separate processes on free loopback ports.
 
-Starts them, passes the monitor's output on, ends those that are left over. What it decides is in `ending`; what a node
-says it has from its ready record. On a terminal the monitor is silent and this process shows what it counts, so that
-the view and the log share one pen.
+Starts them, forwards their logs, and stops those that remain at the end. The decisions are in `ending`. Addresses come
+from the ready records of the nodes. On a terminal, the monitor prints nothing and this process shows its figures, so
+that one process writes both the view and the log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from smssim.words import plural
 
 
 class _NotStartedError(Exception):
-    """A run did not come about: this node ended before it was ready, or, without a node, the run was stopped."""
+    """The run did not start: this node ended before it was ready, or, if `node` is None, the run was stopped."""
 
     def __init__(self, node: Node | None) -> None:
         self.node = node
@@ -44,24 +44,26 @@ class Cluster:
         self._log = node_log("run")
         self._nodes: list[Node] = []
         self._senders: list[Node] = []
-        self._reported: set[Node] = set()  # those whose end was reported
+        self._reported: set[Node] = set()  # the nodes whose end was logged
         self._has_view = terminal.is_screen() and not settings.monitor.json
         self._say_stopping: Callable[[], None] = lambda: None
         signals.around_suspension(lambda: self._signal_all(signal.SIGSTOP), lambda: self._signal_all(signal.SIGCONT))
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Run from start to end; return the exit code. Leaves no process behind."""
+        """Run from start to end and return the exit code. Leaves no process behind."""
         fleet = plural(len(self._settings.senders), "sender")
-        self._log.info("starting a monitor, a producer and %s", fleet)
-        if not self._has_view:  # otherwise the view does
+        self._log.info("Starting a monitor, a producer and %s", fleet)
+        if not self._has_view:  # the view warns itself
             secrecy.warn(self._settings.monitor)
         try:
             try:
                 monitor, monitor_facts, producer, facts = await self._start_servers(stop)
             except _NotStartedError as error:
                 return await self._end_start(error.node)
-            self._log.info("%s, seed %s, %s", plural(self._settings.producer.count, "message"), facts["seed"], fleet)
-            self._log.info("watch it from another terminal: smssim watch %s", monitor_facts["address"])
+            self._log.info(
+                "Sending %s with %s, seed %s", plural(self._settings.producer.count, "message"), fleet, facts["seed"]
+            )
+            self._log.info("To watch from another terminal, run: smssim watch %s", monitor_facts["address"])
             self._start_senders(facts["address"], stop)
             viewing = asyncio.create_task(self._view(monitor_facts["address"]))
             try:
@@ -75,7 +77,7 @@ class Cluster:
             await asyncio.gather(*(node.ended for node in self._nodes))
 
     def kill(self) -> None:
-        """End every process that is left, at once. May be called in any thread."""
+        """Kill all processes that still run. May be called in any thread."""
         self._signal_all(signal.SIGKILL)
 
     def _signal_all(self, number: signal.Signals) -> None:
@@ -85,23 +87,25 @@ class Cluster:
     # -- the start
 
     async def _start_servers(self, stop: asyncio.Event) -> tuple[Node, Facts, Node, Facts]:
-        """Start the monitor and the producer; return each with its ready record. Raises _NotStartedError."""
+        """Start the monitor and the producer, and return each with its ready record. Raises _NotStartedError."""
         monitor_journal, producer_journal = self._journals()
-        monitor = self._start("monitor", "the monitor", replace(self._settings.monitor, journal=monitor_journal))
+        monitor = self._start("monitor", "monitor", replace(self._settings.monitor, journal=monitor_journal))
         if self._has_view:
-            importlib.import_module("smssim.nodes.watch")  # while the monitor starts, for gRPC takes its time
+            importlib.import_module("smssim.nodes.watch")  # while the monitor starts, because importing gRPC is slow
         monitor_facts = await self._ready(monitor, stop)
         settings = replace(self._settings.producer, monitor=monitor_facts["address"], journal=producer_journal)
-        producer = self._start("producer", "the producer", settings)
+        producer = self._start("producer", "producer", settings)
         return monitor, monitor_facts, producer, await self._ready(producer, stop)
 
     def _start_senders(self, producer: str, stop: asyncio.Event) -> None:
-        """Start as many senders as there is time for before the run is stopped."""
+        """Start the senders one by one, until the run is stopped."""
         for number, settings in enumerate(self._settings.senders, 1):
             if stop.is_set():
                 break
             name = settings.name or f"sender-{number}"
-            self._senders.append(self._start("sender", name, replace(settings, name=name, producer=producer)))
+            self._senders.append(
+                self._start("sender", f"sender {name}", replace(settings, name=name, producer=producer))
+            )
 
     def _start(self, kind: str, name: str, settings: NodeSettings) -> Node:
         node = Node.start(kind, name, settings, silent=self._has_view, limits=self._limits)
@@ -109,7 +113,7 @@ class Cluster:
         return node
 
     async def _ready(self, node: Node, stop: asyncio.Event) -> Facts:
-        """Return a node's ready record; raises _NotStartedError if it ends before, or the run is stopped."""
+        """Return a node's ready record. Raises _NotStartedError if it ends before that, or if the run is stopped."""
         waiting_for = asyncio.create_task(node.ready())
         await waiting.first_of(asyncio.wait([waiting_for]), stop.wait())
         if not waiting_for.done():
@@ -121,20 +125,20 @@ class Cluster:
         return facts
 
     def _journals(self) -> tuple[str | None, str | None]:
-        """Return the journals of the monitor and the producer, if they are wanted; raises JournalError."""
+        """Return the paths of the monitor's and the producer's journal, if wanted. Raises JournalError."""
         if self._settings.journal is None:
             return None, None
         directory = Path(self._settings.journal)
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise JournalError(f"--journal: {directory} is no directory and can't be made: {error.strerror}") from error
+            raise JournalError(f"--journal: can't create the directory {directory}: {error.strerror}") from error
         return str(directory / "monitor.journal"), str(directory / "producer.journal")
 
     async def _end_start(self, node: Node | None) -> int:
-        """End what was started before this node failed to, or before the run was stopped; return the exit code."""
+        """Stop the nodes after this one failed to start, or after the run was stopped. Return the exit code."""
         if node is None:
-            self._log.info("stopping; once more to stop at once")
+            self._log.info("Stopping; press Ctrl-C again to stop at once")
         else:
             node.report_end(self._log)
         await asyncio.gather(*(other.end(self._limits.left_over_s, self._log) for other in self._nodes))
@@ -143,10 +147,10 @@ class Cluster:
     # -- the view
 
     async def _view(self, monitor: str) -> None:
-        """Show what the monitor counts, if that is for this process to show."""
+        """Show the monitor's figures, if this process has the view."""
         if not self._has_view:
             return
-        from smssim.nodes.watch import WatchClient  # gRPC, late: all nodes are started by now
+        from smssim.nodes.watch import WatchClient  # imported late: it loads gRPC, and all nodes have started by now
 
         settings = WatchSettings(
             monitor=monitor,
@@ -164,11 +168,11 @@ class Cluster:
     # -- the end
 
     async def _supervise(self, monitor: Node, producer: Node, stop: asyncio.Event) -> int:
-        """Wait for the end of the run, whatever ends it, and end what is left; return the exit code."""
+        """Wait until the run ends for any reason, stop the remaining nodes, and return the exit code."""
         await self._until_over(monitor, producer, stop)
         codes, stopped = self._codes(monitor, producer), stop.is_set()
         if stopped:
-            self._log.info("stopping; once more to stop at once")
+            self._log.info("Stopping; press Ctrl-C again to stop at once")
             self._say_stopping()
         elif codes.has_failed:
             self._report([node for node in (monitor, producer) if ending.has_failed(node.code)])
@@ -177,7 +181,7 @@ class Cluster:
                 await self._let_end(monitor)
             codes = self._codes(monitor, producer)
             if codes.lacks_senders:
-                self._log.error("no sender is left")
+                self._log.error("No sender is left")
         limit_s = ending.sender_s(codes, stopped, self._limits)
         await asyncio.gather(*(sender.end(limit_s, self._log) for sender in self._senders))
         await producer.end(limit_s, self._log)
@@ -188,7 +192,7 @@ class Cluster:
         return ending.exit_code(self._codes(monitor, producer))
 
     async def _until_over(self, monitor: Node, producer: Node, stop: asyncio.Event) -> None:
-        """Wait until the run is stopped or can't go on; report the ends of senders as they come."""
+        """Wait until the run is stopped or can't continue. Log the ends of senders as they occur."""
         stopped = asyncio.create_task(stop.wait())
         try:
             while not (stop.is_set() or self._codes(monitor, producer).is_over):
@@ -199,7 +203,7 @@ class Cluster:
             stopped.cancel()
 
     async def _let_end(self, monitor: Node) -> None:
-        """Let what is left end by itself, as it does at the end of a run."""
+        """Wait until the remaining nodes end by themselves, as they do at the end of a run."""
         await asyncio.wait([monitor.ended], timeout=self._limits.left_over_s)
         await asyncio.wait([node.ended for node in self._nodes], timeout=self._limits.others_s)
 
@@ -207,7 +211,7 @@ class Cluster:
         return Codes(monitor.code, producer.code, tuple(sender.code for sender in self._senders))
 
     def _report(self, nodes: list[Node]) -> None:
-        """Log how these ended, if badly and not yet reported."""
+        """Log the failures among these nodes, each once."""
         for node in nodes:
             if node.code and node not in self._reported:
                 self._reported.add(node)
@@ -215,7 +219,7 @@ class Cluster:
 
 
 def serve(settings: RunSettings) -> int:
-    """Runs a whole run to its end; its exit code."""
+    """Perform a complete run and return its exit code. Raises UsageError if an output can't be written."""
     clusters: list[Cluster] = []
 
     check_outputs(settings.monitor, node_log("run"), goes_on=settings.journal is not None)

@@ -1,6 +1,6 @@
-"""A node as a child process that is followed on asyncio's loop: its ready record, its log, its end.
+"""A node as a child process that is followed on an asyncio loop: its ready record, its log, its end.
 
-Knows command lines and the fields of a log line in JSON. Must not know what a log line says.
+Knows command lines and the fields of a JSON log line. Must not know the messages in them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NodeSettings = ProducerSettings | SenderSettings | MonitorSettings
 
 
 def command(name: str, settings: NodeSettings) -> list[str]:
-    """The command line that starts this node with these settings."""
+    """Return the command line that starts a node with these settings."""
     return [sys.executable, "-m", "smssim", name, *command_line(settings)]
 
 
@@ -35,7 +35,7 @@ class Node:
     """A child process that is followed from its start to its end."""
 
     def __init__(self, child: Child, log_level: int, said: Sequence[str] = (), limits: LaunchLimits = LAUNCH_LIMITS):
-        """Its log is passed on from this level on, but for messages that were `said` already."""
+        """Forward log lines of at least this level, except messages that were `said` already."""
         self.name = child.name
         self._child = child
         self._log_level = log_level
@@ -57,9 +57,9 @@ class Node:
         silent: bool = False,
         limits: LaunchLimits = LAUNCH_LIMITS,
     ) -> Node:
-        """Start a node whose stdout is that of this process, or nothing.
+        """Start a node whose stdout is inherited or, if `silent`, discarded.
 
-        Its log comes as JSON, which says what is a warning; nothing below that is asked for unless it is to be shown.
+        Its log is JSON, so that the level of each line is known. At the level "info" it logs only warnings and errors.
         """
         level = "warning" if settings.log_level == "info" else settings.log_level
         child = Child(
@@ -73,34 +73,35 @@ class Node:
 
     @property
     def code(self) -> int | None:
-        """Its exit code, negative if a signal ended it; None while it runs."""
+        """The exit code, negative if a signal ended it; None while it runs."""
         return self._child.code
 
     async def ready(self) -> Facts | None:
-        """Return what its ready record says, once it is ready; None if it ended before."""
+        """Wait until it is ready and return the facts of its ready record; None if it ends before."""
         await waiting.first_of(asyncio.wait([self._ready]), asyncio.wait([self.ended]))
         return self._ready.result() if self._ready.done() else None
 
     async def end(self, within_s: float, log: Log) -> None:
-        """Ask it to end, and kill it if that takes too long."""
+        """Terminate it, and kill it if it takes longer than `within_s`."""
         self.signal(signal.SIGTERM)
         await asyncio.wait([self.ended], timeout=within_s)
         if not self.ended.done():
-            log.warning("%s did not end within %g s and is killed", self.name, within_s)
+            log.warning("Killing %s: it did not exit within %g s", self.name, within_s)
             self.signal(signal.SIGKILL)
             await self.ended
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs. May be called in any thread."""
+        """Send it a signal if it still runs. May be called in any thread."""
         self._child.signal(number)
 
     def report_end(self, log: Log) -> None:
-        """Log how it ended; what went wrong is in its own log."""
-        log.error("%s", self._child.ending())
+        """Log how it ended. The reason is in its own log."""
+        ending = self._child.ending()
+        log.error("%s", ending[:1].upper() + ending[1:])
 
     async def _follow(self) -> None:
         await self._read_all.wait()
-        while not self._child.reap():  # noqa: ASYNC110 - not every system announces an exit, and it is about to come
+        while not self._child.reap():  # noqa: ASYNC110 - no event exists on all systems, and it ends soon
             await asyncio.sleep(self._limits.reap_s)
         self._child.close()
 
@@ -116,11 +117,11 @@ class Node:
             self._read_all.set()
 
     def _pass_on(self, line: str) -> None:
-        """Log a line of its log in the log of this process, if it is for people."""
+        """Log a line of its log in the log of this process, unless it is below the level or was `said` already."""
         try:
             read: dict[str, Any] = json.loads(line)
             level, node, message = logging.getLevelNamesMapping()[read["level"].upper()], read["node"], read["message"]
-        except (ValueError, LookupError, TypeError, AttributeError):  # not of its log: a refused flag, a stack trace
+        except (ValueError, LookupError, TypeError, AttributeError):  # not a log line: a usage error, a stack trace
             terminal.write_beside_log(line)
             return
         if level >= self._log_level and message not in self._said:

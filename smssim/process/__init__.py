@@ -1,1 +1,1 @@
-"""This process: its signals, streams, log and terminal."""
+"""The current process: its signals, streams, log and terminal."""

@@ -1,6 +1,6 @@
 """Environment variables that configure gRPC and numpy.
 
-Knows variables alone. Must stay cheap to import.
+Knows only variables. Must stay cheap to import.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import os
 from typing import Final
 
 _WANTED: Final = {
-    "GRPC_VERBOSITY": "NONE",  # a busy port is reported by us
+    "GRPC_VERBOSITY": "NONE",  # we report a busy port ourselves
     "GLOG_minloglevel": "2",
-    # A process that we start runs another program at once. With its fork handlers, gRPC starts threads in the child
-    # before that, which crash it where a connection was open: github.com/grpc/grpc/issues/43055.
+    # Our child processes run another program at once. The fork handlers of gRPC start threads in the child before that,
+    # which crash it if a connection was open: github.com/grpc/grpc/issues/43055.
     "GRPC_ENABLE_FORK_SUPPORT": "0",
-    "OPENBLAS_NUM_THREADS": "1",  # of numpy: its threads would have nothing to do, and spin for 0.15 s as they start
+    "OPENBLAS_NUM_THREADS": "1",  # for numpy, whose threads would have no work but spin for 0.15 s at the start
 }
 
 
 def configure() -> None:
-    """Sets the variables that the user has not set. Call it before anything loads gRPC or numpy."""
+    """Set the variables that the user has not set. Call it before anything imports gRPC or numpy."""
     for name, value in _WANTED.items():
         os.environ.setdefault(name, value)

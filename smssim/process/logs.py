@@ -1,6 +1,7 @@
-"""The log: lines on stderr that tell a node's story, as text for people or as JSON for programs.
+"""The log: a line on stderr per event of a node, as text for people or as JSON for programs.
 
-A line is never torn: what a peer or a name brought along is escaped. Knows logging. Must not know what nodes do.
+A message never breaks a line: control characters in names or from peers are escaped. Knows logging. Must not know what
+nodes do.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from smssim.settings import LogSettings
 Log = logging.LoggerAdapter[logging.Logger]
 
 ROOT: Final = "smssim"
-_FIELDS: Final = "fields"  # of a record: what a JSON line has beside its message
+_FIELDS: Final = "fields"  # the attribute of a record with the extra fields of a JSON line
 
 
 class NodeLog(Log):
-    """Log lines that begin with the name of the node. `fields`, a dictionary, are for the JSON line alone."""
+    """A log whose lines begin with the name of the node. `fields`, a dictionary, appear only in JSON lines."""
 
     def log(self, level: int, msg: object, *args: object, **more: Any) -> None:
-        """Logs a message; a `%` in a name is taken as it is."""
+        """Log a message. Without arguments, a `%` in it is literal."""
         if self.isEnabledFor(level):
             name = str((self.extra or {}).get("node", ""))
             text = "%s: " + (str(msg) if args else str(msg).replace("%", "%%"))
@@ -33,26 +34,26 @@ class NodeLog(Log):
 
 
 def node_log(name: str) -> Log:
-    """The log of the node of this name."""
+    """Return the log of the node with this name."""
     return NodeLog(logging.getLogger(ROOT), {"node": name})
 
 
 class TextLines(logging.Formatter):
-    """The local time, the node and the message; a stack trace stays as it is."""
+    """Lines with the local time, the node and the message. A stack trace keeps its lines."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        """Without the stack trace."""
+        """Return the escaped line, without a stack trace."""
         return escape(super().formatMessage(record), width=None)
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: `time` (ISO 8601, UTC), `level`, `node`, `message`, and the fields of the message."""
+    """Lines with one object each: `time` (ISO 8601, UTC), `level`, `node`, `message`, and the message's `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A whole line."""
+        """Return the line."""
         node = getattr(record, "node", record.name)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
@@ -67,10 +68,10 @@ class JsonLines(logging.Formatter):
 
 
 def set_up(settings: LogSettings) -> None:
-    """Sends what is logged from now on to stderr. What libraries say is heard from warnings on."""
+    """Send the log to stderr from now on. From libraries, only warnings and errors are logged."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger(ROOT).setLevel(level)
-    logging.raiseExceptions = False  # a log that nobody can read is no reason for a stack trace
+    logging.raiseExceptions = False  # a failed write to stderr causes no stack trace

@@ -1,4 +1,4 @@
-"""How a program of ours runs from its first line to its exit code.
+"""Running a node: its signals, streams and log, its asyncio loop, and its exit code.
 
 Knows asyncio. Must not know what a node does.
 """
@@ -29,10 +29,11 @@ def run(
     last_act: Callable[[], None] = lambda: None,
     limits: Limits = LIMITS,
 ) -> int:
-    """Runs a node with this log; its exit code.
+    """Run a node with this log and return its exit code.
 
-    The first SIGINT, SIGTERM or SIGHUP sets the event, the second ends the process at once, but for its last act.
-    SIGHUP is never the second, for a terminal that is closed sends several; where it was ignored (nohup), it still is.
+    The first SIGINT, SIGTERM or SIGHUP sets the event that `main` gets. The second one calls `last_act` and ends the
+    process at once. SIGHUP never counts as the second one, because a closing terminal sends several. If SIGHUP was
+    ignored at the start (nohup), it stays ignored.
     """
     signals.take()
     streams.mend()
@@ -42,10 +43,10 @@ def run(
 
 
 def _keep_memory(limits: Limits) -> None:
-    """Spares the hot path what costs it a tenth of its time: page faults and visits to objects that never die.
+    """Avoid page faults and garbage collections, which would cost the hot path a tenth of its time.
 
-    glibc gives freed arrays of some hundred KiB back to the kernel, which then has to clear the same pages for the
-    next frame; and garbage collections visit all that was imported, and the tasks of a thousand senders.
+    glibc returns freed arrays of a few hundred KiB to the kernel, which then clears the same pages again for the next
+    frame. Garbage collections visit everything that was imported, and the tasks of a thousand senders.
     """
     gc.freeze()
     gc.set_threshold(limits.gc_objects)
@@ -60,13 +61,13 @@ async def _run(main: Callable[[asyncio.Event], Awaitable[int]], last_act: Callab
     loop = asyncio.get_running_loop()
     asked = False
 
-    def interrupted(number: signal.Signals) -> None:  # in the thread of the signals
+    def interrupted(number: signal.Signals) -> None:  # in the signal thread
         nonlocal asked
         if asked and number != signal.SIGHUP:
             last_act()
-            os._exit(ExitCode.INTERRUPTED)  # nothing may delay it, a blocked peer least of all
+            os._exit(ExitCode.INTERRUPTED)  # without cleanup: nothing may delay it, such as a blocked peer
         asked = True
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended already
+        with contextlib.suppress(RuntimeError):  # the loop is closed because the node has ended already
             loop.call_soon_threadsafe(stop.set)
 
     signals.handle(interrupted)

@@ -1,19 +1,20 @@
-"""Ready records: what a node says to the process that started it, so that nobody has to read its log for that.
+"""Ready records: a node's address and progress for the process that started it, which need not parse the log.
 
-The parent makes a pipe, passes its writing end to the child and names that descriptor in `SMSSIM_READY_FD`. The child
-writes one JSON object a line:
+The parent makes a pipe, passes its write end to the child and names that descriptor in `SMSSIM_READY_FD`. The child
+writes one JSON object per line:
 
-| event | written by | once | facts |
+| event | written by | when | facts |
 |---|---|---|---|
-| `metrics` | any node | its metrics are served, before `ready` | `url` |
+| `metrics` | any node | it serves its metrics, before `ready` | `url` |
 | `ready` | monitor | it serves | `kind`, `address`, `resumed` |
 | `ready` | producer | it serves | the same; `run_id`, `seed`, `total`, `max_attempts` of its run |
-| `started` | producer | it has handed out the first message | |
+| `started` | producer | it has delivered the first message | |
 | `joined` | sender, each copy | it has joined a run | `name`, `run_id` |
 
-`resumed` says whether it goes on with what its journal has. A monitor closes the pipe after `ready`, a producer after
-`started`, others when they end. Without the variable nothing is written; a descriptor that is closed, no pipe, full or
-without a reader is given up silently. Parent and child are of one version: this is no interface for other programs.
+`resumed` is whether the node resumes from its journal. A monitor closes the pipe after `ready`, a producer after
+`started`, other nodes when they exit. Without the variable, nothing is written. A descriptor that is closed or not a
+pipe is ignored; a pipe that is full or has no reader is closed. Parent and child have the same version: this is not an
+interface for other programs.
 
 Knows file descriptors. Must not know what nodes do.
 """
@@ -35,7 +36,7 @@ Facts = dict[str, Any]
 
 @dataclass
 class _Pipe:
-    """The writing end, if a parent has passed one. Process-wide, as the variable is."""
+    """The write end of the pipe, if the parent passed one. Process-wide, like the variable."""
 
     descriptor: int | None = None
 
@@ -44,17 +45,17 @@ _pipe: Final = _Pipe()
 
 
 def take() -> None:
-    """Take the descriptor out of the environment, so that no child of this process inherits either. Call it early."""
+    """Remove the variable and keep the descriptor, so that no child of this process inherits them. Call it early."""
     given = os.environ.pop(VARIABLE, "")
     if given.isascii() and given.isdigit() and len(given) < 10 and _is_pipe(int(given)):
         descriptor = int(given)
         os.set_inheritable(descriptor, False)
-        os.set_blocking(descriptor, False)  # a parent that does not read must not hold the node up
+        os.set_blocking(descriptor, False)  # a parent that does not read must not block the node
         _pipe.descriptor = descriptor
 
 
 def _is_pipe(descriptor: int) -> bool:
-    """Whether this is the writing end of a pipe, and none of the standard streams."""
+    """Return whether this is the write end of a pipe and not a standard stream."""
     try:
         is_fifo = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         return descriptor > 2 and is_fifo and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
@@ -63,14 +64,14 @@ def _is_pipe(descriptor: int) -> bool:
 
 
 def announce(event: str, *, last: bool = False, **facts: Any) -> None:
-    """Write a record, if a parent wants them; with `last`, close the pipe then. Never raises OSError, never blocks."""
+    """Write a record if the parent wants them; with `last`, then close the pipe. Never raises OSError, never blocks."""
     if _pipe.descriptor is None:
         return
     line = json.dumps({"event": event, **facts}) + "\n"
     try:
-        os.write(_pipe.descriptor, line.encode())  # at most PIPE_BUF bytes: whole or not at all
+        os.write(_pipe.descriptor, line.encode())  # at most PIPE_BUF bytes: written as a whole or not at all
     except OSError:
-        last = True  # a gap would mislead
+        last = True  # stop, because a gap would mislead the parent
     if last:
         with contextlib.suppress(OSError):
             os.close(_pipe.descriptor)
@@ -78,7 +79,7 @@ def announce(event: str, *, last: bool = False, **facts: Any) -> None:
 
 
 def parse(line: str) -> tuple[str, Facts] | None:
-    """Return the event and the facts of a record; None if the line is none."""
+    """Return the event and the facts of a record; None if the line is not a record."""
     try:
         facts = json.loads(line)
         return str(facts.pop("event")), facts

@@ -1,8 +1,9 @@
-"""The signals that ask this process to end or to stop: one thread takes them all.
+"""Handling of the signals that end or suspend this process: one thread receives them all.
 
-Every other thread blocks them: a thread inherits this from the one that starts it. So no signal interrupts a library,
-reaches a thread of gRPC, or strikes while Python shuts down and restores the default actions: once `ignore` was called,
-no signal changes how the process ends. Knows signals. Must not know what a node does with them.
+All other threads block them, because a thread inherits the blocked signals of the one that starts it. Therefore no
+signal interrupts a library or reaches a thread of gRPC. Nor does one arrive while Python shuts down and restores the
+default actions: after `ignore`, no signal changes how the process ends. Knows signals. Must not know what a node does
+with them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ Handler = Callable[[signal.Signals], None]
 
 
 def _nothing() -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 def _end(number: signal.Signals) -> None:
-    """Ends a process that has not begun its work: there is nothing to end in order."""
+    """End a process that has not started its work, so that there is nothing to clean up."""
     if number == signal.SIGINT:
         with contextlib.suppress(OSError):
             os.write(2, b"smssim: interrupted\n")
@@ -38,7 +39,7 @@ def _end(number: signal.Signals) -> None:
 
 @dataclass
 class _Actions:
-    """What is done for a signal, in the thread that takes them. Process-wide, as signals are."""
+    """What the signal thread does for each signal. Process-wide, like signals."""
 
     thread: threading.Thread | None = None
     end: Handler = _end
@@ -50,9 +51,9 @@ _actions: Final = _Actions()
 
 
 def take() -> None:
-    """Takes the signals from now on. Call it in the main thread, before any other thread is started.
+    """Receive the signals from now on. Call it in the main thread, before any other thread starts.
 
-    SIGHUP and SIGTSTP stay ignored where they are, as under nohup.
+    SIGHUP and SIGTSTP stay ignored if they are, as under nohup.
     """
     if _actions.thread is not None:
         return
@@ -64,24 +65,24 @@ def take() -> None:
 
 
 def handle(end: Handler) -> None:
-    """Has this called for each of SIGINT, SIGTERM and SIGHUP, in the thread that takes them."""
+    """Set the function that the signal thread calls for each SIGINT, SIGTERM and SIGHUP."""
     _actions.end = end
 
 
 def around_suspension(suspend: Callable[[], None], resume: Callable[[], None]) -> None:
-    """Has these called before the process is stopped by Ctrl-Z, and after it goes on."""
+    """Set the functions that it calls before Ctrl-Z suspends the process, and after the process continues."""
     _actions.suspend, _actions.resume = suspend, resume
 
 
 def ignore() -> None:
-    """Ignores whatever asks this process to end: how it ends is decided. Call it in the main thread."""
+    """Ignore the signals that end this process, because it is ending already. Call it in the main thread."""
     _actions.end = _ignored
     for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)  # for threads that were started before `take`
+        signal.signal(number, signal.SIG_IGN)  # for threads that started before `take`
 
 
 def _ignored(number: signal.Signals) -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 def _wait_for(taken: set[signal.Signals]) -> None:
@@ -89,14 +90,14 @@ def _wait_for(taken: set[signal.Signals]) -> None:
         number = signal.Signals(signal.sigwait(taken))
         if number == _SUSPENDING:
             _actions.suspend()
-            _take_default_action(number)  # returns once the process is continued
+            _take_default_action(number)  # returns when the process is continued
             _actions.resume()
         else:
             _actions.end(number)
 
 
 def _take_default_action(number: signal.Signals) -> None:
-    """Does to the process what this signal does by default."""
+    """Let this signal have its default effect on the process."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)
     signal.pthread_sigmask(signal.SIG_BLOCK, [number])

@@ -1,6 +1,6 @@
-"""stdout and stderr, writable whatever becomes of them: a closed terminal, a full disk, a reader that has left.
+"""stdout and stderr that never raise: not with a closed terminal, a full disk, or a reader that has exited.
 
-What counts must not end because of what is shown. Knows file descriptors. Must not know what is written.
+A run must not fail because its output fails. Knows file descriptors. Must not know what is written.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import select
 import sys
 from typing import Final
 
-_NO_READER: Final = (errno.EPIPE, errno.EIO)  # as behind `| head`; a terminal that was closed
+_NO_READER: Final = (errno.EPIPE, errno.EIO)  # as with `| head`; a closed terminal
 
 
 class _Outlet(io.RawIOBase):
-    """A file descriptor to write to. From the first error on, all that is written goes nowhere."""
+    """A file descriptor to write to. After the first error, everything written is discarded."""
 
     def __init__(self, descriptor: int) -> None:
         self.error: OSError | None = None
-        self.is_told = False  # the error
+        self.is_told = False  # whether `news_of_loss` has returned the error
         self._descriptor = descriptor
 
     def writable(self) -> bool:
@@ -33,11 +33,11 @@ class _Outlet(io.RawIOBase):
         return os.isatty(self._descriptor)
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Never raises."""
+        """Write or discard the data. Never raises."""
         while self.error is None:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # somebody else has made the terminal non-blocking
+            except BlockingIOError:  # another process has made the terminal non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 self.error = error
@@ -48,21 +48,21 @@ _outlets: Final[dict[str, _Outlet]] = {}  # by the name of the stream
 
 
 def mend() -> None:
-    """Puts streams that never raise in place of stdout and stderr; those that were closed before the start go nowhere.
+    """Replace stdout and stderr with streams that never raise. Output to one that was closed at the start is discarded.
 
-    Names are UTF-8 and a terminal may not be: what it can't show is escaped.
+    Names are UTF-8, but a terminal may use another encoding: characters that it can't show are escaped.
     """
-    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed: whatever is opened next would be taken for it
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:  # closed: the next file opened would get its number
         os.set_inheritable(lowest, True)
     os.close(lowest)
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
-        if stream is None:  # closed; its number goes nowhere now
-            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for as long as we live
+        if stream is None:  # closed; its number is /dev/null now
+            stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
         if isinstance(stream, io.TextIOWrapper) and name not in _outlets:
             _outlets[name] = _Outlet(stream.fileno())
             mended = io.TextIOWrapper(
-                io.BufferedWriter(_outlets[name]),  # type: ignore[type-var]  # typeshed wants a readable one
+                io.BufferedWriter(_outlets[name]),  # type: ignore[type-var]  # typeshed expects a readable stream
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=stream.line_buffering,
@@ -72,9 +72,9 @@ def mend() -> None:
 
 
 def news_of_loss() -> str | None:
-    """Why stdout takes no more, the first time that somebody asks; None where all is written.
+    """Return why writing to stdout failed, but only the first time; None if all is written.
 
-    None, too, where nobody is left to read on: that is no loss.
+    Also None if the reader has closed its end, because then nothing is lost.
     """
     outlet = _outlets.get("stdout")
     if outlet is None or outlet.error is None or outlet.is_told:
@@ -84,7 +84,7 @@ def news_of_loss() -> str | None:
 
 
 def has_lost() -> bool:
-    """Whether stdout took no more while somebody wanted to read it."""
+    """Return whether output was lost: writing to stdout failed although its reader had not left."""
     outlet = _outlets.get("stdout")
     return outlet is not None and outlet.error is not None and _reason(outlet.error) is not None
 

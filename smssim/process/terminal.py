@@ -1,4 +1,4 @@
-"""The streams of this process as people use them: lines to stdout, lines beside the log, the size of the screen.
+"""Terminal output: lines on stdout, lines next to the log, and the size of the screen.
 
 Knows stdout, stderr and logging. Must not know what is written.
 """
@@ -20,21 +20,21 @@ DUMB: Final = ("", "dumb", "unknown")  # terminals that can't move a cursor
 
 
 def say(*texts: str) -> None:
-    """Writes lines to stdout. Once nobody takes them any more, they go nowhere and the node goes on."""
+    """Write lines to stdout. Once stdout fails, they are discarded and the node continues."""
     write("".join(f"{text}\n" for text in texts))
 
 
 def write(text: str) -> None:
-    """Writes text to stdout as it is; otherwise like `say`."""
+    """Write text to stdout unchanged; otherwise like `say`."""
     sys.stdout.write(text)
     sys.stdout.flush()
     reason = streams.news_of_loss()
     if reason is not None:
-        logging.getLogger(logs.ROOT).error("stdout can't be written: %s; nothing more goes there", reason)
+        logging.getLogger(logs.ROOT).error("Can't write to stdout: %s; discarding further output", reason)
 
 
 def write_beside_log(*texts: str) -> None:
-    """Writes lines to where the log goes, whoever reads them."""
+    """Write lines to where the log goes, as they are."""
     handlers = (one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler))
     stream = next((one.stream for one in handlers), sys.stderr)
     with contextlib.suppress(OSError):
@@ -43,17 +43,17 @@ def write_beside_log(*texts: str) -> None:
 
 
 def has_reader() -> bool:
-    """Whether somebody may still read stdout: False once the other end of a pipe is closed."""
+    """Return whether stdout may still have a reader: False if the other end of a pipe is closed."""
     ends = select.poll()
     try:
-        ends.register(sys.stdout.fileno(), 0)  # what is asked for is only what is always told: that it is broken
+        ends.register(sys.stdout.fileno(), 0)  # no events: errors are always reported
     except (OSError, ValueError):
         return True
     return not ends.poll(0)
 
 
 def screen_size() -> tuple[int, int] | None:
-    """Characters in a line and lines of the terminal that stdout is; None if it is none, or does not know."""
+    """Return the columns and lines of the terminal; None if stdout is not a terminal or its size is unknown."""
     with contextlib.suppress(OSError, ValueError):
         columns, lines = os.get_terminal_size(sys.stdout.fileno())
         return (columns, lines) if columns and lines else None
@@ -61,20 +61,20 @@ def screen_size() -> tuple[int, int] | None:
 
 
 def screen_width() -> int | None:
-    """How many characters fit into a line of the terminal that stdout is; None if it is none."""
+    """Return the columns of the terminal; None as for `screen_size`."""
     size = screen_size()
     return None if size is None else size[0]
 
 
 def is_screen() -> bool:
-    """Whether stdout is a terminal on which a cursor can be moved and any character be shown."""
+    """Return whether stdout is a terminal that can move the cursor and show any character."""
     able = os.environ.get("TERM", "") not in DUMB
     return able and screen_size() is not None and (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 @contextlib.contextmanager
 def log_to(write: Callable[[str], None]) -> Iterator[None]:
-    """Sends the log through `write`, if it would go to a terminal otherwise."""
+    """Redirect the log to `write` during the block if it goes to a terminal."""
     turned = [
         handler
         for handler in logging.getLogger().handlers
@@ -89,7 +89,7 @@ def log_to(write: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Written(io.TextIOBase):
-    """A stream that is a function."""
+    """A text stream that passes everything written to a function."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write

@@ -1,4 +1,4 @@
-"""Waiting in asyncio: for the first of several, for a time or a ring, for ever.
+"""Waiting in asyncio: for the first of several, until a time or a wake-up, forever.
 
 Knows asyncio. Must not know what is waited for.
 """
@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 
 
 async def first_of(*awaitables: Awaitable[object], timeout_s: float | None = None) -> None:
-    """Waits until one of these is over or the time is up; ends the others. Raises what it raised."""
+    """Wait until one of these ends or the timeout expires, then cancel the others. Raises what that one raised."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -23,23 +23,23 @@ async def first_of(*awaitables: Awaitable[object], timeout_s: float | None = Non
 
 
 async def forever(awaitable: Awaitable[object]) -> None:
-    """Never returns, but raises what the awaitable raises."""
+    """Await this, then wait forever. Raises what the awaitable raises."""
     await awaitable
     await asyncio.Event().wait()
 
 
 class Wakeup:
-    """Wakes its one waiter at a time, or earlier when it is rung."""
+    """An alarm for one waiter, which ends the wait at a set time or when it is rung."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def ring(self) -> None:
-        """Wakes the waiter now, or spares it its next wait."""
+        """Wake the waiter now; if there is none, its next wait returns at once."""
         self._event.set()
 
     async def wait(self, until: float) -> None:
-        """Waits until the loop's clock shows `until`, or until it is rung."""
+        """Wait until the loop's clock reaches `until` or `ring` is called."""
         if not self._event.is_set():
             loop = asyncio.get_running_loop()
             timer = loop.call_at(until, self._event.set) if until < float("inf") else None

@@ -1,6 +1,6 @@
-"""What each node and each command can be set to, and all there is to say about each flag.
+"""The settings of all nodes and commands, each declared together with its flag.
 
-Other rooms import from here; adding a flag touches one class in here, and what uses it. Must stay cheap to import:
+Other packages import from here. A new flag is a field of one class in this package. Must stay cheap to import:
 `smssim --help` loads it.
 """
 

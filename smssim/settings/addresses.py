@@ -1,6 +1,6 @@
-"""Addresses of nodes, `host:port` or `[v6]:port`, and which of them only this machine can reach.
+"""Addresses of nodes, as `host:port` or `[v6]:port`.
 
-Knows text alone. Flags and the wire check addresses with it alike.
+Knows only text. The same functions check addresses from flags and addresses that peers send.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ PORT_MAX: Final = 65535
 
 
 def is_address(text: str, port_min: int) -> bool:
-    """Whether this is an address with a port from `port_min` on."""
+    """Return whether this is an address with a port of at least `port_min`."""
     host_port = _host_port(text)
     return host_port is not None and host_port[1] >= port_min
 
 
 def address_words(port_min: int) -> str:
-    """What `is_address` accepts, in words."""
-    return f"host:port, port {port_min} to {PORT_MAX}"
+    """Return what `is_address` accepts, in words."""
+    return f"host:port with a port from {port_min} to {PORT_MAX}"
 
 
 def is_host(text: str) -> bool:
-    """Whether this is the name or the IP address of a host, without a port and without brackets."""
+    """Return whether this is the name or the IP address of a host, without a port and without brackets."""
     return _host_port(f"[{text}]:0") is not None
 
 
 def split_address(flag: str, address: str) -> tuple[str, int]:
-    """Host (without brackets) and port of an address; raises UsageError."""
+    """Return the host (without brackets) and the port of an address. Raises UsageError if it is malformed."""
     host_port = _host_port(address)
     if host_port is None:
         raise bad_value(flag, address, address_words(0))
@@ -42,16 +42,16 @@ def split_address(flag: str, address: str) -> tuple[str, int]:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can be reached at this address, and this machine only by itself."""
+    """Return whether this is an address of the loopback interface, which other machines can't reach."""
     host, _ = split_address("address", address)
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a host's name
+    except ValueError:  # a host name
         return False
 
 
 def _host_port(address: str) -> tuple[str, int] | None:
-    """Host and port of `host:port` or `[v6]:port`; None if it is neither."""
+    """Return the host and the port of `host:port` or `[v6]:port`; None if it is neither."""
     host, _, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     bare = host[1:-1] if bracketed else host

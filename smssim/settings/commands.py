@@ -1,6 +1,6 @@
-"""The settings of the commands that start no node, or several: run, watch, trace, bench and certs.
+"""The settings of the commands that do not start exactly one node: run, watch, trace, bench and certs.
 
-Knows which flags of nodes `smssim run` has, and to which of its nodes they go. Must stay cheap to import:
+Knows which flags of nodes `smssim run` has, and to which of its nodes their values go. Must stay cheap to import:
 `smssim --help` loads it.
 """
 
@@ -29,26 +29,26 @@ BENCH_CASES: Final = (
 )
 REPEAT_MAX: Final = 1000
 
-_DIRECTORY: Final = text("a directory, made if it is not there", bool)
+_DIRECTORY: Final = text("a directory, created if it does not exist", bool)
 
 # ---- run
 
-_RUN_DIFFERS: Final[Mapping[str, Mapping[str, Any]]] = {  # from the flags of its nodes
+_RUN_DIFFERS: Final[Mapping[str, Mapping[str, Any]]] = {  # differences from the flags of its nodes
     "count": {"default": None, "unset": f"{RUN_COUNT}, or {ProducerSettings.count} with --sender"},
     "interval_s": {"default": 1.0},
     "failed": {"says": FAILED_SAYS},
-    "log_level": {"says": "The least of what is logged, with the logs of all nodes where it is debug"},
+    "log_level": {"says": "Lowest level to log (debug includes the full logs of all nodes)"},
 }
-_RUN_PANELS: Final = ("Messages", "Senders", "Delivery", "Output", "Ending", "Crashes", "Security")  # of the help
+_RUN_PANELS: Final = ("Messages", "Senders", "Delivery", "Output", "Ending", "Crashes", "Security")  # in this order
 
 Server = TypeVar("Server", ProducerSettings, MonitorSettings)
 
 
 @dataclass(frozen=True)
 class RunSettings(Checked):
-    """`smssim run`: one producer, one monitor and these senders, each a process of its own.
+    """`smssim run`: one producer, one monitor and these senders, each in its own process.
 
-    The run's log is as the monitor's.
+    The log settings of the run are those of the monitor.
     """
 
     producer: ProducerSettings
@@ -58,23 +58,28 @@ class RunSettings(Checked):
         Rule(SENDER_TAKES, parse_sender, lambda got: isinstance(got, SenderSettings)),
         "SPEC",
         "Senders",
-        "A sender, any number of times",
-        unset="four that differ",
+        "Settings of one sender (repeatable)",
+        unset="four different senders",
         word="sender",
     )
-    journal: str | None = like(  # the directory of the journals of both
-        ProducerSettings, "journal", metavar="DIR", says="Go on after a crash with what is in here"
+    journal: str | None = like(  # the directory of the journals of the producer and the monitor
+        ProducerSettings,
+        "journal",
+        metavar="DIR",
+        says="Save the run's state in this directory and resume from it after a crash",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         lanes = sum(sender.lanes for sender in self.senders)
         if lanes > RUN_LANES_MAX:
-            raise bad_value("--sender", f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in all")
+            raise bad_value(
+                "--sender", f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in total"
+            )
 
     @classmethod
     def flags(cls) -> Mapping[str, Flag]:
-        """Its own flags, and those of a producer, of a monitor and of all nodes that a run has too."""
+        """Return its own flags, and the flags of nodes that a run has too."""
         of_all = flags_of(NodeSettings)
         of_one = [*flags_of(ProducerSettings).items(), *flags_of(MonitorSettings).items()]
         of_nodes = [*((setting, flag) for setting, flag in of_one if setting not in of_all), *of_all.items()]
@@ -84,7 +89,10 @@ class RunSettings(Checked):
 
     @classmethod
     def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
-        """Gives each flag to every node that has it, and each sender what it says of itself; raises UsageError."""
+        """Return the settings for these values of flags: each value goes to every node that has the flag.
+
+        Raises UsageError.
+        """
         own = {setting: given[setting] for setting in flags_of(cls)}
         of_nodes = {setting: value for setting, value in given.items() if setting not in own}
         if of_nodes["count"] is None:
@@ -97,7 +105,7 @@ class RunSettings(Checked):
 
 
 def _node(kind: type[Server], given: Mapping[str, Any], token: str | None) -> Server:
-    """A node of a run, with those flags of the run that are for it."""
+    """Return the settings of a node of a run, from those flags of the run that are for it."""
     of_it = {setting for setting, flag in flags_of(kind).items() if flag.in_run}
     its = {setting: value for setting, value in given.items() if setting in of_it}
     return kind(**its, listen=FREE_ADDRESS, token=token)
@@ -111,7 +119,7 @@ class WatchSettings(ClientSettings):
     """`smssim watch`."""
 
     monitor: str = argument(
-        MONITOR_ADDRESS, flags_of(ProducerSettings)["monitor"].rule, "[HOST:PORT]", "Where the monitor listens"
+        MONITOR_ADDRESS, flags_of(ProducerSettings)["monitor"].rule, "[HOST:PORT]", "Address of the monitor"
     )
     interval_s: float = like(MonitorSettings, "interval_s", default=1.0)
     json: bool = like(MonitorSettings, "json")
@@ -121,25 +129,25 @@ class WatchSettings(ClientSettings):
 class TraceSettings(Checked):
     """`smssim trace`."""
 
-    file: str = argument(REQUIRED, text("a file that --record has written", bool), "FILE", "What --record has written.")
-    message_id: int = argument(REQUIRED, whole(0, COUNT_MAX, "10^10"), "MESSAGE_ID", "Which message.")
+    file: str = argument(REQUIRED, text("a file that --record has written", bool), "FILE", "Record of a run")
+    message_id: int = argument(REQUIRED, whole(0, COUNT_MAX, "10^10"), "MESSAGE_ID", "ID of the message")
 
 
 @dataclass(frozen=True)
 class BenchSettings(Checked):
     """`smssim bench`."""
 
-    quick: bool = switch("Cases", "Smaller cases: about a minute in all.")
+    quick: bool = switch("Cases", "Run smaller cases, which take about a minute in total.")
     case: tuple[str, ...] = flag(
         (),
         one_of(BENCH_CASES),
         "NAME",
         "Cases",
-        "What to measure, any number of times",
-        unset="all; with --quick, not the three longest",
+        "Case to measure (repeatable)",
+        unset="all; with --quick, all but the three longest",
     )
     repeat: int | None = flag(
-        None, whole(1, REPEAT_MAX), "N", "Cases", "How often each case is measured", unset="3, or 1 with --quick"
+        None, whole(1, REPEAT_MAX), "N", "Cases", "Number of measurements per case", unset="3, or 1 with --quick"
     )
     json: bool = like(MonitorSettings, "json")
     figures: str | None = flag(
@@ -147,8 +155,8 @@ class BenchSettings(Checked):
         _DIRECTORY,
         "DIR",
         "Output",
-        "Run the scaling study, instead of the cases, and draw it there",
-        unset="not drawn",
+        "Run the scaling study instead of the cases and draw its charts here",
+        unset="no study",
     )
 
 
@@ -156,12 +164,12 @@ class BenchSettings(Checked):
 class CertsSettings(Checked):
     """`smssim certs`."""
 
-    directory: str = argument(REQUIRED, _DIRECTORY, "DIR", "Where to write them.")
+    directory: str = argument(REQUIRED, _DIRECTORY, "DIR", "Where to write the files")
     host: tuple[str, ...] = flag(
         (),
-        text("the name or the IP address of a host", is_host),
+        text("a host name or an IP address", is_host),
         "NAME",
         "Certificates",
-        "A server's name, any number of times",
-        unset="none but this machine's own",
+        "Another host that the server certificate is valid for (repeatable)",
+        unset="only this machine",
     )

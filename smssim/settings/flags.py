@@ -1,8 +1,8 @@
-"""A flag, said once: beside the setting that it sets, as the metadata of a dataclass field.
+"""Flags, each declared once, as the metadata of the dataclass field that it sets.
 
-The options of the commands, their variables, the keys of `--sender`, the command line of a child process and
-docs/flags.md are all made of what stands there. Knows dataclasses and rules. Must not know any flag or command, nor
-typer; must stay cheap to import: `smssim --help` loads it.
+Everything else is derived from this declaration: the options of the commands, their environment variables, the keys of
+`--sender`, the command lines of child processes and docs/flags.md. Knows dataclasses and rules. Must not know any flag
+or command, nor typer. Must stay cheap to import: `smssim --help` loads it.
 """
 
 from __future__ import annotations
@@ -16,57 +16,57 @@ from smssim.errors import UsageError, bad_value
 from smssim.settings.rules import SWITCH, Rule
 
 VARIABLE_PREFIX: Final = "SMSSIM_"
-REQUIRED: Final = MISSING  # the default of an argument that has none
+REQUIRED: Final = MISSING  # the default of an argument that must be given
 
 
 @dataclass(frozen=True)
 class Flag:
-    """What there is to say about the flag, or the argument, of one setting."""
+    """The declaration of one setting's flag or argument."""
 
     rule: Rule
-    metavar: str  # of its value; empty for a switch
-    panel: str  # of the help
-    says: str  # what it is for; see `help`
+    metavar: str  # the placeholder for its value in the help; empty for a switch
+    panel: str  # the section of the help
+    says: str  # what it does; see `help`
     default: Any
-    unset: str | None = None  # what no value means, where the default does not say it
-    word: str = ""  # its name without dashes; by default that of the setting
-    short: str = ""  # another name, as in -v
-    in_run: bool = True  # `smssim run` has it too, or --sender has it as a key
-    is_argument: bool = False  # given by its place, without a name
+    unset: str | None = None  # what happens without a value, if the default does not show it
+    word: str = ""  # its name without dashes; by default the setting's name
+    short: str = ""  # a second name, such as -v
+    in_run: bool = True  # whether `smssim run` has it too, or --sender has it as a key
+    is_argument: bool = False  # whether it is positional
 
     @property
     def name(self) -> str:
-        """`--max-time`; of an argument what the help calls it."""
+        """The name as in `--max-time`; for an argument, its name in the help."""
         return self.metavar.strip("[]") if self.is_argument else f"--{self.word}"
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is either there or not."""
+        """Whether the flag has no value."""
         return self.rule is SWITCH
 
     @property
     def repeats(self) -> bool:
-        """Whether it can be given any number of times: its setting is a tuple."""
+        """Whether the flag can be repeated, which makes its setting a tuple."""
         return isinstance(self.default, tuple)
 
     @property
     def is_required(self) -> bool:
-        """Whether there is no command without it."""
+        """Whether it must be given."""
         return self.default is REQUIRED
 
     @property
     def help(self) -> str:
-        """What it is for, completed by what its rule takes unless it is a whole sentence already."""
+        """The help text: `says`, then what the rule accepts, unless `says` ends with a full stop."""
         return self.says if self.says.endswith(".") else f"{self.says}: {self.rule.takes}."
 
     def variable(self, command: str) -> str | None:
-        """The variable that sets it for a command; None for what has to be given."""
+        """Return the environment variable that sets it for a command; None if it must be given on the command line."""
         if self.is_required:
             return None
         return f"{VARIABLE_PREFIX}{command}_{self.word}".upper().replace("-", "_")
 
     def read(self, given: str, label: str | None = None) -> Any:
-        """The value that a text stands for; raises UsageError, which names the flag by `label` if there is one."""
+        """Read a value from text. Raises UsageError, which calls the flag by `label` if given."""
         try:
             value = self.rule.read(given)
         except ValueError:
@@ -76,17 +76,17 @@ class Flag:
         return value
 
     def check(self, setting: Any) -> None:
-        """Raises UsageError unless the rule holds; None is a value that was not given."""
+        """Raise UsageError unless the setting obeys the rule; None, which means that no value was given, is valid."""
         for value in setting if isinstance(setting, tuple) else (setting,):
             if value is not None and not self.rule.holds(value):
                 raise self.refuse(value)
 
     def refuse(self, value: object) -> UsageError:
-        """The error that says what the flag takes instead of this value."""
+        """Return the error about an invalid value, which says what the flag expects."""
         return bad_value(self.name, value, self.rule.takes)
 
     def command_line(self, setting: Any) -> list[str]:
-        """The words that give this setting to a command."""
+        """Return the words of a command line for this setting."""
         if setting is None or setting is False or setting == "":
             return []
         if setting is True:
@@ -96,22 +96,22 @@ class Flag:
 
 
 def flag(default: Any, rule: Rule, metavar: str, panel: str, says: str, **more: Any) -> Any:
-    """The field of a setting that is set by a flag with a value."""
+    """Declare a setting whose flag has a value."""
     return _field(Flag(rule, metavar, panel, says, default, **more))
 
 
 def switch(panel: str, says: str, **more: Any) -> Any:
-    """The field of a setting that is off unless its flag is there."""
+    """Declare a setting that is off unless its flag is given."""
     return _field(Flag(SWITCH, "", panel, says, default=False, **more))
 
 
 def argument(default: Any, rule: Rule, metavar: str, says: str, **more: Any) -> Any:
-    """The field of a setting that is given by its place on the command line; `REQUIRED` may be its default."""
+    """Declare a setting whose value is a positional argument; the default may be `REQUIRED`."""
     return _field(Flag(rule, metavar, "", says, default, is_argument=True, **more))
 
 
 def like(kind: type[Any], setting: str, **changes: Any) -> Any:
-    """The field of a setting whose flag is that of another class, but for these changes."""
+    """Declare a setting with the flag of the same setting of another class, apart from these changes."""
     return _field(replace(flags_of(kind)[setting], **changes))
 
 
@@ -120,17 +120,15 @@ def _field(flag: Flag) -> Any:
 
 
 def flags_of(kind: type[Any]) -> Mapping[str, Flag]:
-    """The flag of each setting that has one: first those of the class itself, then those that it inherits."""
-    return _found_in(
-        cast("Any", kind)
-    )  # mypy takes the class of a dataclass for unhashable, which its instances may be
+    """Return the flag of each setting that has one: first those of the class itself, then the inherited ones."""
+    return _found_in(cast("Any", kind))  # mypy thinks that the class is unhashable, as its instances may be
 
 
 @cache
 def _found_in(kind: Any) -> Mapping[str, Flag]:
     found = {one.name: one.metadata["flag"] for one in fields(kind) if "flag" in one.metadata}
     classes = [base for base in kind.__mro__ if is_dataclass(base)]
-    inherited = {one.name: depth for depth, base in enumerate(classes) for one in fields(base)}  # the last one wins
+    inherited = {one.name: depth for depth, base in enumerate(classes) for one in fields(base)}  # the last base wins
     return {
         setting: replace(found[setting], word=found[setting].word or setting.replace("_", "-"))
         for setting in sorted(found, key=inherited.__getitem__)
@@ -138,14 +136,14 @@ def _found_in(kind: Any) -> Mapping[str, Flag]:
 
 
 def command_line(settings: Any) -> list[str]:
-    """The words of a command line that gives these settings."""
+    """Return the words of a command line for these settings."""
     flags = flags_of(type(settings)).items()
     return [word for setting, flag in flags for word in flag.command_line(getattr(settings, setting))]
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Settings whose every value was checked by its flag's rule."""
+    """Settings whose values are checked by the rules of their flags."""
 
     def __post_init__(self) -> None:
         for setting, flag in flags_of(type(self)).items():
@@ -153,10 +151,10 @@ class Checked:
 
     @classmethod
     def flags(cls) -> Mapping[str, Flag]:
-        """The flags of the command with these settings, by the names under which `from_flags` takes their values."""
+        """Return the flags of the command that has these settings, by the names that `from_flags` expects."""
         return flags_of(cls)
 
     @classmethod
     def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
-        """Makes settings of the values of flags, and of the shared token if a node is to have it; raises UsageError."""
+        """Return the settings for these values of flags and, if they include it, the token. Raises UsageError."""
         return cls(**given)

@@ -1,4 +1,4 @@
-"""What a flag can take: how it is read from text, which values may stand, and the words that say so.
+"""Rules for the values of flags: how to read a value from text, which values are valid, and how to say so.
 
 Knows kinds of values. Must not know any flag.
 """
@@ -19,29 +19,29 @@ SHARE_UNITS: Final = {"%": Decimal("0.01")}
 
 @dataclass(frozen=True)
 class Rule:
-    """What one flag takes."""
+    """The values that a flag accepts."""
 
-    takes: str  # in words, as in "got 7; takes ..."
-    read: Callable[[str], Any]  # from text; raises ValueError
-    holds: Callable[[Any], bool]  # whether a value read, or set in code, may stand
-    near: Callable[[str], str | None] = lambda text: None  # what a wrong text may have been meant to be
-    kind: type = str  # of a value read, where the help names it
-    words: tuple[str, ...] = ()  # all values there are, where they can be listed
+    takes: str  # in words, as in "got 7; expected ..."
+    read: Callable[[str], Any]  # from text; raises ValueError if it can't
+    holds: Callable[[Any], bool]  # whether a value, read or set in code, is valid
+    near: Callable[[str], str | None] = lambda text: None  # a suggestion for an invalid text, if any
+    kind: type = str  # the type of a value, for typer
+    words: tuple[str, ...] = ()  # all valid values, if they can be listed
 
 
 def _read_real(text: str, units: Mapping[str, Decimal]) -> float:
-    """`0.05` or, with units, `50ms`: both the same number, to the last bit."""
+    """Read `0.05` or, with units, `50ms`, which is exactly the same number."""
     unit = next((unit for unit in units if text.endswith(unit)), None)
     if unit is None:
         return float(text) + 0.0  # + 0.0 makes -0 a plain 0
     try:
         return float(Decimal(text.removesuffix(unit)) * units[unit]) + 0.0
-    except ArithmeticError as error:  # no number, or beyond all
+    except ArithmeticError as error:  # not a number, or too large
         raise ValueError(text) from error
 
 
 def _read_whole(text: str) -> int:
-    """`1000`, `1_000` or, as long as it is exact, `1e6`."""
+    """Read `1000`, `1_000` or `1e6`; a float must be exact."""
     try:
         return int(text)
     except ValueError:
@@ -59,46 +59,46 @@ def _read_switch(text: str) -> bool:
 
 
 def whole(low: int, high: int, high_in_words: str = "") -> Rule:
-    """A whole number from low to high."""
+    """Return the rule for a whole number from low to high."""
     takes = f"a whole number from {low} to {high_in_words or f'{high:,}'}"
     return Rule(takes, _read_whole, lambda got: isinstance(got, int) and low <= got <= high, kind=int)
 
 
 def real(low: float, high: float, takes: str, units: Mapping[str, Decimal] | None = None) -> Rule:
-    """A number from low to high, which may be given with one of these units."""
+    """Return the rule for a number from low to high, which may have one of these units."""
     read = partial(_read_real, units=units or {})
     return Rule(takes, read, lambda got: low <= got <= high, kind=float)  # false for NaN too
 
 
 def seconds(low: float, high: float) -> Rule:
-    """A time from low to high, in seconds or with its unit."""
-    takes = f"{low:g} to {high:,.0f} seconds, or with a unit (ms, s, m, h)"
+    """Return the rule for a time from low to high, in seconds or with a unit."""
+    takes = f"{low:g} to {high:,.0f} seconds, or a time with a unit (ms, s, m, h)"
     return real(low, high, takes, TIME_UNITS)
 
 
 def share() -> Rule:
-    """A share of a whole, as a number or in percent."""
-    return real(0, 1, "a share from 0 to 1, or a percentage like 5%", SHARE_UNITS)
+    """Return the rule for a share of a whole, as a number or in percent."""
+    return real(0, 1, "a number from 0 to 1, or a percentage such as 5%", SHARE_UNITS)
 
 
 def text(takes: str, holds: Callable[[str], bool]) -> Rule:
-    """Any text that holds."""
+    """Return the rule for any text for which `holds` returns True."""
     return Rule(takes, str, holds)
 
 
 def one_of(words: tuple[str, ...], any_case: bool = False) -> Rule:
-    """One of these words, which are lowercase; with `any_case`, `Word` is `word` too."""
+    """Return the rule for one of these words, which are in lower case; with `any_case`, `Word` is read as `word`."""
     read = str.lower if any_case else str
     return Rule("one of " + ", ".join(words), read, lambda got: got in words, words=words)
 
 
 def file(takes: str) -> Rule:
-    """The path of a file. `-` is not taken to be the name of one."""
+    """Return the rule for the path of a file. `-` is not a path."""
     return text(takes, lambda got: got not in ("", "-"))
 
 
 def address(port_min: int) -> Rule:
-    """`host:port` or `[v6]:port`, with a port from `port_min` on."""
+    """Return the rule for `host:port` or `[v6]:port`, with a port of at least `port_min`."""
     return text(address_words(port_min), partial(is_address, port_min=port_min))
 
 

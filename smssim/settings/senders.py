@@ -1,6 +1,6 @@
-"""The senders of a run: those of a plain one, and how others are read from `--sender`.
+"""The senders of `smssim run`: the default ones, and those that `--sender` describes.
 
-Knows the settings of a sender. Must stay cheap to import, as they are.
+Knows the settings of a sender. Must stay cheap to import: `smssim --help` loads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
 )
 RUN_COUNT: Final = 5000  # ten seconds of these senders
 
-# The word of each key, as that of its flag, and its setting. What all nodes of a run have alike is no key.
+# Each key and its setting. A key is named like its flag. Settings that all nodes of a run share are not keys.
 SENDER_KEYS: Final = {
     flag.word: setting
     for setting, flag in flags_of(SenderSettings).items()
@@ -31,7 +31,7 @@ SENDER_TAKES: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
 
 
 def parse_sender(spec: str) -> SenderSettings:
-    """A sender from `mean=0.05,fail=0.1`, the value of `run --sender`; raises UsageError."""
+    """Return the sender that a value of `run --sender` describes, such as `mean=0.05,fail=0.1`. Raises UsageError."""
     given: dict[str, Any] = {}
     for part in spec.split(","):
         key, equals, text = part.strip().partition("=")
@@ -41,9 +41,9 @@ def parse_sender(spec: str) -> SenderSettings:
             raise bad_value("--sender", part, SENDER_TAKES, *near)
         setting = SENDER_KEYS[key]
         if setting in given:
-            raise bad_value("--sender", f"{key} twice in {spec}", "each key once")
+            raise bad_value("--sender", spec, f"the key {key} only once")
         given[setting] = flags_of(SenderSettings)[setting].read(text.strip(), f"--sender: {key}")
     try:
         return SenderSettings(**given)
-    except UsageError as error:  # the settings together, not one of them
+    except UsageError as error:  # about a combination of settings
         raise UsageError("--sender: " + str(error).removeprefix("--")) from error

@@ -1,6 +1,6 @@
-"""What the settings of all nodes share: the log, who may connect to whom, and how long a lost node is waited for.
+"""The settings that all nodes share: the log, TLS and tokens, and how long to wait for a lost node.
 
-Knows which of these make no sense together. Must stay cheap to import: `smssim --help` loads it.
+Checks that they agree with each other. Must stay cheap to import: `smssim --help` loads it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from smssim.settings.rules import one_of, seconds, text
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 LOG_FORMATS: Final = ("text", "json")
 
-TOKEN_VARIABLE: Final = "SMSSIM_TOKEN"  # of every command
+TOKEN_VARIABLE: Final = "SMSSIM_TOKEN"  # used by every command
 TOKEN_CHARACTERS_MIN: Final = 8
 TOKEN_CHARACTERS_MAX: Final = 512
-TOKEN_TAKES: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} characters of ASCII, no spaces"
+TOKEN_TAKES: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} ASCII characters without spaces"
 
 ANY_TIME: Final = seconds(0, TIME_MAX_S)
 
@@ -31,30 +31,38 @@ _TOKEN_FILE: Final = text(f"a file that holds {TOKEN_TAKES}", bool)
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings(Checked):
-    """The log of a node or of a run."""
+    """The settings of the log of a node or a run."""
 
-    log_level: str = flag("info", one_of(LOG_LEVELS), "LEVEL", "Output", "The least of what is logged")
-    log_format: str = flag("text", one_of(LOG_FORMATS), "NAME", "Output", "How it is written")
+    log_level: str = flag("info", one_of(LOG_LEVELS), "LEVEL", "Output", "Lowest level to log")
+    log_format: str = flag("text", one_of(LOG_FORMATS), "NAME", "Output", "Format of the log")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccessSettings(LogSettings):
-    """How a node shows others who it is, and whom it lets in: part of the settings of each node."""
+    """How a node authenticates itself and its peers: part of the settings of each node."""
 
     tls_cert: str | None = flag(
-        None, _PEM, "FILE", "Security", "This node's certificate, for TLS", unset="no certificate", in_run=False
+        None, _PEM, "FILE", "Security", "TLS certificate of this node", unset="no certificate", in_run=False
     )
     tls_key: str | None = flag(
-        None, _PEM, "FILE", "Security", "The key of that certificate", unset="no key", in_run=False
+        None, _PEM, "FILE", "Security", "Private key of --tls-cert", unset="no key", in_run=False
     )
     tls_ca: str | None = flag(
-        None, _PEM, "FILE", "Security", "Authority that signed the others' certificates", unset="no TLS", in_run=False
+        None, _PEM, "FILE", "Security", "CA that signed the certificates of the servers", unset="no TLS", in_run=False
     )
     token_file: str | None = flag(
-        None, _TOKEN_FILE, "FILE", "Security", "Shared token", unset=f"the variable {TOKEN_VARIABLE}, or none"
+        None,
+        _TOKEN_FILE,
+        "FILE",
+        "Security",
+        "Token that all nodes share",
+        unset=f"the variable {TOKEN_VARIABLE}, or none",
     )
-    token: str | None = field(default=None, repr=False)  # has no flag: a list of processes would show it; the file wins
-    insecure: bool = switch("Security", "Show the token to other machines without TLS, for all to read.", in_run=False)
+    # Has no flag, because a list of processes would show it. The file takes precedence.
+    token: str | None = field(default=None, repr=False)
+    insecure: bool = switch(
+        "Security", "Send the token to other machines without TLS, readable by anyone on the network.", in_run=False
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,22 +73,22 @@ class AccessSettings(LogSettings):
 
     @classmethod
     def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
-        """Makes settings of the values of flags and of the shared token; raises UsageError."""
+        """Return the settings for these values of flags and this shared token. Raises UsageError."""
         return cls(**given, token=token)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings(AccessSettings):
-    """What every node has; in a run, all its nodes have the same."""
+    """Settings that every node has, and that are the same for all nodes of `smssim run`."""
 
     give_up_s: float = flag(
-        60.0, ANY_TIME, "SECONDS", "Ending", "How long to wait for a node that was met and is gone", word="give-up"
+        60.0, ANY_TIME, "SECONDS", "Ending", "How long to wait for a lost node before giving up", word="give-up"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClientSettings(NodeSettings):
-    """A node that connects to others alone."""
+    """A node that only connects to others."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,12 +98,14 @@ class ClientSettings(NodeSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings(NodeSettings):
-    """A node that others connect to: with an authority it asks for their certificates too."""
+    """A node that others connect to. With a CA, it requires certificates of its clients."""
 
     tls_ca: str | None = like(
-        AccessSettings, "tls_ca", says="Authority that signed the senders' certificates", unset="any sender"
+        AccessSettings, "tls_ca", says="Require client certificates signed by this CA", unset="not required"
     )
-    insecure: bool = like(AccessSettings, "insecure", says="Let --listen take an address others can reach without TLS.")
+    insecure: bool = like(
+        AccessSettings, "insecure", says="Allow --listen to accept connections from other machines without TLS."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,4 +114,4 @@ class ServerSettings(NodeSettings):
 
     def _check_listen(self, listen: str) -> None:
         if not (self.insecure or self.tls_cert or is_loopback(listen)):
-            raise bad_value("--listen", listen, "a loopback address, or any with --tls-cert or --insecure")
+            raise bad_value("--listen", listen, "a loopback address, or any address with --tls-cert or --insecure")
