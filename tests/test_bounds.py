@@ -365,7 +365,7 @@ def test_a_run_without_counted_messages_makes_room_for_another_once_its_sender_i
             await a_whole_run(stage, monitor)
             waited = "(this monitor follows another run, which has no outcomes yet)"
             assert waited in caplog.text
-            assert "nothing was counted and nobody is left, waiting for another" in caplog.text
+            assert "(no outcomes, no senders): waiting for another" in caplog.text
 
     play(scene())
 
@@ -518,7 +518,7 @@ def test_all_runs_of_a_lingering_monitor_share_one_memory_bound() -> None:
 
 def test_the_length_of_a_senders_texts_is_bounded() -> None:
     for field in ("name", "distribution"):
-        with pytest.raises(PeerError, match=f"^{field}: takes at most 64 bytes$"):
+        with pytest.raises(PeerError, match=f"^{field}: expected at most 64 bytes$"):
             wire.check_sender(a_sender(**{field: "x" * 65}))
 
 

@@ -98,11 +98,11 @@ def test_a_shortage_is_reported_once_each_time_it_begins() -> None:
     said = [shortage.news(opened) for opened in (20, most - 1, most, most + 1, most - 1, most, 20, most, most)]
     assert [i for i, news in enumerate(said) if news] == [2, 7]
     assert said[7] == (
-        "936 of 1,000 file descriptors are open, and no more connections are taken: raise the limit (ulimit -n), or "
-        "find out who holds them"
+        "936 of 1,000 file descriptors are open and no more connections are accepted: raise the limit (ulimit -n), or "
+        "find the clients that hold them"
     )
     assert Shortage(10**6).news(LIMITS.connections_max) == (
-        "20,000 connections are open, and no more are taken: find out who holds them"
+        "20,000 connections are open and no more are accepted: find the clients that hold them"
     )
 
 
@@ -135,7 +135,7 @@ def test_when_descriptors_run_out_the_log_says_so_once_and_the_run_continues_lat
         producer = stack.enter_context(limited(*words, soft=100, hard=150))
         host, _, port = producer.address().rpartition(":")
         strangers = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(150)]
-        warned = r"producer: \d+ of 150 file descriptors are open, and no more connections are taken: raise the limit"
+        warned = r"producer: \d+ of 150 file descriptors are open and no more connections are accepted: raise the limit"
         producer.says(warned)
         sender = nodes.sender(producer, "honest", "--mean=0.01")
         for stranger in strangers:

@@ -116,7 +116,7 @@ def test_a_monitor_that_restarts_without_a_journal_exits_with_3_instead_of_a_wro
     run.launch("monitor")
     assert [run.current[who].code() for who in ("a", "b", "producer")] == [0, 0, 0]
     assert run.current["monitor"].code() == ExitCode.INCOMPLETE
-    run.current["monitor"].says(r"missed the first reports of [ab]\d")
+    run.current["monitor"].says(r"Missed the first reports of sender [ab]\d")
     run.current["monitor"].says(r"the monitor missed the first reports of .* \(monitor minus producer: ")
 
 
@@ -230,7 +230,7 @@ def test_reports_with_lost_answers_are_repeated_and_counted_once(
     run.start()
 
     def arrived(sender: str) -> list[int]:
-        return numbers(run.current["monitor"], rf"report (\d+) of {sender}\d,")
+        return numbers(run.current["monitor"], rf"report (\d+) of sender {sender}\d ")
 
     def lose_answers(times: int) -> None:
         wire.do(way.stall_answers)
@@ -241,7 +241,7 @@ def test_reports_with_lost_answers_are_repeated_and_counted_once(
         eventually(lambda: all(repeats(sender) >= times for sender in "ab"), "the same reports again")
 
     def has_unanswered(sender: str) -> bool:
-        answered = numbers(run.current[sender], r"report (\d+) is on record")
+        answered = numbers(run.current[sender], r"Report (\d+) recorded")
         return max(arrived(sender), default=0) > max(answered, default=0)
 
     def repeats(sender: str) -> int:
@@ -271,7 +271,7 @@ def test_a_node_with_a_full_disk_exits_with_3_and_loses_nothing(nodes: Nodes, tm
     if sys.platform == "linux":
         resource.prlimit(full.pid, resource.RLIMIT_FSIZE, (4096, 4096))
     assert full.code() == ExitCode.INCOMPLETE
-    refused = [line for line in full.err if re.search(r"smssim \w+: journal \S+: can't be written, the disk", line)]
+    refused = [line for line in full.err if re.search(r"smssim \w+: journal \S+: can't be written: the disk", line)]
     assert refused == full.err[-1:]
     run.launch(who)  # the same command, without the limit
     run.assert_ends_exactly()
@@ -286,7 +286,7 @@ def test_an_unusable_journal_is_refused_in_one_line_with_exit_code_2(nodes: Node
     run_id = first.record("ready")["run_id"]
     wrong = {
         "in use by another process": nodes.start("producer", "--listen=127.0.0.1:0", "--count=50", there),
-        "it is that of a producer": nodes.start("monitor", "--listen=127.0.0.1:0", there),
+        "got the journal of a producer": nodes.start("monitor", "--listen=127.0.0.1:0", there),
     }
     for said, node in wrong.items():
         assert node.code() == ExitCode.USAGE
@@ -295,9 +295,9 @@ def test_an_unusable_journal_is_refused_in_one_line_with_exit_code_2(nodes: Node
     first.signal(SIGKILL)
     first.wait()
     others = {
-        "--count: got 60; expected 50, as the run in the journal": ["--count=60"],
-        "--seed: got 8; expected 7, as the run in the journal": ["--count=50", "--seed=8"],
-        "--max-attempts: got 2; expected 1, as the run in the journal": ["--count=50", "--max-attempts=2"],
+        "--count: got 60; expected 50, the value of the run in journal": ["--count=60"],
+        "--seed: got 8; expected 7, the value of the run in journal": ["--count=50", "--seed=8"],
+        "--max-attempts: got 2; expected 1, the value of the run in journal": ["--count=50", "--max-attempts=2"],
     }
     for said, words in others.items():
         node = nodes.start("producer", "--listen=127.0.0.1:0", there, *words)
@@ -307,7 +307,7 @@ def test_an_unusable_journal_is_refused_in_one_line_with_exit_code_2(nodes: Node
     again = nodes.start("producer", "--listen=127.0.0.1:0", "--count=50", there)
     resumed = again.record("ready")
     assert [resumed[name] for name in ("run_id", "seed", "total", "resumed")] == [run_id, 7, 50, True]
-    again.says("resumed: 0 settled")  # for people
+    again.says("Resumed: 0 settled")  # for people
     again.signal(signal.SIGTERM)
     assert again.code() == ExitCode.INCOMPLETE
     assert_quiet(again)

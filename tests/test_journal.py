@@ -193,7 +193,7 @@ def test_a_journal_that_has_lost_its_log_is_refused_and_left_as_it_was(tmp_path:
         copy = str(tmp_path / f"{size}.moved.journal")
         crashed(str(tmp_path / f"{size}.journal"), copy, "", size=size)
         before = Path(copy).read_bytes()
-        assert refusal(copy).startswith(f"its log {copy}-wal is missing; put it back beside it, or delete the journal")
+        assert refusal(copy).startswith(f"its log {copy}-wal is missing: restore the log, or delete the journal")
         assert Path(copy).read_bytes() == before
 
 
@@ -203,7 +203,7 @@ def test_a_log_that_has_lost_its_journal_is_refused_and_left_as_it_was(path: str
     for instead in (None, b""):
         if instead is not None:
             Path(copy).write_bytes(instead)
-        assert refusal(copy).startswith(f"the file is missing or empty, and its log {copy}-wal is there; put it back")
+        assert refusal(copy).startswith(f"the file is missing or empty, but its log {copy}-wal exists: restore")
         assert os.path.getsize(copy + "-wal") > 0
         assert not os.path.exists(copy) or os.path.getsize(copy) == 0
 
@@ -241,15 +241,15 @@ def test_a_damaged_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None
         written(path, **{f"piece{i}": b"x" * 20_000 for i in range(20)})
         damage(how)(Path(path))
         before = Path(path).read_bytes()
-        assert refusal(path).startswith("it is damaged ("), how
+        assert refusal(path).startswith("the file is damaged ("), how
         assert Path(path).read_bytes() == before, how
 
 
 OTHERS: Final = {  # expected error, by the pragma that makes it another kind of file
-    f"user_version = {FORMAT + 1}": "it has format 3, of a newer smssim; this one reads 2",
-    "user_version = 1": "it has format 1, of an older smssim; this one reads 2: finish the run with that",
-    f"application_id = {KINDS['producer']}": "it is that of a producer; takes that of a monitor",
-    "application_id = 77": "the file is a database of another program, not a journal of smssim",
+    f"user_version = {FORMAT + 1}": "format 3 needs a newer smssim; this version reads format 2",
+    "user_version = 1": "format 1 needs an older smssim; this version reads format 2: finish the run",
+    f"application_id = {KINDS['producer']}": "got the journal of a producer; expected that of a monitor",
+    "application_id = 77": "a database of another program: choose another file",
 }
 
 
@@ -266,12 +266,12 @@ def test_a_journal_of_another_kind_or_format_is_refused_and_left_as_it_was(tmp_p
 def test_a_path_that_is_not_a_journal_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("dear diary", encoding="utf-8")
-    assert refusal(str(text)) == "the file is something else, not a journal of smssim"
+    assert refusal(str(text)) == "not a journal of smssim: choose another file"
     assert text.read_text(encoding="utf-8") == "dear diary"
-    assert refusal(str(tmp_path)) == "it is not a file"
-    assert refusal(str(tmp_path / "no" / "a.journal")) == f"there is no directory {tmp_path / 'no'}"
+    assert refusal(str(tmp_path)) == "not a regular file"
+    assert refusal(str(tmp_path / "no" / "a.journal")) == f"the directory {tmp_path / 'no'} does not exist"
     os.mkfifo(tmp_path / "pipe")
-    assert refusal(str(tmp_path / "pipe")) == "it is not a file"
+    assert refusal(str(tmp_path / "pipe")) == "not a regular file"
     assert sorted(os.listdir(tmp_path)) == ["pipe", "text"]
 
 
@@ -289,7 +289,7 @@ def test_a_journal_that_is_in_use_is_refused_until_it_is_closed(path: str) -> No
         f"Journal({path!r}, 'monitor', Limits(journal_in_use_wait_s=0.01))"
     )
     other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
-    assert re.search("JournalError: journal .*: it is in use by another process$", other.stderr.strip())
+    assert re.search("JournalError: journal .*: in use by another process$", other.stderr.strip())
     journal.commit({"a": b"2"})
     journal.close()
     assert pieces(path) == {"a": b"2"}
@@ -300,7 +300,7 @@ def test_a_read_only_journal_is_refused(path: str, monkeypatch: pytest.MonkeyPat
     os.chmod(path, 0o444)
     if os.geteuid() == 0:  # root may write to any file that is not on a read-only file system
         monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
-    assert refusal(path) == "it is read-only"
+    assert refusal(path) == "the file is read-only"
 
 
 def test_a_journal_that_can_not_be_created_is_refused() -> None:
@@ -318,7 +318,7 @@ def test_a_journal_whose_file_was_removed_refuses_commits(path: str) -> None:
     for instead in (None, b"", b"something else"):
         if instead is not None:
             Path(path).write_bytes(instead)
-        with pytest.raises(NotSavedError, match=f"journal {path}: somebody has removed it; nothing more is accepted"):
+        with pytest.raises(NotSavedError, match=f"journal {path}: the file was removed or replaced"):
             journal.commit({"a": b"2"})
     journal.close()
 
@@ -340,7 +340,7 @@ def test_on_a_full_disk_a_commit_fails_as_a_whole_and_earlier_ones_stay(
     journal = Journal(path, "monitor")
     journal.commit({"a": b"1", "b": b"1"})
     small_disk(os.path.getsize(path + "-wal") + 100_000)
-    with pytest.raises(NotSavedError, match=f"journal {path}: can't be written, the disk may be full") as caught:
+    with pytest.raises(NotSavedError, match=f"journal {path}: can't be written: the disk may be full") as caught:
         journal.commit({"a": b"2", "big": bytes(200_000)})
     assert caught.value.exit_code == ExitCode.INCOMPLETE
     journal.close()

@@ -123,7 +123,7 @@ def test_every_line_of_a_node_is_json_and_the_lines_cover_its_run(nodes: Nodes) 
     story = [str(line["message"]) for line in objects(sender)]
     for chapter in ("Connected to producer", "Connected to monitor", "Message 7 to ", "Run complete"):
         assert any(line.startswith(chapter) for line in story), story
-    assert "a\u00e9 %d joined: 1 at a time, 0.01 s each" in [line["message"] for line in objects(producer)]
+    assert "Sender a\u00e9 %d joined: 1 lane, mean 0.01 s" in [line["message"] for line in objects(producer)]
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -131,9 +131,9 @@ def test_a_run_shows_the_logs_of_its_nodes_only_at_level_debug(nodes: Nodes, log
     words = ("run", "--count=50", "--sender=mean=0.01,name=x", f"--log-format={log_format}")
     loud, quiet = nodes.start(*words, "--log-level=debug"), nodes.start(*words)
     assert (loud.code(), quiet.code()) == (0, 0)
-    loud.says(r"producer.*listening on ")
+    loud.says(r"producer.*Listening on ")
     loud.says(r"x.*Run complete")
-    loud.says(r"x.*report 1 is on record")
+    loud.says(r"x.*Report 1 recorded")
     assert all(re.search(r" run: |\"node\": \"run\"", line) for line in quiet.err)
     quiet.says("run.*50 messages with 1 sender, seed ")
     if log_format == "json":

@@ -84,15 +84,15 @@ def batch(count: int, **wrong: Any) -> Response:
 OFFER: Final = "offer"  # the case in which the offer itself is empty
 CASES: dict[str, tuple[str, Any, str]] = {
     "no run is offered": ("producer", OFFER, "is not a run offer"),
-    "bytes that are no response": ("producer", GARBAGE, "the bytes of the response are not the message"),
-    "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: 0 bytes"),
+    "bytes that are no response": ("producer", GARBAGE, "malformed response: not the protobuf message"),
+    "columns that disagree": ("producer", batch(3, queued_s=b""), "queued_s: got 0 bytes"),
     "an id beyond the total": ("producer", batch(1001), "message_ids: an id is not below the total"),
     "more messages than were asked for": (
         "producer",
         batch(900),
         "a batch of 900 messages exceeds the remaining credit of 501",
     ),
-    "bytes that are no answer": ("monitor", GARBAGE, "the bytes of the response are not the message"),
+    "bytes that are no answer": ("monitor", GARBAGE, "malformed response: not the protobuf message"),
     "an answer out of range": ("monitor", Answer(wait_s=-1), "wait_s: got -1"),
 }
 

@@ -93,7 +93,7 @@ def test_killing_one_of_three_senders_in_the_middle_of_a_run_loses_nothing(nodes
     a, b, c = (nodes.sender(producer, name, "--mean=0.05", "--concurrency=10") for name in "abc")
     monitor.shows(lambda f: f["senders"] == 3 and f["sent"] > 200, "three senders at work")
     b.signal(SIGKILL)
-    lost = producer.says(r"b left, with (\d+) messages? to hand out again")
+    lost = producer.says(r"Sender b left: (\d+) messages? to redeliver")
     assert int(lost[1]) >= 1
     assert codes(a, b, c, producer, monitor) == [0, -SIGKILL, 0, 0, 0]
     last = assert_exact(monitor, 1500)
@@ -111,7 +111,7 @@ def test_a_sender_paused_beyond_the_lease_timeout_adds_only_duplicates(nodes: No
     awake = nodes.sender(producer, "awake", "--mean=0.2", "--concurrency=20")
     monitor.shows(lambda f: f["senders"] == 2 and f["in_flight"] >= 25, "all lanes of both busy")
     sleepy.signal(SIGSTOP)
-    lost = int(producer.says(r"sleepy left, with (\d+) messages? to hand out again")[1])
+    lost = int(producer.says(r"Sender sleepy left: (\d+) messages? to redeliver")[1])
     # What was lost goes out first, after what `awake` has: 20 in its lanes and a second of its work ahead.
     done(monitor, at_least=done(monitor, at_least=0) + lost + 150)
     sleepy.signal(SIGCONT)
@@ -145,7 +145,7 @@ def test_a_drained_sender_hands_back_messages_that_would_take_an_hour(nodes: Nod
     monitor.shows(lambda f: f["in_flight"] == 3, "three messages in flight")
     slow.signal(SIGINT)
     assert slow.code() == ExitCode.OK
-    slow.says("draining: 0 messages to finish, [3-6] given back")
+    slow.says("Draining: 0 messages to finish, [3-6] handed back")
     assert producer.says("slow left").string.endswith("slow left")  # with nothing
     quick = nodes.sender(producer, "quick", "--mean=0.01", "--concurrency=3")
     assert codes(quick, producer, monitor) == [0, 0, 0]
@@ -160,7 +160,7 @@ def test_a_drained_sender_finishes_and_reports_what_it_has_started(nodes: Nodes)
     monitor.shows(lambda f: f["in_flight"] == 5, "five messages in flight")
     leaver.signal(SIGTERM)
     assert leaver.code() == ExitCode.OK
-    draining = leaver.says(r"draining: ([1-5]) messages? to finish, \d+ given back")
+    draining = leaver.says(r"Draining: ([1-5]) messages? to finish, \d+ handed back")
     assert logged(leaver.err[leaver.err.index(draining.string) :]) == int(draining[1])
     assert done(monitor, at_least=logged(leaver.err)) == logged(leaver.err)
     other = nodes.sender(producer, "other", "--mean=0.01", "--concurrency=10")
@@ -207,7 +207,7 @@ def test_after_the_monitor_is_killed_the_sender_and_the_producer_exit_with_3(nod
     monitor.signal(SIGKILL)
     assert codes(sender, producer) == [ExitCode.INCOMPLETE, ExitCode.INCOMPLETE]
     sender.says(r"monitor \S+ has been unreachable for \d+ s")
-    producer.says(r"no sender for \d+ s, giving up")
+    producer.says(r"No sender for \d+ s: giving up")
     assert_quiet(sender, producer)
 
 
@@ -218,9 +218,9 @@ def test_each_node_ends_on_a_signal_while_it_waits_for_the_others(nodes: Nodes) 
     """
     nowhere = free_address()
     waiting = {
-        nodes.start("producer", "--listen=127.0.0.1:0"): ("waiting for a sender", ExitCode.INCOMPLETE),
-        nodes.start("monitor", "--listen=127.0.0.1:0"): ("waiting for a sender", ExitCode.INCOMPLETE),
-        nodes.start("monitor", "--listen=127.0.0.1:0", "--linger"): ("waiting for a sender", ExitCode.OK),
+        nodes.start("producer", "--listen=127.0.0.1:0"): ("Waiting for a sender", ExitCode.INCOMPLETE),
+        nodes.start("monitor", "--listen=127.0.0.1:0"): ("Waiting for a sender", ExitCode.INCOMPLETE),
+        nodes.start("monitor", "--listen=127.0.0.1:0", "--linger"): ("Waiting for a sender", ExitCode.OK),
         nodes.start("sender", f"--producer={nowhere}"): ("Waiting for producer", ExitCode.OK),
     }
     for number, (node, (said, _)) in zip(cycle(ENDINGS), waiting.items(), strict=False):
@@ -238,7 +238,7 @@ def test_stopping_the_producer_in_the_middle_of_a_run_ends_all_nodes_with_3(node
     producer.signal(SIGTERM)
     assert codes(producer, sender, monitor) == [ExitCode.INCOMPLETE] * 3
     sender.says("The producer ended the run early")
-    summary = producer.says(r"(\d+) of 1,000 messages settled: (\d+) sent, (\d+) failed")
+    summary = producer.says(r"Run ended: (\d+) of 1,000 messages settled \((\d+) sent, (\d+) failed\)")
     settled, sent, failed = map(int, summary.groups())
     last = monitor.figures()[-1]
     assert (settled, sent, failed) == (sent + failed, last["sent"], last["failed"])
@@ -253,7 +253,7 @@ def test_a_node_exits_at_once_with_130_on_a_second_signal(nodes: Nodes) -> None:
     monitor.shows(lambda f: f["in_flight"] == 5, "five messages in flight")
     for node in (producer, sender):
         node.signal(SIGINT)
-        node.says("draining")
+        node.says("Draining")
         node.signal(SIGINT)
     assert codes(producer, sender) == [ExitCode.INTERRUPTED] * 2
 

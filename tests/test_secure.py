@@ -125,16 +125,17 @@ def test_a_client_with_the_required_credentials_takes_part_in_a_whole_run(pki: P
 
 NO_TOKEN: Final = "refused: missing or wrong token: set --token-file or SMSSIM_TOKEN"
 TURNED_AWAY: Final = {
-    ("TLS", "plain"): "it speaks TLS: takes --tls-ca here",
-    ("mutual TLS", "plain"): "it speaks TLS: takes --tls-ca here",
-    ("plain", "TLS"): "it does not speak TLS: give it --tls-cert and --tls-key, or leave out --tls-ca here",
-    ("TLS", "TLS with another authority"): "its certificate was not signed by the authority in --tls-ca",
-    ("TLS for another host", "TLS that trusts the other host's"): "its certificate is for another host, not for "
-    "127.0.0.1",
-    ("TLS of last year", "TLS that trusts last year's"): "its certificate has expired",
-    ("mutual TLS", "TLS"): "it asks for a certificate: takes --tls-cert and --tls-key here",
-    ("mutual TLS", "mutual TLS with a strange certificate"): "it does not trust the certificate in --tls-cert, which "
-    "its own --tls-ca has not signed",
+    ("TLS", "plain"): "it requires TLS: add --tls-ca here",
+    ("mutual TLS", "plain"): "it requires TLS: add --tls-ca here",
+    ("plain", "TLS"): "it does not use TLS: start it with --tls-cert and --tls-key, or remove --tls-ca here",
+    ("TLS", "TLS with another authority"): "its certificate is not signed by the CA in --tls-ca: use the CA "
+    "that signed it",
+    ("TLS for another host", "TLS that trusts the other host's"): "its certificate is not for 127.0.0.1: use a "
+    "name that is in it, or issue one for 127.0.0.1",
+    ("TLS of last year", "TLS that trusts last year's"): "its certificate has expired: renew it",
+    ("mutual TLS", "TLS"): "it requires a client certificate: add --tls-cert and --tls-key here",
+    ("mutual TLS", "mutual TLS with a strange certificate"): "it rejects the certificate in --tls-cert: use one "
+    "that is signed by the CA in its own --tls-ca",
     ("a token", "plain"): NO_TOKEN,
     ("a token", "a wrong token"): NO_TOKEN,
     ("mutual TLS and a token", "mutual TLS"): NO_TOKEN,
@@ -265,7 +266,7 @@ def test_the_token_is_sent_to_another_machine_only_over_tls_or_with_insecure(pki
     for peer in ("alpha:50051", "10.0.0.5:50051", "[::]:50051"):
         with pytest.raises(UsageError) as caught:
             access.load(AccessSettings(token=TOKEN)).of_client(peer)
-        assert str(caught.value) == f"--tls-ca: got nothing; the token goes to {peer} with --tls-ca or --insecure only"
+        assert str(caught.value) == f"--tls-ca or --insecure is required to send the token to {peer}"
         assert access.load(AccessSettings(token=TOKEN, insecure=True)).of_client(peer) is None
         assert access.load(AccessSettings(token=TOKEN, **authority(pki / "ours"))).of_client(peer) is not None
     assert access.load(AccessSettings(token=TOKEN)).of_client("127.0.0.1:1") is None
@@ -298,7 +299,7 @@ def test_a_bad_token_is_refused_and_not_shown(tmp_path: Path) -> None:
         ):
             with pytest.raises(UsageError) as caught:
                 access.load(settings)
-            said = f"{source}: holds no token, which takes 8 to 512 ASCII characters without spaces"
+            said = f"{source} does not contain a valid token; expected 8 to 512 ASCII characters without spaces"
             assert str(caught.value) == said, bad
 
 
@@ -335,19 +336,19 @@ SERVER: Final[Settings] = pair(Path("ours"), "server")
 UNUSABLE: Final[list[tuple[Settings, str]]] = [
     ({"tls_ca": "no/such"}, "--tls-ca: can't read 'no/such': No such file or directory"),
     ({"tls_ca": "ours"}, "--tls-ca: can't read 'ours': Is a directory"),
-    ({"tls_ca": "a\0b"}, r"--tls-ca: can't read 'a\x00b': not a name of a file"),
-    ({"tls_ca": "text"}, "--tls-ca: got text; expected a PEM file that holds a certificate"),
-    ({"tls_ca": "broken"}, "--tls-ca: got broken; expected a file with a sound certificate"),
-    (SERVER | {"tls_key": "text"}, "--tls-key: got text; expected a PEM file that holds a private key"),
+    ({"tls_ca": "a\0b"}, r"--tls-ca: can't read 'a\x00b': not a valid file name"),
+    ({"tls_ca": "text"}, "--tls-ca: got text; expected a PEM file with a certificate"),
+    ({"tls_ca": "broken"}, "--tls-ca: got broken; expected a file with a valid certificate"),
+    (SERVER | {"tls_key": "text"}, "--tls-key: got text; expected a PEM file with a private key"),
     (SERVER | {"tls_key": "locked"}, "--tls-key: got locked; expected a key without a passphrase"),
     (SERVER | {"tls_cert": "no"}, "--tls-cert: can't read 'no': No such file or directory"),
     (
         SERVER | {"tls_cert": "broken"},
-        "--tls-cert: got broken; expected a sound certificate, with its key in ours/server-key.pem",
+        "--tls-cert: got broken; expected a valid certificate, with its private key in ours/server-key.pem",
     ),
     (
         SERVER | {"tls_key": "theirs/server-key.pem"},
-        "--tls-key: got theirs/server-key.pem; expected the key of the certificate in ours/server.pem",
+        "--tls-key: got theirs/server-key.pem; expected the private key of the certificate in ours/server.pem",
     ),
     ({"token_file": "no/such"}, "--token-file: can't read 'no/such': No such file or directory"),
 ]
@@ -390,8 +391,8 @@ def test_a_secret_that_others_can_read_causes_a_warning(
     token.write_text(TOKEN)
     certificate = str(pki / "ours" / "server.pem")
     said = [
-        f"--tls-key: {key} can be read by other users of this machine; chmod 600 {key}",
-        f"--token-file: {token} can be read by other users of this machine; chmod 600 '{token}'",
+        f"--tls-key: {key} is readable by other users of this machine: run chmod 600 {key}",
+        f"--token-file: {token} is readable by other users of this machine: run chmod 600 '{token}'",
     ]
     for mode, public in ((0o600, False), (0o400, False), (0o640, True), (0o604, True)):
         caplog.clear()
@@ -420,7 +421,7 @@ def test_a_run_warns_once_about_a_token_that_others_can_read(tmp_path: Path) -> 
     with Nodes() as nodes:
         run = nodes.start("run", "--sender=mean=0.01,copies=2", f"--count={TOTAL}", f"--token-file={token}")
         assert run.code() == 0
-        assert sum("can be read by other users" in line for line in run.err) == 1
+        assert sum("readable by other users" in line for line in run.err) == 1
 
 
 # -- smssim certs
@@ -444,7 +445,7 @@ def test_only_the_owner_can_read_a_key(pki: Path) -> None:
 
 def test_certs_overwrites_nothing_and_writes_all_files_or_none(tmp_path: Path) -> None:
     (tmp_path / "client.pem").write_text("mine")
-    with pytest.raises(UsageError, match=r"client\.pem' is there already, and stays as it is$"):
+    with pytest.raises(UsageError, match=r"client\.pem' already exists: remove it, or choose another directory$"):
         made(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["client.pem"]
     assert (tmp_path / "client.pem").read_text() == "mine"
@@ -474,7 +475,7 @@ def test_certificates_are_valid_for_a_year_and_the_client_certificate_names_no_h
 
 def test_without_trustme_certs_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trustme", None)
-    with pytest.raises(UsageError, match=r"^needs trustme, which is not installed: pip install 'smssim\[tls\]'$"):
+    with pytest.raises(UsageError, match=r"^trustme is not installed: run pip install 'smssim\[tls\]'$"):
         made(tmp_path / "pki")
     assert not (tmp_path / "pki").exists()
 
@@ -496,11 +497,11 @@ def test_the_certs_command_says_what_it_wrote(tmp_path: Path) -> None:
     with Nodes() as nodes:
         first = nodes.start("certs", tmp_path / "pki")
         assert first.code() == 0
-        assert first.out[0].startswith(f"wrote {', '.join(FILES)} to {tmp_path}/pki, for localhost, 127.0.0.1, ::1, ")
+        assert first.out[0].startswith(f"Wrote {', '.join(FILES)} to {tmp_path}/pki, for localhost, 127.0.0.1, ::1, ")
         second = nodes.start("certs", tmp_path / "pki")
         assert second.code() == 2
         assert len(second.err) == 1
-        assert second.err[0].endswith(" is there already, and stays as it is")
+        assert second.err[0].endswith(" already exists: remove it, or choose another directory")
 
 
 def test_grpc_accepts_the_files_of_certs(pki: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_logs_of_all_nodes_appear_above_the_view() -> None:
         terminal.until(lambda: terminal.shows("sending"), "the view")
         assert terminal.code() == 0
         lines = terminal.all_lines()
-        assert any(" brisk: report " in line for line in lines)
+        assert any(" brisk: Report " in line for line in lines)
         assert not any("━" in line or line.startswith("in flight") for line in lines)
 
 
@@ -172,7 +172,7 @@ def test_log_lines_of_a_monitor_appear_above_its_view() -> None:
         assert max(logged) < painted
         assert terminal.code() == 0
         assert (producer.code(), sender.code()) == (0, 0)
-        assert sum("monitor: run" in line for line in terminal.all_lines()) == 1
+        assert sum("monitor: Run" in line for line in terminal.all_lines()) == 1
 
 
 def test_watchers_follow_a_run_to_its_end_and_exit_with_its_code() -> None:
@@ -190,7 +190,7 @@ def test_watchers_follow_a_run_to_its_end_and_exit_with_its_code() -> None:
             assert terminal.shows("MISSED  failed<1%")
         assert (monitor.code(), watcher.code(), producer.code()) == (5, 5, 0)
         assert watcher.figures()[-1] == monitor.figures()[-1]
-        monitor.says("threshold missed: failed<1%")
+        monitor.says("Threshold missed: failed<1%")
 
 
 def test_a_watcher_ends_when_its_output_has_no_reader() -> None:

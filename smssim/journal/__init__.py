@@ -1,1 +1,1 @@
-"""What survives a crash: journals, and the commits that fill them."""
+"""Journals, which keep the state of a node across a crash, and the commits that write them."""

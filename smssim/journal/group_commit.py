@@ -1,6 +1,6 @@
-"""Writes a node's state to its journal: the commits of `GroupCommits`, in a thread of its own.
+"""Writes a node's state to its journal: carries out the commits of `GroupCommits` in a separate thread.
 
-Knows a journal and what says the changes. Must not know what they mean, nor which node it serves.
+Knows a journal, and a function that returns changes. Must not know what they mean, or which node it serves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from smssim.journal.sqlite import Journal
 
 
 class GroupCommit:
-    """Commits what `changes` says whenever somebody wants it saved. Without a journal, all counts as saved at once."""
+    """Commits the changes of a node whenever a task waits for them to be saved.
+
+    Without a journal, everything counts as saved at once.
+    """
 
     def __init__(self, journal: Journal | None, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
         self._journal = journal
@@ -29,7 +32,10 @@ class GroupCommit:
         self._task = None if journal is None else asyncio.create_task(self._commit_on())
 
     async def saved(self) -> None:
-        """Waits until all that has changed up to now is on disk; raises NotSavedError, then and ever after."""
+        """Wait until all changes up to now are on disk.
+
+        Raises NotSavedError if a commit fails, and on every later call.
+        """
         if self._task is None:
             return
         if self._task.done():
@@ -40,14 +46,14 @@ class GroupCommit:
         await waiter
 
     async def broken(self) -> None:
-        """Never returns; raises NotSavedError once the disk has refused a commit."""
+        """Wait until a commit fails, then raise its NotSavedError; never return."""
         if self._task is not None:
             await asyncio.wait([self._task])
             self._task.result()
         await asyncio.Event().wait()
 
     async def close(self) -> None:
-        """Ends after the commit that is under way, and lets go of the journal."""
+        """Finish the commit that is in progress, and close the journal."""
         if self._task is not None and self._journal is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -55,7 +61,7 @@ class GroupCommit:
         self._thread.shutdown(wait=False)
 
     async def _commit_on(self) -> None:
-        """Commits again and again; raises NotSavedError."""
+        """Commit whenever that is wanted; raises NotSavedError."""
         assert self._journal is not None
         while True:
             await self._wanted.wait()
@@ -68,7 +74,7 @@ class GroupCommit:
                     await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, changes)
             except NotSavedError as error:
                 for waiter in self._commits.failed(error):
-                    if not waiter.done():  # its task may be cancelled
+                    if not waiter.done():  # otherwise the waiting task was cancelled
                         waiter.set_exception(error)
                 raise
             for waiter in self._commits.done(self._clock()):
@@ -78,14 +84,16 @@ class GroupCommit:
 
 @contextmanager
 def restoring(journal: Journal | None) -> Iterator[None]:
-    """Turns what `restore` raises for damaged pieces into a JournalError, and closes the journal for any error."""
+    """Turn the errors of damaged pieces that the block raises into JournalError; close the journal on any error."""
     try:
         yield
     except DAMAGE as error:
         if journal is None:
             raise
         journal.close()
-        raise JournalError(f"journal {journal.path}: it is damaged ({error}) and can't be used") from error
+        raise JournalError(
+            f"journal {journal.path}: the file is damaged ({error}): delete it and its log to begin a new run"
+        ) from error
     except BaseException:
         if journal is not None:
             journal.close()

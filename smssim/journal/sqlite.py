@@ -1,10 +1,10 @@
 """A journal: the state of one node in one run, on disk.
 
 An SQLite file with a table of named pieces. A commit is one transaction in write-ahead mode with an fsync (synchronous
-FULL): once `commit` has returned, what it wrote survives SIGKILL and power loss; of a commit that did not return, all
-or nothing is there. The newest commits are in the log, the file with `-wal` at the end of its name. An orderly close
-moves them all into the main file and deletes the log; while a journal is open, its main file says so (`_IN_USE`), so
-that one that has lost its log is noticed. Knows SQLite. Must not know what a piece means.
+FULL). Once `commit` has returned, what it wrote survives SIGKILL and power loss; a commit that did not return is there
+completely or not at all. The newest commits are in the log, a file with the suffix `-wal`. An orderly close moves them
+all into the main file and deletes the log. While a journal is open, its main file is marked (`_IN_USE`), so that the
+next start detects a lost log. Knows SQLite. Must not know what a piece means.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.pieces import Changes
 from smssim.errors import JournalError, NotSavedError
 
-FORMAT: Final = 2  # of what the pieces contain, too; in the file's user_version
-KINDS: Final = {"producer": 0x736D_7370, "monitor": 0x736D_736D}  # "smsp", "smsm": the file's application_id
+FORMAT: Final = 2  # of the file and of the contents of pieces; stored in user_version
+KINDS: Final = {"producer": 0x736D_7370, "monitor": 0x736D_736D}  # "smsp", "smsm": stored in application_id
 
-_IN_USE: Final = 1 << 16  # set in user_version from the first commit to an orderly close: there is a log
-_MODE: Final = 0o600  # session ids are in it; SQLite gives the log the mode of the main file
-_PAGE_BYTES: Final = 8192  # with 4096, a piece of 1 KiB, as most are, does not fit into its row and takes a page more
+_IN_USE: Final = 1 << 16  # set in user_version while a log exists: from the first commit to an orderly close
+_MODE: Final = 0o600  # the file contains session ids; SQLite gives the log the mode of the main file
+_PAGE_BYTES: Final = 8192  # with 4096, a typical piece of 1 KiB does not fit into its row and needs a further page
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100  # see sqlite.org/fileformat2.html
 _READ_ONLY: Final = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
 
 
 class Journal:
-    """An open journal, locked for this process alone until it is closed."""
+    """An open journal, locked exclusively by this process until it is closed."""
 
     def __init__(self, path: str, kind: str, limits: Limits = LIMITS) -> None:
-        """Opens the journal of this kind of node, or makes it; raises JournalError and leaves the file as it was."""
+        """Open the journal of a node of this kind, or create it.
+
+        Raises JournalError, and then leaves an existing file as it was.
+        """
         self.path = path
         self._using = threading.Lock()
         self._is_marked = False
@@ -61,28 +64,31 @@ class Journal:
             raise
 
     def commit(self, changes: Changes) -> None:
-        """Writes all of these or none, and returns when it is on disk; raises NotSavedError. Any thread may call it."""
+        """Write all of these changes or none, and return when they are on disk.
+
+        Raises NotSavedError. Any thread may call it.
+        """
         with self._using:
-            if not self._in_place():  # a commit would go to a file that nobody finds again
-                raise NotSavedError(f"journal {self.path}: somebody has removed it; nothing more is accepted")
+            if not self._in_place():  # a commit would go to a deleted file
+                raise NotSavedError(f"journal {self.path}: the file was removed or replaced; nothing more can be saved")
             try:
                 self._write(changes)
             except sqlite3.Error as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
-                raise NotSavedError(f"journal {self.path}: {_cause(error)}; nothing more is accepted") from error
+                raise NotSavedError(f"journal {self.path}: {_cause(error)}; fix this and restart to resume") from error
 
     def _in_place(self) -> bool:
-        """Whether the file is still where the next start looks for it."""
+        """Return whether the file is still where the next start looks for it."""
         try:
             return os.stat(self.path).st_ino == self._inode
         except OSError:
             return False
 
     def close(self) -> None:
-        """Lets go of the file, after the commit that is under way; one file is left unless the disk is full."""
+        """Finish the commit that is in progress, and release the file. Removes the log, unless the disk is full."""
         with self._using:
-            with contextlib.suppress(sqlite3.Error):  # then the log stays, and the mark with it: nothing is lost
+            with contextlib.suppress(sqlite3.Error):  # in this case the log and the mark stay: nothing is lost
                 if self._is_marked:
                     self._db.execute(f"PRAGMA user_version = {FORMAT}")
                     self._is_marked = False
@@ -93,25 +99,25 @@ class Journal:
         execute = self._db.execute
         execute("PRAGMA locking_mode = EXCLUSIVE")
         execute("PRAGMA synchronous = FULL")
-        execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file
+        execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # has no effect on an existing file
         execute("BEGIN EXCLUSIVE")
         is_new = execute("PRAGMA schema_version").fetchone()[0] == 0
-        if is_new:  # what makes it a journal is there at once, or nothing is
+        if is_new:  # all that makes it a journal is written in one transaction
             execute(f"PRAGMA application_id = {KINDS[kind]}")
             execute(f"PRAGMA user_version = {FORMAT}")
             execute('CREATE TABLE pieces (name TEXT PRIMARY KEY, piece BLOB, "check" INTEGER) WITHOUT ROWID')
         execute("COMMIT")
         mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
-            raise JournalError(f"journal {self.path}: this file system can't hold it (SQLite's mode is {mode})")
+            raise JournalError(f"journal {self.path}: the file system can't hold a journal (SQLite's mode is {mode})")
 
     def _mark(self) -> None:
-        """Writes into the main file that there is a log from now on.
+        """Mark the main file: a log exists from now on.
 
-        The mark is committed to the log first, which is thereby on disk, and copied to the main file then: whenever
-        a crash comes, a main file with the mark has a log beside it. SQLite keeps the log until an orderly close.
+        The mark is first committed to the log, which puts the log on disk, and then copied to the main file. Therefore
+        a marked main file always has a log beside it, even after a crash. SQLite keeps the log until an orderly close.
         """
-        for path in (self.path, self.path + "-wal"):  # one that an earlier smssim or another umask has made
+        for path in (self.path, self.path + "-wal"):  # existing files may have another mode
             with contextlib.suppress(OSError):
                 os.chmod(path, os.stat(path).st_mode & _MODE)
         self._db.execute(f"PRAGMA user_version = {FORMAT | _IN_USE}")
@@ -119,7 +125,7 @@ class Journal:
         self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _read(self) -> dict[str, bytes]:
-        """All pieces by name; raises JournalError if one of them is not as it was written."""
+        """Return all pieces by name; raises JournalError if one of them is damaged."""
         pieces = {}
         for name, piece, check in self._db.execute("SELECT * FROM pieces"):
             if not isinstance(piece, bytes) or check != _check(name, piece):
@@ -137,16 +143,16 @@ class Journal:
 
 
 def _check(name: str, piece: bytes) -> int:
-    """SQLite does not notice a bit that has changed in a value; this does."""
+    """Return a checksum of a piece and its name. SQLite itself does not detect changed bits in a value."""
     return zlib.crc32(piece, zlib.crc32(name.encode()))
 
 
 def _check_file(path: str, kind: str) -> None:
-    """Raises JournalError unless this file may be a journal of this kind or become one; touches nothing."""
+    """Raise JournalError unless this file may be a journal of this kind or become one; changes nothing."""
     if not Path(path).parent.is_dir():
-        raise JournalError(f"journal {path}: there is no directory {Path(path).parent}")
+        raise JournalError(f"journal {path}: the directory {Path(path).parent} does not exist")
     if Path(path).exists() and not Path(path).is_file():
-        raise JournalError(f"journal {path}: it is not a file")
+        raise JournalError(f"journal {path}: not a regular file")
     header = b""
     try:
         with open(path, "rb") as file:
@@ -154,74 +160,76 @@ def _check_file(path: str, kind: str) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise JournalError(f"journal {path}: {error.strerror}") from error
+        raise JournalError(f"journal {path}: can't be read ({error.strerror})") from error
     if Path(path).exists() and not os.access(path, os.W_OK):
-        raise JournalError(f"journal {path}: it is read-only")
+        raise JournalError(f"journal {path}: the file is read-only")
     if header:
         _check_header(path, kind, header)
     elif Path(path + "-wal").exists():
         raise JournalError(
-            f"journal {path}: the file is missing or empty, and its log {path}-wal is there; put it back beside it, or "
-            "delete the log to begin a new run"
+            f"journal {path}: the file is missing or empty, but its log {path}-wal exists: restore the file, or delete "
+            "the log to begin a new run"
         )
 
 
 def _make(path: str) -> None:
-    """Makes the file if it is not there, readable for this user alone; raises JournalError."""
+    """Create the file if it does not exist, readable only by this user; raises JournalError."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, _MODE))
     except OSError as error:
-        raise JournalError(f"journal {path}: it can't be written ({error.strerror})") from error
+        raise JournalError(f"journal {path}: can't be written ({error.strerror})") from error
 
 
 def _check_header(path: str, kind: str, header: bytes) -> None:
-    """Raises JournalError. Kind and format were written when the journal was made: no log beside it changes them."""
+    """Raise JournalError unless this is the header of a usable journal of this kind.
+
+    Kind and format were written to the main file when the journal was created: its log can't change them.
+    """
     if not header.startswith(_MAGIC):
-        raise JournalError(f"journal {path}: the file is something else, not a journal of smssim")
+        raise JournalError(f"journal {path}: not a journal of smssim: choose another file")
     if len(header) < _HEADER_BYTES:
-        raise _damaged(path, "its header is cut short")
+        raise _damaged(path, "its header is truncated")
     version, found = (int.from_bytes(header[at : at + 4], "big") for at in (60, 68))
     has_log, version = bool(version & _IN_USE), version & ~_IN_USE
     whose = next((name for name, number in KINDS.items() if number == found), None)
     if whose is None:
-        raise JournalError(f"journal {path}: the file is a database of another program, not a journal of smssim")
+        raise JournalError(f"journal {path}: a database of another program: choose another file")
     if whose != kind:
-        raise JournalError(f"journal {path}: it is that of a {whose}; takes that of a {kind}, or a file to be made")
+        raise JournalError(f"journal {path}: got the journal of a {whose}; expected that of a {kind}, or a new file")
     if version > FORMAT:
-        raise JournalError(f"journal {path}: it has format {version}, of a newer smssim; this one reads {FORMAT}")
+        raise JournalError(f"journal {path}: format {version} needs a newer smssim; this version reads format {FORMAT}")
     if version < FORMAT:
         raise JournalError(
-            f"journal {path}: it has format {version}, of an older smssim; this one reads {FORMAT}: finish the run "
-            "with that version, or delete the journal to begin a new one"
+            f"journal {path}: format {version} needs an older smssim; this version reads format {FORMAT}: finish the "
+            "run with the older version, or delete the journal and its log to begin a new run"
         )
     if has_log and not Path(path + "-wal").exists():
         raise JournalError(
-            f"journal {path}: its log {path}-wal is missing; put it back beside it, or delete the journal to begin a "
-            "new run"
+            f"journal {path}: its log {path}-wal is missing: restore the log, or delete the journal to begin a new run"
         )
 
 
 def _damaged(path: str, what: str) -> JournalError:
-    return JournalError(f"journal {path}: it is damaged ({what}) and can't be used; the run can't be resumed from it")
+    return JournalError(f"journal {path}: the file is damaged ({what}): delete it and its log to begin a new run")
 
 
 def _refusal(path: str, error: sqlite3.Error) -> JournalError:
-    """What an error of SQLite means for a journal that is being opened."""
+    """Return the JournalError for an error of SQLite while a journal is opened."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return JournalError(f"journal {path}: it is in use by another process")
+        return JournalError(f"journal {path}: in use by another process")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or not name.startswith("SQLITE_"):
         return _damaged(path, str(error))
     if name.startswith(_READ_ONLY):
-        return JournalError(f"journal {path}: it can't be written ({error})")
-    if name == "SQLITE_ERROR":  # no such table, and the like
+        return JournalError(f"journal {path}: can't be written ({error})")
+    if name == "SQLITE_ERROR":  # such as a missing table
         return _damaged(path, str(error))
     return JournalError(f"journal {path}: {_cause(error)}")
 
 
 def _cause(error: sqlite3.Error) -> str:
-    """Why something can't be written, in plain words."""
+    """Return why a write failed, in plain words."""
     name = getattr(error, "sqlite_errorname", "")
     if name == "SQLITE_FULL":
         return "the disk is full"
-    return "can't be written, the disk may be full (disk I/O error)" if name.startswith("SQLITE_IOERR") else str(error)
+    return "can't be written: the disk may be full (disk I/O error)" if name.startswith("SQLITE_IOERR") else str(error)

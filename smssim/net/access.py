@@ -1,6 +1,6 @@
-"""Who may talk to whom: TLS, the shared token, and in words why a peer was not let in.
+"""Access control: TLS, the shared token, and the reasons why a connection was refused.
 
-Knows certificates, tokens and the errors of a handshake. Must not know what is said over a connection.
+Knows certificates, tokens and the errors of a handshake. Must not know what is sent over a connection.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from smssim.settings import (
 HEADER: Final = "authorization"
 SCHEME: Final = "Bearer "
 
-_TLS: Final = "it speaks TLS: takes --tls-ca here"
-_NO_CLIENT: Final = "it asks for a certificate: takes --tls-cert and --tls-key here"
-_WRONG_CLIENT: Final = "it does not trust the certificate in --tls-cert, which its own --tls-ca has not signed"
+_TLS: Final = "it requires TLS: add --tls-ca here"
+_NO_CLIENT: Final = "it requires a client certificate: add --tls-cert and --tls-key here"
+_WRONG_CLIENT: Final = "it rejects the certificate in --tls-cert: use one that is signed by the CA in its own --tls-ca"
 _FAULTS: Final = {
-    Handshake.NOT_TLS: "it does not speak TLS: give it --tls-cert and --tls-key, or leave out --tls-ca here",
-    Handshake.OTHER_HOST: "its certificate is for another host, not for {host}",
-    Handshake.EXPIRED: "its certificate has expired",
-    Handshake.NOT_YET_VALID: "its certificate is not valid yet",
-    Handshake.OTHER_AUTHORITY: "its certificate was not signed by the authority in --tls-ca",
-    Handshake.FAILED: "it speaks TLS in a way that is not understood here",
+    Handshake.NOT_TLS: "it does not use TLS: start it with --tls-cert and --tls-key, or remove --tls-ca here",
+    Handshake.OTHER_HOST: "its certificate is not for {host}: use a name that is in it, or issue one for {host}",
+    Handshake.EXPIRED: "its certificate has expired: renew it",
+    Handshake.NOT_YET_VALID: "its certificate is not valid yet: check the clocks of both machines",
+    Handshake.OTHER_AUTHORITY: "its certificate is not signed by the CA in --tls-ca: use the CA that signed it",
+    Handshake.FAILED: "the TLS handshake failed: check the certificates and keys of both nodes",
 }
 
 
 @dataclass(frozen=True)
 class Access:
-    """What a node shows to others and asks of them; the contents of the files that its settings name."""
+    """What a node presents to its peers and requires of them: its settings, and the contents of the files they name."""
 
     settings: AccessSettings
     ca: bytes | None = None
@@ -55,32 +55,39 @@ class Access:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call."""
+        """The metadata that is sent with each call."""
         return ((HEADER, SCHEME + self.token.decode()),) if self.token else ()
 
     def admits(self, shown: str | bytes | None) -> bool:
-        """Whether a caller with this header may come in. The time that it takes tells nothing of the token."""
+        """Return whether to accept a caller with this header. The comparison takes constant time."""
         if self.token is None:
             return True
         wanted = SCHEME.encode() + self.token
         return hmac.compare_digest(shown.encode() if isinstance(shown, str) else shown or b"", wanted)
 
     def of_server(self) -> grpc.ServerCredentials | None:
-        """None if it speaks without TLS."""
+        """Return the credentials of a server, or None if it does not use TLS."""
         if self.certificate is None or self.key is None:
             return None
         return grpc.ssl_server_credentials([(self.key, self.certificate)], self.ca, require_client_auth=bool(self.ca))
 
     def of_client(self, address: str) -> grpc.ChannelCredentials | None:
-        """None to speak without TLS; raises UsageError if the token would travel so beyond this machine."""
+        """Return the credentials of a client, or None to connect without TLS.
+
+        Raises UsageError if the token would be sent to another machine without TLS, and `insecure` is not set.
+        """
         if self.ca is not None:
             return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
         if self.token and not self.settings.insecure and not is_loopback(address):
-            raise UsageError(f"--tls-ca: got nothing; the token goes to {address} with --tls-ca or --insecure only")
+            raise UsageError(f"--tls-ca or --insecure is required to send the token to {address}")
         return None
 
     async def fault(self, address: str, details: str, limits: Limits = LIMITS) -> str | None:
-        """Return what is wrong at a peer that was not reached, for this reason; None if it may be just away."""
+        """Return why no connection to a peer can work; None if the peer may only be unreachable for now.
+
+        `details`: those of the call that failed. May connect to the peer to find out, which takes at most
+        `Limits.probe_s`.
+        """
         host, port = split_address("address", address)
         failure = grpc_quirks.handshake(details)
         if failure is None:
@@ -99,9 +106,9 @@ OPEN: Final = Access(AccessSettings())  # without TLS and without a token
 
 
 def load(settings: AccessSettings) -> Access:
-    """Reads what the settings name; raises UsageError if it is not what it should be.
+    """Read the files that the settings name; raises UsageError if one of them is unreadable or invalid.
 
-    The log warns of a secret that others can read.
+    Logs a warning for each secret that other users of this machine can read.
     """
     ca = _pem("--tls-ca", settings.tls_ca, b"CERTIFICATE-----")
     certificate = _pem("--tls-cert", settings.tls_cert, b"CERTIFICATE-----")
@@ -111,7 +118,7 @@ def load(settings: AccessSettings) -> Access:
         try:
             context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
         except (ssl.SSLError, ValueError) as error:
-            raise bad_value("--tls-ca", settings.tls_ca, "a file with a sound certificate") from error
+            raise bad_value("--tls-ca", settings.tls_ca, "a file with a valid certificate") from error
     if settings.tls_cert and settings.tls_key:
         _check_pair(context, settings.tls_cert, settings.tls_key)
     token = _token(settings)
@@ -123,7 +130,7 @@ def _read(flag: str, name: str) -> bytes:
     try:
         return Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not a name of a file"
+        why = getattr(error, "strerror", None) or "not a valid file name"
         raise UsageError(f"{flag}: can't read {name!r}: {why}") from error
 
 
@@ -132,7 +139,7 @@ def _pem(flag: str, name: str | None, holds: bytes) -> bytes | None:
         return None
     content = _read(flag, name)
     if holds not in content:
-        raise bad_value(flag, name, f"a PEM file that holds a {holds.decode().rstrip('-').lower()}")
+        raise bad_value(flag, name, f"a PEM file with a {holds.decode().rstrip('-').lower()}")
     return content
 
 
@@ -144,17 +151,17 @@ def _check_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
         context.load_cert_chain(certificate, key, no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise bad_value("--tls-key", key, f"the key of the certificate in {certificate}") from error
-        raise bad_value("--tls-cert", certificate, f"a sound certificate, with its key in {key}") from error
+            raise bad_value("--tls-key", key, f"the private key of the certificate in {certificate}") from error
+        raise bad_value("--tls-cert", certificate, f"a valid certificate, with its private key in {key}") from error
 
 
 def _token(settings: AccessSettings) -> bytes | None:
-    """The token; it is in no error, be it ever so wrong."""
+    """Return the token; raises UsageError if it is invalid. No error contains the token."""
     source, token = TOKEN_VARIABLE, (settings.token or "").encode("utf-8", "surrogateescape")
     if settings.token_file:
         source, token = f"--token-file: {settings.token_file!r}", _read("--token-file", settings.token_file).strip()
     elif not token:
         return None
     if not (TOKEN_CHARACTERS_MIN <= len(token) <= TOKEN_CHARACTERS_MAX and all(33 <= byte <= 126 for byte in token)):
-        raise UsageError(f"{source}: holds no token, which takes {TOKEN_TAKES}")
+        raise UsageError(f"{source} does not contain a valid token; expected {TOKEN_TAKES}")
     return token

@@ -1,6 +1,6 @@
-"""How many calls a server has open, and how long a call may take to say what it wants: the same for every service.
+"""Bounds on the calls of a server, for every service: how many are open, and how soon the first request must arrive.
 
-Knows grpc.aio. Must not know what is said.
+Knows grpc.aio. Must not know what requests contain.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.errors import LaterError
 from smssim.net import grpc_quirks
 
-OURS: Final = "/smssim."  # with which the names of our own methods begin
+OURS: Final = "/smssim."  # prefix of the names of our own methods
 
 Context = aio.ServicerContext[Any, Any]
 
 
 class Bounds(aio.ServerInterceptor):
-    """Ends calls that are too many or say nothing for too long; they may come again (UNAVAILABLE).
+    """Ends calls beyond the bounds, and calls whose first request is late. Their status, UNAVAILABLE, allows a retry.
 
-    gRPC itself reads the request of a unary call before it asks the handler, for as long as it takes, and leaves a call
-    open that ends without one. So each handler is made one that reads a stream: what it sees first is the request.
+    gRPC itself reads the request of a unary call before it runs the handler. It waits without a limit, and leaves a
+    call open if the client sends no request. Therefore each handler is replaced by one that reads a stream: its first
+    element is the request.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         bounds = CallBounds(limits.calls_max, limits.silent_calls_max, limits.aside_calls_max)
         self.admission: Admission[asyncio.Timeout] = Admission(bounds)
         self._hello_s = limits.hello_s
-        self._handlers: dict[str, Any] = {}  # by method, as they are for every call
+        self._handlers: dict[str, Any] = {}  # bounded, by method
 
     async def intercept_service(
         self,
@@ -53,7 +54,7 @@ class Bounds(aio.ServerInterceptor):
         return self._handlers[method]
 
     def _bounded(self, handler: Any, aside: bool) -> Any:
-        """A handler that does the same for calls that are taken in and say something."""
+        """Return a handler that does the same, within the bounds."""
         serve = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
         async def answer(requests: AsyncIterator[Any], context: Context) -> Any:
@@ -69,7 +70,7 @@ class Bounds(aio.ServerInterceptor):
             try:
                 first = await self._first(call, context)
                 responses = serve(_from(first, requests) if handler.request_streaming else first, context)
-                if inspect.isawaitable(responses):  # it writes them itself
+                if inspect.isawaitable(responses):  # the handler writes them itself
                     await responses
                     return
                 async with aclosing(responses):
@@ -88,7 +89,11 @@ class Bounds(aio.ServerInterceptor):
         )
 
     async def _enter(self, context: Context, aside: bool) -> asyncio.Timeout:
-        """Takes in a call, whose key is the time that it has for its first request; ends it if there is no room."""
+        """Register a call, or abort it if there is no room.
+
+        Returns the timeout for its first request, which is also the call's key in `admission`. If an older silent call
+        must make room, its timeout is set to expire now.
+        """
         call = asyncio.timeout(self._hello_s)
         try:
             oldest = self.admission.enter(call, aside)
@@ -99,7 +104,7 @@ class Bounds(aio.ServerInterceptor):
         return call
 
     async def _first(self, call: asyncio.Timeout, context: Context) -> Any:
-        """The first request; ends a call that has none, or not in time."""
+        """Return the first request; abort the call if it ends without one, or if the timeout expires."""
         try:
             async with call:
                 first = await context.read()
@@ -112,7 +117,7 @@ class Bounds(aio.ServerInterceptor):
 
 
 async def _from(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """All requests of a stream, of which one is read already."""
+    """Yield all requests of a stream whose first one was read already."""
     yield first
     async for request in requests:
         yield request

@@ -1,4 +1,4 @@
-"""`smssim certs`: a certificate authority of its own, and certificates for trying TLS out. Not for the real world.
+"""`smssim certs`: a CA and certificates for trying out TLS. Not for production.
 
 Knows trustme, which is imported when it is needed. Must not know nodes.
 """
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 CA, SERVER, SERVER_KEY, CLIENT, CLIENT_KEY = "ca.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"
 FILES: Final = (CA, SERVER, SERVER_KEY, CLIENT, CLIENT_KEY)
-VALID_DAYS: Final = 365  # of the server's and the client's certificate; the authority's has no end that matters
-EARLY_DAYS: Final = 1  # valid since: clocks of other machines may be behind
+VALID_DAYS: Final = 365  # of the server's and the client's certificate; the CA's own expires in 3000
+EARLY_DAYS: Final = 1  # before now that certificates become valid: clocks of other machines may be behind
 LOCAL: Final = ("localhost", "127.0.0.1", "::1")
-CLIENT_IDENTITY: Final = "client@smssim.invalid"  # no host's: with the client's key nobody can pass for a server
+CLIENT_IDENTITY: Final = "client@smssim.invalid"  # no host name: the client's key can't impersonate a server
 
 
 def serve(settings: CertsSettings) -> int:
-    """Writes the five files; raises UsageError, and leaves none, if one is there already or can't be written."""
+    """Write the five files. Raises UsageError if one exists or can't be written, and then leaves no new file."""
     try:
         import trustme
     except ImportError as error:
-        raise UsageError("needs trustme, which is not installed: pip install 'smssim[tls]'") from error
+        raise UsageError("trustme is not installed: run pip install 'smssim[tls]'") from error
     authority = trustme.CA(path_length=0, organization_name="smssim", organization_unit_name="smssim test authority")
     for host in settings.host:
         if not _takes(authority, host):
@@ -43,15 +43,15 @@ def serve(settings: CertsSettings) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         _write(directory, _files(authority, hosts))
     except FileExistsError as error:
-        raise UsageError(f"{str(error.filename)!r} is there already, and stays as it is") from error
+        raise UsageError(f"{str(error.filename)!r} already exists: remove it, or choose another directory") from error
     except OSError as error:
         raise UsageError(f"can't write {str(error.filename)!r}: {error.strerror}") from error
-    print(f"wrote {', '.join(FILES)} to {directory}, for {', '.join(hosts)}, valid for {VALID_DAYS} days")
+    print(f"Wrote {', '.join(FILES)} to {directory}, for {', '.join(hosts)}, valid for {VALID_DAYS} days")
     return ExitCode.OK
 
 
 def _own_names() -> list[str]:
-    """What others may call this machine."""
+    """Return the names under which other machines may know this one."""
     names = [socket.gethostname()]
     with contextlib.suppress(OSError):
         names.append(socket.getfqdn())
@@ -59,7 +59,7 @@ def _own_names() -> list[str]:
 
 
 def _takes(authority: trustme.CA, host: str) -> bool:
-    """Whether a certificate can be for this host: names are checked by the rules of IDNA 2008."""
+    """Return whether a certificate can be issued for this host: names must follow the rules of IDNA 2008."""
     try:
         authority.issue_cert(host)
     except ValueError:
@@ -68,7 +68,7 @@ def _takes(authority: trustme.CA, host: str) -> bool:
 
 
 def _files(authority: trustme.CA, hosts: Iterable[str]) -> dict[str, bytes]:
-    """The files' contents. The authority's key is not among them: nothing more is ever signed with it."""
+    """Return the contents of the files, by name. The CA's key is not saved: it never signs anything else."""
     since = datetime.now(UTC) - timedelta(days=EARLY_DAYS)
     until = datetime.now(UTC) + timedelta(days=VALID_DAYS)
     server = authority.issue_cert(*hosts, common_name="smssim test server", not_before=since, not_after=until)
@@ -83,7 +83,7 @@ def _files(authority: trustme.CA, hosts: Iterable[str]) -> dict[str, bytes]:
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> None:
-    """All of the files or none; raises OSError, FileExistsError if one of them is there."""
+    """Write all of the files or none; raises OSError, or FileExistsError if one of them exists."""
     written: list[Path] = []
     try:
         for name, content in files.items():

@@ -1,6 +1,6 @@
-"""File descriptors, of which each connection takes one: as many as this process may have, and a word when they run out.
+"""File descriptors, one for each connection: raises the limit of this process, and warns when they run out.
 
-Knows this process. Must not know who is connected.
+Knows this process. Must not know which peers are connected.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from smssim.process.logs import Log
 
 
 def raise_limit(limits: Limits = LIMITS) -> int:
-    """Lets this process have as many descriptors as it may and could use; how many it may have now."""
+    """Raise the limit on open descriptors as far as permitted and useful, and return the limit that applies now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.descriptors_max
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):  # a system that counts otherwise
+        with contextlib.suppress(OSError, ValueError):  # some systems have further limits
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             return most
     return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def connections_max(limit: int, limits: Limits = LIMITS) -> int:
-    """How many connections a server may take that may have so many descriptors."""
+    """Return how many connections a server may accept with this limit on descriptors."""
     return min(limits.connections_max, max(limit - limits.descriptors_reserved, limit // 2))
 
 
 class Shortage:
-    """Whether new connections are turned away, said once each time that it begins."""
+    """Detects when no more connections are accepted, and reports it once each time."""
 
     def __init__(self, limit: int, limits: Limits = LIMITS) -> None:
         self._limit = limit
         self._most = connections_max(limit, limits)
-        self._is_own = self._most == limits.connections_max  # a bound of ours, not of the system's
+        self._is_own = self._most == limits.connections_max  # our own bound applies, not the system's
         self._over_below = limits.shortage_over_share * self._most
         self._said = False
 
     def news(self, opened: int) -> str | None:
-        """What to say when so many descriptors are open."""
+        """Return the warning to log when this many descriptors are open; None if there is nothing new."""
         if opened < self._over_below:
             self._said = False
         if opened < self._most or self._said:
             return None
         self._said = True
         if self._is_own:
-            return f"{self._most:,} connections are open, and no more are taken: find out who holds them"
+            return f"{self._most:,} connections are open and no more are accepted: find the clients that hold them"
         return (
-            f"{opened:,} of {self._limit:,} file descriptors are open, and no more connections are taken: raise the "
-            "limit (ulimit -n), or find out who holds them"
+            f"{opened:,} of {self._limit:,} file descriptors are open and no more connections are accepted: raise the "
+            "limit (ulimit -n), or find the clients that hold them"
         )
 
 
 def opened(limit: int) -> int:
-    """How many descriptors are open; all of them if there is none left to count with, and 0 if nobody knows."""
+    """Return how many descriptors are open; `limit` if none is left to count them with, and 0 if it is unknown."""
     try:
         return len(os.listdir("/dev/fd"))
     except OSError as error:
@@ -67,7 +67,7 @@ def opened(limit: int) -> int:
 
 
 async def watch(serving: aio.Server, log: Log, limits: Limits = LIMITS) -> None:
-    """Says when descriptors run out, for as long as the server serves."""
+    """Log a warning each time that no more connections are accepted, until the server stops."""
     limit = raise_limit(limits)
     shortage = Shortage(limit, limits)
     while await serving.wait_for_termination(limits.descriptors_check_s):

@@ -1,8 +1,8 @@
-"""What smssim relies on in gRPC that no documentation promises: texts, names of its insides, and habits.
+"""Undocumented behaviour of gRPC that smssim relies on: error texts, internal names and habits.
 
-An upgrade of grpcio breaks this file or none. tests/test_grpc_quirks.py makes gRPC show each of these again, and says
-what to read through for a version other than `WRITTEN_FOR`. Knows gRPC, its errors and its logs. Must not know what is
-said over a connection, or what a node does about an error.
+If an upgrade of grpcio breaks anything, it breaks this file. tests/test_grpc_quirks.py makes gRPC show each behaviour
+again, and says what to check for a version other than `WRITTEN_FOR`. Knows gRPC, its errors and its logs. Must not know
+what is sent over a connection, or what a node does about an error.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ def changed(handler: Any, **fields: Any) -> Any:
 
 
 class Codec(aio.ServerInterceptor):
-    """Hands on bytes that are no message of the method as None, to be refused by the method itself.
+    """Turns a request that can't be decoded into None, so that the method itself can refuse it.
 
-    Left to itself, gRPC logs a stack trace for them and answers UNKNOWN. Methods whose names do not begin with `ours`,
-    as health checks and reflection, get an empty message instead. A response may be bytes, already encoded.
+    Without this class, gRPC logs a stack trace and answers UNKNOWN. Methods whose names do not begin with `ours`, such
+    as health checks and reflection, get an empty message instead. A response may also be bytes that are already
+    encoded.
     """
 
     def __init__(self, ours: str) -> None:
@@ -65,48 +66,48 @@ class Codec(aio.ServerInterceptor):
         return changed(handler, request_deserializer=read, response_serializer=write)
 
 
-# ---- What it logs
+# ---- Logs
 
 
 def quiet_server() -> None:
-    """Keep from the log that a peer left while something was written to it.
+    """Suppress gRPC's stack traces about peers that disconnect during a write.
 
-    gRPC itself says nothing of that where it knows already that the peer has left; where the write fails before it
-    knows, it logs a stack trace. The node sees the stream end and says who left.
+    gRPC logs one only if the write fails before gRPC has noticed the loss of the connection. The node itself sees the
+    end of the stream and logs who left.
     """
     logging.getLogger(SERVER_LOGGER).addFilter(is_news_of_server)
 
 
 def quiet_client() -> None:
-    """Keep from the log that a response is not protobuf, for which gRPC hands on None: the node says so itself."""
+    """Suppress gRPC's stack traces about malformed responses. gRPC returns None for them, and the node reports it."""
     logging.getLogger(CLIENT_LOGGER).addFilter(is_news_of_client)
 
 
 def is_news_of_server(record: logging.LogRecord) -> bool:
-    """Whether a record of gRPC's says more than that a write has failed. The class is in its compiled part."""
+    """Return whether a log record of gRPC reports anything but a failed write. That class is in its compiled part."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or kind.__name__ != "ExecuteBatchError"
 
 
 def is_news_of_client(record: logging.LogRecord) -> bool:
-    """Whether a record of gRPC's says more than that bytes are not protobuf."""
+    """Return whether a log record of gRPC reports anything but malformed bytes."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is not DecodeError
 
 
 # ---- Errors of calls
 
-# What a write raises once its call has ended: reading from the call says why it has.
+# What a write raises once its call has ended. A read from the call raises the reason.
 WRITE_AFTER_END: Final = (asyncio.InvalidStateError, aio.UsageError)
 
 
 def is_unexplained(code: grpc.StatusCode) -> bool:
-    """Whether gRPC has lost why a call ended, for a write met its end; another call may bring the reason."""
+    """Return whether gRPC lost the reason for a call's end because a write failed first. Another call may get it."""
     return code == grpc.StatusCode.INTERNAL
 
 
 def cause(details: str) -> str:
-    """Return the last of the causes in the details of an UNAVAILABLE call: "... last error: UNKNOWN: ...: cause"."""
+    """Return the last cause in the details of an UNAVAILABLE call: "... last error: UNKNOWN: ...: cause"."""
     return details.rpartition(": ")[2].rstrip("]")
 
 
@@ -116,16 +117,16 @@ def cause(details: str) -> str:
 class Handshake(Enum):
     """How a handshake failed."""
 
-    NOT_TLS = auto()  # the peer does not speak TLS
-    OTHER_HOST = auto()  # its certificate is for another one
+    NOT_TLS = auto()  # the peer does not use TLS
+    OTHER_HOST = auto()  # its certificate is for another host
     EXPIRED = auto()
     NOT_YET_VALID = auto()
-    OTHER_AUTHORITY = auto()  # signed its certificate
+    OTHER_AUTHORITY = auto()  # its certificate is signed by another CA
     FAILED = auto()  # in another way
-    CLOSED = auto()  # by the peer, or right after it; gRPC does not say why: a probe may
+    CLOSED = auto()  # the peer closed the connection during or right after it; only a `probe` may find out why
 
 
-_TEXTS: Final = (  # first those that say more; gRPC passes on what its TLS library writes
+_TEXTS: Final = (  # the most specific first; gRPC passes on the texts of its TLS library
     ("WRONG_VERSION_NUMBER", Handshake.NOT_TLS),
     ("Hostname Verification Check failed", Handshake.OTHER_HOST),
     ("expired", Handshake.EXPIRED),
@@ -136,7 +137,7 @@ _TEXTS: Final = (  # first those that say more; gRPC passes on what its TLS libr
 
 
 def handshake(details: str) -> Handshake | None:
-    """Return how the handshake failed of which these are the details; None where it was not that."""
+    """Return how a handshake failed, given the details of the call; None if that is not why the call failed."""
     if "Socket closed" in details and "Handshake" not in details:
         return Handshake.CLOSED
     if "Tls handshake failed" not in details and "verification" not in details:
@@ -148,16 +149,17 @@ class Probed(Enum):
     """What a peer does with a connection over TLS."""
 
     ACCEPTS = auto()
-    REFUSES = auto()  # the certificate that was shown, or that none was
+    REFUSES = auto()  # because of the client's certificate, or because there is none
 
 
 async def probe(
     host: str, port: int, pair: tuple[str, str] | None, within_s: float, *, to_the_end: bool
 ) -> Probed | None:
-    """Ask a peer that closes connections for its reason, in a handshake that trusts everybody and says nothing.
+    """Find out why a peer closes connections, with a handshake that accepts any certificate and sends no data.
 
-    `pair`: files with the certificate to show, and its key. `to_the_end`: whether to wait for what comes after the
-    handshake, where a peer that speaks TLS 1.3 looks at the certificate. Returns None where nobody tells.
+    `pair`: files with the certificate to present, and its key. `to_the_end`: whether to wait for the peer's first bytes
+    after the handshake, because with TLS 1.3 it checks the client's certificate only then. Returns None if the reason
+    remains unknown.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -1,6 +1,6 @@
-"""A small HTTP server of one page, enough for Prometheus, curl and browsers: bounded in connections, size and time.
+"""A small HTTP server for one page, with bounds on connections, size and time. Serves Prometheus, curl and browsers.
 
-Knows sockets and HTTP/1.1, one request a connection. Must not know what is on the page.
+Knows sockets and HTTP/1.1, with one request per connection. Must not know what is on the page.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from smssim.settings import is_loopback
 
 END: Final = b"\r\n\r\n"
 
-Page = Callable[[str], tuple[str, bytes]]  # the Accept header of a request; the content type and the body for it
+Page = Callable[[str], tuple[str, bytes]]  # from a request's Accept header to the content type and the body
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response; text where there is no page."""
+    """A response: the page, or a text for people."""
 
     status: HTTPStatus
     body: bytes
@@ -33,7 +33,7 @@ class Answer:
     header: str = ""
 
     def encoded(self) -> bytes:
-        """As it goes over the wire."""
+        """Return the response as bytes to send."""
         lines = [
             f"HTTP/1.1 {self.status.value} {self.status.phrase}",
             f"Content-Type: {self.content_type}",
@@ -46,15 +46,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What is answered to whom."""
+    """Decides what to answer to a request."""
 
     path: str  # of the page
     page: Page
-    admits: Callable[[str | None], bool]  # whether a request with this Authorization header may have it
-    only_here: bool  # whether it is for this machine alone: then a browser may not be sent here under another name
+    admits: Callable[[str | None], bool]  # whether to accept a request with this Authorization header
+    only_here: bool  # serve this machine only, and reject other names in the Host header (DNS rebinding)
 
     def answer(self, head: bytes) -> Answer:
-        """The answer to a request, of which this is all up to the first empty line."""
+        """Return the answer to a request; `head`: everything up to the first empty line."""
         first, *lines = head.decode("latin-1").split("\r\n")
         headers: dict[str, list[str]] = {}
         for line in filter(None, lines):
@@ -62,14 +62,14 @@ class Desk:
             headers.setdefault(name.lower(), []).append(value.strip())
         words, hosts = first.split(" "), headers.get("host", [])
         if len(words) != 3 or not words[2].startswith("HTTP/1.") or len(hosts) != 1:
-            return _refusal(HTTPStatus.BAD_REQUEST, "not a request of HTTP/1.1 with one Host header")
+            return _refusal(HTTPStatus.BAD_REQUEST, "malformed request; expected HTTP/1.1 with one Host header")
         if self.only_here and not _is_here(hosts[0]):
-            return _refusal(HTTPStatus.FORBIDDEN, "the Host header names another machine; takes localhost or 127.0.0.1")
+            return _refusal(HTTPStatus.FORBIDDEN, "wrong host in the Host header; expected localhost or 127.0.0.1")
         if not self.admits(next(iter(headers.get("authorization", [])), None)):
-            takes = "missing or wrong token; takes the header Authorization: Bearer TOKEN"
-            return _refusal(HTTPStatus.UNAUTHORIZED, takes, "WWW-Authenticate: Bearer")
+            reason = "missing or wrong token; expected the header Authorization: Bearer TOKEN"
+            return _refusal(HTTPStatus.UNAUTHORIZED, reason, "WWW-Authenticate: Bearer")
         if words[0] != "GET":
-            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "takes GET", "Allow: GET")
+            return _refusal(HTTPStatus.METHOD_NOT_ALLOWED, "expected GET", "Allow: GET")
         if _path_of(words[1]) not in ("/", self.path):
             return _refusal(HTTPStatus.NOT_FOUND, f"the page is at {self.path}")
         content_type, body = self.page(headers.get("accept", ["*/*"])[0])
@@ -81,7 +81,7 @@ def _refusal(status: HTTPStatus, says: str, header: str = "") -> Answer:
 
 
 def _is_here(host: str) -> bool:
-    """Whether a Host header, with or without a port, names this machine as only this machine can."""
+    """Return whether a Host header, with or without a port, names a loopback address."""
     has_port = ":" in host.rpartition("]")[2]
     try:
         return is_loopback((host if has_port else f"{host}:0").lower())
@@ -97,18 +97,21 @@ def _path_of(target: str) -> str:
 
 
 class HttpServer:
-    """Answers at a desk. Who stalls holds up nobody: there is a time for each, and the oldest goes for one too many."""
+    """Serves the answers of a `Desk`.
+
+    A slow client does not delay others: connections have a time limit, and one connection too many ends the oldest one.
+    """
 
     def __init__(self, desk: Desk, limits: Limits = LIMITS) -> None:
         self.port = 0
         self._limits = limits
         self._desk = desk
         self._open: dict[asyncio.StreamWriter, None] = {}  # oldest first
-        self._serving: set[asyncio.Task[None]] = set()  # of all that came, also of those that had to go
+        self._serving: set[asyncio.Task[None]] = set()  # one for each connection, aborted ones included
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Listens; raises OSError."""
+        """Listen on this address; raises OSError."""
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, *_, address = found[0]
         both = host == "::" and socket.has_dualstack_ipv6()
@@ -117,7 +120,7 @@ class HttpServer:
         self.port = listening.getsockname()[1]
 
     async def close(self) -> None:
-        """Ends it, and all that is under way."""
+        """Stop listening, and end all open connections."""
         assert self._server is not None
         self._server.close()
         for writer in self._open:
@@ -138,7 +141,7 @@ class HttpServer:
             del self._open[oldest]
             oldest.transport.abort()
         try:
-            with contextlib.suppress(OSError, EOFError, TimeoutError):  # it has left, or is too slow
+            with contextlib.suppress(OSError, EOFError, TimeoutError):  # the client has left or is too slow
                 async with asyncio.timeout(self._limits.http_connection_s):
                     await self._answer(reader, writer)
         finally:
@@ -150,7 +153,7 @@ class HttpServer:
             answer = self._desk.answer(await reader.readuntil(END))
         except asyncio.LimitOverrunError:
             status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            answer = _refusal(status, f"takes {self._limits.http_head_bytes_max:,} bytes of headers at most")
+            answer = _refusal(status, f"too many headers; expected at most {self._limits.http_head_bytes_max:,} bytes")
         writer.write(answer.encoded())
         writer.close()
         await writer.wait_closed()

@@ -1,6 +1,6 @@
-"""Servers, channels, and what gRPC's errors mean for a node.
+"""gRPC servers and channels, and the mapping between errors and gRPC status codes.
 
-Knows grpc.aio. Must not know what is said over it.
+Knows grpc.aio. Must not know what requests and responses contain.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from smssim.settings import split_address
 
 Options = tuple[tuple[str, int], ...]
 
-_STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # the most particular error first
+_STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # the most specific error first
     (VersionError, grpc.StatusCode.FAILED_PRECONDITION),
     (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (LaterError, grpc.StatusCode.UNAVAILABLE),
@@ -42,11 +42,11 @@ _STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # 
 
 Message = TypeVar("Message")
 
-_watching: Final[set[asyncio.Task[None]]] = set()  # of each server that serves: asyncio itself keeps no task
+_watching: Final[set[asyncio.Task[None]]] = set()  # one task per server: asyncio keeps no strong references
 
 
 class _TokenInterceptor(aio.ServerInterceptor):
-    """Turns away who does not show the token, but for health checks. Once a call: a stream shows it when it opens."""
+    """Rejects calls without the token, except health checks. A stream is checked once, when it opens."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -68,7 +68,7 @@ class _TokenInterceptor(aio.ServerInterceptor):
 
 
 def server(access: Access, limits: Limits = LIMITS) -> aio.Server:
-    """A server, not yet bound, whose methods get None for a request that is not protobuf."""
+    """Return a server that is not bound yet, and whose methods get None for a malformed request."""
     grpc_quirks.quiet_server()
     doors = [_TokenInterceptor(access)] if access.token else []
     return aio.server(options=_server_options(limits), interceptors=[*doors, Bounds(limits), grpc_quirks.Codec(OURS)])
@@ -79,10 +79,10 @@ def _server_options(limits: Limits) -> Options:
     keepalive_ms = _ms(limits.keepalive_s)
     connections_max = descriptors.connections_max(descriptors.raise_limit(limits), limits)
     return (
-        ("grpc.so_reuseport", 0),  # or two servers would bind one port without an error
+        ("grpc.so_reuseport", 0),  # otherwise two servers could bind the same port without an error
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", keepalive_ms),
-        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),  # or a channel's pings would be too many
+        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),  # so that channels' pings aren't rejected
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_concurrent_streams", limits.calls_per_connection_max),
         ("grpc.server_handshake_timeout_ms", _ms(limits.handshake_s)),
@@ -110,15 +110,15 @@ def _ms(seconds: float) -> int:
 
 
 def decoded(message: Message | None, what: str = "request") -> Message:
-    """The message; raises PeerError if its bytes were none of the method's."""
+    """Return the message; raises PeerError if it is None, which means that its bytes could not be decoded."""
     if message is None:
-        raise PeerError(f"the bytes of the {what} are not the message that this method takes")
+        raise PeerError(f"malformed {what}: not the protobuf message of this method")
     return message
 
 
 @contextlib.contextmanager
 def naming(peer: str) -> Iterator[None]:
-    """Names the peer in a PeerError that is raised: what it sent can't be used."""
+    """Add the peer's name to a PeerError that the block raises."""
     try:
         yield
     except PeerError as error:
@@ -128,11 +128,9 @@ def naming(peer: str) -> Iterator[None]:
 async def start(
     serving: aio.Server, access: Access, listen: str, services: Sequence[str], log: Log, limits: Limits = LIMITS
 ) -> str:
-    """Binds and starts a server, with health checks and reflection; the address that it listens on.
+    """Start a server with health checks and reflection, and return the address that it listens on.
 
-    Until it is stopped, the log says when no more connections are taken.
-
-    Raises UsageError if the address can't be had.
+    Logs a warning whenever no more connections are accepted. Raises UsageError if the address is not available.
     """
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, serving)
@@ -144,8 +142,8 @@ async def start(
         credentials = access.of_server()
         port = serving.add_secure_port(listen, credentials) if credentials else serving.add_insecure_port(listen)
     except RuntimeError as error:
-        await serving.stop(None)  # left as it is, it would complain when it is collected
-        raise UsageError(f"--listen: got {listen!r}, which is in use or not an address of this machine") from error
+        await serving.stop(None)  # otherwise its destructor logs an error
+        raise UsageError(f"--listen: can't listen on {listen!r}: in use, or not an address of this machine") from error
     await serving.start()
     watching = asyncio.create_task(descriptors.watch(serving, log, limits))
     _watching.add(watching)
@@ -154,9 +152,10 @@ async def start(
 
 
 def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channel:
-    """A channel to a peer; connects when it is used, and again when that is lost. Raises UsageError.
+    """Return a channel to a peer, which connects on first use and reconnects after a loss.
 
-    A response that is not protobuf arrives as None, to be refused by `decoded`.
+    A malformed response arrives as None, which `decoded` refuses. Raises UsageError if the token would be sent to
+    another machine without TLS.
     """
     grpc_quirks.quiet_client()
     credentials = access.of_client(address)
@@ -167,7 +166,10 @@ def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channe
 
 @contextlib.asynccontextmanager
 async def answering(context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """Ends the call with the right status where a peer's fault is raised, or the disk's, which may pass."""
+    """Abort the call with the matching status if the block raises PeerError or NotSavedError.
+
+    A failed save is UNAVAILABLE, because a retry may succeed once the node has restarted.
+    """
     try:
         yield
     except NotSavedError as error:

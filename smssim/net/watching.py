@@ -1,6 +1,7 @@
-"""What watchers are told, to protobuf and back. All validation of what a monitor said to them happens here.
+"""Conversion of snapshots to protobuf and back, and all validation of what a monitor sends to a watcher.
 
-Whatever leaves this module is safe to show: names are printable, enumerations known. Anything else raises PeerError.
+Values that leave this module are safe to show: names are printable and enumeration values known. Anything else raises
+PeerError.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from smssim.v1 import monitor_pb2
 
 
 def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, float]:
-    """Which run a watcher wants, empty for all, and how often in seconds, 0 if it does not mind; raises PeerError."""
+    """Return the id of the run to watch and the interval in seconds; raises PeerError.
+
+    An empty id means all runs, and an interval of 0 means that of the monitor.
+    """
     if message.interval_s:
         number("interval_s", message.interval_s, WATCH_INTERVAL_MIN_S, TIME_MAX_S)
     return message.run_id and uuid_of("run_id", message.run_id), message.interval_s
 
 
 def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
-    """A moment of a run, for watchers; the names are mostly the same."""
+    """Return a snapshot as the response to a watcher. Most fields have the same names."""
     others, stall = snapshot.fleet.others, snapshot.stall
     return monitor_pb2.WatchProgressResponse(
         progress=monitor_pb2.Progress(**snapshot.figures.as_dict()),
@@ -45,23 +49,23 @@ def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A moment of a run, encoded once for all watchers, without the recent rate, which each has its own of."""
+    """A snapshot, encoded once for all watchers, without the recent rate, which differs between watchers."""
 
     snapshot: Snapshot
     encoded: bytes
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Shared:
-        """Encode a moment of a run. The last one of a run is the same for all watchers."""
+        """Encode a snapshot. The last one of a run is the same for all watchers, and includes the recent rate."""
         message = snapshot_to_proto(snapshot)
         if not snapshot.figures.final:
             message.progress.ClearField("recent_rate_per_s")
         return cls(snapshot, message.SerializeToString())
 
     def response(self, before: Figures | None) -> bytes:
-        """Return a WatchProgressResponse for a watcher that got the figures `before` with its previous response.
+        """Return an encoded WatchProgressResponse for a watcher whose previous response had the figures `before`.
 
-        The encodings of two messages, one after the other, are that of both merged: so says protobuf's encoding guide.
+        Two encoded messages, one after the other, decode as both messages merged (protobuf's encoding guide).
         """
         figures = self.snapshot.figures
         if figures.final:
@@ -72,9 +76,9 @@ class Shared:
 
 
 def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
-    """A moment of a run, from a monitor; raises PeerError."""
+    """Return the snapshot that a monitor sent; raises PeerError."""
     if len(message.senders) > ROWS_MAX:
-        raise PeerError(f"senders: {len(message.senders)} rows; takes {ROWS_MAX} at most")
+        raise PeerError(f"senders: got {len(message.senders)} rows; expected at most {ROWS_MAX}")
     try:
         return Snapshot(
             figures=_figures_from_proto(message.progress),
@@ -85,8 +89,8 @@ def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
             stall=_stall_from_proto(message.stall) if message.HasField("stall") else None,
             summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
         )
-    except ValueError as error:  # of an enumeration or a threshold
-        raise PeerError(f"the monitor said what is not understood: {error}") from error
+    except ValueError as error:  # an unknown enumeration value, or a malformed threshold
+        raise PeerError(f"invalid value: {error}") from error
 
 
 def _figures_from_proto(progress: monitor_pb2.Progress) -> Figures:
@@ -140,6 +144,6 @@ def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
 
 
 def _given(message: Message, name: str) -> Any:
-    """The value of a field; None where an optional one is absent."""
+    """Return the value of a field; None if it is optional and absent."""
     field = message.DESCRIPTOR.fields_by_name[name]
     return None if field.has_presence and not message.HasField(name) else getattr(message, name)

@@ -1,7 +1,7 @@
-"""Columns to protobuf and back. All validation of what a peer sent happens here.
+"""Conversion of columns to protobuf and back, and all validation of what a peer sends.
 
-Whatever leaves this module is safe for the core: columns agree in length, ids are below the total, enumerations and
-times are in range. Anything else raises PeerError, before anything was applied.
+Values that leave this module are safe for the core: columns agree in length, ids are below the total, enumerations and
+times are in range. Anything else raises PeerError before any of it is applied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from smssim.settings import SenderSettings, address_words, is_address
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 PROTOCOL: Final = 1
-ELAPSED_MAX_S: Final = 1e12  # of a run; far beyond any, and such that no latency exceeds float32
+ELAPSED_MAX_S: Final = 1e12  # longer than any run; small enough that latencies fit in float32
 
 _U8: Final = np.dtype("u1")
 _I64: Final = np.dtype("<i8")  # ids travel as u64 and stay below 2^63
@@ -32,10 +32,10 @@ _F32: Final = np.dtype("<f4")
 
 
 def _column(name: str, data: bytes, kind: np.dtype[Any], count: int | None = None) -> NDArray[Any]:
-    """A read-only view of a column; raises PeerError unless it has `count` elements."""
+    """Return a read-only view of a column; raises PeerError unless it has `count` elements (if given)."""
     if len(data) % kind.itemsize or (count is not None and len(data) != count * kind.itemsize):
-        wanted = "a whole number" if count is None else f"{count}"
-        raise PeerError(f"{name}: {len(data)} bytes; takes {wanted} of elements of {kind.itemsize} bytes")
+        wanted = "a whole number of" if count is None else f"{count}"
+        raise PeerError(f"{name}: got {len(data)} bytes; expected {wanted} elements of {kind.itemsize} bytes")
     return np.frombuffer(data, kind)
 
 
@@ -47,43 +47,43 @@ def _ids(name: str, data: bytes, total: int) -> NDArray[np.int64]:
 
 
 def _range(name: str, column: NDArray[Any], low: float, high: float) -> NDArray[Any]:
-    """The column; raises PeerError unless all its elements are from low to high. NaN is not."""
+    """Return the column; raises PeerError unless all its elements are from `low` to `high`. NaN never is."""
     if len(column) and not (column.min() >= low and column.max() <= high):
-        raise PeerError(f"{name}: an element is not from {low:g} to {high:g}")
+        raise PeerError(f"{name}: an element is out of range; expected {low:g} to {high:g}")
     return column
 
 
 def _times(name: str, data: bytes, count: int) -> NDArray[np.float32]:
-    """A column of times in seconds; raises PeerError unless they are 0 or more and finite. -0 becomes 0."""
+    """Return a column of times in seconds; raises PeerError unless they are 0 or more and finite. -0 becomes 0."""
     return _range(name, _column(name, data, _F32, count), 0, 1e38) + np.float32(0)
 
 
 def number(name: str, got: float, low: float, high: float) -> None:
-    """Raises PeerError unless this is from low to high."""
+    """Raise PeerError unless this number is from `low` to `high`."""
     if not low <= got <= high:
-        raise PeerError(f"{name}: got {got:g}; takes {low:g} to {high:g}")
+        raise PeerError(f"{name}: got {got:g}; expected {low:g} to {high:g}")
 
 
 def uuid_of(name: str, text: str) -> str:
-    """The text; raises PeerError unless it is a UUID."""
+    """Return the text; raises PeerError unless it is a UUID."""
     try:
         if len(text) == 36 and str(uuid.UUID(text)) == text:
             return text
     except ValueError:
         pass
-    raise PeerError(f"{name}: takes a UUID in its 36 character form")
+    raise PeerError(f"{name}: expected a UUID in its 36-character form")
 
 
-# -- who and what
+# -- runs and senders
 
 
 def run_to_proto(run: RunFacts) -> run_pb2.Run:
-    """The run, for others."""
+    """Return the run as a message."""
     return run_pb2.Run(run_id=run.run_id, seed=run.seed, total=run.total, max_attempts=run.max_attempts)
 
 
 def run_from_proto(run: run_pb2.Run) -> RunFacts:
-    """The run that a peer means; raises PeerError."""
+    """Return the run that a message describes; raises PeerError."""
     number("total", run.total, 0, COUNT_MAX)
     number("seed", run.seed, 0, SEED_MAX)
     number("max_attempts", run.max_attempts, 1, ATTEMPTS_MAX)
@@ -91,14 +91,14 @@ def run_from_proto(run: run_pb2.Run) -> RunFacts:
 
 
 def offer_from_proto(offer: producer_pb2.RunOffer) -> tuple[RunFacts, str]:
-    """The run that a producer has, and the address of its monitor; raises PeerError."""
+    """Return the run that a producer offers, and the address of its monitor; raises PeerError."""
     if not is_address(offer.monitor, port_min=1):
-        raise PeerError(f"monitor: got {quote(offer.monitor)}; takes {address_words(port_min=1)}")
+        raise PeerError(f"monitor: got {quote(offer.monitor)}; expected {address_words(port_min=1)}")
     return run_from_proto(offer.run), offer.monitor
 
 
 def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run_pb2.Sender:
-    """A sender, as it introduces itself."""
+    """Return a sender as it introduces itself to its peers."""
     return run_pb2.Sender(
         session_id=session_id,
         name=name,
@@ -111,18 +111,18 @@ def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run
 
 
 def sender_from_proto(sender: run_pb2.Sender) -> SenderFacts:
-    """What a sender says of itself, its name in printable characters; raises PeerError."""
+    """Return how a sender introduces itself, with its name in printable characters; raises PeerError."""
     check_sender(sender)
     return SenderFacts(sender.session_id, escape(sender.name), sender.mean_s, sender.failure_rate, sender.concurrency)
 
 
 def check_sender(sender: run_pb2.Sender) -> None:
-    """Raises PeerError unless this may be a sender."""
+    """Raise PeerError unless a sender may introduce itself like this."""
     uuid_of("session_id", sender.session_id)
     if len(sender.name.encode()) > NAME_BYTES_MAX:
-        raise PeerError(f"name: takes at most {NAME_BYTES_MAX} bytes")
+        raise PeerError(f"name: expected at most {NAME_BYTES_MAX} bytes")
     if len(sender.distribution.encode()) > NAME_BYTES_MAX:
-        raise PeerError(f"distribution: takes at most {NAME_BYTES_MAX} bytes")
+        raise PeerError(f"distribution: expected at most {NAME_BYTES_MAX} bytes")
     number("mean_s", sender.mean_s, 0, TIME_MAX_S)
     number("std_s", sender.std_s, 0, TIME_MAX_S)
     number("failure_rate", sender.failure_rate, 0, 1)
@@ -130,9 +130,9 @@ def check_sender(sender: run_pb2.Sender) -> None:
 
 
 def check_hello(hello: producer_pb2.Hello) -> None:
-    """Raises VersionError or PeerError unless a sender may introduce itself like this."""
+    """Raise VersionError unless the sender uses this version of the protocol, and PeerError if it is invalid."""
     if hello.protocol != PROTOCOL:
-        raise VersionError(f"this producer speaks version {PROTOCOL} of the protocol, the sender {hello.protocol}")
+        raise VersionError(f"unsupported protocol version {hello.protocol}; this producer supports version {PROTOCOL}")
     check_sender(hello.sender)
 
 
@@ -140,7 +140,7 @@ def check_hello(hello: producer_pb2.Hello) -> None:
 
 
 def request_to_proto(request: Request) -> producer_pb2.FetchMessageRequest:
-    """A sender's request, for the producer."""
+    """Return a sender's request as a message."""
     message = producer_pb2.FetchMessageRequest(
         credit=request.credit,
         idle_lanes=request.idle_lanes,
@@ -158,7 +158,7 @@ def request_to_proto(request: Request) -> producer_pb2.FetchMessageRequest:
 
 
 def request_from_proto(message: producer_pb2.FetchMessageRequest, run: RunFacts) -> Request:
-    """What a sender asks for; raises PeerError."""
+    """Return a sender's request; raises PeerError."""
     settlements = handed_back = None
     if message.HasField("settlements"):
         ids = _ids("settlements.message_ids", message.settlements.message_ids, run.total)
@@ -176,11 +176,11 @@ def request_from_proto(message: producer_pb2.FetchMessageRequest, run: RunFacts)
 def batch_to_bytes(
     batch: Batch, content: Content, queued_s: NDArray[np.float32], elapsed_s: float, settled: int
 ) -> bytes:
-    """A response that carries messages, for a sender, in the form in which it travels; `queued_s` is f32 of shape (n,).
+    """Return an encoded FetchMessageResponse that carries these messages; `queued_s` is f32 of shape (n,).
 
-    Protobuf would copy each column into a message, that into another, and all of it into bytes: 18 ns a message, where
-    this takes 2. It relies on two things that the encoding promises: fields come in any order, and the bytes of a
-    message can be put together from those of its parts.
+    Protobuf would copy each column into a message, that message into another, and all of it into bytes, which takes
+    18 ns per message; this function takes 2. It relies on two guarantees of the encoding: fields may come in any order,
+    and the bytes of a message are the bytes of its fields, one after another.
     """
     columns = (
         (producer_pb2.Batch.MESSAGE_IDS_FIELD_NUMBER, batch.ids.data),
@@ -199,12 +199,12 @@ def batch_to_bytes(
 
 
 def _prefix(number: int, length: int) -> bytes:
-    """What stands before so many bytes of a field: https://protobuf.dev/programming-guides/encoding."""
+    """Return what precedes the bytes of a field of this length: https://protobuf.dev/programming-guides/encoding."""
     return _varint(number << 3 | 2) + _varint(length)
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last byte have the highest bit set."""
+    """Encode a number with seven bits per byte, the lowest first; all bytes except the last have the high bit set."""
     more = bytearray()
     while value > 0x7F:
         more.append(value & 0x7F | 0x80)
@@ -213,12 +213,12 @@ def _varint(value: int) -> bytes:
 
 
 def batch_from_proto(batch: producer_pb2.Batch, run: RunFacts) -> Delivery:
-    """Messages, from the producer; raises PeerError."""
+    """Return the messages that the producer delivers; raises PeerError."""
     ids = _ids("message_ids", batch.message_ids, run.total)
     _column("phone_numbers", batch.phone_numbers, np.dtype("V12"), len(ids))
     lengths = _column("text_lengths", batch.text_lengths, _U8, len(ids))
     if int(lengths.sum(dtype=np.int64)) != len(batch.texts):
-        raise PeerError("texts: their lengths do not add up")
+        raise PeerError("texts: their length is not the sum of text_lengths")
     queued_s = _column("queued_s", batch.queued_s, _F32, len(ids))
     number("attempt", batch.attempt, 1, run.max_attempts)
     number("elapsed_s", batch.elapsed_s, 0, ELAPSED_MAX_S)
@@ -226,7 +226,10 @@ def batch_from_proto(batch: producer_pb2.Batch, run: RunFacts) -> Delivery:
 
 
 def texts_of(batch: producer_pb2.Batch, count: int) -> dict[int, tuple[str, str]]:
-    """Phone number and text of the first messages of a batch that has passed `batch_from_proto`, by id."""
+    """Return phone number and text of the first `count` messages of a batch, by id.
+
+    Assumes that `batch_from_proto` has accepted the batch.
+    """
     ends = np.cumsum(np.frombuffer(batch.text_lengths[:count], _U8), dtype=np.int64).tolist()
     numbers = batch.phone_numbers[: 12 * count].decode("ascii", "replace")
     texts = batch.texts[: ends[-1] if ends else 0].decode("ascii", "replace")
@@ -236,12 +239,12 @@ def texts_of(batch: producer_pb2.Batch, count: int) -> dict[int, tuple[str, str]
 
 
 def end_to_proto(end: RunEnd) -> run_pb2.RunEnd:
-    """The producer's last word."""
+    """Return the producer's totals as a message."""
     return run_pb2.RunEnd(complete=end.complete, sent=end.sent, failed=end.failed, redelivered=end.redelivered)
 
 
 def end_from_proto(end: run_pb2.RunEnd) -> RunEnd:
-    """The producer's last word."""
+    """Return the producer's totals."""
     return RunEnd(end.complete, end.sent, end.failed, end.redelivered)
 
 
@@ -249,7 +252,7 @@ def end_from_proto(end: run_pb2.RunEnd) -> RunEnd:
 
 
 def report_to_proto(report: Report, run: run_pb2.Run, sender: run_pb2.Sender) -> monitor_pb2.ReportResultRequest:
-    """A sender's report, for the monitor."""
+    """Return a sender's report as a message."""
     finished = report.finished
     message = monitor_pb2.ReportResultRequest(
         run=run,
@@ -272,7 +275,7 @@ def report_to_proto(report: Report, run: run_pb2.Run, sender: run_pb2.Sender) ->
 
 
 def report_from_proto(message: monitor_pb2.ReportResultRequest, run: RunFacts) -> Report:
-    """What a sender reports; raises PeerError."""
+    """Return a sender's report; raises PeerError."""
     ids = _ids("message_ids", message.message_ids, run.total)
     outcomes = _column("outcomes", message.outcomes, _U8, len(ids))
     attempts = _column("attempts", message.attempts, _U8, len(ids))
@@ -299,7 +302,7 @@ def report_from_proto(message: monitor_pb2.ReportResultRequest, run: RunFacts) -
 
 
 def answer_to_proto(answer: Answer) -> monitor_pb2.ReportResultResponse:
-    """The monitor's answer."""
+    """Return the monitor's answer to a report as a message."""
     return monitor_pb2.ReportResultResponse(
         accepted=answer.accepted,
         duplicates=answer.duplicates,
@@ -311,7 +314,7 @@ def answer_to_proto(answer: Answer) -> monitor_pb2.ReportResultResponse:
 
 
 def answer_from_proto(message: monitor_pb2.ReportResultResponse, run: RunFacts) -> Answer:
-    """The monitor's answer; raises PeerError."""
+    """Return the monitor's answer to a report; raises PeerError."""
     ids = _ids("overruled_ids", message.overruled_ids, run.total)
     outcomes = _column("overruled_outcomes", message.overruled_outcomes, _U8, len(ids))
     _range("overruled_outcomes", outcomes, Outcome.SENT, Outcome.FAILED)

@@ -1,1 +1,1 @@
-"""The three nodes: asyncio shells around the core. They never import each other."""
+"""The three nodes and the watch client: asyncio shells around the core. They never import each other."""

@@ -1,6 +1,6 @@
-"""The monitor: counts what senders report, shows it every interval, and says how it ended.
+"""The monitor: counts what senders report, shows the figures every interval, and shows how each run ended.
 
-Moves reports and figures between gRPC, `Runs`, which decides, the journal and the outputs. Must not know other nodes.
+Moves reports and figures between gRPC, the journal, the outputs and `Runs`, which decides. Must not know other nodes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
-    """One run, or any number if it lingers."""
+    """A monitor of one run, or of any number of runs if it lingers."""
 
     def __init__(self, settings: MonitorSettings, limits: Limits = LIMITS) -> None:
         self._limits = limits
@@ -44,7 +44,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._settings = settings
         self._log = node_log("monitor")
         self._clock = asyncio.get_running_loop().time
-        self._outputs = Outputs()  # until it starts
+        self._outputs = Outputs()  # replaced by `start`
         policy = Policy(
             interval_s=settings.interval_s,
             give_up_s=settings.give_up_s,
@@ -54,7 +54,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             rows_max=0 if settings.json else ROWS_MAX,
         )
         self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
-        self._due = waiting.Wakeup()  # a look at the runs
+        self._due = waiting.Wakeup()  # rung when `Runs.look` is due
         self.audience = Audience(self.runs.followed, settings.interval_s, limits)
         self._turns: dict[Watcher, waiting.Wakeup] = {}
         self._watcher_left = waiting.Wakeup()
@@ -69,7 +69,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
-        """Listen, and open what is to be recorded; raises UsageError."""
+        """Listen, and open the outputs; raises UsageError."""
         services = ["smssim.v1.MonitorService"]
         try:
             self.address = await rpc.start(
@@ -80,16 +80,16 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await self._server.stop(None)
             await self._saving.close()
             raise
-        self._log.info("listening on %s", self.address)
+        self._log.info("Listening on %s", self.address)
         ready.announce("ready", last=True, kind="monitor", address=self.address, resumed=self._resumed)
         for warning in threshold.warnings(self._settings.threshold):
             self._log.warning("%s", warning)
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Follow the runs to their end, after `start`, and return the exit code."""
+        """Follow the runs to their end, and return the exit code. Assumes `start`."""
         is_whole = True
         try:
-            self._log.info("waiting for a sender")
+            self._log.info("Waiting for a sender")
             self.runs.await_sender(self._clock())
             await waiting.first_of(stop.wait(), self._look_on(), self._saving.broken())
             self.runs.stop(self._clock())
@@ -103,15 +103,15 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await self._saving.close()
             is_whole = await self._outputs.close()
         if not self.runs.any_ended:
-            self._log.info("stopped before a sender came")
+            self._log.info("Stopped before a sender connected")
         return self.runs.exit_code(outputs_whole=is_whole)
 
     def metrics(self) -> list[metrics.Metric]:
-        """Of this moment."""
+        """Return the metrics at this moment."""
         return metrics.of_monitor([followed.tally for followed in self.runs.followed.values()], self._clock())
 
     async def _farewell(self) -> None:
-        """Give watchers time to take the last figures."""
+        """Give watchers time to receive the last figures."""
         self.audience.close(self._clock())
         self._wake_watchers()
         while self.audience.is_reading(self._clock()):
@@ -124,26 +124,26 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     # -- the runs
 
     async def _look_on(self) -> None:
-        """Look at the runs whenever that is due, until they are finished."""
+        """Check the runs whenever a check is due, until they are finished."""
         while not self.runs.finished:
             await self._due.wait(self.runs.wake_at)
             self.runs.look(self._clock())
             await self._carry_out()
 
     async def _carry_out(self) -> None:
-        """Do what the runs want done."""
+        """Carry out the events of the runs."""
         while self.runs.events:
             match event := self.runs.events.popleft():
                 case Waiting(for_s):
-                    self._log.info("still waiting for a sender, for %.0f s", for_s)
+                    self._log.info("Still waiting for a sender after %.0f s", for_s)
                 case Started(run):
-                    self._log.info("run %s: %s", run.run_id, plural(run.total, "message"))
+                    self._log.info("Run %s: %s", run.run_id, plural(run.total, "message"))
                 case Missed(name):
-                    self._log.warning("missed the first reports of %s: the run can't be counted to its end here", name)
+                    self._log.warning("Missed the first reports of sender %s: can't count the whole run", name)
                 case Moment(snapshot):
                     self._outputs.moment(snapshot)
                 case Dropped(run):
-                    self._log.info("run %s: nothing was counted and nobody is left, waiting for another", run.run_id)
+                    self._log.info("Dropped run %s (no outcomes, no senders): waiting for another", run.run_id)
                     self._outputs.dropped(run.run_id)
                     self._wake_watchers()
                     await self._saving.saved()
@@ -153,24 +153,24 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     def _show_end(self, ended: Ended) -> None:
         self._outputs.end(ended.snapshot)
-        if self._settings.json and ended.snapshot.summary is not None:  # otherwise it is in the summary
+        if self._settings.json and ended.snapshot.summary is not None:  # without --json, the summary shows both
             if ended.ending.exit_code:
                 self._log.error("%s", ended.ending.reason)
             for one in ended.snapshot.summary.thresholds:
                 if not one.passed:
-                    self._log.error("threshold missed: %s %s", one.text, value(one, ended.run.total))
+                    self._log.error("Threshold missed: %s %s", one.text, value(one, ended.run.total))
 
     def _take_outcomes(self, *outcomes: Any) -> None:
         """See `OnReport`."""
         self._outputs.outcomes(*outcomes)
 
     def _resume(self, journal: Journal) -> None:
-        """Go on with the run in the journal; raises JournalError."""
+        """Resume the run in the journal; raises JournalError."""
         with restoring(journal):
             tally = self.runs.resume(journal.pieces, self._clock())
         journal.pieces.clear()
         done, total = count(tally.ledger.final), plural(tally.run.total, "message")
-        self._log.info("resumed run %s: %s of %s counted", tally.run.run_id, done, total)
+        self._log.info("Resumed run %s: %s of %s counted", tally.run.run_id, done, total)
 
     # -- calls
 
@@ -191,22 +191,22 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 if self.runs.events:
                     self._due.ring()
             self._log.debug(
-                "report %d of %s, outcomes: %d, of which count: %d",
+                "Received report %d of sender %s (outcomes: %d, counted: %d)",
                 *(report.sequence, sender.name, len(report.finished), answer.accepted),
             )
-            await self._saving.saved()  # settled implies recorded: nothing is acknowledged that a crash could take back
+            await self._saving.saved()  # settled implies recorded: a crash can't undo what is acknowledged
         return wire.answer_to_proto(answer)
 
     async def WatchProgress(
         self, request: monitor_pb2.WatchProgressRequest | None, context: Context
-    ) -> AsyncIterator[Any]:  # of the bytes of responses
+    ) -> AsyncIterator[Any]:  # encoded responses
         """See monitor.proto."""
         async with rpc.answering(context):
             wanted, interval_s = watching.watch_from_proto(rpc.decoded(request))
             watcher = self.audience.join(wanted, interval_s, self._clock())
         turn = self._turns[watcher] = waiting.Wakeup()
         try:
-            await context.send_initial_metadata(())  # the first run may be long in coming: a watcher is let in already
+            await context.send_initial_metadata(())  # the first run may come much later
             while not watcher.finished:
                 for followed in watcher.turn(self._clock()):
                     moment = self._moment(followed)
@@ -218,7 +218,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             self._watcher_left.ring()
 
     def _moment(self, followed: FollowedRun) -> watching.Shared:
-        """Return a run at about this moment, encoded once for all watchers."""
+        """Return a recent snapshot of a run, encoded once for all watchers."""
         snapshot, shared = followed.shared(self._clock()), self._shared.get(followed)
         if shared is None or shared.snapshot is not snapshot:
             shared = self._shared[followed] = watching.Shared.of(snapshot)
@@ -226,7 +226,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
 
 def serve(settings: MonitorSettings) -> int:
-    """Run a monitor to its end and return its exit code; raises UsageError."""
+    """Run a monitor to its end, and return its exit code; raises UsageError or NotSavedError."""
 
     async def main(stop: asyncio.Event) -> int:
         monitor = Monitor(settings)

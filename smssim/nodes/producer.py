@@ -1,4 +1,4 @@
-"""The producer: holds the messages of one run, hands them out and waits until all are settled.
+"""The producer: holds the messages of one run, delivers them to senders and waits until all are settled.
 
 Moves requests and batches between gRPC, the journal and `ProducerRun`, which decides. Must not know the monitor or
 other nodes.
@@ -36,7 +36,7 @@ from smssim.process.logs import node_log
 from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2, producer_pb2_grpc
 
-SEED_BITS: Final = 32  # of a seed that is not given: short enough to type again
+SEED_BITS: Final = 32  # of a random seed: short enough to type again
 
 Requests = AsyncIterator[producer_pb2.FetchMessageRequest | None]
 Encoded = Any  # a FetchMessageResponse, or the bytes of one
@@ -44,7 +44,7 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class Producer(producer_pb2_grpc.ProducerServiceServicer):
-    """One run."""
+    """A producer of one run."""
 
     def __init__(self, settings: ProducerSettings, limits: Limits = LIMITS) -> None:
         self.access = access.load(settings)
@@ -83,30 +83,30 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             journal.pieces.clear()
         self._saving = GroupCommit(journal, self._changes, limits)
         self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
-        self._writable: dict[int, asyncio.Event] = {}  # of each open stream, by the number of its holder
-        self._tick_at = -math.inf  # when the next tick comes by itself
+        self._writable: dict[int, asyncio.Event] = {}  # one for each open stream, by the number of its lease holder
+        self._tick_at = -math.inf  # when the next tick is scheduled
         self._early_tick = waiting.Wakeup()
         self._save_wanted = waiting.Wakeup()
         self._server = rpc.server(self.access, limits)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
     async def start(self) -> None:
-        """Listens; raises UsageError or NotSavedError."""
+        """Save the new run, then listen; raises UsageError or NotSavedError."""
         services = ["smssim.v1.ProducerService"]
         try:
-            await self._saving.saved()  # nobody hears of a run that a crash could take back
+            await self._saving.saved()  # a crash must not undo a run that is known to others
             self.address = await rpc.start(
                 self._server, self.access, self._settings.listen, services, self._log, self._limits
             )
         except BaseException:
             await self._saving.close()
             raise
-        self._log.info("listening on %s", self.address)
+        self._log.info("Listening on %s", self.address)
         ready.announce("ready", kind="producer", address=self.address, resumed=self._core.resumed, **asdict(self.run))
         producer_log.say_start(self._log, self._core, self.run)
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Serves the run to its end, after `start`; the exit code."""
+        """Serve the run to its end, and return the exit code. Assumes `start`."""
         try:
             await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self._saving.broken())
         finally:
@@ -115,10 +115,10 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         return self._core.exit_code
 
     def metrics(self) -> list[metrics.Metric]:
-        """Of this moment."""
+        """Return the metrics at this moment."""
         return metrics.of_producer(self._backlog, len(self._streams))
 
-    # -- what happens, and what is to be done about it
+    # -- inputs and events of the core
 
     async def _tick(self) -> None:
         while not self._core.left:
@@ -148,7 +148,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
                 self._save_wanted.ring()
             elif isinstance(event, events.Started):
                 ready.announce("started", last=True)
-            if not isinstance(event, events.Write | events.Save):  # there are many of these, and nothing to say of them
+            if not isinstance(event, events.Write | events.Save):  # both are frequent and have no log line
                 producer_log.say(self._log, event, self.run.total)
         if self._core.wake_at < self._tick_at:
             self._early_tick.ring()
@@ -182,10 +182,10 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _join(self, requests: Requests) -> ProducerStream:
-        """The stream of a sender that has introduced itself; raises PeerError."""
+        """Return the stream of a sender that has introduced itself; raises PeerError."""
         hello = rpc.decoded(await anext(aiter(requests)))
         if not hello.HasField("hello"):
-            raise PeerError("the first request of a stream says hello")
+            raise PeerError("the first request of a stream must contain hello")
         wire.check_hello(hello.hello)
         sender = hello.hello.sender
         request = wire.request_from_proto(hello, self.run)
@@ -205,19 +205,19 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._carry_out(self._core.closed(stream, self._clock()))
 
     async def _read(self, requests: Requests, stream: ProducerStream) -> None:
-        """Takes in the requests of a stream until it ends; raises PeerError."""
+        """Apply the requests of a stream until it ends; raises PeerError."""
         async for message in requests:
             request = rpc.decoded(message)
             if request.HasField("hello"):
-                raise PeerError("only the first request of a stream says hello")
+                raise PeerError("only the first request of a stream may contain hello")
             self._apply(stream, wire.request_from_proto(request, self.run))
 
     def _apply(self, stream: ProducerStream, request: Request) -> None:
-        """Applies a request; raises PeerError and applies nothing of it."""
+        """Apply a request. Raises PeerError, and then applies nothing of it."""
         self._carry_out(self._core.apply(stream, request, self._clock()))
 
     def _encoded(self, response: Response) -> Encoded:
-        """A response as it travels."""
+        """Return a response as gRPC sends it: a message, or bytes."""
         batch, settled = response.batch, response.settled
         if batch is not None:
             now, backlog = self._clock(), self._backlog
@@ -230,12 +230,12 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
 
 def _with_seed(settings: ProducerSettings) -> ProducerSettings:
-    """The settings, with a random seed if none is given."""
+    """Return the settings, with a random seed if none is given."""
     return settings if settings.seed is not None else replace(settings, seed=secrets.randbits(SEED_BITS))
 
 
 def serve(settings: ProducerSettings) -> int:
-    """Runs a producer to its end; its exit code. Raises UsageError."""
+    """Run a producer to its end, and return its exit code; raises UsageError or NotSavedError."""
 
     async def main(stop: asyncio.Event) -> int:
         producer = Producer(settings)

@@ -1,6 +1,6 @@
-"""What a producer's log says about its run and the events of it.
+"""The log lines of a producer: one for its start and one for most events of its run.
 
-Knows their words. Must not know what is done about them.
+Knows their wording. Must not know how events are handled.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ Log = logging.LoggerAdapter[logging.Logger]
 
 
 def say_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
-    """Logs which run the producer has, and how far that is where it goes on from a journal."""
-    log.info("run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
+    """Log which run the producer has, and the state of a run that is resumed from a journal."""
+    log.info("Run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
     if core.resumed:
         book = core.backlog
         said = (count(book.settled), count(book.sent), count(book.failed), count(book.waiting))
-        log.info("resumed: %s settled, %s sent and %s failed; %s to go", *said)
-    log.info("waiting for a sender")
+        log.info("Resumed: %s settled (%s sent, %s failed), %s to go", *said)
+    log.info("Waiting for a sender")
 
 
 def say(log: Log, event: events.Event, total: int) -> None:
-    """Logs an event of a run of so many messages; not all events have a line."""
+    """Log an event, if it has a log line. `total`: the number of messages of the run."""
     match event:
         case events.Started():
-            log.info("the run has started")
+            log.info("Run started")
         case events.GaveUp(alone_s):
-            log.error("no sender for %.0f s, giving up", alone_s)
+            log.error("No sender for %.0f s: giving up", alone_s)
         case events.Draining(leased, within_s):
-            log.info("draining: %s with senders, to be settled within %g s", plural(leased, "message"), within_s)
+            log.info("Draining: %s to settle within %g s", plural(leased, "message"), within_s)
         case events.Announced(end, lingers):
             settled, sent, failed = count(end.sent + end.failed), count(end.sent), count(end.failed)
-            log.info("%s of %s settled: %s sent, %s failed", settled, plural(total, "message"), sent, failed)
+            log.info(
+                "Run ended: %s of %s settled (%s sent, %s failed)", settled, plural(total, "message"), sent, failed
+            )
             if lingers:
-                log.info("staying up for late senders, until stopped")
+                log.info("Lingering for late senders; stop with Ctrl-C")
         case _:
             _say_of_sender(log, event)
 
@@ -46,18 +48,18 @@ def say(log: Log, event: events.Event, total: int) -> None:
 def _say_of_sender(log: Log, event: events.Event) -> None:
     match event:
         case events.Joined(sender):
-            log.info("%s joined: %s at a time, %g s each", sender.name, count(sender.concurrency), sender.mean_s)
+            log.info("Sender %s joined: %s, mean %g s", sender.name, plural(sender.concurrency, "lane"), sender.mean_s)
         case events.Leased(_, batches) if log.isEnabledFor(logging.DEBUG):
             for batch in batches:
                 facts = len(batch.ids), batch.ids[0], batch.attempt
-                log.debug("handing out messages: %d, from %d on, attempt %d", *facts)
+                log.debug("Leasing a batch (messages: %d, first id: %d, attempt: %d)", *facts)
         case events.Close(stream):
-            log.info("%s: %s", stream.name, stream.ended)
+            log.info("Closed the stream of sender %s: %s", stream.name, stream.ended)
         case events.Left(stream, leased):
-            again = f", with {plural(leased, 'message')} to hand out again" if leased else ""
-            log.info("%s left%s", stream.name, again)
+            again = f": {plural(leased, 'message')} to redeliver" if leased else ""
+            log.info("Sender %s left%s", stream.name, again)
         case events.Alone(for_s):
             if for_s:
-                log.info("still waiting for a sender, for %.0f s", for_s)
+                log.info("Still waiting for a sender after %.0f s", for_s)
             else:
-                log.info("waiting for a sender")
+                log.info("Waiting for a sender")

@@ -31,7 +31,7 @@ from smssim.words import count, plural
 
 
 class RunClient:
-    """Moves what one sender and its peers say to each other in one run."""
+    """The connections of one sender in one run: its stream to the producer, and its reports to the monitor."""
 
     def __init__(
         self,
@@ -45,7 +45,10 @@ class RunClient:
         each: EachMessage | None,
         limits: Limits,
     ) -> None:
-        """`sender`: as it travels. `monitor`: an address. Raises UsageError if that can't be used."""
+        """Connect to the monitor; raises UsageError if the token may not be sent there.
+
+        `sender`: a `run_pb2.Sender`. `monitor`: an address.
+        """
         self._settings = settings
         self._sender = sender
         self._facts = facts
@@ -69,7 +72,7 @@ class RunClient:
         self.run = SenderRun(facts.run_id, self._protocol, *peers, now, limits)
 
     async def take_part(self, stream: Stream, stop: asyncio.Event) -> SenderEnd:
-        """Take part to the end of the run, or until drained; raises SmssimError."""
+        """Take part in the run to its end, or until drained; raises SmssimError."""
         await waiting.first_of(
             self._keep_time(),
             waiting.forever(self._follow_producer(stream)),
@@ -83,7 +86,7 @@ class RunClient:
         return end
 
     async def _keep_time(self) -> None:
-        """Move the lanes on, and wake whoever may have something to send then, until the run has ended."""
+        """Advance the lanes until the run has ended, and wake the tasks that send requests and reports."""
         protocol = self._protocol
         while self.run.end is None:
             now = self._clock()
@@ -96,14 +99,14 @@ class RunClient:
 
     async def _drain_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        to_finish, given_back = self.run.drain(self._clock())
-        self._log.info("draining: %s to finish, %s given back", plural(to_finish, "message"), count(given_back))
+        to_finish, handed_back = self.run.drain(self._clock())
+        self._log.info("Draining: %s to finish, %s handed back", plural(to_finish, "message"), count(handed_back))
         self._tick.ring()
 
     # -- the producer
 
     async def _follow_producer(self, stream: Stream | None) -> None:
-        """Keep a stream to the producer for as long as one is wanted; raises PeerError."""
+        """Keep a stream to the producer open for as long as one is needed; raises PeerError."""
         while stream is not None:
             try:
                 await self._use(stream)
@@ -113,7 +116,7 @@ class RunClient:
         self._tick.ring()
 
     async def _reopen(self, error: aio.AioRpcError) -> Stream | None:
-        """Return a new stream to the producer of this run; None if none is wanted any more."""
+        """Return a new stream to the producer of this run; None if none is needed any more."""
         while True:
             retry = self.run.on_producer_lost(await self._producer.loss(error), self._clock())
             if retry is None:
@@ -134,7 +137,7 @@ class RunClient:
             return stream
 
     async def _use(self, stream: Stream) -> None:
-        """Talk on an open stream until it ends; raises AioRpcError or PeerError."""
+        """Write and read an open stream until it ends; raises AioRpcError or PeerError."""
         self._tick.ring()
         try:
             with rpc.naming(self._producer.name):
@@ -153,10 +156,10 @@ class RunClient:
             try:
                 await stream.write(wire.request_to_proto(request))
             except grpc_quirks.WRITE_AFTER_END:
-                await asyncio.Event().wait()  # the stream is over: reading says why
+                await asyncio.Event().wait()  # the stream has ended: reading raises the reason
 
     async def _read(self, stream: Stream) -> None:
-        """Read until the run has ended; raises AioRpcError if the stream ends before, or PeerError."""
+        """Read until the run has ended; raises AioRpcError if the stream ends before that, or PeerError."""
         while isinstance(read := await stream.read(), producer_pb2.FetchMessageResponse | None):
             response = rpc.decoded(read, "response")
             event, now = response.WhichOneof("event"), self._clock()
@@ -164,7 +167,7 @@ class RunClient:
             end = wire.end_from_proto(response.end) if event == "end" else None
             self.run.on_response(now, response.settled, delivery, end)
             if delivery is not None:
-                self._log.debug("received messages: %d, attempt %d", len(delivery.ids), delivery.attempt)
+                self._log.debug("Received a batch (messages: %d, attempt: %d)", len(delivery.ids), delivery.attempt)
                 if self._each is not None:
                     name, texts = str(self._sender.name), partial(wire.texts_of, response.batch)
                     self._each.arrived(name, delivery.ids, texts, now)
@@ -177,7 +180,7 @@ class RunClient:
     # -- the monitor
 
     async def _follow_monitor(self) -> None:
-        """Deliver reports; raises PeerError."""
+        """Send reports as they become due; raises PeerError."""
         while True:
             report = self._protocol.report(self._clock())
             if report is None:
@@ -187,7 +190,7 @@ class RunClient:
                 self._tick.ring()
 
     async def _deliver(self, report: Report) -> None:
-        """Send a report until it is answered, or for as long as it is wanted; raises PeerError."""
+        """Send a report until it is answered or no longer needed; raises PeerError."""
         request = wire.report_to_proto(report, wire.run_to_proto(self._facts), self._sender)
         while True:
             shown = self._channels.access.metadata
@@ -204,5 +207,5 @@ class RunClient:
             with rpc.naming(self._monitor.name):
                 taken = wire.answer_from_proto(rpc.decoded(answer, "response"), self._facts)
             self._monitor.say(self.run.on_answer(taken, self._clock()))
-            self._log.debug("report %d is on record, outcomes: %d", report.sequence, len(report.finished))
+            self._log.debug("Report %d recorded (outcomes: %d)", report.sequence, len(report.finished))
             return

@@ -1,7 +1,7 @@
 """The sender: pulls messages from a producer, simulates sending, reports to a monitor, and settles.
 
-Each copy is a sender of its own, with its own session and stream; they share the process and its connections. Finds a
-producer and takes part in its run, as the core decides. Must not know what is said in a run, or other nodes.
+Each copy is a sender of its own, with its own session and stream. Copies share the process and its connections. Finds a
+producer and takes part in its run, as the core decides. Must not know the messages of the protocol, or other nodes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from smssim.words import plural
 
 
 class Sender:
-    """One sender: run after run if it lingers, else one."""
+    """A sender that takes part in one run, or in one run after another if it lingers."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Sender:
         each: EachMessage | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        """`each`: what shows each message, with --verbose; its own unless copies share one."""
+        """Create a sender. `each`: shows each message, with --verbose; by default, the sender has its own."""
         self._settings = settings
         self._limits = limits
         self._name = name
@@ -49,10 +49,10 @@ class Sender:
         self._log = node_log(name)
         self._each = each or EachMessage(limits) if settings.verbose else None
         self._life = SenderLife(settings.linger, limits)
-        self.run: SenderRun | None = None  # the last one
+        self.run: SenderRun | None = None  # the current one, or the last
 
     async def serve(self) -> int:
-        """Take part in runs; returns the exit code."""
+        """Take part in runs, and return the exit code."""
         while True:
             try:
                 end = await self._one_run()
@@ -97,20 +97,20 @@ class Sender:
             stream.cancel()
             await asyncio.sleep(wait_s)
         producer.found()
-        self._log.info("run %s: %s", facts.run_id, plural(facts.total, "message"))
+        self._log.info("Joined run %s: %s", facts.run_id, plural(facts.total, "message"))
         monitor = settings.monitor or announced
         try:
             client = RunClient(
                 settings, sender, facts, producer, monitor, channels, self._log, self._each, self._limits
             )
-        except SmssimError:  # no address to report to
+        except SmssimError:  # the monitor's address is not usable
             stream.cancel()
             raise
         return client, stream
 
 
 def serve(settings: SenderSettings) -> int:
-    """Run one sender, or as many as `copies` says; returns the worst of their exit codes."""
+    """Run as many senders as `copies` says, and return the worst of their exit codes; raises UsageError."""
 
     async def main(stop: asyncio.Event) -> int:
         base = settings.name or f"{socket.gethostname()[:40]}-{os.getpid()}"

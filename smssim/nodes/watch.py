@@ -1,6 +1,6 @@
-"""The watcher: shows what a monitor on any machine shows, for as long as that runs.
+"""`smssim watch`: shows the runs of a monitor on any machine until the monitor ends.
 
-Moves snapshots from gRPC to the view. Must not know other nodes.
+Moves snapshots from gRPC to the outputs. Must not know other nodes.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 
 
 class WatchClient:
-    """Follows the runs of one monitor."""
+    """A client that shows the runs of one monitor."""
 
     def __init__(self, settings: WatchSettings, log: Log, met: bool = False) -> None:
         self._settings = settings
         self._log = log
         self._access = access.load(settings)
         self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, met=met)
-        self._outputs = Outputs()  # until it serves
+        self._outputs = Outputs()  # replaced by `serve`
         self._runs = WatchedRuns()
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Shows runs until the monitor ends or this watcher is stopped; the worst of their exit codes.
+        """Show runs until the monitor ends or this watcher is stopped, and return the worst of their exit codes.
 
         Raises GoneError, RefusedError or PeerError.
         """
@@ -47,12 +47,12 @@ class WatchClient:
             await self._outputs.close()
             await channel.close()
         if not self._runs.are_over:
-            self._log.info("stopped before the run was complete" if self._runs.any_goes_on else "no run was seen")
+            self._log.info("Stopped before the run ended" if self._runs.any_goes_on else "No run seen")
         return self._runs.exit_code
 
     def say_stopping(self) -> None:
-        """Shows that the run is being stopped."""
-        self._outputs.event(Event(self._runs.elapsed_s, Kind.STOPPING, "the run is being stopped"))
+        """Show that the run is being stopped."""
+        self._outputs.event(Event(self._runs.elapsed_s, Kind.STOPPING, "stopping the run"))
 
     async def _follow(self, channel: aio.Channel) -> None:
         stub = monitor_pb2_grpc.MonitorServiceStub(channel)
@@ -64,7 +64,7 @@ class WatchClient:
                 await call.wait_for_connection()
                 self._monitor.found()
                 async for response in call:
-                    if not terminal.has_reader():  # as behind `| head`: whom else should it serve?
+                    if not terminal.has_reader():  # as with `| head` after its last line
                         return
                     with rpc.naming(self._monitor.name):
                         snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
@@ -74,7 +74,7 @@ class WatchClient:
                 return
             except aio.AioRpcError as error:
                 if self._runs.are_over:
-                    return  # it has said all there was to say
+                    return  # nothing more is expected
                 await self._monitor.lost(error)
             finally:
                 call.cancel()
@@ -94,7 +94,7 @@ class WatchClient:
 
 
 def serve(settings: WatchSettings) -> int:
-    """Watches a monitor to its end; the exit code."""
+    """Watch a monitor to its end, and return the exit code."""
 
     async def main(stop: asyncio.Event) -> int:
         log = node_log("watch")

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MonitorServiceStub(object):
-    """Counts what happened in a run.
+    """Counts the outcomes of a run, and shows its progress.
     """
 
     def __init__(self, channel):
@@ -48,19 +48,25 @@ class MonitorServiceStub(object):
 
 
 class MonitorServiceServicer(object):
-    """Counts what happened in a run.
+    """Counts the outcomes of a run, and shows its progress.
     """
 
     def ReportResult(self, request, context):
-        """Records what became of a batch of attempts. A sender has one report under way at a time, repeats it until it is
-        answered, and settles with the producer only then.
+        """Records a report: the outcomes of a batch of attempts, and the state of the sender.
+
+        A sender has one report unacknowledged at a time. It repeats that report, unchanged, until it gets a response. Only
+        then does it settle the outcomes with the producer. The monitor responds once the outcomes are on record (with a
+        journal: on disk), and records a repeated report only once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchProgress(self, request, context):
-        """Progress, every interval; the last one of each run has `final` set.
+        """Streams the progress of one run or of all runs, at an interval.
+
+        The last response for a run has a summary, and `final` is set. A stream for one run ends after it. A stream for all
+        runs lasts until the monitor ends.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +94,7 @@ def add_MonitorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MonitorService(object):
-    """Counts what happened in a run.
+    """Counts the outcomes of a run, and shows its progress.
     """
 
     @staticmethod

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ProducerServiceStub(object):
-    """Holds the messages of a run and hands them out.
+    """Holds the messages of a run and delivers them to senders.
     """
 
     def __init__(self, channel):
@@ -43,13 +43,24 @@ class ProducerServiceStub(object):
 
 
 class ProducerServiceServicer(object):
-    """Holds the messages of a run and hands them out.
+    """Holds the messages of a run and delivers them to senders.
     """
 
     def FetchMessage(self, request_iterator, context):
-        """One stream per sender. The sender introduces itself, then gives credit and settles; the producer names the run,
-        hands out messages within the credit, and says when the run is over. A sender that sends no request for the lease
-        timeout loses its leases and its stream.
+        """Delivers messages to one sender, which keeps this stream open throughout the run.
+
+        The first request carries a Hello, and the first response a RunOffer. Then the sender gives credit and settles, and
+        the producer delivers batches within that credit. The last response is a RunEnd, after which the sender closes the
+        stream.
+
+        Each delivered message is leased to the sender until it is settled or handed back. All leases of a stream end when
+        the stream ends, and the messages are delivered again, to any sender. A sender that reconnects may still finish,
+        report and settle what its lanes have started.
+
+        The producer closes a stream with ABORTED
+        - if no request arrives within the lease timeout (10 s by default),
+        - if the sender holds messages and settles none for longer than its lanes can explain, or
+        - if the same session opens another stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +83,7 @@ def add_ProducerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProducerService(object):
-    """Holds the messages of a run and hands them out.
+    """Holds the messages of a run and delivers them to senders.
     """
 
     @staticmethod
