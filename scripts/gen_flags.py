@@ -35,7 +35,7 @@ def page(commands: Iterable[Command]) -> str:
 
 def section(command: Command) -> Iterator[str]:
     """Yield the lines about one command: its description, its examples, and a table for each panel of its help."""
-    yield from (f"## smssim {command.name}", "", command.says, "", "```sh", *command.examples, "```")
+    yield from (f"## smssim {command.name}", "", command.purpose, "", "```sh", *command.examples, "```")
     panels: dict[str, list[Flag]] = {}
     for flag in command.flags.values():
         panels.setdefault(flag.panel or "Arguments", []).append(flag)

@@ -86,12 +86,12 @@ class GoneError(SmssimError):
     exit_code = ExitCode.INCOMPLETE
 
 
-def bad_value(flag: str, got: object, takes: str, near: str | None = None) -> UsageError:
-    """Return the usual error about a value. `takes` says what was expected, `near` what was perhaps meant."""
-    return UsageError(f"{flag}: got {quote(got)}; expected {takes}" + (f"; did you mean {near}?" if near else ""))
+def bad_value(flag: str, got: object, expected: str, near: str | None = None) -> UsageError:
+    """Return the usual error about a value. `expected` says what was expected, `near` what was perhaps meant."""
+    return UsageError(f"{flag}: got {quote(got)}; expected {expected}" + (f"; did you mean {near}?" if near else ""))
 
 
-def bad_file(flag: str, path: str, takes: str, error: OSError | ValueError) -> UsageError:
+def bad_file(flag: str, path: str, expected: str, error: OSError | ValueError) -> UsageError:
     """Return the error about a file that can't be opened: as `bad_value`, with the reason in parentheses."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return bad_value(flag, path, f"{takes} ({reason.lower()})")
+    return bad_value(flag, path, f"{expected} ({reason.lower()})")

@@ -134,7 +134,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.wait(seconds)
         holder = self.holders[-1 - which % len(self.holders)]
         if holder in self.open:
-            holder.heard_at = self.now
+            holder.last_request_at = self.now
             holder.ask(credit, idle, max(0, holder.delivered - behind))
         most, least = self.allowed(holder)
         before = holder.credit
@@ -208,7 +208,7 @@ class AnyOrder(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
         late = self.backlog.expire(self.now)
-        assert late == [h for h in self.open if self.now - h.heard_at > 10.0 or self.is_stuck(h)]
+        assert late == [h for h in self.open if self.now - h.last_request_at > 10.0 or self.is_stuck(h)]
         for holder in late:
             self.end_leases(holder)
 
@@ -342,7 +342,7 @@ def test_only_streams_that_are_silent_for_the_lease_timeout_expire() -> None:
     backlog = Backlog(4, lease_timeout_s=10.0)
     silent, talking = joined(backlog, "silent"), joined(backlog, "talking")
     take(backlog, silent, 2)
-    talking.heard_at = 5.0
+    talking.last_request_at = 5.0
     assert backlog.expire(10.0) == []
     assert backlog.expire(10.1) == [silent]
     assert (backlog.leased, backlog.waiting) == (0, 4)
@@ -352,9 +352,9 @@ def test_a_pause_of_the_producer_does_not_count_as_silence_of_a_sender() -> None
     backlog = Backlog(4, lease_timeout_s=10.0)
     silent, talking = joined(backlog, "silent"), joined(backlog, "talking")
     take(backlog, silent, 2)
-    talking.heard_at = 29.0
+    talking.last_request_at = 29.0
     backlog.holders.forgive_pause(20.0, 30.0)
-    assert talking.heard_at == 30.0  # not later than now
+    assert talking.last_request_at == 30.0  # not later than now
     assert backlog.expire(30.0) == []
     assert backlog.expire(30.1) == [silent]
 

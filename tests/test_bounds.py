@@ -180,7 +180,7 @@ def test_the_total_number_of_calls_is_bounded() -> None:
     with pytest.raises(LaterError):
         calls.enter("c", aside=True)
     assert calls.enter("d") == "a"  # silent, so it must leave
-    calls.spoke("b")
+    calls.requested("b")
     for name in ("e", "f"):  # `a` has not left yet
         with pytest.raises(LaterError):
             calls.enter(name)

@@ -362,14 +362,14 @@ def test_a_bad_value_is_refused_in_the_same_way_from_flag_and_variable(
     nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command, flag in PICKY:
-        start, takes = f"smssim {command}: {flag}", SAID[command, flag].rule.takes
-        assert refusal(capsys, nodes, *plainly(command), flag, "-7") == f"{start}: got -7; expected {takes}"
-        assert refusal(capsys, nodes, command, flag, "a\nb") == rf"{start}: got 'a\nb'; expected {takes}"
-        assert refusal(capsys, nodes, command, f"{flag}=") == f"{start}: got ''; expected {takes}"
+        start, expected = f"smssim {command}: {flag}", SAID[command, flag].rule.expected
+        assert refusal(capsys, nodes, *plainly(command), flag, "-7") == f"{start}: got -7; expected {expected}"
+        assert refusal(capsys, nodes, command, flag, "a\nb") == rf"{start}: got 'a\nb'; expected {expected}"
+        assert refusal(capsys, nodes, command, f"{flag}=") == f"{start}: got ''; expected {expected}"
         name = variable(command, flag)
         with monkeypatch.context() as patch:
             patch.setenv(name, "nan")
-            assert refusal(capsys, nodes, command) == f"{start} ({name}): got nan; expected {takes}"
+            assert refusal(capsys, nodes, command) == f"{start} ({name}): got nan; expected {expected}"
 
 
 def test_a_switch_accepts_no_value_and_its_variable_accepts_true_or_false(
@@ -385,12 +385,12 @@ def test_a_switch_accepts_no_value_and_its_variable_accepts_true_or_false(
 
 def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     for command, flag in VALUED:
-        takes = SAID[command, flag].rule.takes
-        assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got no value; expected {takes}"
+        expected = SAID[command, flag].rule.expected
+        assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got no value; expected {expected}"
 
 
 LISTED = "producer, sender, monitor, run, watch, trace, bench or certs"
-SHARE = SAID["sender", "--fail"].rule.takes
+SHARE = SAID["sender", "--fail"].rule.expected
 REFUSED = {
     "foo": f"smssim: command: got foo; expected {LISTED}",
     "sendr --fail 1": f"smssim: command: got sendr; expected {LISTED}; did you mean sender?",

@@ -59,10 +59,10 @@ def test_a_waiter_that_joins_during_a_commit_waits_for_the_next_one() -> None:
     state.change("a")
     assert state.commits.begin(0.0) == {"number": b"1"}
     state.change("b")
-    assert state.commits.under_way
+    assert state.commits.in_progress
     assert state.commits.begins_at == math.inf
     assert state.commits.done(0.1) == ["a"]
-    assert not state.commits.under_way
+    assert not state.commits.in_progress
     assert state.commits.begin(1.0) == {"number": b"2"}
     assert state.commits.done(1.1) == ["b"]
 
@@ -107,7 +107,7 @@ def test_a_failed_commit_is_the_last_one_and_fails_all_waiters() -> None:
     state.commits.begin(0.0)
     state.change("b")
     assert state.commits.failed(error) == ["a", "b"]
-    assert not state.commits.under_way
+    assert not state.commits.in_progress
     for _ in range(2):
         with pytest.raises(NotSavedError, match=r"^the disk is full$"):
             state.change("c")

@@ -50,7 +50,7 @@ def test_a_fast_sender_shows_some_messages_and_counts_the_rest(caplog: pytest.Lo
     shown = EachMessage()
     for tick in range(200):
         play(shown, 30_000 * tick, 30_000, 1000.0 + tick / 20)
-    shown.say_left_out(LOG, 1010.0, at_last=True)
+    shown.log_left_out(LOG, 1010.0, at_last=True)
     lines, left_out = told(caplog)
     assert lines + left_out == 200 * 30_000
     assert 500 < lines <= LIMITS.shown_at_once + 10 * LIMITS.shown_per_s

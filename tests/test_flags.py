@@ -48,7 +48,7 @@ def given_by(command: Command, words: Sequence[str]) -> Any:
         taken.append(settings)
         return 0
 
-    stand_in = Command(command.name, command.says, command.examples, command.settings, serve)
+    stand_in = Command(command.name, command.purpose, command.examples, command.settings, serve)
     options.program([stand_in])([command.name, *words], standalone_mode=False)
     (settings,) = taken
     return settings
@@ -96,7 +96,7 @@ def test_flags_with_the_same_name_have_the_same_rule_and_one_variable_per_comman
     variables: list[str] = []
     for command in COMMANDS.values():
         for said in command.flags.values():
-            assert rules.setdefault(said.name, said.rule.takes) == said.rule.takes, (command.name, said.name)
+            assert rules.setdefault(said.name, said.rule.expected) == said.rule.expected, (command.name, said.name)
             variables += filter(None, [said.variable(command.name)])
     assert len(set(variables)) == len(variables) > 90
 
@@ -146,7 +146,7 @@ class Louder(ProducerSettings):
     """A producer with one more flag, and with another default and help text for an inherited one."""
 
     volume_db: int | None = flag(None, whole(0, 11), "DB", "Sound", "How loud", unset="silent", word="volume")
-    count: int = like(ProducerSettings, "count", default=7, says="How many, loudly")
+    count: int = like(ProducerSettings, "count", default=7, purpose="How many, loudly")
 
 
 LOUDER = Command("producer", "Shout.", ("smssim producer --volume 3",), Louder, lambda settings: 0)
@@ -201,5 +201,5 @@ def test_a_command_line_is_read_without_loading_pydantic() -> None:
     code = "import sys; from smssim.cli import main\ntry: main(sys.argv[1:])\nfinally: print('pydantic' in sys.modules)"
     words = ("producer", "--count=1e3", "--seed=7", "--linger", "--rate=fast")
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False)
-    takes = "smssim producer: --rate: got fast; expected 0.000001 to 10^12 messages per second"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "False\n", takes + "\n")
+    expected = "smssim producer: --rate: got fast; expected 0.000001 to 10^12 messages per second"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "False\n", expected + "\n")

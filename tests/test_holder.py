@@ -34,7 +34,7 @@ def holding(backlog: Backlog, count: int, now: float = 0.0) -> LeaseHolder:
 def expired(backlog: Backlog, now: float) -> list[LeaseHolder]:
     """Let all senders send a heartbeat and return the streams that expire all the same."""
     for holder in backlog.holders:
-        holder.heard_at = now
+        holder.last_request_at = now
     return backlog.expire(now)
 
 

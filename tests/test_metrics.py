@@ -67,7 +67,7 @@ def test_each_metric_follows_the_naming_rules() -> None:
     assert len({metric.name for metric in metrics}) == len(metrics) > 15
     for metric in metrics:
         assert re.fullmatch(r"smssim(_[a-z]+)+", metric.name)
-        assert metric.says
+        assert metric.meaning
         assert not metric.name.endswith(("_total", "_count", "_sum", "_bucket", "_info", "_ms", "_milliseconds"))
         assert metric.kind != "histogram" or metric.name.endswith("_seconds")
         assert set(metric.by_outcome) <= {"sent", "failed"}

@@ -410,7 +410,7 @@ async def _settlements_dry_up(producer: RunningProducer) -> None:
     while settled != producer.backlog.settled:
         settled = producer.backlog.settled
         for holder in producer.backlog.holders:
-            await until(lambda holder, before: holder.heard_at > before, holder, holder.heard_at)
+            await until(lambda holder, before: holder.last_request_at > before, holder, holder.last_request_at)
     assert settled < producer.run.total
 
 

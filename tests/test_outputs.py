@@ -35,7 +35,7 @@ def monitor(directory: Path, *files: str, **more: object) -> MonitorSettings:
 class Noted(Output):
     """An output that records its calls."""
 
-    def __init__(self, name: str = "", log: object = None, goes_on: bool = False, limits: object = None) -> None:
+    def __init__(self, name: str = "", log: object = None, resumes: bool = False, limits: object = None) -> None:
         self.calls: list[str] = []
         self.histories: list[History] = []
         self.is_whole = True
@@ -99,7 +99,7 @@ def test_a_refused_start_leaves_every_file_unchanged(tmp_path: Path) -> None:
         before = sorted(directory.iterdir())
         settings = monitor(directory, *FILES)
         with pytest.raises(UsageError, match=f"--{refused.replace('_', '-')}: got"):
-            check_outputs(settings, LOG, goes_on=False)
+            check_outputs(settings, LOG, resumes=False)
         with pytest.raises(UsageError, match=f"--{refused.replace('_', '-')}: got"):
             asyncio.run(open_outputs(settings, LOG))
         assert sorted(directory.iterdir()) == before
@@ -108,23 +108,23 @@ def test_a_refused_start_leaves_every_file_unchanged(tmp_path: Path) -> None:
 
 def test_a_check_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "failed").write_text("of the run before")
-    check_outputs(monitor(tmp_path, *FILES), LOG, goes_on=False)
+    check_outputs(monitor(tmp_path, *FILES), LOG, resumes=False)
     assert [path.name for path in tmp_path.iterdir()] == ["failed"]
     assert (tmp_path / "failed").read_text() == "of the run before"
 
 
 def test_the_check_of_a_run_that_may_continue_accepts_an_existing_record(tmp_path: Path) -> None:
     (tmp_path / "record").write_bytes(b"PAR1")
-    check_outputs(monitor(tmp_path, "record"), LOG, goes_on=True)
+    check_outputs(monitor(tmp_path, "record"), LOG, resumes=True)
     with pytest.raises(UsageError, match="--record"):
-        check_outputs(monitor(tmp_path, "record"), LOG, goes_on=False)
+        check_outputs(monitor(tmp_path, "record"), LOG, resumes=False)
 
 
 def test_opening_empties_files_of_an_earlier_run_but_keeps_the_csv_of_one_that_continues(tmp_path: Path) -> None:
-    for goes_on, csv in ((False, ""), (True, "a row\n")):
+    for resumes, csv in ((False, ""), (True, "a row\n")):
         for name in ("csv", "summary_json", "failed"):
             (tmp_path / name).write_text("a row\n")
-        outputs = asyncio.run(open_outputs(monitor(tmp_path, "csv", "summary_json", "failed"), LOG, goes_on))
+        outputs = asyncio.run(open_outputs(monitor(tmp_path, "csv", "summary_json", "failed"), LOG, resumes))
         assert (tmp_path / "csv").read_text().startswith(csv or "run_id,")
         assert (tmp_path / "summary_json").read_text() == (tmp_path / "failed").read_text() == ""
         assert asyncio.run(outputs.close())

@@ -253,15 +253,15 @@ def test_a_pause_of_the_producer_does_not_count_as_absence_of_senders() -> None:
 def test_it_repeats_the_notice_that_it_has_no_sender_only_while_it_has_none() -> None:
     producer = Producer(4, give_up_s=NEVER)
     producer.go(3.5 * LIMITS.repeat_notice_s)
-    assert [event.for_s for event in producer.some(events.Alone)] == pytest.approx([10, 20, 30], abs=1)
+    assert [event.for_s for event in producer.some(events.NoSender)] == pytest.approx([10, 20, 30], abs=1)
     stream = producer.join()
     producer.happened.clear()
     producer.go(9.0)
-    assert not producer.some(events.Alone)
+    assert not producer.some(events.NoSender)
     producer.close(stream)
-    assert producer.some(events.Alone) == [events.Alone()]
+    assert producer.some(events.NoSender) == [events.NoSender()]
     producer.go(1.5 * LIMITS.repeat_notice_s)
-    assert len(producer.some(events.Alone)) == 2
+    assert len(producer.some(events.NoSender)) == 2
 
 
 # -- the end

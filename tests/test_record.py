@@ -170,17 +170,17 @@ def test_a_record_without_outcomes_leaves_no_file(tmp_path: Path) -> None:
 
 def test_a_run_that_continues_is_recorded_in_the_next_free_file(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("r.parquet", "r.2.parquet", "r.3.parquet"))
-    assert place(str(first), goes_on=True) == str(first)
+    assert place(str(first), resumes=True) == str(first)
     first.write_bytes(b"PAR1")
     second.touch()  # empty: nothing is lost if it is overwritten
-    assert place(str(first), goes_on=True) == str(second)
+    assert place(str(first), resumes=True) == str(second)
     second.write_bytes(b"PAR1")
-    assert place(str(first), goes_on=True) == str(third)
-    assert place(str(first), goes_on=False) == str(first)
-    Recorder(str(first), LOG, goes_on=True).check()
+    assert place(str(first), resumes=True) == str(third)
+    assert place(str(first), resumes=False) == str(first)
+    Recorder(str(first), LOG, resumes=True).check()
     assert not third.exists()
     with pytest.raises(UsageError, match="a file that does not exist yet"):
-        Recorder(str(first), LOG, goes_on=False).check()
+        Recorder(str(first), LOG, resumes=False).check()
 
 
 def test_an_empty_file_may_become_a_record(tmp_path: Path) -> None:

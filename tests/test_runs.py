@@ -14,7 +14,7 @@ from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome, RunFacts, SenderFacts
-from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, Policy, Runs, Started, Waiting
+from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, NoSender, Policy, Runs, Started
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import Tally
 from smssim.core.threshold import Threshold
@@ -92,9 +92,9 @@ def test_the_notice_that_no_sender_has_come_is_repeated_until_one_comes() -> Non
     runs = Runs(POLICY)
     runs.await_sender(100.0)
     every_s = LIMITS.repeat_notice_s
-    assert look_on(runs, 100.0 + 2.5 * every_s) == [Waiting(every_s), Waiting(2 * every_s)]
+    assert look_on(runs, 100.0 + 2.5 * every_s) == [NoSender(every_s), NoSender(2 * every_s)]
     tell(runs, A, 100.0 + 2.6 * every_s, ids=[0])
-    assert of_kind(look_on(runs, 100.0 + 10 * every_s), Waiting) == []
+    assert of_kind(look_on(runs, 100.0 + 10 * every_s), NoSender) == []
 
 
 def test_the_notice_that_no_sender_has_come_returns_after_a_drop_unless_a_run_has_ended() -> None:
@@ -104,7 +104,7 @@ def test_the_notice_that_no_sender_has_come_returns_after_a_drop_unless_a_run_ha
         if ended_before:
             complete(runs, B)
         tell(runs, A, goodbye=True)
-        looks = of_kind(look_on(runs, 5 * 60.0), Waiting)
+        looks = of_kind(look_on(runs, 5 * 60.0), NoSender)
         assert A.run_id not in runs.followed
         assert bool(looks) == (not ended_before)
 
@@ -115,7 +115,7 @@ def test_a_resumed_run_gives_no_notice_that_no_sender_has_come() -> None:
     again = Runs(JOURNALED)
     again.resume({name: piece for name, piece in runs.changes(0.0).items() if piece is not None}, 50.0)
     again.await_sender(50.0)
-    assert of_kind(look_on(again, 50.0 + 5 * LIMITS.repeat_notice_s), Waiting) == []
+    assert of_kind(look_on(again, 50.0 + 5 * LIMITS.repeat_notice_s), NoSender) == []
 
 
 def test_figures_are_shown_at_once_and_then_every_interval() -> None:

@@ -653,4 +653,4 @@ def test_a_sender_with_nothing_to_report_does_not_need_a_monitor_that_it_never_m
             some.end(END)
         case "empty run over":
             some.end(RunEnd(complete=True, sent=0, failed=0))
-    assert some.is_needless is needless
+    assert some.needs_no_monitor is needless

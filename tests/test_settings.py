@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from smssim.cli.commands import COMMANDS
 from smssim.core.limits import CONCURRENCY_MAX, RUN_LANES_MAX
-from smssim.core.spread import STD_MEANS_MAX, STD_TAKES
+from smssim.core.spread import STD_LIMITS, STD_MEANS_MAX
 from smssim.errors import UsageError
 from smssim.settings import (
     CertsSettings,
@@ -114,7 +114,7 @@ def test_a_bad_value_is_refused_in_one_line_that_says_what_the_flag_expects() ->
         for text in texts:
             line = refusal(flag, text)
             assert line.startswith(f"{flag}: got "), (flag, text)
-            assert line.endswith(f"; expected {NAMED[flag].rule.takes}"), (flag, text)
+            assert line.endswith(f"; expected {NAMED[flag].rule.expected}"), (flag, text)
             assert line.isprintable(), (flag, text)
 
 
@@ -189,8 +189,8 @@ def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
         ("failed<five", None),
     ):
         meant = f"; did you mean {near}?" if near else ""
-        takes = NAMED["--threshold"].rule.takes
-        assert refusal("--threshold", text) == f"--threshold: got {text}; expected {takes}{meant}"
+        expected = NAMED["--threshold"].rule.expected
+        assert refusal("--threshold", text) == f"--threshold: got {text}; expected {expected}{meant}"
 
 
 def test_a_whole_number_is_exact_or_refused() -> None:
@@ -211,7 +211,7 @@ def test_any_text_is_either_a_valid_value_or_refused_in_one_line(flag: str, text
 
 def test_a_refused_value_is_shown_as_typed_or_quoted() -> None:
     for text, shown in (("7", "7"), ("", "''"), ("a b", "'a b'"), ("a\nb", r"'a\nb'"), ("9" * 99, "9" * 57 + "...")):
-        assert refusal("--fail", text) == f"--fail: got {shown}; expected {NAMED['--fail'].rule.takes}"
+        assert refusal("--fail", text) == f"--fail: got {shown}; expected {NAMED['--fail'].rule.expected}"
 
 
 def test_settings_made_in_code_follow_the_same_rules() -> None:
@@ -249,10 +249,10 @@ def test_any_other_address_requires_tls_or_insecure() -> None:
     for host in ("0.0.0.0", "[::]", "10.0.0.5", "host.example", "127.0.0.1.example", "127.1.example"):
         for kind in (MonitorSettings, ProducerSettings):
             address = f"{host}:50051"
-            takes = "a loopback address, or any address with --tls-cert or --insecure"
+            expected = "a loopback address, or any address with --tls-cert or --insecure"
             with pytest.raises(UsageError) as caught:
                 kind(listen=address)
-            assert str(caught.value) == f"--listen: got {address}; expected {takes}"
+            assert str(caught.value) == f"--listen: got {address}; expected {expected}"
             assert kind(listen=address, insecure=True).listen == address
             assert kind(listen=address, tls_cert="cert.pem", tls_key="key.pem").listen == address
 
@@ -289,7 +289,7 @@ def test_the_default_of_std_depends_on_mean_and_distribution() -> None:
 
 
 def test_a_std_that_the_distribution_cannot_have_is_refused() -> None:
-    for distribution, mean, std, takes in (
+    for distribution, mean, std, expected in (
         ("exponential", 0.5, 0.4, "0.5, or no --std, with --distribution exponential and --mean 0.5"),
         ("fixed", 0.5, 0.4, "0, or no --std, with --distribution fixed and --mean 0.5"),
         ("gamma", 0.0, 0.4, "0 when --mean is 0"),
@@ -300,7 +300,7 @@ def test_a_std_that_the_distribution_cannot_have_is_refused() -> None:
     ):
         with pytest.raises(UsageError) as caught:
             SenderSettings(mean_s=mean, std_s=std, distribution=distribution)
-        assert str(caught.value) == f"--std: got {std}; expected {takes}"
+        assert str(caught.value) == f"--std: got {std}; expected {expected}"
 
 
 @given(st.sampled_from(sorted(STD_MEANS_MAX)), st.floats(1e-6, 1e5))
@@ -313,15 +313,15 @@ def test_the_largest_std_that_an_error_names_is_accepted(distribution: str, mean
 
 
 def test_the_help_of_std_names_the_limit_of_each_distribution() -> None:
-    assert STD_TAKES == "40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"
+    assert STD_LIMITS == "40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"
 
 
 def test_the_lanes_of_one_process_are_bounded() -> None:
     for concurrency, copies, most in ((10**7, 2, "1"), (6000, 2000, "1,666")):
         with pytest.raises(UsageError) as caught:
             SenderSettings(concurrency=concurrency, copies=copies)
-        takes = f"at most {most} with --concurrency {concurrency:,} (10,000,000 lanes per process)"
-        assert str(caught.value) == f"--copies: got {copies}; expected {takes}"
+        expected = f"at most {most} with --concurrency {concurrency:,} (10,000,000 lanes per process)"
+        assert str(caught.value) == f"--copies: got {copies}; expected {expected}"
     assert SenderSettings(concurrency=5000, copies=2000).lanes == CONCURRENCY_MAX
 
 
@@ -379,11 +379,11 @@ BAD_SPECS = {
     "meen=1": "--sender: got meen=1; expected key=value,...",
     "mean=1,copies=3e3": "--sender: copies: got 3e3; expected a whole number from 1 to 2,000",
     "copies=2000,concurrency=1e7": "--sender: copies: got 2000; expected at most 1 with --concurrency 10,000,000",
-    "fail=120%": f"--sender: fail: got 120%; expected {NAMED['--fail'].rule.takes}",
+    "fail=120%": f"--sender: fail: got 120%; expected {NAMED['--fail'].rule.expected}",
     "producer=localhost:1": "--sender: got producer=localhost:1; expected key=value,...",
     "mean=1;fail=0": "--sender: mean: got 1;fail=0; expected 0 to 10,000,000 seconds",
     "fail=0,mean=abc": "--sender: mean: got abc; expected 0 to 10,000,000 seconds",
-    "fail=nan": f"--sender: fail: got nan; expected {NAMED['--fail'].rule.takes}",
+    "fail=nan": f"--sender: fail: got nan; expected {NAMED['--fail'].rule.expected}",
     "concurrency=": "--sender: concurrency: got ''; expected a whole number from 1 to 10,000,000",
     "max_time=-1": "--sender: max-time: got -1; expected 0 to 10,000,000 seconds",
     "mean=1,mean=2": "--sender: got mean=1,mean=2; expected the key mean only once",

@@ -21,7 +21,7 @@ def sender(
 ) -> Session:
     return Session(
         SenderFacts("id", "name", mean_s),
-        heard_at=NOW - silent_s,
+        last_report_at=NOW - silent_s,
         in_flight=in_flight,
         held=held,
         cut_off=cut_off,

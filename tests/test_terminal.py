@@ -241,5 +241,5 @@ def test_an_unwritable_file_is_refused_before_the_start(command: str, flag: str,
     words += ["--listen=127.0.0.1:0"] * (command == "monitor")
     done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    takes = "a file that (does not exist yet and )?can be written"
-    assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; expected {takes} \(.*\)\n", done.stderr)
+    expected = "a file that (does not exist yet and )?can be written"
+    assert re.fullmatch(rf"smssim {command}: {flag}: got \S+; expected {expected} \(.*\)\n", done.stderr)

@@ -327,7 +327,7 @@ def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
 def test_a_continued_csv_file_keeps_its_complete_rows(tmp_path: Path, torn: str) -> None:
     path = tmp_path / "figures.csv"
     for _ in range(2):
-        assert shown(CsvFile(str(path), LOG, goes_on=True), snapshot())
+        assert shown(CsvFile(str(path), LOG, resumes=True), snapshot())
         with path.open("a", encoding="utf-8") as crash:
             crash.write(torn)
     whole = path.read_text(encoding="utf-8").removesuffix(torn).splitlines()

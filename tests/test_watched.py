@@ -10,9 +10,9 @@ from smssim.errors import ExitCode
 
 def test_a_watcher_that_has_seen_no_run_or_no_end_is_incomplete() -> None:
     runs = WatchedRuns()
-    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, False, ExitCode.INCOMPLETE)
+    assert (runs.any_in_progress, runs.are_over, runs.exit_code) == (False, False, ExitCode.INCOMPLETE)
     assert runs.see(snapshot(elapsed_s=3.0))
-    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
+    assert (runs.any_in_progress, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
     assert runs.elapsed_s == 3.0
 
 
@@ -21,7 +21,7 @@ def test_nothing_is_new_after_the_end_of_a_run() -> None:
     assert [runs.see(seen) for seen in (snapshot(), snapshot(), ended(), ended(), snapshot(elapsed_s=99.0))] == [
         *(True, True, True, False, False),
     ]
-    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.OK)
+    assert (runs.any_in_progress, runs.are_over, runs.exit_code) == (False, True, ExitCode.OK)
     assert runs.elapsed_s == 20.0
 
 
@@ -31,9 +31,9 @@ def test_a_watcher_exits_with_the_worst_code_of_its_runs_once_all_are_over() -> 
     runs.see(ended(exit_code=ExitCode.THRESHOLD))
     assert runs.exit_code == ExitCode.THRESHOLD
     runs.see(of_run(OTHER, snapshot()))
-    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
+    assert (runs.any_in_progress, runs.are_over, runs.exit_code) == (True, False, ExitCode.INCOMPLETE)
     runs.see(of_run(OTHER, ended()))
-    assert (runs.any_goes_on, runs.are_over, runs.exit_code) == (False, True, ExitCode.THRESHOLD)
+    assert (runs.any_in_progress, runs.are_over, runs.exit_code) == (False, True, ExitCode.THRESHOLD)
 
 
 def test_a_run_that_is_missing_from_a_turn_was_dropped_if_nothing_was_counted() -> None:
@@ -63,8 +63,8 @@ def test_an_idle_run_without_an_end_was_dropped_if_the_monitor_left_in_order() -
         assert not runs.are_over
         runs.monitor_left()
         assert runs.exit_code == code
-        assert runs.any_goes_on == (code != ExitCode.OK)
+        assert runs.any_in_progress == (code != ExitCode.OK)
     lonely = WatchedRuns()
     lonely.see(idle(RUN_ID))
     lonely.monitor_left()
-    assert (lonely.any_goes_on, lonely.exit_code) == (False, ExitCode.INCOMPLETE)
+    assert (lonely.any_in_progress, lonely.exit_code) == (False, ExitCode.INCOMPLETE)

@@ -31,7 +31,7 @@ class Command:
     """One command of `smssim`."""
 
     name: str
-    says: str  # what it does, in a sentence or two
+    purpose: str  # what it does, in a sentence or two
     examples: tuple[str, ...]
     settings: type[Checked]
     serve: Callable[[Any], int]  # runs the command with these settings and returns the exit code

@@ -76,7 +76,7 @@ def _in_one_line(error: TyperException, program: str, flags: Mapping[str, Flag])
         return f"{quote(name)}: unknown flag; " + (f"did you mean {near[0]}?" if near else f"see {program} --help")
     if name in flags:
         flag = flags[name]
-        got, takes = ("a value", "none") if flag.is_switch else ("no value", flag.rule.takes)
-        return f"{name}: got {got}; expected {takes}"
+        got, expected = ("a value", "none") if flag.is_switch else ("no value", flag.rule.expected)
+        return f"{name}: got {got}; expected {expected}"
     message = " ".join(error.format_message().split()).rstrip(".")
     return f"{message[:1].lower()}{message[1:]}; see {program} --help"

@@ -27,7 +27,9 @@ def program(commands: Iterable[Command]) -> Any:
     )
     app.callback()(smssim)
     for command in commands:
-        app.command(command.name, help=command.says, epilog="Examples:\n" + "\n".join(command.examples))(_made(command))
+        app.command(command.name, help=command.purpose, epilog="Examples:\n" + "\n".join(command.examples))(
+            _made(command)
+        )
     return typer_quirks.program(app)
 
 

@@ -57,7 +57,7 @@ class Admission(Generic[Call]):
         del self._silent[oldest]
         return oldest
 
-    def spoke(self, call: Call) -> None:
+    def requested(self, call: Call) -> None:
         """Record that the first request of this call has arrived."""
         self._silent.pop(call, None)
 

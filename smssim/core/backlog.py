@@ -27,7 +27,7 @@ _QUEUED: Final = 1  # leased before, now in `_queue`
 _LEASED: Final = 2  # with a sender
 _SETTLED: Final = 3  # has its final outcome
 
-_NOBODY: Final = -1
+_NO_HOLDER: Final = -1
 STRETCHES_SPARE: Final = 16  # how far `LeaseHolder.stretches` may exceed twice the open stretches
 _TOGETHER: Final = 16  # stretches whose messages are queued together after a restart
 
@@ -119,10 +119,10 @@ class Backlog:
 
     def expire(self, now: float) -> list[LeaseHolder]:
         """Expire the streams that are overdue, and return them; `LeaseHolder.expired` holds the reasons."""
-        late = self.holders.late(now)
-        for holder in late:
+        overdue = self.holders.overdue(now)
+        for holder in overdue:
             self.lose(holder)
-        return late
+        return overdue
 
     # -- leasing
 
@@ -307,7 +307,7 @@ class Backlog:
     def _requeue(self, rows: Rows, lost: bool) -> None:
         """End the leases of these messages and put them at the front of the queue, in order of id."""
         self._open.column["state"][rows] = _QUEUED
-        self._open.column["holder"][rows] = _NOBODY
+        self._open.column["holder"][rows] = _NO_HOLDER
         self._leased -= len(rows)
         self._queued += len(rows)
         self._queue.put_first(self._open.ids(rows), self._open.column["tries"][rows] + 1, lost)

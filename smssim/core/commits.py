@@ -34,14 +34,14 @@ class GroupCommits(Generic[Waiter]):
         self._error: NotSavedError | None = None
 
     @property
-    def under_way(self) -> bool:
+    def in_progress(self) -> bool:
         """Whether a commit is in progress: neither done nor failed."""
         return self._served is not None
 
     @property
     def begins_at(self) -> float:
         """When to begin a commit; infinity while there is no waiter, or while a commit is in progress."""
-        return self._free_at if self._next and not self.under_way else math.inf
+        return self._free_at if self._next and not self.in_progress else math.inf
 
     def join(self, waiter: Waiter) -> None:
         """Add a waiter for all changes up to now to be on disk; raises NotSavedError if a commit has failed."""
@@ -52,7 +52,7 @@ class GroupCommits(Generic[Waiter]):
     def begin(self, now: float) -> Changes:
         """Begin the commit that is due, and return its changes. If they are empty, there is nothing to write."""
         assert self._next
-        assert not self.under_way
+        assert not self.in_progress
         self._served, self._next = self._next, []
         self._began_at = now
         return self._changes()

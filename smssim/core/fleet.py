@@ -103,13 +103,13 @@ class Fleet:
         return Fleet(tuple(row for i, row in enumerate(self.rows) if i in chosen), others)
 
 
-NOBODY: Final = Fleet()
+EMPTY_FLEET: Final = Fleet()
 
 
 def fleet(sessions: Iterable[Session], now: float, rows_max: int = ROWS_MAX) -> Fleet:
     """Return the senders at this moment, the most important ones in rows of their own; empty if `rows_max` is 0."""
     if not rows_max:
-        return NOBODY
+        return EMPTY_FLEET
     some = Fleet(tuple(_row(session, now) for session in sessions)).limited(rows_max)
     return Fleet(tuple(sorted(some.rows, key=lambda row: _natural(row.name))), some.others)
 

@@ -33,7 +33,7 @@ class LeaseHolder:
     session_id: str
     speed: float  # messages per second that it can send, as it declares
     concurrency: int
-    heard_at: float
+    last_request_at: float
     longest_s: float = 0.0  # the longest time of one of its attempts, as it declares
     moved_at: float = -math.inf  # when it last got messages while it had none, settled some or handed some back
     credit: int = 0  # how many more messages it is ready to take
@@ -95,13 +95,13 @@ class LeaseHolder:
         self.leased -= count
         self.moved_at = now
 
-    def late(self, now: float, silent_s: float, stuck_s: float) -> str:
+    def overdue(self, now: float, silent_s: float, stuck_s: float) -> str:
         """Return why its leases expire now; empty if they don't.
 
         They expire if no request has arrived for `silent_s`, or if requests arrive but no message is settled for longer
         than attempts can take: one of its messages should finish within the time of two attempts.
         """
-        if now - self.heard_at > silent_s:
+        if now - self.last_request_at > silent_s:
             return f"no request for {silent_s:g} s"
         most_s = self.limits.slower_max * self.longest_s + stuck_s
         if self.leased and now - self.moved_at > most_s:
@@ -147,7 +147,13 @@ class LeaseHolders:
         """Add a stream that a sender has opened, and return it. Assumes that its session has no other."""
         speed = declared_speed(concurrency, mean_s)
         holder = LeaseHolder(
-            self._next_number, session_id, speed, concurrency, heard_at=now, longest_s=longest_s, limits=self._limits
+            self._next_number,
+            session_id,
+            speed,
+            concurrency,
+            last_request_at=now,
+            longest_s=longest_s,
+            limits=self._limits,
         )
         self._next_number += 1
         self._open[holder.number] = self._of[session_id] = holder
@@ -176,16 +182,16 @@ class LeaseHolders:
         """Return a stream's share of the messages, by its speed: 0 to 1."""
         return 0.0 if holder.leaving else holder.weight / self._weight
 
-    def late(self, now: float) -> list[LeaseHolder]:
+    def overdue(self, now: float) -> list[LeaseHolder]:
         """Return the streams whose leases expire now, each with the reason in `expired`."""
         for holder in self._open.values():
-            holder.expired = holder.late(now, self._silent_s, self._stuck_s)
+            holder.expired = holder.overdue(now, self._silent_s, self._stuck_s)
         return [holder for holder in self._open.values() if holder.expired]
 
     def forgive_pause(self, late_s: float, now: float) -> None:
         """Extend all deadlines by the time that the producer itself was paused."""
         for holder in self._open.values():
-            holder.heard_at = min(now, holder.heard_at + late_s)
+            holder.last_request_at = min(now, holder.last_request_at + late_s)
             holder.moved_at = min(now, holder.moved_at + late_s)
 
     def note_credit(self, holder: LeaseHolder) -> None:

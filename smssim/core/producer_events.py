@@ -54,7 +54,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class NoSender:
     """The last sender left (`for_s` is 0), or there has been no sender for `for_s` seconds."""
 
     for_s: float = 0.0
@@ -96,4 +96,4 @@ class Announced:
     lingers: bool  # whether the producer stays for late senders until it is stopped
 
 
-Event = Write | Close | Save | Joined | Left | Alone | GaveUp | Started | Leased | Draining | Announced
+Event = Write | Close | Save | Joined | Left | NoSender | GaveUp | Started | Leased | Draining | Announced

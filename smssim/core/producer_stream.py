@@ -44,7 +44,7 @@ class ProducerStream:
         """Apply a request. Raises PeerError, and applies nothing, if it breaks the protocol."""
         backlog, holder = self._backlog, self.holder
         self._readied_before = backlog.readied
-        holder.heard_at = now
+        holder.last_request_at = now
         holder.check_ask(request.credit, request.received)
         if request.settlements is not None:
             done = request.settlements

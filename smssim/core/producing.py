@@ -18,7 +18,6 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes, Pieces, put_under, within
 from smssim.core.producer_events import (
-    Alone,
     Announced,
     Close,
     Draining,
@@ -27,6 +26,7 @@ from smssim.core.producer_events import (
     Joined,
     Leased,
     Left,
+    NoSender,
     Save,
     Started,
     Write,
@@ -199,7 +199,7 @@ class ProducerRun:
         events: list[Event] = []
         if self.end is None:
             events.append(Left(stream, leased))
-            events += [Alone()] * (not self.streams)
+            events += [NoSender()] * (not self.streams)
         if leased:
             self._distribute_at = now
         return events + self._proceed(now)
@@ -271,7 +271,7 @@ class ProducerRun:
             self._end()  # its senders are gone, or have received the end
         elif now - max(self._noticed_at, self._alone_since) >= self._limits.repeat_notice_s:
             self._noticed_at = now
-            events.append(Alone(alone_s))
+            events.append(NoSender(alone_s))
         return events
 
     def _forgive_pause(self, late_s: float, now: float) -> None:

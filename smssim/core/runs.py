@@ -26,7 +26,7 @@ from smssim.errors import ExitCode, LaterError, PeerError, worst
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class NoSender:
     """No sender has reported for `for_s` seconds, counted from when the monitor began to wait for one."""
 
     for_s: float
@@ -69,7 +69,7 @@ class Ended:
     snapshot: Snapshot
 
 
-Event = Waiting | Started | Missed | Moment | Dropped | Ended
+Event = NoSender | Started | Missed | Moment | Dropped | Ended
 
 
 # ---- One run
@@ -177,7 +177,7 @@ class Runs:
         self._on_report = on_report
         self._limits = limits
         self._waits_since = 0.0  # for a sender
-        self._notice_at = math.inf  # when the next `Waiting` is due
+        self._notice_at = math.inf  # when the next `NoSender` is due
         self._ended_ids: dict[str, None] = {}  # ids of ended runs that are no longer kept, oldest first
         self._erased: Changes = {}  # deletes the pieces of runs dropped since the last `changes`
         self._codes: set[ExitCode] = set()  # of the runs that ended
@@ -186,7 +186,7 @@ class Runs:
     # -- input
 
     def await_sender(self, now: float) -> None:
-        """Start to emit `Waiting` at intervals, until a sender reports; not if a run is followed or has ended."""
+        """Start to emit `NoSender` at intervals, until a sender reports; not if a run is followed or has ended."""
         if not self.followed and not self._codes:
             self._waits_since = now
             self._notice_at = now + self._limits.repeat_notice_s
@@ -207,8 +207,8 @@ class Runs:
         self._forgive_pause(now)
         if now >= self._notice_at:
             self._notice_at = now + self._limits.repeat_notice_s
-            self.events.append(Waiting(now - self._waits_since))
-        for followed in self._going_on():
+            self.events.append(NoSender(now - self._waits_since))
+        for followed in self._in_progress():
             if followed.wake_at <= now:
                 self.events += followed.look(now)
                 ending = followed.tally.ending(now, self._policy.give_up_s)
@@ -222,7 +222,7 @@ class Runs:
         """End all runs in their current state, and follow no others."""
         self._stopped = True
         self._forgive_pause(now)
-        for followed in self._going_on():
+        for followed in self._in_progress():
             self._end(followed, followed.tally.interrupted(), now)
         self._set_wake_at(now)
 
@@ -260,7 +260,7 @@ class Runs:
 
     # -- which runs are followed
 
-    def _going_on(self) -> list[FollowedRun]:
+    def _in_progress(self) -> list[FollowedRun]:
         return [followed for followed in self.followed.values() if followed.final is None]
 
     def _accept(self, run: RunFacts, now: float) -> FollowedRun:
@@ -277,7 +277,7 @@ class Runs:
         if self.followed and not self._policy.linger:
             (followed,) = self.followed.values()
             self._make_room(followed, f"this monitor follows only run {followed.tally.run.run_id}", now)
-        if len(self._going_on()) >= self._limits.runs_max:
+        if len(self._in_progress()) >= self._limits.runs_max:
             self._make_more_room(now)
         tally = Tally(run, now, self._new_key(), self._limits)
         return self._follow(FollowedRun(tally, self._policy, now, self._limits), now)
@@ -301,7 +301,7 @@ class Runs:
 
     def _make_more_room(self, now: float) -> None:
         """Drop all runs that can be dropped; raises LaterError if there are none."""
-        idle = [followed for followed in self._going_on() if followed.may_drop(now)]
+        idle = [followed for followed in self._in_progress() if followed.may_drop(now)]
         if not idle:
             raise LaterError(f"this monitor already follows {self._limits.runs_max:,} runs")
         for followed in idle:
@@ -342,5 +342,5 @@ class Runs:
         late_s = now - self.wake_at
         if late_s > self._limits.paused_s:
             self.wake_at = now
-            for followed in self._going_on():
+            for followed in self._in_progress():
                 followed.tally.forgive_pause(late_s, now)

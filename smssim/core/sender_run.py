@@ -98,7 +98,7 @@ class SenderRun:
         protocol = self.protocol
         if self._failure is not None:
             return SenderEnd.of(self._failure)
-        needless = protocol.draining and protocol.is_needless and not protocol.is_reporting
+        needless = protocol.draining and protocol.needs_no_monitor and not protocol.is_reporting
         if not (protocol.done or self._left or needless):
             return None
         if self._gone is not None:
@@ -172,7 +172,7 @@ class SenderRun:
 
     def on_report_failed(self, loss: Loss, now: float) -> Retry | None:
         """Return when to resend the report; None for never (see `end`)."""
-        if self.protocol.is_needless:
+        if self.protocol.needs_no_monitor:
             self._left = True
             return None
         step = self.monitor.lost(loss, now)

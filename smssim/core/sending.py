@@ -333,7 +333,7 @@ class SenderProtocol:
         return self._sequence
 
     @property
-    def is_needless(self) -> bool:
+    def needs_no_monitor(self) -> bool:
         """Whether this sender can leave without the monitor: they never met, so it has taken no message.
 
         Other senders report the end of the run. An empty run may have no other senders, so its end must be reported.

@@ -36,7 +36,7 @@ class Session:
     digest: str = ""  # of that report
     answer: Answer | None = None  # to that report
     joined_at: float = -math.inf
-    heard_at: float = -math.inf  # when its last report arrived, plus pauses of the monitor itself
+    last_report_at: float = -math.inf  # when its last report arrived, plus pauses of the monitor itself
     in_flight: int = 0
     held: int = 0
     cut_off: bool = False  # from the producer
@@ -51,7 +51,7 @@ class Session:
         """Return this session as a piece."""
         facts = {"facts": asdict(self.facts), "sequence": self.sequence, "digest": self.digest}
         facts |= {"in_flight": self.in_flight, "left": self.left, "late": self.late}
-        facts |= {"heard_s": self.heard_at - self.joined_at, "sums": asdict(self.sums)}
+        facts |= {"heard_s": self.last_report_at - self.joined_at, "sums": asdict(self.sums)}
         if self.answer is None:
             return pack(facts)
         counts = {name: getattr(self.answer, name) for name in ("accepted", "duplicates", "wait_s")}
@@ -69,13 +69,13 @@ class Session:
         answer = None if counts is None else Answer(**counts | columns)
         sender, sums = SenderFacts(**facts.pop("facts")), Sums(**facts.pop("sums"))
         joined_at = now - facts.pop("heard_s")
-        return cls(sender, limits, **facts, answer=answer, joined_at=joined_at, heard_at=now, sums=sums)
+        return cls(sender, limits, **facts, answer=answer, joined_at=joined_at, last_report_at=now, sums=sums)
 
     def state(self, now: float) -> State:
         """Return what the sender is doing."""
         if self.left:
             return State.LEFT
-        if now - self.heard_at > self.limits.lost_after_s:
+        if now - self.last_report_at > self.limits.lost_after_s:
             return State.LOST
         return State.SENDING if self.in_flight else State.WAITING
 
@@ -95,10 +95,10 @@ class Session:
     @property
     def rate_per_s(self) -> float:
         """Messages with a final outcome per second, from when it joined to its last report."""
-        return rate(self.sums.final, self.heard_at - self.joined_at)
+        return rate(self.sums.final, self.last_report_at - self.joined_at)
 
     def recent_rate_per_s(self, now: float) -> float:
         """Return the same rate over about the last two seconds; 0 once the sender has left or is silent."""
-        if self.left or now - self.heard_at > self.limits.silent_after_s:
+        if self.left or now - self.last_report_at > self.limits.silent_after_s:
             return 0.0
         return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

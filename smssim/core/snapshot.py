@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smssim.core.fleet import NOBODY, Fleet
+from smssim.core.fleet import EMPTY_FLEET, Fleet
 from smssim.core.progress import Figures
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged
@@ -33,7 +33,7 @@ class Snapshot:
     """A run at one moment."""
 
     figures: Figures
-    fleet: Fleet = NOBODY
+    fleet: Fleet = EMPTY_FLEET
     stall: Stall | None = None
     summary: Summary | None = None  # only with the last figures
 

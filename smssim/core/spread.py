@@ -15,7 +15,7 @@ STD_SHARE: Final = 0.3  # of the mean: the default for distributions whose std c
 # normal distribution cut at zero is always less than the mean; if it is almost as large, the distribution resembles an
 # exponential one. A uniform distribution would have negative times.
 STD_MEANS_MAX: Final = {"gamma": 40.0, "lognormal": 2.5, "normal": 0.99, "uniform": 1 / math.sqrt(3)}
-STD_TAKES: Final = ", ".join(f"{means:.3g} ({name})" for name, means in STD_MEANS_MAX.items()) + " times the mean"
+STD_LIMITS: Final = ", ".join(f"{means:.3g} ({name})" for name, means in STD_MEANS_MAX.items()) + " times the mean"
 _ROUNDING: Final = 1 + 1e-9  # tolerance: 0.99 times a mean may differ by rounding from what the operator types
 
 
@@ -25,7 +25,7 @@ def usual_std(distribution: str, mean_s: float) -> float:
     return STD_SHARE * mean_s if own is None else own
 
 
-def takes_instead(distribution: str, mean_s: float, std_s: float) -> str | None:
+def expected_std(distribution: str, mean_s: float, std_s: float) -> str | None:
     """Return in words which standard deviations are possible if this one is not; None if it is."""
     own = _own(distribution, mean_s)
     if own is not None:

@@ -54,7 +54,7 @@ def stall(
 
     if not present:
         return of(Cause.NO_SENDER, lost)
-    if busy and all(now - s.heard_at > limits.silent_after_s for s in busy):
+    if busy and all(now - s.last_report_at > limits.silent_after_s for s in busy):
         return of(Cause.SILENT, busy)
     if busy:
         sending = min(missing, sum(s.in_flight for s in busy))

@@ -61,7 +61,7 @@ class Tally:
         self._answer_rows = 0  # overruled messages in the answers that are kept
         self._started_at: float | None = None  # of the run, on the local clock
         self._full_at: float | None = None if run.total else now
-        self._heard_at = now  # when the last report arrived
+        self._last_report_at = now  # when the last report arrived
         self._moved_at = now  # when an attempt last counted
         self._restored = False  # with messages missing: then senders report when the run started
         self._was_full = False  # whether it was complete when it was restored
@@ -93,7 +93,7 @@ class Tally:
         is_repeat = (report.sequence, digest) == (session.sequence, session.digest)
         if not is_repeat and report.sequence != session.sequence + 1:
             raise PeerError("sequence: expected the next report of the session, or its last one again")
-        self._heard_at = session.heard_at = now
+        self._last_report_at = session.last_report_at = now
         self._changed[sender.session_id] = session
         if is_repeat:
             return self._repeated(session, report)
@@ -114,7 +114,7 @@ class Tally:
         """
         if now >= self._forget_at:
             self._forget_at = now + self._limits.lost_after_s
-            gone = (s for s in self.sessions.values() if s.left or now - s.heard_at > self._limits.lost_after_s)
+            gone = (s for s in self.sessions.values() if s.left or now - s.last_report_at > self._limits.lost_after_s)
             for session in [session for session in gone if not session.sums.attempts]:
                 del self.sessions[session.facts.session_id]
                 self._changed.pop(session.facts.session_id, None)
@@ -173,10 +173,10 @@ class Tally:
 
     def forgive_pause(self, late_s: float, now: float) -> None:
         """Extend all sender deadlines by the time that the monitor itself was paused."""
-        self._heard_at = min(now, self._heard_at + late_s)
+        self._last_report_at = min(now, self._last_report_at + late_s)
         for session in self.sessions.values():
             if not session.left:
-                session.heard_at = min(now, session.heard_at + late_s)
+                session.last_report_at = min(now, session.last_report_at + late_s)
 
     def idle(self, now: float) -> bool:
         """Return whether nothing was counted and no sender is present: then it may never have been a real run."""
@@ -196,7 +196,7 @@ class Tally:
 
     def present(self, now: float) -> list[Session]:
         """Return the senders whose reports still arrive."""
-        return [s for s in self.sessions.values() if not s.left and now - s.heard_at <= self._limits.lost_after_s]
+        return [s for s in self.sessions.values() if not s.left and now - s.last_report_at <= self._limits.lost_after_s]
 
     def _took_part(self) -> list[Session]:
         """Return the senders of the run, except those that joined after a complete run was resumed."""
@@ -272,7 +272,7 @@ class Tally:
             return None
         if self.end is not None:
             return self._compared(self.end) if self.end.complete else self._short("the producer ended the run early")
-        silent_s = now - self._heard_at
+        silent_s = now - self._last_report_at
         if silent_s < give_up_s:
             return None
         if self.complete:

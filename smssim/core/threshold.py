@@ -26,7 +26,7 @@ TIMES: Final = (
 )
 OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
 FIGURES: Final = COUNTS + TIMES + OTHERS
-TAKES: Final = (
+EXPECTED: Final = (
     "a comparison (< <= > >= == !=) such as failed<5% or t95<10m, of a number in the JSON output or of redelivered, "
     "t50, t80, t95 or t99"
 )

@@ -72,7 +72,7 @@ class WatchedRuns:
         return bool(self._codes) and not self._open
 
     @property
-    def any_goes_on(self) -> bool:
+    def any_in_progress(self) -> bool:
         """Whether there is a run whose end has not arrived."""
         return bool(self._open)
 

@@ -222,7 +222,7 @@ def serve(settings: RunSettings) -> int:
     """Perform a complete run and return its exit code. Raises UsageError if an output can't be written."""
     clusters: list[Cluster] = []
 
-    check_outputs(settings.monitor, node_log("run"), goes_on=settings.journal is not None)
+    check_outputs(settings.monitor, node_log("run"), resumes=settings.journal is not None)
 
     async def main(stop: asyncio.Event) -> int:
         clusters.append(Cluster(settings))

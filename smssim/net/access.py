@@ -20,7 +20,7 @@ from smssim.net.grpc_quirks import Handshake, Probed
 from smssim.settings import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
-    TOKEN_TAKES,
+    TOKEN_EXPECTED,
     TOKEN_VARIABLE,
     AccessSettings,
     is_loopback,
@@ -163,5 +163,5 @@ def _token(settings: AccessSettings) -> bytes | None:
     elif not token:
         return None
     if not (TOKEN_CHARACTERS_MIN <= len(token) <= TOKEN_CHARACTERS_MAX and all(33 <= byte <= 126 for byte in token)):
-        raise UsageError(f"{source} does not contain a valid token; expected {TOKEN_TAKES}")
+        raise UsageError(f"{source} does not contain a valid token; expected {TOKEN_EXPECTED}")
     return token

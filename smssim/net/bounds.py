@@ -110,7 +110,7 @@ class Bounds(aio.ServerInterceptor):
                 first = await context.read()
         except TimeoutError:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"no request within {self._hello_s:g} s")
-        self.admission.spoke(call)
+        self.admission.requested(call)
         if first is aio.EOF:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
         return first

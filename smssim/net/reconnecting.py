@@ -55,7 +55,7 @@ class Peer:
 
     def found(self) -> None:
         """Record that the peer has answered, and log it if that is news."""
-        self.say(self.reconnector.found(_now()))
+        self.log_notice(self.reconnector.found(_now()))
 
     async def lost(self, error: aio.AioRpcError) -> None:
         """Wait before the next call, after a failed one; raises GoneError or RefusedError if there must be none."""
@@ -66,7 +66,7 @@ class Peer:
 
     async def wait(self, retry: Retry) -> None:
         """Log the notice of a retry, and wait."""
-        self.say(retry.notice)
+        self.log_notice(retry.notice)
         await asyncio.sleep(retry.wait_s)
 
     async def loss(self, error: aio.AioRpcError) -> Loss:
@@ -81,7 +81,7 @@ class Peer:
                 return Loss(Kind.UNUSABLE, fault)
         return Loss(Kind.MAY_PASS, reason_of(error))
 
-    def say(self, notice: str) -> None:
+    def log_notice(self, notice: str) -> None:
         """Log a notice, unless it is empty."""
         if notice:
             self._log.info(notice)

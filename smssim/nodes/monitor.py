@@ -19,7 +19,7 @@ from smssim.core.audience import Audience, Watcher
 from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.runs import Dropped, Ended, FollowedRun, Missed, Moment, Policy, Runs, Started, Waiting
+from smssim.core.runs import Dropped, Ended, FollowedRun, Missed, Moment, NoSender, Policy, Runs, Started
 from smssim.journal.group_commit import GroupCommit, restoring
 from smssim.journal.sqlite import Journal
 from smssim.net import access, rpc, watching, wire
@@ -134,7 +134,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         """Carry out the events of the runs."""
         while self.runs.events:
             match event := self.runs.events.popleft():
-                case Waiting(for_s):
+                case NoSender(for_s):
                     self._log.info("Still waiting for a sender after %.0f s", for_s)
                 case Started(run):
                     self._log.info("Run %s: %s", run.run_id, plural(run.total, "message"))

@@ -103,7 +103,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             raise
         self._log.info("Listening on %s", self.address)
         ready.announce("ready", kind="producer", address=self.address, resumed=self._core.resumed, **asdict(self.run))
-        producer_log.say_start(self._log, self._core, self.run)
+        producer_log.log_start(self._log, self._core, self.run)
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Serve the run to its end, and return the exit code. Assumes `start`."""
@@ -149,7 +149,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             elif isinstance(event, events.Started):
                 ready.announce("started", last=True)
             if not isinstance(event, events.Write | events.Save):  # both are frequent and have no log line
-                producer_log.say(self._log, event, self.run.total)
+                producer_log.log_event(self._log, event, self.run.total)
         if self._core.wake_at < self._tick_at:
             self._early_tick.ring()
 

@@ -15,7 +15,7 @@ from smssim.words import count, plural
 Log = logging.LoggerAdapter[logging.Logger]
 
 
-def say_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
+def log_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
     """Log which run the producer has, and the state of a run that is resumed from a journal."""
     log.info("Run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
     if core.resumed:
@@ -25,7 +25,7 @@ def say_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
     log.info("Waiting for a sender")
 
 
-def say(log: Log, event: events.Event, total: int) -> None:
+def log_event(log: Log, event: events.Event, total: int) -> None:
     """Log an event, if it has a log line. `total`: the number of messages of the run."""
     match event:
         case events.Started():
@@ -58,7 +58,7 @@ def _say_of_sender(log: Log, event: events.Event) -> None:
         case events.Left(stream, leased):
             again = f": {plural(leased, 'message')} to redeliver" if leased else ""
             log.info("Sender %s left%s", stream.name, again)
-        case events.Alone(for_s):
+        case events.NoSender(for_s):
             if for_s:
                 log.info("Still waiting for a sender after %.0f s", for_s)
             else:

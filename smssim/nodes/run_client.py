@@ -80,7 +80,7 @@ class RunClient:
             waiting.forever(self._drain_on(stop)),
         )
         if self._each is not None:
-            self._each.say_left_out(self._log, self._clock(), at_last=True)
+            self._each.log_left_out(self._log, self._clock(), at_last=True)
         end = self.run.end
         assert end is not None
         return end
@@ -133,7 +133,7 @@ class RunClient:
             if notice is None:
                 stream.cancel()
                 return None
-            self._producer.say(notice)
+            self._producer.log_notice(notice)
             return stream
 
     async def _use(self, stream: Stream) -> None:
@@ -206,6 +206,6 @@ class RunClient:
                 continue
             with rpc.naming(self._monitor.name):
                 taken = wire.answer_from_proto(rpc.decoded(answer, "response"), self._facts)
-            self._monitor.say(self.run.on_answer(taken, self._clock()))
+            self._monitor.log_notice(self.run.on_answer(taken, self._clock()))
             self._log.debug("Report %d recorded (outcomes: %d)", report.sequence, len(report.finished))
             return

@@ -47,7 +47,7 @@ class WatchClient:
             await self._outputs.close()
             await channel.close()
         if not self._runs.are_over:
-            self._log.info("Stopped before the run ended" if self._runs.any_goes_on else "No run seen")
+            self._log.info("Stopped before the run ended" if self._runs.any_in_progress else "No run seen")
         return self._runs.exit_code
 
     def say_stopping(self) -> None:

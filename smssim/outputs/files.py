@@ -59,11 +59,11 @@ def _open(flag: str, path: str, mode: str) -> IO[str]:
 class _File(Output):
     """A file that is written during the run. Opening it empties it, unless it continues the file of a resumed run."""
 
-    def __init__(self, flag: str, path: str, log: Log, goes_on: bool) -> None:
+    def __init__(self, flag: str, path: str, log: Log, resumes: bool) -> None:
         self._flag = flag
         self._path = path
         self._log = log
-        self._goes_on = goes_on
+        self._resumes = resumes
         self._is_whole = True
         self._file: IO[str] | None = None
 
@@ -73,7 +73,7 @@ class _File(Output):
 
     def open(self) -> None:
         """See Output."""
-        self._file = _open(self._flag, self._path, "a" if self._goes_on else "w")
+        self._file = _open(self._flag, self._path, "a" if self._resumes else "w")
 
     async def close(self) -> bool:
         """See Output."""
@@ -101,16 +101,16 @@ class _File(Output):
 class CsvFile(_File):
     """A CSV file with a row for each moment of each run.
 
-    Its columns are the fields of the JSON output; null is an empty cell. With `goes_on`, new rows are appended, and the
+    Its columns are the fields of the JSON output; null is an empty cell. With `resumes`, new rows are appended, and the
     header is written only if the file has no rows.
     """
 
-    def __init__(self, path: str, log: Log, goes_on: bool = False, _limits: Limits = LIMITS) -> None:
-        super().__init__("--csv", path, log, goes_on)
+    def __init__(self, path: str, log: Log, resumes: bool = False, _limits: Limits = LIMITS) -> None:
+        super().__init__("--csv", path, log, resumes)
 
     def open(self) -> None:
         """See Output."""
-        has_rows = self._goes_on and _cut_torn_row(self._path)
+        has_rows = self._resumes and _cut_torn_row(self._path)
         super().open()
         if not has_rows:
             self._write_row(Figures.__slots__)
@@ -144,8 +144,8 @@ def _cut_torn_row(path: str) -> bool:
 class SummaryFile(_File):
     """A file with a line for each run that has ended: a JSON object. Every start empties the file."""
 
-    def __init__(self, path: str, log: Log, _goes_on: bool = False, _limits: Limits = LIMITS) -> None:
-        super().__init__("--summary-json", path, log, goes_on=False)
+    def __init__(self, path: str, log: Log, _resumes: bool = False, _limits: Limits = LIMITS) -> None:
+        super().__init__("--summary-json", path, log, resumes=False)
 
     def end(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""

@@ -36,18 +36,18 @@ class Metric:
     """A counter, a gauge or a histogram with one value, or with one value per outcome."""
 
     name: str  # a counter's name without _total
-    says: str  # its help text
+    meaning: str  # its help text
     kind: str  # counter, gauge or histogram
     value: float | Latencies = 0.0
     by_outcome: dict[str, float] = field(default_factory=dict)
 
 
-def _counter(name: str, says: str, value: float = 0.0, **by_outcome: float) -> Metric:
-    return Metric(name, says, "counter", value, by_outcome)
+def _counter(name: str, meaning: str, value: float = 0.0, **by_outcome: float) -> Metric:
+    return Metric(name, meaning, "counter", value, by_outcome)
 
 
-def _gauge(name: str, says: str, value: float) -> Metric:
-    return Metric(name, says, "gauge", value)
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return Metric(name, meaning, "gauge", value)
 
 
 # ---- What each node exposes
@@ -211,11 +211,11 @@ def _family(metric: Metric) -> Any:
     from prometheus_client import core
 
     if isinstance(metric.value, Latencies):
-        return core.HistogramMetricFamily(metric.name, metric.says, *_buckets(metric.value))
+        return core.HistogramMetricFamily(metric.name, metric.meaning, *_buckets(metric.value))
     kind = core.CounterMetricFamily if metric.kind == "counter" else core.GaugeMetricFamily
     if not metric.by_outcome:
-        return kind(metric.name, metric.says, value=metric.value)
-    family = kind(metric.name, metric.says, labels=["outcome"])
+        return kind(metric.name, metric.meaning, value=metric.value)
+    family = kind(metric.name, metric.meaning, labels=["outcome"])
     for outcome, value in metric.by_outcome.items():
         family.add_metric([outcome], value)
     return family

@@ -37,29 +37,29 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
 }
 
 
-def check_outputs(settings: MonitorSettings, log: Log, goes_on: bool) -> None:
+def check_outputs(settings: MonitorSettings, log: Log, resumes: bool) -> None:
     """Raise UsageError if an output can't be written. Changes nothing on disk.
 
-    `goes_on`: whether the run may be one that resumes after a restart.
+    `resumes`: whether the run may be one that resumes after a restart.
     """
-    for output in _beside_stdout(settings, log, goes_on, LIMITS):
+    for output in _beside_stdout(settings, log, resumes, LIMITS):
         output.check()
 
 
 def ends_slowly(settings: MonitorSettings, log: Log) -> bool:
     """Return whether a node with these settings may keep writing for long after the end of a run."""
-    return any(output.ends_slowly for output in _beside_stdout(settings, log, goes_on=False, limits=LIMITS))
+    return any(output.ends_slowly for output in _beside_stdout(settings, log, resumes=False, limits=LIMITS))
 
 
 async def open_outputs(
-    settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool = False, limits: Limits = LIMITS
+    settings: MonitorSettings | WatchSettings, log: Log, resumes: bool = False, limits: Limits = LIMITS
 ) -> Outputs:
     """Open the outputs that these settings ask for. Raises UsageError, and then leaves none of them open.
 
-    `goes_on`: whether the run resumes after a restart, so that files keep their contents.
+    `resumes`: whether the run resumes after a restart, so that files keep their contents.
     """
     shown = display(settings.json, settings.interval_s, several_runs=getattr(settings, "linger", False))
-    made = [shown, *_beside_stdout(settings, log, goes_on, limits)]
+    made = [shown, *_beside_stdout(settings, log, resumes, limits)]
     outputs = Outputs(made, limits)
     for output in made:
         output.check()
@@ -72,10 +72,10 @@ async def open_outputs(
     return outputs
 
 
-def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, goes_on: bool, limits: Limits) -> list[Output]:
+def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, resumes: bool, limits: Limits) -> list[Output]:
     """Return the outputs that the settings ask for, without the one on stdout, which always exists."""
     values = {name: getattr(settings, name, None) for name in _BY_SETTING}
-    return [_BY_SETTING[name](value, log, goes_on, limits) for name, value in values.items() if value is not None]
+    return [_BY_SETTING[name](value, log, resumes, limits) for name, value in values.items() if value is not None]
 
 
 class Outputs:

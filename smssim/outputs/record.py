@@ -47,7 +47,7 @@ def pyarrow(flag: str) -> Any:
     return pyarrow
 
 
-def place(path: str, goes_on: bool) -> str:
+def place(path: str, resumes: bool) -> str:
     """Return the path of the next part of a record.
 
     Parquet files can't be appended to. A run that resumes after a restart therefore writes `record.2.parquet` beside
@@ -55,7 +55,7 @@ def place(path: str, goes_on: bool) -> str:
     """
     root, extension = os.path.splitext(path)
     parts = (path if number == 1 else f"{root}.{number}{extension}" for number in itertools.count(1))
-    return next(part for part in parts if not goes_on or _is_free(part))
+    return next(part for part in parts if not resumes or _is_free(part))
 
 
 def _is_free(path: str) -> bool:
@@ -87,16 +87,16 @@ class _Rows:
 class Recorder(Output):
     """The file of `--record`: every outcome that counts, and duplicates, which are marked.
 
-    The file must not exist yet, or must be empty; with `goes_on`, see `place`.
+    The file must not exist yet, or must be empty; with `resumes`, see `place`.
     """
 
     wants_outcomes = True
     ends_slowly = True
 
-    def __init__(self, path: str, log: Log, goes_on: bool = False, limits: Limits = LIMITS) -> None:
+    def __init__(self, path: str, log: Log, resumes: bool = False, limits: Limits = LIMITS) -> None:
         self._given = path
         self._log = log
-        self._goes_on = goes_on
+        self._resumes = resumes
         self._limits = limits
         self._path = ""  # set by `open`
         self._error: Exception | None = None  # what stopped the writer thread early
@@ -108,13 +108,13 @@ class Recorder(Output):
     def check(self) -> None:
         """See Output."""
         pyarrow(FLAG)
-        path = place(self._given, self._goes_on)
+        path = place(self._given, self._resumes)
         try_out(path, lambda: _new(path))
 
     def open(self) -> None:
         """See Output."""
         self._pa = pyarrow(FLAG)
-        self._path = place(self._given, self._goes_on)
+        self._path = place(self._given, self._resumes)
         self._file = _new(self._path)
         if self._path != self._given:
             self._log.info(

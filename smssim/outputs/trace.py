@@ -36,12 +36,12 @@ class Found:
 def find(path: str, message_id: int) -> Found:
     """Look up a message in a record. Raises UsageError if the file is not a readable record."""
     parquet = pyarrow("trace").parquet
-    takes = flags_of(TraceSettings)["file"].rule.takes
+    expected = flags_of(TraceSettings)["file"].rule.expected
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if tuple(names) != COLUMNS:
-                raise bad_value("FILE", path, f"{takes}, with the columns {', '.join(COLUMNS)}")
+                raise bad_value("FILE", path, f"{expected}, with the columns {', '.join(COLUMNS)}")
             rows: list[dict[str, Any]] = []
             groups = [i for i in range(file.num_row_groups) if _may_have(file.metadata.row_group(i), message_id)]
             for i in groups:
@@ -52,7 +52,7 @@ def find(path: str, message_id: int) -> Found:
     except OSError as error:
         raise UsageError(f"FILE: {escape(path)}: {os.strerror(error.errno) if error.errno else error}") from error
     except pyarrow("trace").ArrowException as error:
-        raise bad_value("FILE", path, f"{takes} (a record is unreadable if its monitor was killed)") from error
+        raise bad_value("FILE", path, f"{expected} (a record is unreadable if its monitor was killed)") from error
 
 
 def _may_have(group: Any, message_id: int) -> bool:
@@ -82,6 +82,6 @@ def serve(settings: TraceSettings) -> int:
         raise UsageError(
             f"MESSAGE_ID: got {settings.message_id}; expected a message with an outcome in {escape(settings.file)}"
         )
-    terminal.say(*story(found.rows))
-    terminal.say(f"  read {count(found.groups_read)} of {plural(found.groups, 'row group')}")
+    terminal.print_lines(*story(found.rows))
+    terminal.print_lines(f"  read {count(found.groups_read)} of {plural(found.groups, 'row group')}")
     return 0

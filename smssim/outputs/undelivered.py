@@ -29,7 +29,7 @@ class UndeliveredList(Output):
 
     ends_slowly = True
 
-    def __init__(self, path: str, log: Log, _goes_on: bool = False, limits: Limits = LIMITS) -> None:
+    def __init__(self, path: str, log: Log, _resumes: bool = False, limits: Limits = LIMITS) -> None:
         self._path = path
         self._log = log
         self._limits = limits

@@ -19,13 +19,13 @@ from smssim.process import logs, streams
 DUMB: Final = ("", "dumb", "unknown")  # terminals that can't move a cursor
 
 
-def say(*texts: str) -> None:
+def print_lines(*texts: str) -> None:
     """Write lines to stdout. Once stdout fails, they are discarded and the node continues."""
     write("".join(f"{text}\n" for text in texts))
 
 
 def write(text: str) -> None:
-    """Write text to stdout unchanged; otherwise like `say`."""
+    """Write text to stdout unchanged; otherwise like `print_lines`."""
     sys.stdout.write(text)
     sys.stdout.flush()
     reason = streams.news_of_loss()

@@ -18,7 +18,7 @@ from smssim.settings.nodes import DISTRIBUTIONS, MonitorSettings, ProducerSettin
 from smssim.settings.shared import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
-    TOKEN_TAKES,
+    TOKEN_EXPECTED,
     TOKEN_VARIABLE,
     AccessSettings,
     LogSettings,
@@ -30,7 +30,7 @@ __all__ = [
     "FREE_ADDRESS",
     "TOKEN_CHARACTERS_MAX",
     "TOKEN_CHARACTERS_MIN",
-    "TOKEN_TAKES",
+    "TOKEN_EXPECTED",
     "TOKEN_VARIABLE",
     "VARIABLE_PREFIX",
     "AccessSettings",

@@ -15,13 +15,13 @@ from smssim.errors import bad_value
 from smssim.settings.addresses import FREE_ADDRESS, MONITOR_ADDRESS, is_host
 from smssim.settings.flags import REQUIRED, Checked, Flag, argument, flag, flags_of, like, switch
 from smssim.settings.nodes import (
-    FAILED_SAYS,
+    FAILED_PURPOSE,
     MonitorSettings,
     ProducerSettings,
     SenderSettings,
 )
 from smssim.settings.rules import Rule, one_of, text, whole
-from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, SENDER_TAKES, parse_sender
+from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, SENDER_EXPECTED, parse_sender
 from smssim.settings.shared import ClientSettings, NodeSettings
 
 BENCH_CASES: Final = (
@@ -36,8 +36,8 @@ _DIRECTORY: Final = text("a directory, created if it does not exist", bool)
 _RUN_DIFFERS: Final[Mapping[str, Mapping[str, Any]]] = {  # differences from the flags of its nodes
     "count": {"default": None, "unset": f"{RUN_COUNT}, or {ProducerSettings.count} with --sender"},
     "interval_s": {"default": 1.0},
-    "failed": {"says": FAILED_SAYS},
-    "log_level": {"says": "Lowest level to log (debug includes the full logs of all nodes)"},
+    "failed": {"purpose": FAILED_PURPOSE},
+    "log_level": {"purpose": "Lowest level to log (debug includes the full logs of all nodes)"},
 }
 _RUN_PANELS: Final = ("Messages", "Senders", "Delivery", "Output", "Ending", "Crashes", "Security")  # in this order
 
@@ -55,7 +55,7 @@ class RunSettings(Checked):
     monitor: MonitorSettings
     senders: tuple[SenderSettings, ...] = flag(
         (),
-        Rule(SENDER_TAKES, parse_sender, lambda got: isinstance(got, SenderSettings)),
+        Rule(SENDER_EXPECTED, parse_sender, lambda got: isinstance(got, SenderSettings)),
         "SPEC",
         "Senders",
         "Settings of one sender (repeatable)",
@@ -66,7 +66,7 @@ class RunSettings(Checked):
         ProducerSettings,
         "journal",
         metavar="DIR",
-        says="Save the run's state in this directory and resume from it after a crash",
+        purpose="Save the run's state in this directory and resume from it after a crash",
     )
 
     def __post_init__(self) -> None:

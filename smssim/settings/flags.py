@@ -26,7 +26,7 @@ class Flag:
     rule: Rule
     metavar: str  # the placeholder for its value in the help; empty for a switch
     panel: str  # the section of the help
-    says: str  # what it does; see `help`
+    purpose: str  # what it does; see `help`
     default: Any
     unset: str | None = None  # what happens without a value, if the default does not show it
     word: str = ""  # its name without dashes; by default the setting's name
@@ -56,8 +56,8 @@ class Flag:
 
     @property
     def help(self) -> str:
-        """The help text: `says`, then what the rule accepts, unless `says` ends with a full stop."""
-        return self.says if self.says.endswith(".") else f"{self.says}: {self.rule.takes}."
+        """The help text: `purpose`, then what the rule accepts, unless `purpose` ends with a full stop."""
+        return self.purpose if self.purpose.endswith(".") else f"{self.purpose}: {self.rule.expected}."
 
     def variable(self, command: str) -> str | None:
         """Return the environment variable that sets it for a command; None if it must be given on the command line."""
@@ -72,7 +72,7 @@ class Flag:
         except ValueError:
             value = None
         if value is None or not self.rule.holds(value):
-            raise bad_value(label or self.name, given, self.rule.takes, self.rule.near(given))
+            raise bad_value(label or self.name, given, self.rule.expected, self.rule.near(given))
         return value
 
     def check(self, setting: Any) -> None:
@@ -83,7 +83,7 @@ class Flag:
 
     def refuse(self, value: object) -> UsageError:
         """Return the error about an invalid value, which says what the flag expects."""
-        return bad_value(self.name, value, self.rule.takes)
+        return bad_value(self.name, value, self.rule.expected)
 
     def command_line(self, setting: Any) -> list[str]:
         """Return the words of a command line for this setting."""
@@ -95,19 +95,19 @@ class Flag:
         return [str(value) if self.is_argument else f"{self.name}={value}" for value in values]
 
 
-def flag(default: Any, rule: Rule, metavar: str, panel: str, says: str, **more: Any) -> Any:
+def flag(default: Any, rule: Rule, metavar: str, panel: str, purpose: str, **more: Any) -> Any:
     """Declare a setting whose flag has a value."""
-    return _field(Flag(rule, metavar, panel, says, default, **more))
+    return _field(Flag(rule, metavar, panel, purpose, default, **more))
 
 
-def switch(panel: str, says: str, **more: Any) -> Any:
+def switch(panel: str, purpose: str, **more: Any) -> Any:
     """Declare a setting that is off unless its flag is given."""
-    return _field(Flag(SWITCH, "", panel, says, default=False, **more))
+    return _field(Flag(SWITCH, "", panel, purpose, default=False, **more))
 
 
-def argument(default: Any, rule: Rule, metavar: str, says: str, **more: Any) -> Any:
+def argument(default: Any, rule: Rule, metavar: str, purpose: str, **more: Any) -> Any:
     """Declare a setting whose value is a positional argument; the default may be `REQUIRED`."""
-    return _field(Flag(rule, metavar, "", says, default, is_argument=True, **more))
+    return _field(Flag(rule, metavar, "", purpose, default, is_argument=True, **more))
 
 
 def like(kind: type[Any], setting: str, **changes: Any) -> Any:

@@ -23,8 +23,8 @@ from smssim.core.limits import (
     TEXT_LENGTH_MAX,
     TIME_MAX_S,
 )
-from smssim.core.spread import STD_TAKES, takes_instead, usual_std
-from smssim.core.threshold import TAKES, Threshold, near_figure
+from smssim.core.spread import STD_LIMITS, expected_std, usual_std
+from smssim.core.threshold import EXPECTED, Threshold, near_figure
 from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, PORT_MAX, PRODUCER_ADDRESS
 from smssim.settings.flags import flag, flags_of, like, switch
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 DISTRIBUTIONS: Final = ("gamma", "exponential", "lognormal", "normal", "uniform", "fixed")
 
-FAILED_SAYS: Final = "At the end, write the undelivered messages to this CSV file"
+FAILED_PURPOSE: Final = "At the end, write the undelivered messages to this CSV file"
 
 
 def _is_name(got: str) -> bool:
@@ -56,7 +56,7 @@ _FIGURES: Final = file("a file that can be written; for figures on stdout, use -
 _SUMMARY: Final = file("a file that can be written, not stdout")
 _RECORD: Final = file("a file that does not exist yet, not stdout")
 _LIST: Final = file("a file, overwritten if it exists, not stdout")
-_THRESHOLD: Final = Rule(TAKES, Threshold.parse, lambda got: isinstance(got, Threshold), near_figure)
+_THRESHOLD: Final = Rule(EXPECTED, Threshold.parse, lambda got: isinstance(got, Threshold), near_figure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ class SenderSettings(ClientSettings):
         ANY_TIME,
         "SECONDS",
         "Sending",
-        f"Standard deviation of that time, at most {STD_TAKES}",
+        f"Standard deviation of that time, at most {STD_LIMITS}",
         unset="0.3 times the mean",
         word="std",
     )
@@ -169,11 +169,11 @@ class SenderSettings(ClientSettings):
     )
     producer: str = flag(PRODUCER_ADDRESS, _PEER, "ADDRESS", "Network", "Address of the producer", in_run=False)
     monitor: str | None = like(
-        ProducerSettings, "monitor", default=None, says="Address of the monitor", unset="sent by the producer"
+        ProducerSettings, "monitor", default=None, purpose="Address of the monitor", unset="sent by the producer"
     )
     name: str = flag("", _NAME, "NAME", "Output", "Name in logs and tables", unset="host name and process ID")
     verbose: bool = switch("Output", "Log each attempt, up to a limit per second.", short="-v", in_run=False)
-    linger: bool = like(ProducerSettings, "linger", says="Keep running after the run is complete, for the next run.")
+    linger: bool = like(ProducerSettings, "linger", purpose="Keep running after the run is complete, for the next run.")
     metrics_port: int | None = like(ProducerSettings, "metrics_port")
 
     def __post_init__(self) -> None:
@@ -181,8 +181,8 @@ class SenderSettings(ClientSettings):
         given = self.std_s
         if given is None:
             object.__setattr__(self, "std_s", usual_std(self.distribution, self.mean_s))
-        elif (takes := takes_instead(self.distribution, self.mean_s, given)) is not None:
-            raise bad_value("--std", given, takes)
+        elif (expected := expected_std(self.distribution, self.mean_s, given)) is not None:
+            raise bad_value("--std", given, expected)
         if self.lanes > CONCURRENCY_MAX:
             most = f"at most {CONCURRENCY_MAX // self.concurrency:,} with --concurrency {self.concurrency:,}"
             raise bad_value("--copies", self.copies, f"{most} ({CONCURRENCY_MAX:,} lanes per process)")
@@ -235,17 +235,19 @@ class MonitorSettings(ServerSettings):
     record: str | None = flag(
         None, _RECORD, "FILE", "Output", "Write each outcome to this Parquet file", unset="not written"
     )
-    failed: str | None = flag(None, _LIST, "FILE", "Output", f"{FAILED_SAYS} (not with --linger)", unset="not written")
+    failed: str | None = flag(
+        None, _LIST, "FILE", "Output", f"{FAILED_PURPOSE} (not with --linger)", unset="not written"
+    )
     listen: str = like(ProducerSettings, "listen", default=MONITOR_ADDRESS)
     journal: str | None = like(
         ProducerSettings,
         "journal",
-        says="Save the run's state in this file and resume from it after a crash (not with --linger)",
+        purpose="Save the run's state in this file and resume from it after a crash (not with --linger)",
     )
     linger: bool = like(
         ProducerSettings,
         "linger",
-        says="Keep running after the run is complete, for further runs. "
+        purpose="Keep running after the run is complete, for further runs. "
         "Not with --journal or --failed, which are for one run.",
     )
     metrics_port: int | None = like(ProducerSettings, "metrics_port", in_run=True)

@@ -21,7 +21,7 @@ SHARE_UNITS: Final = {"%": Decimal("0.01")}
 class Rule:
     """The values that a flag accepts."""
 
-    takes: str  # in words, as in "got 7; expected ..."
+    expected: str  # in words, as in "got 7; expected ..."
     read: Callable[[str], Any]  # from text; raises ValueError if it can't
     holds: Callable[[Any], bool]  # whether a value, read or set in code, is valid
     near: Callable[[str], str | None] = lambda text: None  # a suggestion for an invalid text, if any
@@ -60,20 +60,20 @@ def _read_switch(text: str) -> bool:
 
 def whole(low: int, high: int, high_in_words: str = "") -> Rule:
     """Return the rule for a whole number from low to high."""
-    takes = f"a whole number from {low} to {high_in_words or f'{high:,}'}"
-    return Rule(takes, _read_whole, lambda got: isinstance(got, int) and low <= got <= high, kind=int)
+    expected = f"a whole number from {low} to {high_in_words or f'{high:,}'}"
+    return Rule(expected, _read_whole, lambda got: isinstance(got, int) and low <= got <= high, kind=int)
 
 
-def real(low: float, high: float, takes: str, units: Mapping[str, Decimal] | None = None) -> Rule:
+def real(low: float, high: float, expected: str, units: Mapping[str, Decimal] | None = None) -> Rule:
     """Return the rule for a number from low to high, which may have one of these units."""
     read = partial(_read_real, units=units or {})
-    return Rule(takes, read, lambda got: low <= got <= high, kind=float)  # false for NaN too
+    return Rule(expected, read, lambda got: low <= got <= high, kind=float)  # false for NaN too
 
 
 def seconds(low: float, high: float) -> Rule:
     """Return the rule for a time from low to high, in seconds or with a unit."""
-    takes = f"{low:g} to {high:,.0f} seconds, or a time with a unit (ms, s, m, h)"
-    return real(low, high, takes, TIME_UNITS)
+    expected = f"{low:g} to {high:,.0f} seconds, or a time with a unit (ms, s, m, h)"
+    return real(low, high, expected, TIME_UNITS)
 
 
 def share() -> Rule:
@@ -81,9 +81,9 @@ def share() -> Rule:
     return real(0, 1, "a number from 0 to 1, or a percentage such as 5%", SHARE_UNITS)
 
 
-def text(takes: str, holds: Callable[[str], bool]) -> Rule:
+def text(expected: str, holds: Callable[[str], bool]) -> Rule:
     """Return the rule for any text for which `holds` returns True."""
-    return Rule(takes, str, holds)
+    return Rule(expected, str, holds)
 
 
 def one_of(words: tuple[str, ...], any_case: bool = False) -> Rule:
@@ -92,9 +92,9 @@ def one_of(words: tuple[str, ...], any_case: bool = False) -> Rule:
     return Rule("one of " + ", ".join(words), read, lambda got: got in words, words=words)
 
 
-def file(takes: str) -> Rule:
+def file(expected: str) -> Rule:
     """Return the rule for the path of a file. `-` is not a path."""
-    return text(takes, lambda got: got not in ("", "-"))
+    return text(expected, lambda got: got not in ("", "-"))
 
 
 def address(port_min: int) -> Rule:

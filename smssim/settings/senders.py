@@ -27,7 +27,7 @@ SENDER_KEYS: Final = {
     for setting, flag in flags_of(SenderSettings).items()
     if flag.in_run and setting not in flags_of(NodeSettings)
 }
-SENDER_TAKES: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
+SENDER_EXPECTED: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
 
 
 def parse_sender(spec: str) -> SenderSettings:
@@ -38,7 +38,7 @@ def parse_sender(spec: str) -> SenderSettings:
         key = key.strip().replace("_", "-")
         if key not in SENDER_KEYS or not equals:
             near = [] if key in SENDER_KEYS else get_close_matches(key.lower(), SENDER_KEYS, n=1)
-            raise bad_value("--sender", part, SENDER_TAKES, *near)
+            raise bad_value("--sender", part, SENDER_EXPECTED, *near)
         setting = SENDER_KEYS[key]
         if setting in given:
             raise bad_value("--sender", spec, f"the key {key} only once")

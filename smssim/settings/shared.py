@@ -21,12 +21,12 @@ LOG_FORMATS: Final = ("text", "json")
 TOKEN_VARIABLE: Final = "SMSSIM_TOKEN"  # used by every command
 TOKEN_CHARACTERS_MIN: Final = 8
 TOKEN_CHARACTERS_MAX: Final = 512
-TOKEN_TAKES: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} ASCII characters without spaces"
+TOKEN_EXPECTED: Final = f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} ASCII characters without spaces"
 
 ANY_TIME: Final = seconds(0, TIME_MAX_S)
 
 _PEM: Final = text("a PEM file", bool)
-_TOKEN_FILE: Final = text(f"a file that holds {TOKEN_TAKES}", bool)
+_TOKEN_FILE: Final = text(f"a file that holds {TOKEN_EXPECTED}", bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +101,10 @@ class ServerSettings(NodeSettings):
     """A node that others connect to. With a CA, it requires certificates of its clients."""
 
     tls_ca: str | None = like(
-        AccessSettings, "tls_ca", says="Require client certificates signed by this CA", unset="not required"
+        AccessSettings, "tls_ca", purpose="Require client certificates signed by this CA", unset="not required"
     )
     insecure: bool = like(
-        AccessSettings, "insecure", says="Allow --listen to accept connections from other machines without TLS."
+        AccessSettings, "insecure", purpose="Allow --listen to accept connections from other machines without TLS."
     )
 
     def __post_init__(self) -> None:

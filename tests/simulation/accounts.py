@@ -14,7 +14,7 @@ from simulation.clock import Process
 from simulation.disk import Disk
 from smssim.core.exchange import Answer, Report
 from smssim.core.model import RunFacts
-from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, Policy, Runs, Started, Waiting
+from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, NoSender, Policy, Runs, Started
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError
@@ -136,7 +136,7 @@ class Accounts:
     def happen(self, event: Event, runs: Runs, *, stopped: bool) -> None:
         """Check an event of the monitor's runs."""
         now = self._world.clock.now
-        if isinstance(event, Waiting):
+        if isinstance(event, NoSender):
             self._world.clock.strike("still waiting for a sender")
             check(not self.followed and not self._here, "the monitor waits for a sender, but one has reported")
         elif isinstance(event, Started):

@@ -320,7 +320,7 @@ def records_a_repeated_report_again() -> AbstractContextManager[Any]:
     """Record a repeated report as if its sequence were new."""
 
     def repeated(self: Tally, session: Session, report: Report) -> Answer:
-        return self._record(session, report, session.heard_at)
+        return self._record(session, report, session.last_report_at)
 
     return mock.patch.object(Tally, "_repeated", repeated)
 
@@ -452,7 +452,7 @@ def forgives_a_short_pause() -> AbstractContextManager[Any]:
     def forgive_pause(self: Runs, now: float) -> None:
         if (late_s := now - self.wake_at) > 0:
             self.wake_at = now
-            for followed in self._going_on():
+            for followed in self._in_progress():
                 followed.tally.forgive_pause(late_s, now)
 
     return mock.patch.object(Runs, "_forgive_pause", forgive_pause)

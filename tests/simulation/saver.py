@@ -27,7 +27,7 @@ class Saver:
     @property
     def commits(self) -> bool:
         """Whether a commit is in progress."""
-        return self._commits.under_way
+        return self._commits.in_progress
 
     def close(self) -> None:
         """Begin no more commits; one that is in progress continues."""

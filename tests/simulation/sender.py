@@ -263,7 +263,7 @@ class Sender(Process):
         self.world.network.call(self, serve, answered, self.limits.report_timeout_s)
 
     def _failed(self, loss: Loss) -> None:
-        now, needless = self.clock.now, self.part.protocol.is_needless
+        now, needless = self.clock.now, self.part.protocol.needs_no_monitor
         retry = self.part.on_report_failed(loss, now)
         if retry is not None:
             self._monitor_book.waits(retry.wait_s, now, loss.kind is Kind.MAY_PASS)

@@ -38,7 +38,7 @@ class JsonLines(Output):
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""
-        terminal.say(json.dumps(snapshot.figures.as_dict()))
+        terminal.print_lines(json.dumps(snapshot.figures.as_dict()))
 
     def end(self, snapshot: Snapshot, history: History) -> None:
         """See Output."""
@@ -66,9 +66,9 @@ class Rows(Output):
             self._table = progress_table(shape[0], names_run=self._several_runs)
         header, row = map(joined, self._table.lines((figures,), shape[1]))
         if self._rows % HEADER_EVERY == 0:
-            terminal.say(header)
+            terminal.print_lines(header)
         self._rows += 1
-        terminal.say(row)
+        terminal.print_lines(row)
         self._explain(snapshot)
 
     def dropped(self, run_id: str) -> None:
@@ -81,7 +81,7 @@ class Rows(Output):
         """See Output."""
         run_id = snapshot.figures.run_id
         page = summary.page(snapshot, terminal.screen_width())
-        terminal.say("", *page, *([""] if self._several_runs else []))
+        terminal.print_lines("", *page, *([""] if self._several_runs else []))
         self.dropped(run_id)
 
     def _explain(self, snapshot: Snapshot) -> None:
@@ -90,4 +90,4 @@ class Rows(Output):
         if stall is not None:
             self._stalled[run_id] = stall.cause
             if stall.cause != before:
-                terminal.say(f"{clock(snapshot.figures.elapsed_s):>8}  {why.sentence(stall)}")
+                terminal.print_lines(f"{clock(snapshot.figures.elapsed_s):>8}  {why.sentence(stall)}")

@@ -92,9 +92,9 @@ class EachMessage:
                 self._lines.take(1)
                 self._left_out -= 1
                 self._log(some, i, content, log)
-        self.say_left_out(log, now)
+        self.log_left_out(log, now)
 
-    def say_left_out(self, log: Log, now: float, at_last: bool = False) -> None:
+    def log_left_out(self, log: Log, now: float, at_last: bool = False) -> None:
         """Log how many messages were left out, at most once every `left_out_s` seconds unless `at_last`."""
         if self._left_out and (at_last or now - self._said_at >= self._limits.left_out_s):
             log.info("%s, too many to show", plural(self._left_out, "more message"))
