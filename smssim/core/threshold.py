@@ -27,8 +27,8 @@ TIMES: Final = (
 OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
 FIGURES: Final = COUNTS + TIMES + OTHERS
 TAKES: Final = (
-    "a comparison such as failed<5% or t95<10m: a number of the JSON output, redelivered, t50, t80, t95 or t99, then "
-    "< <= > >= == or !=, then a number, a percentage or a time in ms, s, m or h"
+    "a comparison (< <= > >= == !=) such as failed<5% or t95<10m, of a number in the JSON output or of redelivered, "
+    "t50, t80, t95 or t99"
 )
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
