@@ -155,7 +155,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._outputs.end(ended.snapshot)
         if self._settings.json and ended.snapshot.summary is not None:  # without --json, the summary shows both
             if ended.ending.exit_code:
-                self._log.error("%s", ended.ending.reason)
+                self._log.error("Run ended: %s", ended.ending.reason)
             for one in ended.snapshot.summary.thresholds:
                 if not one.passed:
                     self._log.error("Threshold missed: %s %s", one.text, value(one, ended.run.total))
