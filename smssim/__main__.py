@@ -15,7 +15,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("smssim: interrupted", file=sys.stderr)
         sys.exit(3)  # ExitCode.INCOMPLETE, which may not be imported yet
-    streams.mend()
+    streams.repair()
     ready.take()
     from smssim import cli  # after `take`: imports start threads, which inherit the blocked signals
 

@@ -156,7 +156,7 @@ def test_starting_a_missing_command_leaves_no_descriptor_open() -> None:
 
 def test_a_process_inherits_no_smssim_variables_except_those_given_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMSSIM_SENDER_FAIL", "7")
-    monkeypatch.setenv("SMSSIM_TOKEN", "of somebody else")
+    monkeypatch.setenv("SMSSIM_TOKEN", "of another run")
     code = "import os; print(sorted((k, v) for k, v in os.environ.items() if k[:7] == 'SMSSIM_' and k[-2:] != 'FD'))"
     child = Child("it", [sys.executable, "-c", code], token="secret-1001", variables={"SMSSIM_RUN_COUNT": "5"})
     try:

@@ -131,7 +131,7 @@ def test_the_descriptor_of_a_stream_that_was_closed_at_the_start_is_not_reused()
         "    terminal.print_lines('a line')\n"
         "    shown = {os.readlink(f'/proc/self/fd/{number}') for number in range(3)}\n"
         "    return streams.has_lost() or any('anon_inode' in name for name in shown)\n"
-        "streams.mend()\n"
+        "streams.repair()\n"
         "sys.exit(program.run(node, settings.LogSettings()))\n"
     )
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

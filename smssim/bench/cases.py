@@ -158,9 +158,9 @@ def _thousand(stage: Stage, count: int) -> list[Reading]:
 
 def idle(stage: Stage, time_s: int, *, settle_s: float = SETTLE_S) -> list[Reading]:
     """Measure one repetition of the case idle. Raises BenchError."""
-    with stage.group() as group, socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # a port on which nothing listens
-        nowhere = f"127.0.0.1:{nobody.getsockname()[1]}"
+    with stage.group() as group, socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # a port on which nothing listens
+        nowhere = f"127.0.0.1:{unused.getsockname()[1]}"
         group.node("monitor", MonitorSettings(listen=FREE_ADDRESS), "monitor, waiting")
         group.node("producer", ProducerSettings(seed=0, listen=FREE_ADDRESS), "producer, waiting")
         group.node("sender", SenderSettings(producer=nowhere), "sender, waiting for a producer")

@@ -99,12 +99,8 @@ class Limits:
     end_check_s: float = 0.1  # how often the end of a run is checked
     paused_s: float = 1.0  # a check that is this late shows that the process was paused
     last_figures_s: float = 2.0  # how long watchers may take to read the last figures
-    lost_after_s: float = (
-        5.0  # after this time without a report, a sender counts as lost: more than twice the longest wait
-    )
-    silent_after_s: float = (
-        2.5  # after this time without a report, a sender counts as silent: one is due every 2 seconds
-    )
+    lost_after_s: float = 5.0  # without a report, a sender then counts as lost: more than twice the longest wait
+    silent_after_s: float = 2.5  # without a report, a sender then counts as silent: one is due every 2 seconds
     quiet_s: float = 3.0  # after this time without an outcome, the monitor shows the reason
     rate_over_s: float = 2.0  # the recent rate of a sender is that of the last period of about this length
     report_wait_min_s: float = 0.02  # between two reports of a sender ...

@@ -36,7 +36,7 @@ def run(
     ignored at the start (nohup), it stays ignored.
     """
     signals.take()
-    streams.mend()
+    streams.repair()
     logs.set_up(log)
     _keep_memory(limits)
     return asyncio.run(_run(main, last_act))

@@ -47,7 +47,7 @@ class _Outlet(io.RawIOBase):
 _outlets: Final[dict[str, _Outlet]] = {}  # by the name of the stream
 
 
-def mend() -> None:
+def repair() -> None:
     """Replace stdout and stderr with streams that never raise. Output to one that was closed at the start is discarded.
 
     Names are UTF-8, but a terminal may use another encoding: characters that it can't show are escaped.
@@ -61,14 +61,14 @@ def mend() -> None:
             stream = open(number, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
         if isinstance(stream, io.TextIOWrapper) and name not in _outlets:
             _outlets[name] = _Outlet(stream.fileno())
-            mended = io.TextIOWrapper(
+            replacement = io.TextIOWrapper(
                 io.BufferedWriter(_outlets[name]),  # type: ignore[type-var]  # typeshed expects a readable stream
                 encoding=stream.encoding,
                 errors="backslashreplace",
                 line_buffering=stream.line_buffering,
                 write_through=stream.write_through,
             )
-            setattr(sys, name, mended)
+            setattr(sys, name, replacement)
 
 
 def news_of_loss() -> str | None:
