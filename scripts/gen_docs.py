@@ -1,7 +1,7 @@
 """Fills in what README.md and docs/ show: the output of the commands in console blocks, and the measured tables.
 
 Run with .venv/bin/python after a change to what commands print, or after measuring again:
-`smssim bench --repeat 1 --json > docs/bench/results.jsonl`. tests/test_docs.py checks that the outputs keep their form.
+`smssim bench --json > docs/bench/results.jsonl`. tests/test_docs.py checks that the outputs keep their form.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,11 +85,28 @@ def bench(cases: Cases) -> list[str]:
     machine = next(iter(cases.values()))["machine"]
     lines = [f"{in_words(machine)}.", "", "| case | figure | measured | target |", "|---|---|---|---|"]
     for case in cases.values():
-        for number, figure in enumerate(case["figures"]):
-            title = "" if number else f"`{case['case']}`: {case['title']}"
-            name, target = figure["name"], _target(figure)
-            lines.append(f"| {title} | {name} | {_measured(case, name)} | {target} |")
+        title = f"`{case['case']}`: {case['title']}"
+        for name, measured, target in _rows(case):
+            lines.append(f"| {title} | {name} | {measured} | {target} |")
+            title = ""
     return lines
+
+
+def _rows(case: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and target of each figure; one row for figures that each node has, such as `sender: memory`."""
+    figures = {figure["name"]: figure for figure in case["figures"]}
+    for what, names in _by_node(figures).items():
+        nodes = ", ".join(name.partition(": ")[0] for name in names)
+        name = f"{what} ({nodes})" if len(names) > 1 else names[0]
+        yield name, ", ".join(_measured(case, one) for one in names), _target(figures[names[0]])
+
+
+def _by_node(names: Iterable[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        node, _, what = name.partition(": ")
+        grouped.setdefault(what if node in ("producer", "sender", "monitor") else name, []).append(name)
+    return grouped
 
 
 def _measured(case: Mapping[str, Any], name: str) -> str:
