@@ -117,7 +117,7 @@ class Stretches:
         return len(self._unopened(ids))
 
     def open_rows(self, numbers: Iterable[int]) -> dict[int, slice]:
-        """Return the rows of those stretches that are still open, by number in ascending order.
+        """Return the rows of those of the given stretches that are open, by number in ascending order.
 
         Assumes that each of them is or was open.
         """
