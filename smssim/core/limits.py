@@ -113,7 +113,8 @@ class Limits:
     ended_kept_max: int = 4  # ended runs whose ledgers are kept, to answer late senders
     # Messages of open stretches that have neither an outcome nor a retry: more than any real run has. Messages are
     # delivered in order, so all those of an open stretch were delivered, and at most `leased_max` are leased at the
-    # same time. Twice that, because a producer may lose the record of its leases in a crash and lease as many again.
+    # same time. The limit is twice that, because a producer may lose the record of its leases in a crash and lease as
+    # many again.
     pending_max: int = 200_000_000
     pending_bytes_max: int = 400_000_000  # for such messages, and for finding them, in all runs of a monitor
 

@@ -292,7 +292,7 @@ class Tally:
         )
 
     def _compared(self, book: RunEnd) -> Ending:
-        """Compare the producer's totals with the ledger."""
+        """Return how the run ended, from a comparison of the producer's totals with the ledger."""
         ledger = self.ledger
         if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
             return Ending(ExitCode.OK, "the producer and the monitor agree")
