@@ -42,7 +42,7 @@ class Watcher:
         self._is_due = False  # whether this turn is for all runs, not only for last figures
         self._is_last = False  # whether this turn is the last one
         self._before: dict[str, Figures] = {}  # the latest that it got, by run
-        # Runs whose last figures it got, or that had ended before it joined, except a run that it asked for.
+        # Runs whose last figures it got, and runs that ended before it joined, unless it asked for that run.
         self._over = {run_id for run_id, run in audience.followed.items() if run.final is not None and run_id != wanted}
 
     def turn(self, now: float) -> list[FollowedRun]:
@@ -111,7 +111,7 @@ class Audience:
         self.watchers.discard(watcher)
 
     def wait_s(self, asked_s: float, runs: int) -> float:
-        """Return how long a watcher of this many runs waits before its next turn."""
+        """Return how long a watcher of this many runs waits before its next turn, in seconds."""
         return wait_s(asked_s, len(self.watchers), runs, self._limits)
 
     def close(self, now: float) -> None:

@@ -58,7 +58,7 @@ class Backlog:
         # `tries`: finished attempts of the message. `holder`: number of the stream to which it is leased.
         self._open = Stretches(total, state=np.uint8, tries=np.uint8, holder=np.int32)
         self._next_fresh = 0  # ids from here on were never leased
-        self._fresh_limit = total  # ids from here on are not leased before the next `changes`
+        self._fresh_limit = total  # ids from here on wait for the next `changes`, which bounds the unsaved leases
         self._fresh_written = 0  # `_next_fresh` at the last `changes`
         self._unsure_below = 0  # ids from `_next_fresh` to here may have been leased before a restart
         self._figures: tuple[int, ...] = ()  # at the last `changes`
@@ -144,7 +144,7 @@ class Backlog:
             batch = self._take_ready(wanted) if self._queue else self._take_fresh(wanted, now)
             if batch is None:
                 break
-            if len(batch.ids):  # empty if all that was checked was out of date
+            if len(batch.ids):  # empty if all checked entries were out of date
                 self._lease(batch, holder, now)
                 batches.append(batch)
                 wanted -= len(batch.ids)
@@ -218,8 +218,8 @@ class Backlog:
         """Apply outcomes that the monitor has on record; columns of shape (n,).
 
         A final outcome settles the message, whichever sender has it now. A retry counts only for the current attempt of
-        the message, because a late one would queue it twice. Raises PeerError, and applies nothing, if a message was
-        never leased or a retry exceeds the number of attempts.
+        the message, because one of an earlier attempt would queue it twice. Raises PeerError, and applies nothing, if
+        a message was never leased, or if a retry follows the last attempt.
         """
         if not len(ids):
             return
@@ -315,9 +315,10 @@ class Backlog:
     # -- saved and restored
 
     def changes(self, now: float) -> Changes:
-        """Return the changes since the last call, which must be on disk by now; empty if nothing changed.
+        """Return the changes since the last call; empty if nothing changed.
 
-        Leases are not saved: after a restart, all messages that were leased and not settled are queued again.
+        Assumes that what the last call returned is on disk by now. Leases are not saved: after a restart, all messages
+        that were leased and not settled are queued again.
         """
         self._fresh_limit = min(self.total, self._fresh_written + self._limits.unsaved_max)
         self._fresh_written = self._next_fresh

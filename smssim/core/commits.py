@@ -18,13 +18,13 @@ Waiter = TypeVar("Waiter")
 
 
 class GroupCommits(Generic[Waiter]):
-    """One commit at a time, each for all waiters that joined before it began.
+    """One commit at a time; each serves all waiters that joined before it began.
 
     Group commit (Gawlick and Kinkade, 1985): waiters that join while a commit is in progress share the next one.
     """
 
     def __init__(self, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
-        """Get what to write from `changes`, which is called once per commit, when the commit begins."""
+        """Call `changes` once per commit, when the commit begins, to get what to write."""
         self._changes = changes
         self._limits = limits
         self._next: list[Waiter] = []  # of the commit that begins next
@@ -44,13 +44,16 @@ class GroupCommits(Generic[Waiter]):
         return self._free_at if self._next and not self.in_progress else math.inf
 
     def join(self, waiter: Waiter) -> None:
-        """Add a waiter for all changes up to now to be on disk; raises NotSavedError if a commit has failed."""
+        """Add a waiter for the next commit, which saves all changes up to now.
+
+        Raises NotSavedError if a commit has failed.
+        """
         if self._error is not None:
             raise self._error
         self._next.append(waiter)
 
     def begin(self, now: float) -> Changes:
-        """Begin the commit that is due, and return its changes. If they are empty, there is nothing to write."""
+        """Begin the commit that is due, and return its changes. If they are empty, nothing needs to be written."""
         assert self._next
         assert not self.in_progress
         self._served, self._next = self._next, []

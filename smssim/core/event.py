@@ -1,4 +1,4 @@
-"""Events of a run: what happens at one moment and is marked for people, with a line of text.
+"""Events of a run that people should see: each has a time and a line of text.
 
 Holds values. Must not know where events are noticed or how they are shown.
 """

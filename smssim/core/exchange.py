@@ -38,7 +38,7 @@ class Request:
     """A sender's request to the producer; a heartbeat if it is empty. See producer.proto."""
 
     credit: int = 0
-    idle_lanes: int | None = None  # None: as last reported
+    idle_lanes: int | None = None  # None: as last declared
     received: int = 0
     settlements: Settlements | None = None
     handed_back: Ids | None = None

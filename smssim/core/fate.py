@@ -84,14 +84,14 @@ def time_table(distribution: str, mean_s: float, std_s: float, max_time_s: float
     """Return equally likely times in seconds, shape (STRATA,), read-only; senders with equal settings share a table.
 
     Each entry is the conditional mean of one of STRATA equally likely parts of the distribution, so the mean of the
-    table is `mean_s`. The table can't show the spread within a part, above all in the last one. So no attempt takes
-    longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of `std_s`: by less than
-    0.1% if `std_s` is at most the mean, and by less than 1% if it is at most `spread.STD_MEANS_MAX` means, the most
-    that settings allow. The standard deviation of the table never exceeds 256 means.
+    table is `mean_s`. The table doesn't show the spread within a part, which is largest in the last one. So no attempt
+    takes longer than the mean of the longest 1 in 65,536, and the standard deviation falls short of `std_s`: by less
+    than 0.1% if `std_s` is at most the mean, and by less than 1% if it is at most `spread.STD_MEANS_MAX` means, the
+    most that settings allow. The standard deviation of the table never exceeds 256 means.
 
     gamma, lognormal, uniform and normal (cut at zero) have this mean and standard deviation. For exponential, `std_s`
-    must be the mean. fixed, or a standard deviation of 0, always takes the mean. `max_time_s` caps each time, which
-    lowers the mean and the standard deviation.
+    must be the mean. With fixed, or a standard deviation of 0, each time is the mean. `max_time_s` caps each time,
+    which lowers the mean and the standard deviation.
     """
     spread = std_s / mean_s if mean_s > 0 else 0.0
     if distribution == "fixed" or spread < _SPREAD_MIN:
@@ -197,7 +197,7 @@ def _excess_spread(cut: float) -> float:
     """Return the spread of the excess of a standard normal over `cut`, given that it exceeds `cut`.
 
     With h = density / tail, the mean is h - cut and the variance is 1 - h mean. For a cut of 3 or more, these
-    differences lose their digits. The ratios r(n) = I(n) / I(n - 1) of the repeated integrals of the tail are used
+    differences lose precision. The ratios r(n) = I(n) / I(n - 1) of the repeated integrals of the tail are used
     instead: n I(n) = I(n - 2) - cut I(n - 1) gives r(n) = 1 / (cut + (n + 1) r(n + 1)), Laplace's continued fraction.
     The mean is r(1), and the mean square is 2 r(1) r(2).
     """

@@ -14,7 +14,7 @@ from typing import Any, Final
 from smssim.core.model import declared_speed
 from smssim.core.session import Session, State
 
-ROWS_MAX: Final = 100  # senders with a row of their own: people do not read more
+ROWS_MAX: Final = 100  # senders with a row of their own: people don't read more
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})")
 
 
@@ -37,7 +37,7 @@ class SenderRow:
     held: int  # taken but not yet started
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row as a JSON object."""
+        """Return the row for JSON."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {**fields, "state": self.state.name.lower()}
 

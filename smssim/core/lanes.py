@@ -81,7 +81,7 @@ class Lanes:
         self._late_max_s = limits.late_max_s
         self._held: deque[Work] = deque()
         self._arrived_at = -math.inf  # when the last of those arrived
-        self._seen = 0  # how many of those were held at the last `advance` already
+        self._seen = 0  # how many of those were already held at the last `advance`
         self._idle: list[LaneNumbers] = []  # idle lanes below `used`
         self._done_at = np.full(concurrency, math.inf)
         self._ids = np.empty(concurrency, np.int64)
@@ -98,8 +98,8 @@ class Lanes:
     def put(self, work: Work, now: float) -> None:
         """Queue messages that arrive now, and start as many as there are idle lanes.
 
-        A lane that has finished since the last `advance` takes a message at the next one, which starts at the time
-        when both the lane and the message were available.
+        If a lane has finished since the last `advance`, the next `advance` gives it a message, which then starts at the
+        time when both the lane and the message were available.
         """
         if len(work):
             self._held.append(work)

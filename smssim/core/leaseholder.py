@@ -35,11 +35,11 @@ class LeaseHolder:
     concurrency: int
     last_request_at: float
     longest_s: float = 0.0  # the longest time of one of its attempts, as it declares
-    moved_at: float = -math.inf  # when it last got messages while it had none, settled some or handed some back
+    moved_at: float = -math.inf  # when it last settled some, handed some back, or got some while it had none
     credit: int = 0  # how many more messages it is ready to take
-    idle_lanes: int = 0  # as last reported
-    received: int = 0  # messages, as of that report
-    held: int | None = None  # messages that no lane has started, as of that report; None if not reported
+    idle_lanes: int = 0  # as last declared in a request
+    received: int = 0  # messages, as of that request
+    held: int | None = None  # messages that no lane has started, as of that request; None if not declared
     delivered: int = 0
     leased: int = 0
     leaving: bool = False
@@ -71,8 +71,8 @@ class LeaseHolder:
     def allowance(self, fair_share: float) -> int:
         """Return how many messages the sender may get now; `fair_share` is its share of the waiting ones, by speed.
 
-        Within its credit, it gets what its idle lanes can start or, if that is more, half its fair share minus what it
-        has ahead: guided self-scheduling (Polychronopoulos and Kuck, 1987).
+        Within its credit, that is the larger of two numbers: what its idle lanes can start, and half its fair share
+        minus what it has ahead. This is guided self-scheduling (Polychronopoulos and Kuck, 1987).
         """
         on_the_way = self.delivered - self.received
         idle = max(self.idle_lanes - on_the_way, self.concurrency - self.leased)
@@ -98,8 +98,8 @@ class LeaseHolder:
     def overdue(self, now: float, silent_s: float, stuck_s: float) -> str:
         """Return why its leases expire now; empty if they don't.
 
-        They expire if no request has arrived for `silent_s`, or if requests arrive but no message is settled for longer
-        than attempts can take: one of its messages should finish within the time of two attempts.
+        They expire if no request has arrived for `silent_s`. They also expire if requests arrive, but no message was
+        settled or handed back for longer than attempts can take: one should finish within the time of two attempts.
         """
         if now - self.last_request_at > silent_s:
             return f"no request for {silent_s:g} s"
@@ -161,7 +161,7 @@ class LeaseHolders:
         return holder
 
     def remove(self, holder: LeaseHolder) -> bool:
-        """Remove a stream that has ended. Return False if it was removed before."""
+        """Remove a stream that has ended, and return whether it was still open."""
         if self._open.pop(holder.number, None) is None:
             return False
         del self._of[holder.session_id]

@@ -18,7 +18,7 @@ from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
 from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Rows, Stretches, in_parts
 from smssim.errors import LaterError, TooLargeError
 
-_GROUP_BITS: Final = STRETCH_BITS + 4  # of an id within its group: failures are kept by group, in 8 KiB
+_GROUP_BITS: Final = STRETCH_BITS + 4  # of an id within its group; the failures of a group take 8 KiB
 _GROUP_SIZE: Final = 1 << _GROUP_BITS
 _STRETCHES: Final = _GROUP_SIZE // STRETCH_SIZE  # in a group
 _BYTES: Final = STRETCH_SIZE // 8  # one bit for each message of a stretch
@@ -40,7 +40,7 @@ class Verdict:
 
 
 class Ledger:
-    """All final outcomes of a run: one byte per message of an open stretch, one bit per message of a finished one."""
+    """All final outcomes of a run: one byte per message of an open stretch, one bit per message of a closed one."""
 
     def __init__(self, total: int, limits: Limits = LIMITS) -> None:
         self._limits = limits
@@ -50,7 +50,7 @@ class Ledger:
         self.retried = 0
         self.duplicates = 0
         self._open = Stretches(total, outcome=np.uint8)
-        self._failed_bits: dict[int, NDArray[np.uint8]] = {}  # of finished stretches, by group, if any failed
+        self._failed_bits: dict[int, NDArray[np.uint8]] = {}  # of closed stretches, by group, if any failed
         self._failed_changed: set[int] = set()  # groups, since the last `changes`
 
     @property
@@ -109,7 +109,10 @@ class Ledger:
         return Verdict(counts, duplicates, ids[overruled], on_record[overruled])
 
     def overruled(self, ids: Ids, outcomes: Outcomes) -> tuple[Ids, Outcomes]:
-        """Return which messages of attempts recorded before have another outcome on record, and that outcome."""
+        """Return which messages have a final outcome on record that differs from the given one, and that outcome.
+
+        Assumes that these attempts were recorded before.
+        """
         on_record = self._on_record(ids, self._open.open(ids))
         differs = (on_record != 0) & (on_record != outcomes)
         return ids[differs], on_record[differs]
@@ -144,7 +147,7 @@ class Ledger:
         return on_record
 
     def _recall(self, ids: Ids) -> Outcomes:
-        """Return the final outcomes of messages of finished stretches; shape (n,)."""
+        """Return the final outcomes of messages of closed stretches; shape (n,)."""
         recalled = np.full(len(ids), Outcome.SENT, np.uint8)
         groups = ids >> _GROUP_BITS
         for group in np.unique(groups):
@@ -167,7 +170,7 @@ class Ledger:
     # -- saved and restored
 
     def changes(self) -> Changes:
-        """Return the changes since the last call: two bits per message of a stretch, one bit once it is finished."""
+        """Return the changes since the last call: two bits per message of a stretch, one bit once it is closed."""
         changes: Changes = {}
         for numbers in in_parts(self._open.take_touched()):
             outcomes = self._open.blocks("outcome", numbers)

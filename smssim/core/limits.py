@@ -21,7 +21,7 @@ REASON_LENGTH_MAX: Final = 1000  # characters of the reason for the end of a run
 CONCURRENCY_MAX: Final = 10_000_000  # lanes of one process: 40 bytes each, and about 70 more at the other nodes
 RUN_LANES_MAX: Final = 20_000_000  # of all senders of `smssim run`: about 2.2 GB with their messages
 COPIES_MAX: Final = 2_000  # with more, not all of them could report every second
-TIME_MAX_S: Final = 1e7  # four months; float32 still resolves a second of that
+TIME_MAX_S: Final = 1e7  # four months; float32 still resolves one second
 LEASE_TIMEOUT_MIN_S: Final = 1.5  # more than the heartbeat of a sender
 INTERVAL_MIN_S: Final = 0.01
 WATCH_INTERVAL_MIN_S: Final = 0.05  # the shortest time between two responses that a watcher may ask for
@@ -64,8 +64,9 @@ class Limits:
 
     ahead_s: float = 1.0  # how far ahead a sender asks for messages, as the time to send them ...
     ahead_max: int = 300_000  # ... but at most this many messages: about 23 MiB
-    # The window is the number of lanes plus four times what is asked for ahead, or plus four times this if it is more.
-    window_ahead_min: int = 16  # messages
+    # The window is the number of lanes, plus four times the number of messages that a sender asks for ahead. For the
+    # window, that number is at least this.
+    window_ahead_min: int = 16
     report_rows_full: int = 32_768  # outcomes that are reported without waiting for more ...
     report_rows_max: int = 98_304  # ... and at most, if answers take long because of a disk: 1.7 MiB
     handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements, 3 of gRPC's 4 MiB
@@ -75,8 +76,8 @@ class Limits:
     look_s_per_lane: float = 15e-9  # between two checks, at least: ten times what a check takes per lane, about 1.5 ns
     looks_per_report: int = 8  # checks of the lanes: measured with 1,000 senders, more cost a tenth of the throughput
     dry_hurry: int = 4  # a sender that has run dry reports this many times sooner: its report may end the run
-    starved_s: float = 0.005  # before a request that only reports idle lanes: about ten round trips on loopback
-    lanes_many: int = 4096  # with more busy lanes, one finishes at almost any moment: finding out when costs more
+    starved_s: float = 0.005  # from a request to one that only declares idle lanes: about ten round trips on loopback
+    lanes_many: int = 4096  # with more busy lanes, one finishes at any moment: computing when costs more than a check
 
     # -- the producer
 
@@ -99,8 +100,8 @@ class Limits:
     end_check_s: float = 0.1  # how often the end of a run is checked
     paused_s: float = 1.0  # a check that is this late shows that the process was paused
     last_figures_s: float = 2.0  # how long watchers may take to read the last figures
-    lost_after_s: float = 5.0  # without a report, a sender then counts as lost: more than twice the longest wait
-    silent_after_s: float = 2.5  # without a report, a sender then counts as silent: one is due every 2 seconds
+    lost_after_s: float = 5.0  # after this time without a report, a sender counts as lost: over twice the longest wait
+    silent_after_s: float = 2.5  # after this time without a report, a sender counts as silent: one is due every 2 s
     quiet_s: float = 3.0  # after this time without an outcome, the monitor shows the reason
     rate_over_s: float = 2.0  # the recent rate of a sender is that of the last period of about this length
     report_wait_min_s: float = 0.02  # between two reports of a sender ...
@@ -112,7 +113,8 @@ class Limits:
     ended_kept_max: int = 4  # ended runs whose ledgers are kept, to answer late senders
     # Messages of open stretches that have neither an outcome nor a retry: more than any real run has. Messages are
     # delivered in order, so all those of an open stretch were delivered, and at most `leased_max` are leased at the
-    # same time. Twice that, because a producer may lose the record of its leases in a crash and lease as many again.
+    # same time. The limit is twice that, because a producer may lose the record of its leases in a crash and lease as
+    # many again.
     pending_max: int = 200_000_000
     pending_bytes_max: int = 400_000_000  # for such messages, and for finding them, in all runs of a monitor
 

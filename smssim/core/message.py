@@ -1,7 +1,7 @@
 """The phone numbers and texts of a run's messages, regenerated whenever they are needed.
 
 A message's content is a pure function of the run's seed, the message's id and the bounds of the text length. It does
-not depend on how messages are batched. Nothing is stored except the blocks generated last. Knows nothing of leases,
+not depend on how messages are batched. Nothing is stored except the blocks generated last. Must not know leases,
 attempts or the wire.
 """
 

@@ -18,7 +18,7 @@ from smssim.core.queue import Batch
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the producer sends to a sender: a batch, the end of the run, or only the number of settled rows."""
+    """What the producer sends to a sender: a batch, the end of the run, or only the count `settled`."""
 
     settled: int  # settlements and handed-back messages applied so far on this stream
     batch: Batch | None = None

@@ -128,14 +128,14 @@ class ProducerRun:
         self.backlog.restore(within("backlog", pieces), now)
 
     def changes(self, now: float) -> Changes:
-        """Return the changes since the last call, which must be on disk by now."""
-        if self.backlog.awaits_commit:  # until this call, which implies that the commit is done
+        """Return the changes since the last call. Assumes that what the last call returned is on disk by now."""
+        if self.backlog.awaits_commit:  # until this call, which shows that the last commit is done
             self._distribute_at = now
         changes, self._unwritten = self._unwritten, {}
         return changes | put_under("backlog", self.backlog.changes(now))
 
     def saved(self, now: float) -> list[Event]:
-        """Continue, now that the changes of the last `Save` are on disk."""
+        """Record that the changes of the last `Save` are on disk, and continue."""
         events: list[Event] = []
         phase, self._saving = self._saving, None
         if phase is _Phase.ENDED and self.end is not None:
@@ -255,7 +255,7 @@ class ProducerRun:
     # -- leases
 
     def _check(self, now: float) -> list[Event]:
-        """Expire stale leases. Without senders, end the run if none are expected any more, or return a reminder."""
+        """Expire overdue leases. Without senders, end the run if none are expected any more, or return a reminder."""
         self._forgive_pause(now - self._check_at, now)
         self._check_at = now + self._limits.lease_check_s
         events: list[Event] = [
@@ -268,7 +268,7 @@ class ProducerRun:
             events.append(GaveUp(alone_s))
             self._end()
         elif self.resumed and self.backlog.complete and alone_s >= self._return_s:
-            self._end()  # its senders are gone, or have received the end
+            self._end()  # its senders are lost, or have received the end
         elif now - max(self._noticed_at, self._alone_since) >= self._limits.repeat_notice_s:
             self._noticed_at = now
             events.append(NoSender(alone_s))

@@ -22,7 +22,7 @@ _FEW: Final = 2000  # below this, adding one by one is cheaper than counting int
 
 
 class Latencies:
-    """A histogram from 1e-38 to 1e38 seconds, with buckets 1/256 to 1/128 as wide as their value.
+    """A histogram from 1e-38 to 1e38 seconds, whose buckets are 1/256 to 1/128 of their value wide.
 
     The upper half of a float32 (exponent and 7 bits of the fraction) is the number of its bucket, so no logarithm is
     needed. A percentile is off by 0.4% at most.
@@ -31,7 +31,7 @@ class Latencies:
     def __init__(self) -> None:
         self.count = 0
         self._histogram = np.zeros(_BUCKETS, np.int64)
-        self._written = np.empty(0, np.int64)  # as of the last `changes`
+        self._written = np.empty(0, np.int64)  # at the last `changes`
 
     def add(self, latencies_s: NDArray[np.float32]) -> None:
         """Count latencies of 0 or more seconds, shape (n,)."""
@@ -71,7 +71,7 @@ class Latencies:
         return float((edges.astype(np.float64).mean(axis=0) * self._histogram[there]).sum())
 
     def changes(self) -> Changes:
-        """Return the changes since the last call: one piece per octave."""
+        """Return the changes since the last call: one piece per changed octave."""
         if not len(self._written):
             self._written = np.zeros_like(self._histogram)
         changed = (self._histogram != self._written).reshape(-1, _OCTAVE).any(axis=1)
@@ -80,7 +80,7 @@ class Latencies:
         return {f"octave/{number}": pack(counts=octaves[number]) for number in np.flatnonzero(changed).tolist()}
 
     def restore(self, pieces: Pieces) -> None:
-        """Load the pieces into a new histogram; raises DAMAGE."""
+        """Restore saved state into a new histogram; raises DAMAGE."""
         octaves = self._histogram.reshape(-1, _OCTAVE)
         for number, piece in numbered("octave", pieces).items():
             octaves[number] = unpack(piece)[1]["counts"]
@@ -192,7 +192,7 @@ class Progress:
         }
 
     def restore(self, pieces: Pieces) -> None:
-        """Load the pieces into a new progress; raises DAMAGE."""
+        """Restore saved state into a new progress; raises DAMAGE."""
         self.sums = Sums(**unpack(pieces["sums"])[0])
         self.latencies.restore(within("latency", pieces))
 
@@ -212,7 +212,7 @@ class Milestones:
             self.reached_s[self._needed.pop(0)[0]] = elapsed_s
 
     def restore(self, times_s: Sequence[float]) -> None:
-        """Load the saved times into new milestones."""
+        """Restore saved times into new milestones."""
         for time_s in times_s:
             self.reached_s[self._needed.pop(0)[0]] = time_s
 

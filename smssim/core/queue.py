@@ -37,7 +37,7 @@ class Taken:
     """Messages taken out of the queue."""
 
     batch: Batch
-    lost: int  # how many of them lost their previous lease
+    lost: int  # how many of them had a previous lease that was lost
 
 
 class Queue:
@@ -49,7 +49,7 @@ class Queue:
         self._retry_delay_s = retry_delay_s
         self._rows_max = batch_rows_max
         self._ready: deque[Batch] = deque()
-        self._later: deque[tuple[float, Batch]] = deque()  # with the time at which each becomes ready, in that order
+        self._later: deque[tuple[float, Batch]] = deque()  # with the time at which each becomes ready; in order of time
 
     def __bool__(self) -> bool:
         """Return whether messages are ready."""

@@ -1,7 +1,7 @@
 """Waiting for a lost peer: backoff with jitter, notices for the log, and when to give up.
 
-A node waits without limit for a peer that it has never reached, because nodes start in any order. It gives up a peer
-that it has reached before (`met`) after `give_up_s` without an answer. Knows one peer by its name, how calls to it
+A node waits without limit for a peer that was never connected, because nodes start in any order. It gives up on a peer
+that was connected before (`met`) after `give_up_s` without an answer. Knows one peer by its name, how calls to it
 failed, and the time and the random numbers that it is given. Must not know gRPC, sleep, or write a log.
 """
 
@@ -100,7 +100,7 @@ class Reconnector:
         return Retry(wait_s, self._notice(loss, is_first, away_s, now))
 
     def bound(self, now: float, give_up_s: float = math.inf) -> None:
-        """Apply the give-up timeout from now on, even if the peer was never met, and cap it at `give_up_s`."""
+        """Apply the give-up timeout from now on, even if the peer was never connected, and cap it at `give_up_s`."""
         self.give_up_s = min(self.give_up_s, give_up_s)
         if not self.met:
             self.met = True

@@ -1,4 +1,4 @@
-"""All runs of a monitor: which ones it follows, when and how each ends, and what is shown, saved and kept of it.
+"""All runs of a monitor: which ones it follows, when and how each ends, and what is shown, saved and kept.
 
 The caller passes in reports, the passing of time and a stop, each with the time, and carries out the `events` that
 result, in order. Knows tallies. Must not know how reports travel, or where figures and pieces go.

@@ -57,7 +57,7 @@ class SenderLife:
         return None
 
     def on_end(self, end: SenderEnd) -> bool:
-        """Return whether to look for another run. The sender may rejoin a run that it gave up; a refusal is final."""
+        """Return whether to look for another run. A sender that gave up may rejoin the run; a refusal is final."""
         if end.error is None:
             self._done_run_id = self._run_id
         may_go_on = end.error is None or isinstance(end.error, GoneError)
@@ -81,9 +81,9 @@ class SenderRun:
         self.producer = producer
         self.monitor = monitor
         self._limits = limits
-        self._gone: GoneError | None = None  # why the producer was given up; finished attempts are still reported
+        self._gone: GoneError | None = None  # why it gave up on the producer; finished attempts are still reported
         self._failure: SmssimError | None = None  # ends the run at once
-        self._left = False  # left without an answer to the last report
+        self._left = False  # whether it left without an answer to its last report
         self._warning = ""
         protocol.stream_up(now)
 
@@ -131,7 +131,7 @@ class SenderRun:
         self.protocol.stream_lost(now)
 
     def on_producer_lost(self, loss: Loss, now: float) -> Retry | None:
-        """Return when to open another stream after a failed one; None for never."""
+        """Return the wait before another stream, after a failed one; None to open no other."""
         if self.protocol.ended:
             return None
         step = self.producer.lost(loss, now)
@@ -165,13 +165,13 @@ class SenderRun:
     # -- the monitor
 
     def on_answer(self, answer: Answer, now: float) -> str:
-        """Apply the answer to the report in flight, and return a notice about the monitor; empty if there is none."""
+        """Apply the answer to a report, and return a notice about the monitor; empty if there is none."""
         notice = self.monitor.found(now)
         self.protocol.acknowledge(answer)
         return notice
 
     def on_report_failed(self, loss: Loss, now: float) -> Retry | None:
-        """Return when to resend the report; None for never (see `end`)."""
+        """Return the wait before the report is resent; None to not resend it (see `end`)."""
         if self.protocol.needs_no_monitor:
             self._left = True
             return None

@@ -45,13 +45,13 @@ class SenderProtocol:
         self._look_at = now  # when to check the lanes next, at the earliest
         # To the monitor.
         self._unreported = Unreported()
-        self._report: Report | None = None  # in flight
+        self._report: Report | None = None  # unacknowledged
         self._sequence = 0
         self._reported_at = -math.inf
         # To the producer, on the current stream.
         self._to_settle: deque[Settlements] = deque()
         self._unconfirmed: deque[tuple[int, Settlements | None]] = deque()  # each with `_rows_written` at that time
-        self._unsettled = 0  # messages in the report in flight, in `_to_settle` and in `_unconfirmed`
+        self._unsettled = 0  # messages in the unacknowledged report, in `_to_settle` and in `_unconfirmed`
         self._to_hand_back: deque[Ids] = deque()
         self._rows_written = 0
         self._requested_at = now
@@ -99,7 +99,7 @@ class SenderProtocol:
         return max(due, now + limits.tick_min_s, self._look_at)
 
     def _next_report_at(self, now: float, next_done: float) -> float:
-        """Return when a report is due, given that none is in flight."""
+        """Return when a report is due, given that none is unacknowledged."""
         if not (self._unreported.count or self.lanes.busy):
             return self._heartbeat_at()
         first_outcome_at = now if self._unreported.count else next_done
@@ -120,7 +120,7 @@ class SenderProtocol:
     def stream_lost(self, now: float) -> None:
         """Drop unstarted messages and queue unconfirmed settlements again, because the stream has ended.
 
-        The producer queues again all messages of the stream that it has not seen settled.
+        The producer queues again all messages of the stream whose settlements it has not applied.
         """
         self.advance(now)
         self.connected = False
@@ -278,7 +278,7 @@ class SenderProtocol:
         return max(self._limits.starved_s, self._look_s)
 
     def _starved(self) -> bool:
-        """Return whether there is credit for idle lanes that the last request did not declare."""
+        """Return whether idle lanes that the last request did not declare have credit, or could get some."""
         if self.lanes.busy == self.lanes.concurrency or (self.lanes.idle, self._received) == self._declared:
             return False
         return self._open_credit + self._wanted() > 0
@@ -294,7 +294,7 @@ class SenderProtocol:
         return full or paced or now >= self._heartbeat_at() or self._may_leave()
 
     def report(self, now: float) -> Report | None:
-        """Return the report that is due now, if any; it is in flight until it is acknowledged."""
+        """Return the report that is due now, if any. No other one is due until it is acknowledged."""
         if not self.has_report(now):
             return None
         goodbye = self._may_leave()
@@ -315,7 +315,7 @@ class SenderProtocol:
         return self._report
 
     def acknowledge(self, answer: Answer) -> None:
-        """Queue the outcomes of the report in flight for settlement, as the monitor has them on record."""
+        """Queue the outcomes of the unacknowledged report for settlement, as the monitor has them on record."""
         report = self._report
         assert report is not None
         self._report = None
@@ -334,9 +334,10 @@ class SenderProtocol:
 
     @property
     def needs_no_monitor(self) -> bool:
-        """Whether this sender can leave without the monitor: they never met, so it has taken no message.
+        """Whether this sender can leave without a monitor that never answered.
 
-        Other senders report the end of the run. An empty run may have no other senders, so its end must be reported.
+        Without an answer, the sender has taken no message. Other senders report the end of the run. An empty run may
+        have no other senders, so its end must be reported.
         """
         if self.introduced:
             return False
@@ -346,12 +347,12 @@ class SenderProtocol:
 
     @property
     def is_reporting(self) -> bool:
-        """Whether a report is in flight."""
+        """Whether a report is unacknowledged."""
         return self._report is not None
 
     @property
     def only_goodbye(self) -> bool:
-        """Whether only the goodbye of a complete run is left to report, to a monitor that it has met."""
+        """Whether only the goodbye of a complete run is left to report, to a monitor that has answered before."""
         reported = not self._unreported.count and (self._report is None or not len(self._report.finished))
         return reported and self.introduced and self.run_end is not None and self.run_end.complete
 

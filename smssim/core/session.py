@@ -41,7 +41,7 @@ class Session:
     held: int = 0
     cut_off: bool = False  # from the producer
     left: bool = False
-    late: bool = False  # it joined after the complete run was resumed
+    late: bool = False  # it joined after a complete run was resumed
     sums: Sums = field(default_factory=Sums)  # of its attempts that count
     _rate_per_s: float | None = None  # in the last full period of `Limits.rate_over_s`
     _stretch_at: float = -math.inf  # when the current period began ...
@@ -62,7 +62,7 @@ class Session:
     def unpacked(cls, piece: bytes, now: float, limits: Limits = LIMITS) -> Session:
         """Return the session stored in a piece; raises DAMAGE.
 
-        Its last report counts as received `now`, and the time since it joined is the same as when it was saved.
+        Its last report counts as received `now`. The time from when it joined to that report stays as it was saved.
         """
         facts, columns = unpack(piece)
         counts: dict[str, Any] | None = facts.pop("answer", None)
@@ -98,7 +98,7 @@ class Session:
         return rate(self.sums.final, self.last_report_at - self.joined_at)
 
     def recent_rate_per_s(self, now: float) -> float:
-        """Return the same rate over about the last two seconds; 0 once the sender has left or is silent."""
+        """Return the rate over about the last two seconds; 0 once the sender has left or is silent."""
         if self.left or now - self.last_report_at > self.limits.silent_after_s:
             return 0.0
         return self.rate_per_s if self._rate_per_s is None else self._rate_per_s

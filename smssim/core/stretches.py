@@ -69,7 +69,7 @@ class Stretches:
         return rows
 
     def open(self, ids: Ids) -> Rows:
-        """Open the stretches of these ids, and return the row of each id, shape (n,); -1 if its stretch is closed."""
+        """Return the row of each id, shape (n,), -1 if its stretch is closed; open stretches that were never opened."""
         rows = self.find(ids)
         if not rows.size or rows.min() >= STRETCH_SIZE:
             return rows
@@ -117,7 +117,7 @@ class Stretches:
         return len(self._unopened(ids))
 
     def open_rows(self, numbers: Iterable[int]) -> dict[int, slice]:
-        """Return the rows of those stretches that are still open, by number in ascending order.
+        """Return the rows of those of the given stretches that are open, by number in ascending order.
 
         Assumes that each of them is or was open.
         """

@@ -75,7 +75,7 @@ class Tally:
     def report(self, run: RunFacts, sender: SenderFacts, report: Report, now: float, others: int = 0) -> Answer:
         """Record a report once, and return the answer. Raises PeerError, and then applies nothing of it.
 
-        `others`: bytes of memory that the ledgers of other runs take beyond what they have counted.
+        `others`: the sum of `Ledger.memory` over other runs.
         """
         if run != self.run:
             raise PeerError(f"run {run.run_id} has different settings at this monitor")
@@ -292,7 +292,7 @@ class Tally:
         )
 
     def _compared(self, book: RunEnd) -> Ending:
-        """Compare the producer's totals with the ledger."""
+        """Return how the run ended, from a comparison of the producer's totals with the ledger."""
         ledger = self.ledger
         if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
             return Ending(ExitCode.OK, "the producer and the monitor agree")

@@ -106,7 +106,7 @@ def warnings(thresholds: Iterable[Threshold]) -> list[str]:
 
 
 def near_figure(text: str) -> str | None:
-    """Return the name of a figure that an expression with an unknown name probably means; None if nothing is near."""
+    """Return the figure that an unknown name in an expression probably means; None if no figure has a similar name."""
     name = re.split(r"\W", text.strip(), maxsplit=1)[0]
     near = [] if name in FIGURES else get_close_matches(name.lower(), FIGURES, n=1)
     return near[0] if near else None

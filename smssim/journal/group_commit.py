@@ -61,7 +61,7 @@ class GroupCommit:
         self._thread.shutdown(wait=False)
 
     async def _commit_on(self) -> None:
-        """Commit whenever that is wanted; raises NotSavedError."""
+        """Commit whenever a task waits for it; raises NotSavedError."""
         assert self._journal is not None
         while True:
             await self._wanted.wait()

@@ -86,7 +86,7 @@ class Journal:
             return False
 
     def close(self) -> None:
-        """Finish the commit that is in progress, and release the file. Removes the log, unless the disk is full."""
+        """Wait for a commit in progress, and release the file. Removes the log, unless the disk is full."""
         with self._using:
             with contextlib.suppress(sqlite3.Error):  # in this case the log and the mark stay: nothing is lost
                 if self._is_marked:

@@ -54,7 +54,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             rows_max=0 if settings.json else ROWS_MAX,
         )
         self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
-        self._due = waiting.Wakeup()  # rung when `Runs.look` is due
+        self._due = waiting.Wakeup()  # rung when a report causes events
         self.audience = Audience(self.runs.followed, settings.interval_s, limits)
         self._turns: dict[Watcher, waiting.Wakeup] = {}
         self._watcher_left = waiting.Wakeup()
@@ -206,7 +206,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             watcher = self.audience.join(wanted, interval_s, self._clock())
         turn = self._turns[watcher] = waiting.Wakeup()
         try:
-            await context.send_initial_metadata(())  # the first run may come much later
+            await context.send_initial_metadata(())  # confirms the call: the first run may come much later
             while not watcher.finished:
                 for followed in watcher.turn(self._clock()):
                     moment = self._moment(followed)

@@ -40,7 +40,7 @@ class Sender:
         each: EachMessage | None = None,
         limits: Limits = LIMITS,
     ) -> None:
-        """Create a sender. `each`: shows each message, with --verbose; by default, the sender has its own."""
+        """`each`: shows each message, with --verbose; by default, the sender has its own."""
         self._settings = settings
         self._limits = limits
         self._name = name
