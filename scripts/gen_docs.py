@@ -76,7 +76,10 @@ def fast(cases: Cases) -> list[str]:
     return [
         f"| on {machine['cores']} cores of an {machine['cpu']} | measured |",
         "|---|---|",
-        *(f"| {case['title']} | {', '.join(_measured(case, name) for name in names)} |" for case, names in rows),
+        *(
+            f"| {case['title']} | {', '.join(f'{name} {_measured(case, name)}' for name in names)} |"
+            for case, names in rows
+        ),
     ]
 
 

@@ -265,6 +265,7 @@ def form(text: str) -> list[str]:
 )
 def test_the_outputs_in_a_document_have_the_form_of_todays(document: str, block: str, tmp_path: Path) -> None:
     assert gen_docs.commands(block), document
+    shown: list[str] = []
     for attempt in "abc":  # on a busy machine, a run may stall and explain it in a line of its own
         folder = tmp_path / attempt
         folder.mkdir()
