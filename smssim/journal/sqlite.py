@@ -217,7 +217,7 @@ def _refusal(path: str, error: sqlite3.Error) -> JournalError:
     """Return the JournalError for an error of SQLite while a journal is opened."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return JournalError(f"journal {path}: in use by another process")
+        return JournalError(f"journal {path}: in use by another process: stop it, or choose another file")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or not name.startswith("SQLITE_"):
         return _damaged(path, str(error))
     if name.startswith(_READ_ONLY):
