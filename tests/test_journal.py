@@ -290,7 +290,8 @@ def test_a_journal_that_is_in_use_is_refused_until_it_is_closed(path: str) -> No
     )
     other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
     assert re.search(
-        "JournalError: journal .*: in use by another process: stop it, or choose another file$", other.stderr.strip()
+        "JournalError: journal .*: in use by another process: stop that process, or choose another file$",
+        other.stderr.strip(),
     )
     journal.commit({"a": b"2"})
     journal.close()
