@@ -21,7 +21,7 @@ TOP: Final = f"""\
 # Flags
 
 Each flag can also be set with an environment variable, `SMSSIM_<COMMAND>_<FLAG>`. If both are given, the flag takes
-precedence. An empty variable counts as not set. A flag that is repeatable takes several values from its variable, separated
+precedence. An empty variable counts as not set. A repeatable flag takes several values from its variable, separated
 by spaces. A variable that begins with `SMSSIM_` and belongs to no flag is reported at the start, with the nearest name.
 `{TOKEN_VARIABLE}` holds the token that all nodes share. Every command also has `-h` and `--help`, and
 `smssim --install-completion` sets up completion of commands, flags and values in your shell.

@@ -289,7 +289,10 @@ def test_a_journal_that_is_in_use_is_refused_until_it_is_closed(path: str) -> No
         f"Journal({path!r}, 'monitor', Limits(journal_in_use_wait_s=0.01))"
     )
     other = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, check=False)
-    assert re.search("JournalError: journal .*: in use by another process$", other.stderr.strip())
+    assert re.search(
+        "JournalError: journal .*: in use by another process: stop that process, or choose another file$",
+        other.stderr.strip(),
+    )
     journal.commit({"a": b"2"})
     journal.close()
     assert pieces(path) == {"a": b"2"}

@@ -120,8 +120,8 @@ def test_a_busy_port_is_refused_in_one_line(nodes: Nodes) -> None:
         for words in (("monitor", "--listen=127.0.0.1:0"), ("producer", "--listen=127.0.0.1:0"), ("sender",)):
             node = nodes.start(*words, f"--metrics-port={port}")
             assert node.code() == 2
-            why = "which is not available on 127.0.0.1 (address already in use)"
-            assert node.err == [f"smssim {words[0]}: --metrics-port: got {port}, {why}"]
+            why = "expected an available port on 127.0.0.1 (address already in use)"
+            assert node.err == [f"smssim {words[0]}: --metrics-port: got {port}; {why}"]
 
 
 def test_a_run_that_serves_metrics_ends_normally(nodes: Nodes) -> None:

@@ -56,7 +56,7 @@ async def produce(queue: asyncio.Queue[Message], count: int) -> None:
 
 
 async def send(queue: asyncio.Queue[Message], mean_s: float, fail: float, counts: Counts) -> None:
-    """Run one sender for ever: take a message, wait as long as sending it takes, and count it."""
+    """Run one sender forever: take a message, wait as long as sending it takes, and count it."""
     while True:
         await queue.get()
         time_s = max(0.0, random.gauss(mean_s, STD_SHARE * mean_s))

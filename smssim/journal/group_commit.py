@@ -92,7 +92,8 @@ def restoring(journal: Journal | None) -> Iterator[None]:
             raise
         journal.close()
         raise JournalError(
-            f"journal {journal.path}: the file is damaged ({error}): delete it and its log to begin a new run"
+            f"journal {journal.path}: the file is damaged ({error}): "
+            f"delete it and {journal.path}-wal to begin a new run"
         ) from error
     except BaseException:
         if journal is not None:

@@ -201,7 +201,7 @@ def _check_header(path: str, kind: str, header: bytes) -> None:
     if version < FORMAT:
         raise JournalError(
             f"journal {path}: format {version} needs an older smssim; this version reads format {FORMAT}: finish the "
-            "run with the older version, or delete the journal and its log to begin a new run"
+            f"run with the older version, or delete it and {path}-wal to begin a new run"
         )
     if has_log and not Path(path + "-wal").exists():
         raise JournalError(
@@ -210,18 +210,18 @@ def _check_header(path: str, kind: str, header: bytes) -> None:
 
 
 def _damaged(path: str, what: str) -> JournalError:
-    return JournalError(f"journal {path}: the file is damaged ({what}): delete it and its log to begin a new run")
+    return JournalError(f"journal {path}: the file is damaged ({what}): delete it and {path}-wal to begin a new run")
 
 
 def _refusal(path: str, error: sqlite3.Error) -> JournalError:
     """Return the JournalError for an error of SQLite while a journal is opened."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return JournalError(f"journal {path}: in use by another process")
+        return JournalError(f"journal {path}: in use by another process: stop that process, or choose another file")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or not name.startswith("SQLITE_"):
         return _damaged(path, str(error))
     if name.startswith(_READ_ONLY):
-        return JournalError(f"journal {path}: can't be written ({error})")
+        return JournalError(f"journal {path}: can't be written ({error}): check the path and its permissions")
     if name == "SQLITE_ERROR":  # such as a missing table
         return _damaged(path, str(error))
     return JournalError(f"journal {path}: {_cause(error)}")

@@ -22,8 +22,8 @@ from smssim.errors import (
     PeerError,
     SmssimError,
     TooLargeError,
-    UsageError,
     VersionError,
+    bad_value,
 )
 from smssim.net import descriptors, grpc_quirks
 from smssim.net.access import HEADER, Access
@@ -143,7 +143,7 @@ async def start(
         port = serving.add_secure_port(listen, credentials) if credentials else serving.add_insecure_port(listen)
     except RuntimeError as error:
         await serving.stop(None)  # otherwise its destructor logs an error
-        raise UsageError(f"--listen: can't listen on {listen!r}: in use, or not an address of this machine") from error
+        raise bad_value("--listen", listen, "an address of this machine that is not in use") from error
     await serving.start()
     watching = asyncio.create_task(descriptors.watch(serving, log, limits))
     _watching.add(watching)

@@ -52,7 +52,7 @@ def _say_of_sender(log: Log, event: events.Event) -> None:
         case events.Leased(_, batches) if log.isEnabledFor(logging.DEBUG):
             for batch in batches:
                 facts = len(batch.ids), batch.ids[0], batch.attempt
-                log.debug("Leasing a batch (messages: %d, first id: %d, attempt: %d)", *facts)
+                log.debug("Leased a batch (messages: %d, first id: %d, attempt: %d)", *facts)
         case events.Close(stream):
             log.info("Closed the stream of sender %s: %s", stream.name, stream.ended)
         case events.Left(stream, leased):

@@ -21,7 +21,7 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Latencies
 from smssim.core.sending import SenderProtocol
 from smssim.core.tally import Tally
-from smssim.errors import UsageError
+from smssim.errors import UsageError, bad_value
 from smssim.net.access import OPEN, Access
 from smssim.net.http import Desk, HttpServer
 from smssim.process import ready
@@ -156,7 +156,7 @@ async def exposed(
         await server.start(host, port)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise UsageError(f"--metrics-port: got {port}, which is not available on {host} ({why.lower()})") from error
+        raise bad_value("--metrics-port", port, f"an available port on {host} ({why.lower()})") from error
     shown = f"[{host}]" if ":" in host else host
     log.info("Serving metrics at http://%s:%d/metrics", shown, server.port)
     ready.announce("metrics", url=f"http://{shown}:{server.port}/metrics")

@@ -50,7 +50,7 @@ def find(path: str, message_id: int) -> Found:
                     rows += file.read_row_group(i).take(at).to_pylist()
             return Found(rows, len(groups), file.num_row_groups)
     except OSError as error:
-        raise UsageError(f"FILE: {escape(path)}: {os.strerror(error.errno) if error.errno else error}") from error
+        raise UsageError(f"FILE: can't read {path!r}: {os.strerror(error.errno) if error.errno else error}") from error
     except pyarrow("trace").ArrowException as error:
         raise bad_value("FILE", path, f"{expected} (a record is unreadable if its monitor was killed)") from error
 
