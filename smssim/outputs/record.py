@@ -165,7 +165,8 @@ class Recorder(Output):
                     self._write_group(writer, group)
         except (OSError, self._pa.ArrowException) as error:
             self._error = error
-            self._log.error("%s: stopped writing to %s, which is incomplete: %s", FLAG, self._path, error)
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            self._log.error("%s: stopped writing to %s, which is incomplete: %s", FLAG, self._path, reason)
 
     def _writer(self) -> Any:
         pa = self._pa

@@ -69,7 +69,7 @@ class ProducerSettings(ServerSettings):
         _SEED,
         "N",
         "Messages",
-        "Random seed, to reproduce a run with the same senders",
+        "Random seed; if all senders are alike, the same seed gives the same counts",
         unset="random; see the log",
     )
     min_length: int = flag(1, _LENGTH, "N", "Messages", "Minimum length of a text, in characters")
