@@ -104,7 +104,7 @@ def test_a_killed_process_receives_no_more_signals() -> None:
         assert not child.wait(0.0)
         child.kill()
         assert (child.code, child.ending()) == (-SIGKILL, "it was terminated by SIGKILL")
-        child.signal(SIGTERM)  # its number may be another's by now
+        child.signal(SIGTERM)  # its id may belong to another process by now
 
 
 def test_a_process_is_killed_when_its_parent_is() -> None:

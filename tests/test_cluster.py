@@ -93,7 +93,7 @@ def missed() -> Iterator[Node]:
         yield run
 
 
-def test_with_json_a_missed_threshold_is_said_on_stderr_with_its_value(missed: Node) -> None:
+def test_with_json_a_missed_threshold_is_logged_on_stderr_with_its_value(missed: Node) -> None:
     missed.says(r"run: Monitor exited with code 5$")
     missed.says(r"monitor: Threshold missed: failed<5% was 100%$")
 

@@ -162,12 +162,12 @@ def test_pauses_beyond_every_timeout_cost_only_duplicates_of_what_a_paused_sende
         run.go_on(who)
     ends = {who: run.assert_ends_exactly() for who, run in runs.items()}
 
-    assert ends["a"]["duplicates"] > 0  # the other sender took over what it had
+    assert ends["a"]["duplicates"] > 0  # the other sender got its messages
     runs["a"].current["a"].says("Reconnected to producer .* after")
     assert ends["monitor"]["duplicates"] == 0  # the same reports are sent again until they are answered
     for sender in ("a", "b"):
         runs["monitor"].current[sender].says("Reconnected to monitor .* after")
-    assert ends["producer"]["duplicates"] == 0  # it takes its own pause for no sender's silence
+    assert ends["producer"]["duplicates"] == 0  # it does not mistake its own pause for silence of senders
     assert not any("no request for" in line for line in runs["producer"].current["producer"].err)
 
 
