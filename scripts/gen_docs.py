@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,10 @@ RESULTS: Final = ROOT / "docs/bench/results.jsonl"
 CONSOLE: Final = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 TABLE: Final = re.compile(r"(?<=<!-- made by scripts/gen_docs.py: )(\w+) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 
-Cases = Mapping[str, Mapping[str, Any]]  # by name, as `smssim bench --json` prints them
+NODES: Final = ("producer", "sender", "monitor")
+
+Case = Mapping[str, Any]  # as `smssim bench --json` prints it
+Cases = Mapping[str, Case]  # by name
 
 
 # ---- Console blocks
@@ -48,18 +51,19 @@ def played(block: str, folder: str) -> str:
 
 
 def output(command: str, folder: str) -> str:
-    """Return what a command prints, run by bash with the programs of .venv; raises CalledProcessError."""
-    path = f"{Path(sys.prefix) / 'bin'}:{ROOT / 'scripts'}:{os.environ['PATH']}"
-    script = "\n".join(line[2:] for line in command.splitlines()).replace("scripts/", f"{ROOT}/scripts/")
-    run = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", script],
-        env=os.environ | {"PATH": path, "COLUMNS": "120"},
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return run.stdout
+    """Return what a command prints, run by bash; raises CalledProcessError."""
+    words = in_bash("\n".join(line[2:] for line in command.splitlines()))
+    return subprocess.run(words, env=environment(), cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def in_bash(script: str) -> list[str]:
+    """Return the command line that runs a script as a document shows it, from any directory."""
+    return ["bash", "-o", "pipefail", "-c", re.sub(r"\b(?=scripts/)", f"{ROOT}/", script)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for the commands of a document: the programs of .venv, and lines of 120 characters."""
+    return os.environ | {"PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}", "COLUMNS": "120"}
 
 
 # ---- Measured tables
@@ -95,31 +99,33 @@ def bench(cases: Cases) -> list[str]:
     return lines
 
 
-def _rows(case: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, value and target of each figure; one row for figures that each node has, such as `sender: memory`."""
-    figures = {figure["name"]: figure for figure in case["figures"]}
-    for what, names in _by_node(figures).items():
+def _rows(case: Case) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and target of each figure, in one row for figures of each node, such as `sender: memory`."""
+    of_nodes: dict[str, list[str]] = {}  # names by what they measure
+    for figure in case["figures"]:
+        node, _, what = figure["name"].partition(": ")
+        of_nodes.setdefault(what if node in NODES else figure["name"], []).append(figure["name"])
+    for what, names in of_nodes.items():
         nodes = ", ".join(name.partition(": ")[0] for name in names)
         name = f"{what} ({nodes})" if len(names) > 1 else names[0]
-        yield name, ", ".join(_measured(case, one) for one in names), _target(figures[names[0]])
+        yield name, ", ".join(_measured(case, one) for one in names), _target(_figure(case, names[0]))
 
 
-def _by_node(names: Iterable[str]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for name in names:
-        node, _, what = name.partition(": ")
-        grouped.setdefault(what if node in ("producer", "sender", "monitor") else name, []).append(name)
-    return grouped
+def _figure(case: Case, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in case["figures"] if one["name"] == name)
+    return found
 
 
-def _measured(case: Mapping[str, Any], name: str) -> str:
-    figure = next(one for one in case["figures"] if one["name"] == name)
+def _measured(case: Case, name: str) -> str:
+    figure = _figure(case, name)
     return UNITS[figure["unit"]](figure["median"])
 
 
 def _target(figure: Mapping[str, Any]) -> str:
-    (bound, value), *_ = (figure["target"] or {"": None}).items()
-    return f"{bound.replace('_', ' ')} {UNITS[figure['unit']](value)}" if bound else ""
+    if figure["target"] is None:
+        return ""
+    ((bound, value),) = figure["target"].items()
+    return f"{bound.replace('_', ' ')} {UNITS[figure['unit']](value)}"
 
 
 TABLES: Final[dict[str, Callable[[Cases], Sequence[str]]]] = {"fast": fast, "bench": bench}

@@ -71,7 +71,7 @@ def find_bugs() -> int:
         began = time.monotonic()
         found = hunt(bug, *faults)
         missed += found is None
-        outcome = "NOT FOUND" if found is None else f"found by simulation {found.played:,}: {found.failure}"
+        outcome = "NOT FOUND" if found is None else f"found in simulation {found.played:,}: {found.failure}"
         print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {outcome}", flush=True)
     return 1 if missed else 0
 

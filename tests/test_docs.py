@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from nodes_support import free_address
 
 from smssim.core.backlog import Backlog
 from smssim.core.fleet import SenderRow
+from smssim.core.model import RunFacts
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.tally import Tally
@@ -24,8 +24,8 @@ from smssim.errors import ExitCode
 from smssim.outputs import metrics, record, undelivered
 
 ROOT = Path(__file__).parent.parent
-GLOSSARY = ROOT / "docs/glossary.md"
-DOCUMENTS = {document.name: document.read_text("utf-8") for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+PATHS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = {path.name: path.read_text("utf-8") for path in PATHS}
 
 Row = tuple[str, str, str]
 
@@ -134,7 +134,7 @@ def broken_links(document: Path, text: str) -> list[str]:
 
 
 def test_links_lead_to_files_and_headings_that_exist() -> None:
-    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+    for document in PATHS:
         assert broken_links(document, DOCUMENTS[document.name]) == [], document.name
 
 
@@ -161,8 +161,7 @@ def fields(heading: str) -> list[str]:
 
 
 def test_figures_md_has_every_field_of_every_output() -> None:
-    tally = Tally.__new__(Tally)  # any value: a snapshot does not look at it
-    figures = Figures(*[tally] * len(Figures.__slots__))  # type: ignore[arg-type]
+    figures = Tally(RunFacts("", seed=0, total=0, max_attempts=1), 0.0).figures(0.0)
     summary = Snapshot(figures, summary=Summary(ExitCode.OK, "", {}, {}, None))
     assert fields("Progress") == list(Figures.__slots__)
     assert fields("Summary") == [name for name in summary.as_dict() if name not in Figures.__slots__]
@@ -180,7 +179,12 @@ def test_figures_md_has_every_metric() -> None:
 
 
 COUNT = "--count=80"  # instead of what the documents say
-SCRIPTS = ("scripts/test.sh", "scripts/check.sh", ".ci/run")  # they run this test
+NOT_RUN = (
+    "scripts/test.sh",
+    "scripts/check.sh",
+    ".ci/run",
+    "scripts/simulate.py",
+)  # they run this test, or take minutes
 
 
 def shell_blocks() -> Iterator[tuple[str, str]]:
@@ -204,30 +208,27 @@ class Shell:
         producer, monitor = free_address(), free_address()
         self._ports = {":50051": producer[9:], ":50052": monitor[9:]}
         self._folder = folder
-        self._env = os.environ | {
-            "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
+        self._env = gen_docs.environment() | {
             "SMSSIM_RUN_COUNT": "80",
             "SMSSIM_PRODUCER_LISTEN": producer,
             "SMSSIM_PRODUCER_MONITOR": monitor,
             "SMSSIM_MONITOR_LISTEN": monitor,
         }
 
-    def run(self, block: str) -> None:
-        """Run a block to its end; fails if a command does."""
+    def run(self, lines: list[str]) -> None:
+        """Run the commands of a block to their end; fails if one does."""
         nodes = []
-        for line in lines_of(block):
+        for line in lines:
             script = re.sub(r"--count \S+", COUNT, re.sub(r"\b(alpha|beta)\b", "127.0.0.1", line))
             for port, free in self._ports.items():
                 script = script.replace(port, free)
-            script = re.sub(r"\b(?=scripts/)", f"{ROOT}/", script)
-            process = subprocess.Popen(
-                ["bash", "-c", script], cwd=self._folder, env=self._env, stdout=subprocess.DEVNULL
-            )
+            words = gen_docs.in_bash(script)
+            process = subprocess.Popen(words, cwd=self._folder, env=self._env, stdout=subprocess.DEVNULL)
             if re.match(r"smssim (producer|sender|monitor)", line):
                 nodes.append(process)
             else:
                 assert process.wait() == 0, line
-        assert [node.wait() for node in nodes] == [0] * len(nodes), block
+        assert [node.wait() for node in nodes] == [0] * len(nodes), lines
 
 
 @pytest.mark.parametrize("document", sorted({name for name, _ in shell_blocks()}))
@@ -235,14 +236,12 @@ def test_the_commands_of_a_document_work(document: str, tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     for _, block in (found for found in shell_blocks() if found[0] == document):
         lines = lines_of(block)
-        if lines[0].startswith((*SCRIPTS, "scripts/simulate.py")):
-            check_scripts(lines)
-        else:
-            shell.run("\n".join(line for line in lines if not line.startswith(SCRIPTS)))
+        check_scripts([line for line in lines if line.startswith(NOT_RUN)])
+        shell.run([line for line in lines if not line.startswith(NOT_RUN)])
 
 
 def check_scripts(lines: list[str]) -> None:
-    """Check commands that would run all tests, or take minutes: the script exists and has these flags."""
+    """Check commands that are not run: the script exists and has these flags."""
     for script, *args in map(shlex.split, lines):
         assert os.access(ROOT / script, os.X_OK), script
         if script.endswith(".py"):

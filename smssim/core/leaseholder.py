@@ -140,7 +140,7 @@ class LeaseHolders:
         return self._open[number]
 
     def of(self, session_id: str) -> LeaseHolder | None:
-        """Return the open stream of a session; None if there is none."""
+        """Return the open stream of a session; None if it has none."""
         return self._of.get(session_id)
 
     def add(self, session_id: str, mean_s: float, concurrency: int, longest_s: float, now: float) -> LeaseHolder:

@@ -80,7 +80,10 @@ class ProducerStream:
         return self._settled > self._settled_said
 
     def response(self, end: RunEnd | None) -> Response | None:
-        """Return what to write now, if anything: messages first, the end last. `end` is None until the run is over."""
+        """Return the next response: messages first, the end last. Return None if nothing is due.
+
+        `end` is None until the run is over.
+        """
         if self._end_said:
             return None
         if self._batches:

@@ -84,7 +84,7 @@ class ProducerRun:
         self._unwritten: Changes = {}
         self._end_announced = False  # before a restart, to all senders
         self._joined_at: float | None = None  # when the first sender joined
-        self._alone_since = now  # when the last stream closed; only used while there is none
+        self._alone_since = now  # when the last stream closed; only used while no stream is open
         self._noticed_at = now  # when the last reminder of that was returned
         self._saving: _Phase | None = None  # the phase in which the save in progress was requested
         self._save_every_s = limits.save_s if journaled else math.inf

@@ -88,7 +88,7 @@ class Queue:
             self.readied += len(batches)
 
     def next_due(self) -> float:
-        """Return when the first delay is over; infinity if there is none."""
+        """Return when the first delayed message is ready again; infinity if no message is delayed."""
         return self._later[0][0] if self._later else math.inf
 
     def take(self, wanted: int, waits: Waits) -> Taken:

@@ -165,7 +165,7 @@ class SenderRun:
     # -- the monitor
 
     def on_answer(self, answer: Answer, now: float) -> str:
-        """Apply the answer to a report, and return a notice about the monitor; empty if there is none."""
+        """Apply the answer to a report. Return a notice if the monitor has connected or returned, else an empty one."""
         notice = self.monitor.found(now)
         self.protocol.acknowledge(answer)
         return notice

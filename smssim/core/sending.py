@@ -183,7 +183,7 @@ class SenderProtocol:
                 self._unsettled -= len(settlements.ids)
 
     def end(self, end: RunEnd | None) -> None:
-        """End the run and drop all unfinished messages. `end` is None if the producer is lost for good."""
+        """End the run and drop all unfinished messages. `end` is None if the sender gave up on the producer."""
         self.ended = True
         self.run_end = end
         self.lanes.drop_held()
@@ -252,7 +252,7 @@ class SenderProtocol:
     def _settle_at(self) -> float:
         """Return when settlements are due on their own; an earlier request for messages takes them along.
 
-        With so many senders that the monitor asks for few reports, two requests per report would be too many.
+        If the monitor asks for few reports because it has many senders, two requests per report are too many.
         """
         hurry = len(self._to_settle) > 1 or not self.lanes.held
         return -math.inf if hurry else self._requested_at + self._wait_s / 2

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from smssim.errors import ExitCode, JournalError, SmssimError
 from smssim.launch import ending
@@ -27,9 +28,11 @@ from smssim.process.ready import Facts
 from smssim.settings import RunSettings, WatchSettings
 from smssim.words import plural
 
+STOPPING: Final = "Stopping; press Ctrl-C again to stop at once"
+
 
 class _NotStartedError(Exception):
-    """The run did not start: this node ended before it was ready, or, if `node` is None, the run was stopped."""
+    """The run did not start, because `node` ended before it was ready. If `node` is None, the run was stopped."""
 
     def __init__(self, node: Node | None) -> None:
         self.node = node
@@ -138,7 +141,7 @@ class Cluster:
     async def _end_start(self, node: Node | None) -> int:
         """Stop the nodes after this one failed to start, or after the run was stopped. Return the exit code."""
         if node is None:
-            self._log.info("Stopping; press Ctrl-C again to stop at once")
+            self._log.info(STOPPING)
         else:
             node.report_end(self._log)
         await asyncio.gather(*(other.end(self._limits.left_over_s, self._log) for other in self._nodes))
@@ -172,7 +175,7 @@ class Cluster:
         await self._until_over(monitor, producer, stop)
         codes, stopped = self._codes(monitor, producer), stop.is_set()
         if stopped:
-            self._log.info("Stopping; press Ctrl-C again to stop at once")
+            self._log.info(STOPPING)
             self._say_stopping()
         elif codes.has_failed:
             self._report([node for node in (monitor, producer) if ending.has_failed(node.code)])

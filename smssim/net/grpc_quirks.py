@@ -149,7 +149,7 @@ class Probed(Enum):
     """What a peer does with a connection over TLS."""
 
     ACCEPTS = auto()
-    REFUSES = auto()  # because of the client's certificate, or because there is none
+    REFUSES = auto()  # because of the client's certificate, or because it has shown none
 
 
 async def probe(

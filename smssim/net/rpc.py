@@ -110,7 +110,7 @@ def _ms(seconds: float) -> int:
 
 
 def decoded(message: Message | None, what: str = "request") -> Message:
-    """Return the message; raises PeerError if it is None, which means that its bytes could not be decoded."""
+    """Return the message. Raise PeerError if it is None, because then its bytes could not be decoded."""
     if message is None:
         raise PeerError(f"malformed {what}: not the protobuf message of this method")
     return message
