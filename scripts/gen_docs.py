@@ -1,7 +1,8 @@
 """Fills in what README.md and docs/ show: the output of the commands in console blocks, and the measured tables.
 
 Run with .venv/bin/python after a change to what commands print, or after measuring again:
-`smssim bench --json > docs/bench/results.jsonl`. tests/test_docs.py checks that the outputs keep their form.
+`smssim bench --json > docs/bench/results.jsonl`, and the same with `--case agreement` for `docs/bench/agreement.jsonl`.
+tests/test_docs.py checks that the outputs keep their form.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from smssim.bench.agreement_table import amount, percent, summary
+from smssim.bench.agreement_table import name as figure_name
+from smssim.bench.comparison import LAST
 from smssim.bench.machine import in_words
 from smssim.bench.table import UNITS
+from smssim.words import plural
 
 ROOT: Final = Path(__file__).parent.parent
 DOCUMENTS: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 RESULTS: Final = ROOT / "docs/bench/results.jsonl"
+AGREEMENT: Final = ROOT / "docs/bench/agreement.jsonl"
 CONSOLE: Final = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 TABLE: Final = re.compile(r"(?<=<!-- made by scripts/gen_docs.py: )(\w+) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 
@@ -58,7 +64,7 @@ def output(command: str, folder: str) -> str:
 
 def in_bash(script: str) -> list[str]:
     """Return the command line that runs a script as a document shows it, from any directory."""
-    return ["bash", "-o", "pipefail", "-c", re.sub(r"\b(?=scripts/)", f"{ROOT}/", script)]
+    return ["bash", "-o", "pipefail", "-c", re.sub(r"(?<![\w/])(?=(?:scripts|docs)/)", f"{ROOT}/", script)]
 
 
 def environment() -> dict[str, str]:
@@ -128,15 +134,72 @@ def _target(figure: Mapping[str, Any]) -> str:
     return f"{bound.replace('_', ' ')} {UNITS[figure['unit']](value)}"
 
 
-TABLES: Final[dict[str, Callable[[Cases], Sequence[str]]]] = {"fast": fast, "bench": bench}
+def agreement(cases: Cases) -> list[str]:
+    """Return the table of plans, live runs and theory, and what it comes to."""
+    one = next(iter(cases.values()))
+    runs = len(one["figures"][0]["live"]["values"])
+    lines = [
+        f"{in_words(one['machine'])}. Plans of {one['seeds']} seeds, {plural(runs, 'live run')} of each case.",
+        "",
+        "| case | figure | plan (middle 95%) | live (range) | theory | difference | in hindsight | agree |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case in cases.values():
+        title = f"`{case['scenario']}`: {case['title']}"
+        for row in _agreement_rows(case):
+            lines.append(f"| {title} | {' | '.join(row)} |")
+            title = ""
+    figures = [(f"{name} {figure_name(one['name'])}", one) for name, case in cases.items() for one in case["figures"]]
+    differ = [words for words, one in figures if not one["within"]]
+    lasts = [one for _, one in figures if one["name"] == LAST]
+    counts = summary(
+        len(figures), differ, sum(len(one["live"]["values"]) for one in lasts), sum(one["inside"] for one in lasts)
+    )
+    return [*lines, "", *(f"- {line}." for line in counts)]
+
+
+def _agreement_rows(case: Case) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of a case after its title; counts that are exactly equal are one row."""
+    equal = [one["name"] for one in case["figures"] if one["exact"] and one["within"]]
+    for one in case["figures"]:
+        if one["name"] in equal:
+            continue
+        name, plan, live = one["name"], one["plan"], one["live"]
+        several = len(live["values"]) > 1
+        spread = f"{amount(name, plan['low'])} to {amount(name, plan['high'])}"
+        yield (
+            figure_name(name),
+            f"{amount(name, plan['median'])} ({spread})",
+            f"{amount(name, live['mean'])}"
+            + (f" ({amount(name, live['min'])} to {amount(name, live['max'])})" if several else ""),
+            "" if one["theory"] is None else amount(name, one["theory"]),
+            percent(one["difference"]),
+            percent(one["difference_in_hindsight"]),
+            "yes" if one["within"] else "NO",
+        )
+    if equal:
+        yield (", ".join(equal), "", "equal in each run", "", "", "", "yes")
+
+
+TABLES: Final[dict[str, tuple[Path, Callable[[Cases], Sequence[str]]]]] = {
+    "fast": (RESULTS, fast),
+    "bench": (RESULTS, bench),
+    "agreement": (AGREEMENT, agreement),
+}
+
+
+def results(file: Path) -> Cases:
+    """Return the cases of a file that the bench has written."""
+    cases = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return {case.get("scenario", case["case"]): case for case in cases}
 
 
 def with_tables(text: str) -> str:
     """Return a document with its measured tables made from the results."""
-    cases = {case["case"]: case for case in map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())}
 
     def table(found: re.Match[str]) -> str:
-        return f"{found[1]} -->\n\n" + "".join(f"{line}\n" for line in TABLES[found[1]](cases)) + "\n"
+        file, lines = TABLES[found[1]]
+        return f"{found[1]} -->\n\n" + "".join(f"{line}\n" for line in lines(results(file))) + "\n"
 
     return TABLE.sub(table, text)
 

@@ -70,6 +70,10 @@ class LaterError(PeerError):
     """No lasting fault of the peer: the same request may succeed later."""
 
 
+class OverError(PeerError):
+    """No fault of the peer: it concerns a run that has ended in the meantime."""
+
+
 class VersionError(PeerError):
     """The peer's fault: it uses another version of the protocol."""
 
@@ -88,7 +92,12 @@ class GoneError(SmssimError):
 
 def bad_value(flag: str, got: object, expected: str, near: str | None = None) -> UsageError:
     """Return the usual error about a value. `expected` says what was expected, `near` what was perhaps meant."""
-    return UsageError(f"{flag}: got {quote(got)}; expected {expected}" + (f"; did you mean {near}?" if near else ""))
+    return bad(flag, quote(got), expected, near)
+
+
+def bad(what: str, shown: str, expected: str, near: str | None = None) -> UsageError:
+    """Return the usual error about something that can't be quoted, such as a list; `shown` says what it is."""
+    return UsageError(f"{what}: got {shown}; expected {expected}" + (f"; did you mean {near}?" if near else ""))
 
 
 def bad_file(flag: str, path: str, expected: str, error: OSError | ValueError) -> UsageError:

@@ -32,11 +32,19 @@ def setting_s(time_s: float) -> str:
 
 
 def clock(time_s: float) -> str:
-    """Format an elapsed time like 12.3 s, 4m05s or 1h02m03s."""
+    """Format an elapsed time like 12.3 s, 4m05s, 1h02m03s, 12.3 days or 45.6 years."""
     if time_s < 99.95:
         return f"{time_s:.1f} s"
+    if time_s >= 100 * 3600:
+        days = time_s / 86400
+        return f"{days:,.1f} days" if days < 999.95 else f"{days / 365.25:,.1f} years"
     minutes, rest = divmod(round(time_s), 60)
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m{rest:02d}s"
+
+
+def moment(time_s: float) -> str:
+    """Format a time of a run: to about three digits, and from 100 seconds on like `clock`."""
+    return seconds(time_s) if time_s < 99.995 else clock(time_s)
 
 
 def per_second(rate: float) -> str:

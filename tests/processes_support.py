@@ -29,6 +29,9 @@ MARK: Final = "REHEARSAL_MARK"  # a variable that all processes of a test inheri
 Figures = dict[str, Any]
 
 
+UNPLANNED: Final = {"SMSSIM_RUN_NO_PLAN": "true"}  # a plan takes a second of CPU time, which few tests need
+
+
 class Node:
     """A `python -m smssim ...` process and its output so far, which a thread reads."""
 
@@ -147,7 +150,7 @@ class Nodes:
 
     def start(self, *words: object, stdout: int = subprocess.PIPE, **variables: str) -> Node:
         """Start a command with these arguments, and with these variables in addition to those of this process."""
-        node = Node(words, {"PYTHONUNBUFFERED": "", **variables, MARK: self._mark}, stdout=stdout)
+        node = Node(words, {"PYTHONUNBUFFERED": "", **UNPLANNED, **variables, MARK: self._mark}, stdout=stdout)
         self.all.append(node)
         self._stack.callback(node.close)
         return node

@@ -28,7 +28,7 @@ from smssim.bench.runs import BaselineRun, Run, Stage, baseline_of, follow, run_
 from smssim.bench.scaling import BASELINE, SMSSIM, Sample, Setting
 from smssim.core.fate import Fates
 from smssim.errors import ExitCode, UsageError
-from smssim.settings import BENCH_CASES, BenchSettings, SenderSettings
+from smssim.settings import AGREEMENT, BENCH_CASES, BenchSettings, SenderSettings
 
 
 def stage(*, seed: int = 3) -> Stage:
@@ -166,7 +166,7 @@ def test_the_columns_of_the_table_line_up() -> None:
 
 
 def test_the_settings_and_the_bench_name_the_same_cases() -> None:
-    assert tuple(CASES) == BENCH_CASES
+    assert (*CASES, AGREEMENT) == BENCH_CASES
 
 
 @pytest.mark.parametrize("quick", [False, True])

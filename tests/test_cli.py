@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from operator import attrgetter
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +18,10 @@ import pytest
 import smssim
 from smssim.cli import main, options
 from smssim.cli.commands import COMMANDS
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, GoneError, UsageError
-from smssim.settings import FREE_ADDRESS, Flag, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.settings import FREE_ADDRESS, Find, Flag, MonitorSettings, ProducerSettings, SenderSettings
 from smssim.settings.senders import RUN_COUNT, RUN_SENDERS
 
 NODES = {
@@ -28,11 +30,13 @@ NODES = {
     "monitor": "smssim.nodes.monitor",
     "watch": "smssim.nodes.watch",
     "run": "smssim.launch.cluster",
+    "plan": "smssim.planner",
+    "scenario": "smssim.outputs.scenario",
     "trace": "smssim.outputs.trace",
     "bench": "smssim.bench.main",
     "certs": "smssim.net.certs",
 }
-ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # required positional arguments
+ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "scenario": ["flood.yaml"], "certs": ["pki"]}  # positional
 
 ACCESS: dict[str, tuple[str, str, object]] = {
     "--token-file": ("token.txt", "token_file", "token.txt"),
@@ -43,16 +47,19 @@ ACCESS: dict[str, tuple[str, str, object]] = {
 }
 TOGETHER = ("--tls-cert", "--tls-key", "--tls-ca")  # each needs the others
 # flag: a text other than the default, the setting that it sets, and the value
-PRODUCER: dict[str, tuple[str, str, object]] = {
+DELIVERY: dict[str, tuple[str, str, object]] = {
     "--count": ("2e3", "count", 2000),
     "--seed": ("77", "seed", 77),
     "--max-attempts": ("3", "max_attempts", 3),
     "--retry-delay": ("0.25", "retry_delay_s", 0.25),
     "--lease-timeout": ("2.5", "lease_timeout_s", 2.5),
     "--rate": ("50", "rate_per_s", 50.0),
+    "--give-up": ("9", "give_up_s", 9.0),
+}
+PRODUCER: dict[str, tuple[str, str, object]] = {
+    **DELIVERY,
     "--min-length": ("5", "min_length", 5),
     "--max-length": ("50", "max_length", 50),
-    "--give-up": ("9", "give_up_s", 9.0),
     "--log-level": ("debug", "log_level", "debug"),
     "--log-format": ("json", "log_format", "json"),
 }
@@ -80,6 +87,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--fail": ("0", "fail", 0.0),
         "--concurrency": ("1000000", "concurrency", 1_000_000),
         "--copies": ("3", "copies", 3),
+        "--fault": ("at=8s,slow=4", "faults", (Fault(8.0, FaultKind.SLOW, "", factor=4.0),)),
         "--name": ("Bob & Ann", "name", "Bob & Ann"),
         "--producer": ("[::1]:50051", "producer", "[::1]:50051"),
         "--monitor": ("host.example:1", "monitor", "host.example:1"),
@@ -117,7 +125,19 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--failed": ("out.csv", "monitor.failed", "out.csv"),
         "--sender": ("mean=0.25,name=x", "senders", (SenderSettings(mean_s=0.25, name="x"),)),
         "--token-file": ("token.txt", "producer.token_file", "token.txt"),
+        "--no-plan": ("true", "no_plan", True),
     },
+    "plan": {
+        **{flag: (text, f"producer.{setting}", value) for flag, (text, setting, value) in DELIVERY.items()},
+        "--sender": ("mean=0.25,name=x", "senders", (SenderSettings(mean_s=0.25, name="x"),)),
+        "--goal": ("failed<5%", "goals", (Threshold.parse("failed<5%"),)),
+        "--find": ("quick.copies=1..9", "find", Find("quick", "copies", 1, 9)),
+        "--seeds": ("50", "seeds", 50),
+        "--full": ("true", "full", True),
+        "--json": ("true", "json", True),
+        "--csv": ("course.csv", "csv", "course.csv"),
+    },
+    "scenario": {"--schema": ("true", "schema", True)},
     "watch": {
         **ACCESS,
         "--interval": ("0.5", "interval_s", 0.5),
@@ -132,6 +152,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--repeat": ("5", "repeat", 5),
         "--json": ("true", "json", True),
         "--figures": ("docs/bench", "figures", "docs/bench"),
+        "--forecasts": ("forecasts", "forecasts", "forecasts"),
     },
     "certs": {
         "--host": ("alpha", "host", ("alpha",)),
@@ -144,7 +165,8 @@ SAID: dict[tuple[str, str], Flag] = {  # each flag as the settings define it
 SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
-    *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--journal", "--host", "--token-file"),
+    *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
+    "--token-file",
     *TOGETHER,
 )
 PICKY = [pair for pair in VALUED if pair[1] not in (*ANY_TEXT, "--sender")]
@@ -247,11 +269,11 @@ def test_this_table_has_every_flag_of_every_command() -> None:
 def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
     for command, flag in ALL:
         text, setting, value = FLAGS[command][flag]
-        seed = [] if flag == "--seed" or command not in ("producer", "run") else ["--seed", "1"]
+        seed = [] if flag == "--seed" or command not in ("producer", "run", "plan") else ["--seed", "1"]
         plain = settings_of(nodes, *plainly(command), *seed)
         given = settings_of(nodes, *words(command, flag, text), *beside(flag), *seed)
         assert attrgetter(setting)(given) == value, (command, flag)
-        if command != "run":
+        if command not in ("run", "plan"):
             undone = {setting: getattr(plain, setting)}
             undone |= {ACCESS[other][1]: None for other in TOGETHER if flag in TOGETHER}
             if flag in ("--mean", "--distribution"):
@@ -389,7 +411,7 @@ def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pyte
         assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got no value; expected {expected}"
 
 
-LISTED = "producer, sender, monitor, run, watch, trace, bench or certs"
+LISTED = "producer, sender, monitor, run, plan, scenario, watch, trace, bench or certs"
 SHARE = SAID["sender", "--fail"].rule.expected
 REFUSED = {
     "foo": f"smssim: command: got foo; expected {LISTED}",
@@ -424,7 +446,21 @@ REFUSED = {
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
     "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",
     "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys mean, std, "
-    "distribution, max-time, fail, concurrency, copies, name; did you mean fail?",
+    "distribution, max-time, fail, concurrency, copies, name, joins; did you mean fail?",
+    "scenario": "smssim scenario: SCENARIO is required without --schema",
+    "plan --find x.copies=1..2": "smssim plan: --find: got x; expected a sender (quick, steady, shaky, slow)",
+    "plan --find qick.copies=1..2": "smssim plan: --find: got qick; expected a sender (quick, steady, shaky, slow); "
+    "did you mean quick?",
+    "plan --sender name=a --sender name=a": "smssim plan: --sender: name: got a; expected a different name for each "
+    "sender",
+    "plan --sender name=sender-2 --sender mean=1": "smssim plan: --sender: name: got sender-2; expected a different "
+    "name for each sender",
+    "plan --sender concurrency=1e6,name=a --find a.copies=1..11": "smssim plan: --find: copies: got 11; expected at "
+    "most 10 with --concurrency 1,000,000 (10,000,000 lanes per process)",
+    "run nowhere.yaml": "smssim run: SCENARIO: got nowhere.yaml; expected a scenario file (YAML) (no such file "
+    "or directory)",
+    "run --sender joins=1": "smssim run: --sender: got only senders that join later; expected one that is there from "
+    "the start",
     "sender --std 5 --distribution lognormal": "smssim sender: --std: got 5; expected at most 1.25 with --distribution "
     "lognormal and --mean 0.5",
     "sender --concurrency 1e7 --copies 2000": "smssim sender: --copies: got 2000; expected at most 1 with "
@@ -466,7 +502,10 @@ def test_the_help_of_a_command_has_its_flags_variables_and_examples(capsys: pyte
         assert example.strip().startswith(f"smssim {command}")
 
 
-def test_the_examples_of_the_help_work(capsys: pytest.CaptureFixture[str], nodes: Nodes) -> None:
+def test_the_examples_of_the_help_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, nodes: Nodes
+) -> None:
+    monkeypatch.chdir(Path(__file__).parent.parent)  # they name files in docs/
     for command in COMMANDS:
         shown = help_of(capsys, command, "-h").split("Examples:")[1]
         examples = [shlex.split(line) for line in shown.splitlines() if line.strip()]
@@ -495,7 +534,7 @@ def test_the_help_of_run_states_what_differs_there(
     monkeypatch.setenv("COLUMNS", "400")
     shown = " ".join(help_of(capsys, "run", "--help").split())
     for says in (
-        "[default: (5000, or 1000 with --sender)]",
+        "[default: (5000, or 1000 with --sender or a scenario's senders)]",
         "[env var: SMSSIM_RUN_INTERVAL] [default: 1.0]",
         "--journal DIR Save the run's state in this directory and resume from it after a crash: ",
         "undelivered messages to this CSV file: a file",

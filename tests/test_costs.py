@@ -28,8 +28,8 @@ from nodes_support import Stage, assert_exact, codes, play
 
 from smssim.core import producer_events as events
 from smssim.core.backlog import Backlog
+from smssim.core.conditions import Conditions
 from smssim.core.exchange import Request
-from smssim.core.fate import Fates
 from smssim.core.leaseholder import LeaseHolder
 from smssim.core.message import Writer
 from smssim.core.model import RunFacts, SenderFacts
@@ -87,12 +87,12 @@ class World:
         self.clients: list[Client] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = counting()
-        fates = Fates(7, 1, settings.attempt_model)
+        conditions = Conditions(7, 1, settings.attempt_model)
         for number in range(copies):
             session_id = f"00000000-0000-4000-8000-{number:012d}"
             proto = wire.sender_to_proto(session_id, f"sender-{number}", settings)
             stream, _ = self.producer.join(wire.sender_from_proto(proto), settings.distribution, 0.0, 0.0)
-            sending = SenderProtocol(fates, settings.mean_s, settings.concurrency, 0.0)
+            sending = SenderProtocol(conditions, settings.mean_s, settings.concurrency, 0.0)
             sending.stream_up(0.0)
             self.clients.append(Client(sending, proto, stream))
             self.after(number / copies, partial(self.work, self.clients[-1]))  # spread over a second

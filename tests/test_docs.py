@@ -15,6 +15,7 @@ import pytest
 from nodes_support import free_address
 
 from smssim.core.backlog import Backlog
+from smssim.core.event import Event, Kind
 from smssim.core.fleet import SenderRow
 from smssim.core.model import RunFacts
 from smssim.core.progress import Figures
@@ -107,7 +108,7 @@ def test_names_in_the_documents_exist_in_the_code() -> None:
 def test_files_that_documents_name_exist() -> None:
     for name, text in DOCUMENTS.items():
         named = re.findall(r"`((?:docs|protos|scripts|smssim|tests)/[\w/.\-]+)", text)
-        assert named or name in ("flags.md", "figures.md", "CHANGELOG.md"), name
+        assert named or name in ("flags.md", "figures.md", "scenarios.md", "CHANGELOG.md"), name
         assert [path for path in named if not (ROOT / path).exists()] == [], name
 
 
@@ -165,6 +166,7 @@ def test_figures_md_has_every_field_of_every_output() -> None:
     summary = Snapshot(figures, summary=Summary(ExitCode.OK, "", {}, {}, None))
     assert fields("Progress") == list(Figures.__slots__)
     assert fields("Summary") == [name for name in summary.as_dict() if name not in Figures.__slots__]
+    assert fields("Events") == list(Event(0.0, Kind.KILLED, "").as_dict())
     assert fields("Senders") == list(SenderRow.__slots__)
     assert fields("Record") == list(record.COLUMNS)
     assert fields("Undelivered messages") == undelivered.HEADER.strip().split(",")

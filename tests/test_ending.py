@@ -108,3 +108,15 @@ def test_a_node_that_fails_before_it_is_ready_ends_the_run_with_its_code() -> No
 
 def test_a_run_waits_longer_for_its_nodes_than_they_need() -> None:
     assert LAUNCH_LIMITS.left_over_s > LIMITS.last_figures_s
+
+
+def test_a_complete_run_continues_until_its_monitor_is_back_while_senders_wait_for_it() -> None:
+    assert not Codes(None, OK, (None, KILLED), monitor_returns=True).is_over
+    for over in (
+        Codes(None, OK, (OK, KILLED), monitor_returns=True),  # nobody waits
+        Codes(None, INCOMPLETE, (None,), monitor_returns=True),
+        Codes(None, KILLED, (None,), monitor_returns=True),
+        Codes(KILLED, OK, (None,), monitor_returns=True),
+        Codes(None, OK, (None,)),
+    ):
+        assert over.is_over

@@ -54,6 +54,7 @@ def test_the_count_is_exact_after_nodes_are_killed_and_restarted_at_random_momen
     last = run.assert_ends_exactly()
     assert last["retried"] > 0
     assert run.current["producer"].record("ready")["resumed"]
+    assert run.current["producer"].record("ready")["elapsed_s"] > 0
     assert run.current["monitor"].record("ready")["resumed"]
 
 

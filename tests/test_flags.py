@@ -16,6 +16,7 @@ import pytest
 
 from smssim.cli import options, typer_quirks
 from smssim.cli.commands import COMMANDS, Command
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
 from smssim.settings import (
@@ -33,10 +34,21 @@ from smssim.settings.senders import SENDER_KEYS
 
 ROOT = Path(__file__).parent.parent
 PAGE = runpy.run_path(str(ROOT / "scripts" / "gen_flags.py"))
-ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "certs": ["pki"]}  # required positional arguments
+ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "scenario": ["flood.yaml"], "certs": ["pki"]}  # positional
 
 # Settings that --sender can't change: where a sender connects to, what only a separate sender has ...
-NO_KEYS = {"producer", "monitor", "verbose", "linger", "metrics_port", "tls_cert", "tls_key", "tls_ca", "insecure"}
+NO_KEYS = {
+    "producer",
+    "monitor",
+    "verbose",
+    "linger",
+    "metrics_port",
+    "tls_cert",
+    "tls_key",
+    "tls_ca",
+    "insecure",
+    "faults",
+}
 OF_ALL = {"give_up_s", "log_level", "log_format", "token_file"}  # ... and what a run sets for all its nodes
 
 
@@ -66,7 +78,7 @@ def help_of(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: p
 def test_every_setting_except_the_token_has_a_flag() -> None:
     for command in COMMANDS.values():
         without = {setting.name for setting in fields(command.settings)} - flags_of(command.settings).keys()
-        expected = {"producer", "monitor"} if command.settings is RunSettings else {"token"} & without
+        expected = {"producer", "monitor", "faults", "token", "joins_s"} & without
         assert without == expected, command.name
 
 
@@ -103,7 +115,7 @@ def test_flags_with_the_same_name_have_the_same_rule_and_one_variable_per_comman
 
 def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> None:
     settings = set(flags_of(SenderSettings))
-    assert set(SENDER_KEYS.values()) == settings - NO_KEYS - OF_ALL
+    assert set(SENDER_KEYS.values()) == (settings - NO_KEYS - OF_ALL) | {"joins_s"}
     assert settings >= NO_KEYS | OF_ALL
     assert RunSettings.flags().keys() >= OF_ALL
     assert not NO_KEYS - {"metrics_port"} & RunSettings.flags().keys()  # it belongs to the run's monitor
@@ -112,7 +124,7 @@ def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> No
 def test_every_producer_or_monitor_flag_is_also_a_run_flag_or_listed_as_an_exception() -> None:
     alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca", "insecure"}
     of_both = flags_of(ProducerSettings).keys() | flags_of(MonitorSettings).keys()
-    assert RunSettings.flags().keys() - {"senders"} == of_both - alone
+    assert RunSettings.flags().keys() - {"senders", "scenario", "no_plan"} == of_both - alone
 
 
 def test_a_command_line_gives_back_the_settings_that_it_was_made_from() -> None:
@@ -124,11 +136,14 @@ def test_a_command_line_gives_back_the_settings_that_it_was_made_from() -> None:
         "insecure": True,
     }
     threshold = (Threshold.parse("failed<5%"), Threshold.parse("t95 < 10m"))
+    slow = Fault(1e-7, FaultKind.SLOW, "", for_s=1 / 3, factor=4.1)
+    fail = Fault(100.0, FaultKind.FAIL, "", share=0.1 + 0.2)
     samples: tuple[tuple[str, Checked], ...] = (
         ("producer", ProducerSettings()),
         ("producer", ProducerSettings(seed=2**63 - 1, rate_per_s=1 / 3, retry_delay_s=1e-7, linger=True, **access)),
         ("sender", SenderSettings()),
         ("sender", SenderSettings(0.1 + 0.2, 1e-3, "lognormal", name="a=b c", verbose=True, metrics_port=0, **access)),
+        ("sender", SenderSettings(faults=(slow, fail))),
         ("monitor", MonitorSettings()),
         ("monitor", MonitorSettings(json=True, csv="a b", threshold=threshold, listen="[::1]:0", **access)),
     )

@@ -17,8 +17,10 @@ from grpc import StatusCode, aio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nodes_support import FETCH, REPORT, Fetching, Stage, a_sender, assert_exact, codes, encoded, hello, running, until
+from view_support import planned
 
 from smssim.core.limits import LIMITS
+from smssim.net.planning import plan_from_proto, plan_to_proto
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -28,7 +30,9 @@ EXAMPLES: Final = 150  # of each test
 WATCH: Final = "/smssim.v1.MonitorService/WatchProgress"
 REFLECT: Final = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CHECK: Final = "/grpc.health.v1.Health/Check"
-METHODS: Final = (FETCH, REPORT, WATCH, REFLECT, CHECK, "/smssim.v1.Nothing/At")
+ANNOUNCE: Final = "/smssim.v1.MonitorService/AnnounceEvent"
+PLAN: Final = "/smssim.v1.MonitorService/AnnouncePlan"
+METHODS: Final = (FETCH, REPORT, WATCH, ANNOUNCE, PLAN, REFLECT, CHECK, "/smssim.v1.Nothing/At")
 BUG: Final = StatusCode.UNKNOWN  # the status of an unexpected exception
 
 _fuzz = settings(
@@ -55,9 +59,13 @@ def messages(kind: Any) -> st.SearchStrategy[Any]:
             return messages(field.message_type._concrete_class)
         texts = {field.TYPE_STRING: TEXTS, field.TYPE_BYTES: COLUMNS}
         others = {field.TYPE_DOUBLE: REALS, field.TYPE_UINT32: SMALL, field.TYPE_BOOL: st.booleans()}
+        others[field.TYPE_ENUM] = st.integers(0, 20)
         return {**texts, **others}.get(field.type, WORDS)
 
-    optional = {field.name: of(field) for field in kind.DESCRIPTOR.fields}
+    optional = {
+        field.name: st.lists(of(field), max_size=5) if field.is_repeated else of(field)
+        for field in kind.DESCRIPTOR.fields
+    }
     return st.fixed_dictionaries({}, optional=optional).map(lambda values: kind(**values))
 
 
@@ -108,6 +116,13 @@ FETCHES: Final = st.lists(
     max_size=4,
 )
 LATER: Final = st.one_of(ANYTHING, messages(Fetch))
+KILLED: Final = monitor_pb2.AnnounceEventRequest(
+    run_id=RUN.run_id,
+    event=monitor_pb2.Event(at_s=1.5, kind=monitor_pb2.EVENT_KIND_KILLED, target="city", text="city killed"),
+)
+EVENTS: Final = st.one_of(ANYTHING, messages(monitor_pb2.AnnounceEventRequest), mutated(KILLED))
+PLANNED: Final = monitor_pb2.AnnouncePlanRequest(run_id=RUN.run_id, plan=plan_to_proto(planned()))
+PLANS: Final = st.one_of(ANYTHING, messages(monitor_pb2.AnnouncePlanRequest), mutated(PLANNED))
 REPORTS: Final = st.one_of(ANYTHING, messages(monitor_pb2.ReportResultRequest), mutated(KEPT))
 
 
@@ -245,6 +260,35 @@ def test_the_monitor_survives_arbitrary_reports(world: World) -> None:
     assert sum(world.ledger()[:2]) <= TOTAL
     assert world.ledger()[0] >= 1
     assert len(world.monitor.node.runs.followed) <= LIMITS.runs_max
+
+
+def test_the_monitor_survives_arbitrary_events(world: World) -> None:
+    seen: set[StatusCode] = set()
+
+    async def tell(request: Any) -> None:
+        status = await world.status(world.to_monitor, ANNOUNCE, request)
+        assert status != BUG
+        seen.add(status)
+
+    _fuzz(given(EVENTS)(unharmed(world, tell)))()
+    assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.UNAVAILABLE} <= seen
+    for event in world.monitor.node.runs.followed[RUN.run_id].tally.events.all:
+        assert event.text.isprintable()
+
+
+def test_the_monitor_survives_arbitrary_plans(world: World) -> None:
+    seen: set[StatusCode] = set()
+
+    async def tell(request: Any) -> None:
+        status = await world.status(world.to_monitor, PLAN, request)
+        assert status != BUG
+        seen.add(status)
+
+    _fuzz(given(PLANS)(unharmed(world, tell)))()
+    assert {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.UNAVAILABLE} <= seen
+    plan = world.monitor.node.runs.followed[RUN.run_id].tally.plan.course
+    assert plan is not None
+    assert plan_from_proto(plan_to_proto(plan)) == plan
 
 
 def test_every_method_survives_arbitrary_bytes(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import uuid
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +12,16 @@ import pytest
 from nodes_support import LOOK_S, Fetching, Stage, a_sender, assert_exact, codes, hello, play
 
 from smssim.core.backlog import Backlog
+from smssim.core.conditions import Conditions
+from smssim.core.exchange import Request
 from smssim.core.fate import time_table
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.leaseholder import LeaseHolder, longest_attempt_s
 from smssim.core.limits import LIMITS
-from smssim.core.model import Outcome
+from smssim.core.model import Outcome, RunFacts
+from smssim.core.producing import ProducerRun
+from smssim.net import wire
+from smssim.settings import SenderSettings
 from smssim.v1 import producer_pb2
 
 pytestmark = pytest.mark.usefixtures("quiet")
@@ -110,6 +117,22 @@ def test_no_attempt_takes_longer_than_the_bound_for_its_distribution() -> None:
     for name, share in (*wide, *itertools.product(("uniform",), shares[:3]), ("exponential", 1.0), ("fixed", 0.0)):
         longest_s = float(time_table(name, 2.0, 2.0 * share)[-1])
         assert 2.0 <= longest_s <= longest_attempt_s(name, 2.0, 2.0 * share) * (1 + 1e-6), (name, share)
+
+
+def test_a_slowed_sender_keeps_its_leases_for_as_long_as_its_slowed_attempts_take() -> None:
+    """Even with attempts that all take the mean, which leaves the producer the least room."""
+    settings = SenderSettings(mean_s=10.0, distribution="fixed", faults=(Fault(0.0, FaultKind.SLOW, "", factor=100.0),))
+    sender = wire.sender_from_proto(wire.sender_to_proto(str(uuid.UUID(int=1)), "slow", settings))
+    producer = ProducerRun(RunFacts(str(uuid.UUID(int=2)), 1, 5, 1), 0.0)
+    stream, _ = producer.join(sender, settings.distribution, 0.0, 0.0)
+    producer.apply(stream, Request(credit=1, idle_lanes=1), 0.0)
+    assert stream.holder.leased == 1
+    assert stream.holder.speed == 0.1  # as declared: fair shares don't follow the fault
+    conditions = Conditions(1, 1, settings.attempt_model, settings.faults)
+    (slowed_s,), _ = conditions.at(0.0).draw(np.zeros(1, np.uint64), 1)
+    assert slowed_s == 1000.0
+    assert expired(producer.backlog, 2 * slowed_s) == []
+    assert expired(producer.backlog, 100 * slowed_s) == [stream.holder]
 
 
 def test_the_std_of_an_unknown_distribution_counts_as_at_least_its_mean() -> None:

@@ -32,6 +32,7 @@ from nodes_support import (
 
 from smssim.core.exchange import RunEnd
 from smssim.core.fate import Fates
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.model import Outcome
 from smssim.core.progress import Figures
 from smssim.core.sending import SenderProtocol
@@ -74,6 +75,21 @@ def test_three_different_senders_send_every_message_once() -> None:
             assert (figures.retried, figures.duplicates, figures.senders_seen) == (0, 0, 3)
             assert figures.avg_time_s is not None
             assert 0.001 < figures.avg_time_s < 0.01
+
+    play(scene())
+
+
+def test_faults_of_a_sender_change_its_attempts() -> None:
+    async def scene() -> None:
+        async with Stage() as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(200, monitor=monitor.address)
+            faults = (Fault(0.0, FaultKind.SLOW, "", factor=8.0), Fault(0.0, FaultKind.FAIL, "", share=1.0))
+            sender = stage.sender(producer.address, distribution="fixed", fail=0.0, faults=faults, concurrency=8)
+            assert await codes(producer, monitor, sender) == [0] * 3
+            figures = assert_exact(producer, monitor)
+            assert figures.failed == 200
+            assert figures.avg_time_s == pytest.approx(0.016)
 
     play(scene())
 
@@ -570,9 +586,10 @@ def test_json_lines_have_every_field_and_the_last_one_is_final(capfd: pytest.Cap
     captured = capfd.readouterr()
     assert captured.err == ""
     objects = [json.loads(line) for line in captured.out.splitlines()]
-    assert all(list(o) == [f.name for f in fields(Figures)] for o in objects)
+    names = [f.name for f in fields(Figures)]
+    assert all(list(o) == names for o in objects[:-1])
     assert [o["final"] for o in objects] == [False] * (len(objects) - 1) + [True]
-    assert objects[-1] == figures.as_dict()
+    assert objects[-1] == {**figures.as_dict(), "events": [], "plan_reached_s": None}
     assert len(objects) > 3
 
 

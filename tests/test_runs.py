@@ -10,11 +10,25 @@ import numpy as np
 import pytest
 
 from smssim.core.audience import ALL, Audience, wait_s
+from smssim.core.event import Event as RunEvent
+from smssim.core.event import Kind
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome, RunFacts, SenderFacts
-from smssim.core.runs import Dropped, Ended, Event, FollowedRun, Missed, Moment, NoSender, Policy, Runs, Started
+from smssim.core.runs import (
+    Announced,
+    Dropped,
+    Ended,
+    Event,
+    FollowedRun,
+    Missed,
+    Moment,
+    NoSender,
+    Policy,
+    Runs,
+    Started,
+)
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import Tally
 from smssim.core.threshold import Threshold
@@ -75,6 +89,48 @@ def codes(events: list[Event]) -> list[int]:
 
 def with_limits(policy: Policy = POLICY, **limits: Any) -> Runs:
     return Runs(policy, limits=replace(LIMITS, **limits))
+
+
+# -- events of a run
+
+KILLED = RunEvent(5.0, Kind.KILLED, "city killed", A.run_id, "city")
+
+
+def test_a_new_event_of_a_run_is_emitted_once_and_is_in_all_later_snapshots() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    drain(runs)
+    for _ in range(2):
+        runs.announce(KILLED)
+    assert drain(runs) == [Announced(KILLED)]
+    assert runs.followed[A.run_id].snapshot(1.0).events == (KILLED,)
+    complete(runs, A, 1.0, sequence=2)
+    (ended,) = of_kind(look_on(runs, 10.0), Ended)
+    assert ended.snapshot.events == (KILLED,)
+
+
+def test_an_event_of_a_run_that_is_not_followed_yet_may_be_announced_later() -> None:
+    runs = Runs(POLICY)
+    with pytest.raises(LaterError, match="does not follow run A"):
+        runs.announce(KILLED)
+    tell(runs, A)
+    runs.announce(KILLED)
+
+
+def test_after_the_end_of_a_run_only_events_on_record_are_accepted() -> None:
+    runs = with_limits(LINGER, ended_kept_max=1)
+    tell(runs, A)
+    runs.announce(KILLED)
+    complete(runs, A, sequence=2)
+    look_on(runs, 10.0)
+    runs.announce(KILLED)  # a repeat, whose answer was lost
+    with pytest.raises(PeerError, match="run A is over"):
+        runs.announce(replace(KILLED, at_s=6.0))
+    complete(runs, B, 11.0)
+    look_on(runs, 20.0)
+    assert A.run_id not in runs.followed
+    with pytest.raises(PeerError, match="run A is over"):
+        runs.announce(KILLED)
 
 
 # -- one run

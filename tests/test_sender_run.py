@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from smssim.core.conditions import Conditions
 from smssim.core.exchange import Answer, Delivery, Report, RunEnd
-from smssim.core.fate import Fates
 from smssim.core.limits import LIMITS
 from smssim.core.model import Ids
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
@@ -85,7 +85,7 @@ def part(introduced: bool = True) -> Part:
         Reconnector(peer, GIVE_UP_S, lambda _, most: most, met=peer == "the producer")
         for peer in ("the producer", "the monitor")
     )
-    some = Part(SenderRun("run 1", SenderProtocol(Fates(1, 1, model), 1.0, 2, 0.0), producer, monitor, 0.0))
+    some = Part(SenderRun("run 1", SenderProtocol(Conditions(1, 1, model), 1.0, 2, 0.0), producer, monitor, 0.0))
     if introduced:
         some.report()
         some.answer()

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from smssim.core.conditions import Conditions
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
-from smssim.core.fate import Fates
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, NAME_BYTES_MAX
 from smssim.core.model import Outcome
@@ -28,7 +28,7 @@ def sending(mean_s: float = 1.0, concurrency: int = 2, fail: float = 0.0, max_at
     """Return a sender whose attempts all take the mean time."""
     settings = SenderSettings(mean_s=mean_s, fail=fail, distribution="fixed", concurrency=concurrency)
     return SenderProtocol(
-        Fates(1, max_attempts, settings.attempt_model), settings.mean_s, settings.concurrency, now=0.0
+        Conditions(1, max_attempts, settings.attempt_model), settings.mean_s, settings.concurrency, now=0.0
     )
 
 

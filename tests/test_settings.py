@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smssim.cli.commands import COMMANDS
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.limits import CONCURRENCY_MAX, RUN_LANES_MAX
 from smssim.core.spread import STD_LIMITS, STD_MEANS_MAX
 from smssim.errors import UsageError
 from smssim.settings import (
     CertsSettings,
+    Find,
     Flag,
     MonitorSettings,
     ProducerSettings,
@@ -42,6 +44,9 @@ NO_ADDRESS = (
     *("::1:50051", "[::1]", "[::1:1", "[]:1"),
 )
 NO_PEER = (*NO_ADDRESS, "host:0", "[::1]:0")
+NO_THRESHOLD = (
+    *("", "failed", "failed<", "failed<-1", "nothing<1", "complete==1", "rate_per_s>5%", "sent<3s", "t50<5%"),
+)
 BAD = {
     "--count": (*NOT_WHOLE, "1000000000001", "1e13"),
     "--seed": (*NOT_WHOLE, str(2**63), "1e19"),
@@ -63,7 +68,20 @@ BAD = {
     "--distribution": ("", "poisson", "gamma,fixed", "gam ma"),
     "--case": ("", "lanes", "US", "us,idle"),
     "--figures": ("",),
+    "--forecasts": ("",),
+    "--fault": (
+        *("", "at=8", "slow=4", "at=8,slow=4,fail=5%", "at=8,at=9,slow=4", "at=8,kill=city", "at=-1,slow=4"),
+        *("at=8,slow=0.5", "at=8,slow=101", "at=8,slow=nan", "at=8,fail=101%", "at=8,fail", "at=8,slow=4,for=-1"),
+        *("at=10000001,slow=4", "at=8;slow=4", "at=8,slow=4,"),
+    ),
     "--journal": ("",),
+    "SCENARIO": ("",),
+    "--seeds": (*NOT_WHOLE, "0", "10001"),
+    "--find": (
+        *("", "city", "city.copies", "city.copies=", "city.copies=1", "city.copies=1..", "copies=1..2", ".copies=1..2"),
+        *("city.copies=2..1", "city.copies=0..5", "city.copies=1..2001", "city.copies=1.5..2", "city.fail=0..1"),
+        *("city.mean=-1..2", "city.mean=1s..500ms", "city.concurrency=1-5"),
+    ),
     "DIR": ("",),
     "--tls-cert": ("",),
     "--tls-key": ("",),
@@ -82,20 +100,14 @@ BAD = {
     "HOST:PORT": NO_PEER,
     "--csv": ("", "-"),
     "--summary-json": ("", "-"),
-    "--threshold": (
-        "",
-        "failed",
-        "failed<",
-        "failed<-1",
-        "nothing<1",
-        "complete==1",
-        "rate_per_s>5%",
-        "sent<3s",
-        "t50<5%",
-    ),
+    "--threshold": NO_THRESHOLD,
+    "--goal": NO_THRESHOLD,
     "--insecure": ("", "maybe", "2"),
     "--json": ("", "maybe", "2"),
     "--linger": ("", "maybe", "2"),
+    "--full": ("", "maybe", "2"),
+    "--no-plan": ("", "maybe", "2"),
+    "--schema": ("", "maybe", "2"),
     "--quick": ("", "maybe", "2"),
     "--log-format": ("", "xml", "JSON"),
     "--log-level": ("", "trace", "INFO", "10"),
@@ -130,6 +142,9 @@ def test_a_good_value_is_read() -> None:
         ("--count", "1e6", 1_000_000),
         ("--count", "2.5e3", 2500),
         ("--count", "1e10", 10**10),
+        ("--find", "city.copies=1..200", Find("city", "copies", 1, 200)),
+        ("--find", "a.b=c.mean=50ms..2", Find("a.b=c", "mean", 0.05, 2.0)),
+        ("--find", " city.concurrency = 1e3 .. 1_000 ", Find("city", "concurrency", 1000, 1000)),
         ("--seed", "9223372036854775807", 2**63 - 1),
         ("--seed", "9007199254740993", 2**53 + 1),
         ("--max-attempts", "255", 255),
@@ -152,6 +167,8 @@ def test_a_good_value_is_read() -> None:
         ("--fail", "100%", 1.0),
         ("--interval", "0.5", 0.5),
         ("--rate", "1e6", 1e6),
+        ("--fault", "at=8s,slow=4,for=10s", Fault(8.0, FaultKind.SLOW, "", 10.0, factor=4.0)),
+        ("--fault", "fail = 50%, at = 500ms", Fault(0.5, FaultKind.FAIL, "", share=0.5)),
         ("--distribution", "uniform", "uniform"),
         ("--distribution", "Gamma", "gamma"),
         ("--distribution", "LOGNORMAL", "lognormal"),
@@ -173,6 +190,19 @@ def test_a_zero_is_never_negative() -> None:
         assert math.copysign(1, NAMED["--mean"].read(text)) == 1, text
 
 
+def test_the_faults_of_a_sender_have_a_largest_factor_together() -> None:
+    slow = (Fault(0.0, FaultKind.SLOW, "", 5.0, factor=20.0), Fault(4.0, FaultKind.SLOW, "", 5.0, factor=6.0))
+    with pytest.raises(UsageError, match=r"^--fault: got slow=120; expected factors of at most 100 together"):
+        SenderSettings(faults=slow)
+    SenderSettings(faults=(slow[0], replace(slow[1], at_s=5.0)))  # one after the other
+
+
+def test_a_sender_refuses_faults_that_are_not_about_its_attempts() -> None:
+    for wrong in (Fault(1.0, FaultKind.KILL, "city"), Fault(1.0, FaultKind.SLOW, "", factor=0.5)):
+        with pytest.raises(UsageError, match=r"^--fault: got "):
+            SenderSettings(faults=(wrong,))
+
+
 @given(st.decimals(0, 1, places=7).map("{:f}".format))
 def test_a_number_with_a_unit_equals_the_one_typed_without_it(number: str) -> None:
     """Otherwise senders with equal settings have different fates."""
@@ -191,6 +221,16 @@ def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
         meant = f"; did you mean {near}?" if near else ""
         expected = NAMED["--threshold"].rule.expected
         assert refusal("--threshold", text) == f"--threshold: got {text}; expected {expected}{meant}"
+
+
+def test_a_misspelt_key_to_find_is_refused_with_a_suggestion() -> None:
+    assert refusal("--find", "city.copy=1..2").endswith("; did you mean copies?")
+    assert not refusal("--find", "city.mean=1").endswith("?")
+
+
+def test_what_to_find_is_shown_as_its_flag_reads_it() -> None:
+    for text in ("city.copies=1..200", "a.b=c.mean=0.05..2.0"):
+        assert str(NAMED["--find"].read(text)) == text
 
 
 def test_a_whole_number_is_exact_or_refused() -> None:
@@ -368,6 +408,7 @@ def test_a_sender_is_read_from_its_spec() -> None:
         ("max_time=3", SenderSettings(max_time_s=3.0)),
         (" mean = 1 , copies = 1e3 ", SenderSettings(mean_s=1.0, copies=1000)),
         ("distribution=uniform,mean=3,std=1,name=a=b", SenderSettings(3.0, 1.0, "uniform", name="a=b")),
+        ("joins=8s", SenderSettings(joins_s=8.0)),
     ):
         assert parse_sender(spec) == sender, spec
 
@@ -392,6 +433,19 @@ BAD_SPECS = {
 }
 
 
+def test_a_sender_joins_at_a_valid_time_or_not_at_all() -> None:
+    with pytest.raises(UsageError, match=r"^--joins: got -1; expected 0 to "):
+        SenderSettings(joins_s=-1.0)
+
+
+def test_one_sender_is_there_from_the_start() -> None:
+    late = SenderSettings(joins_s=1.0)
+    assert RunSettings(ProducerSettings(), MonitorSettings(), (late, SenderSettings())).senders[0] == late
+    with pytest.raises(UsageError) as caught:
+        RunSettings(ProducerSettings(), MonitorSettings(), (late, late))
+    assert str(caught.value) == "--sender: got only senders that join later; expected one that is there from the start"
+
+
 def test_a_bad_spec_is_refused_with_the_bad_part_and_what_it_expects() -> None:
     for spec, said in BAD_SPECS.items():
         with pytest.raises(UsageError) as caught:
@@ -401,7 +455,7 @@ def test_a_bad_spec_is_refused_with_the_bad_part_and_what_it_expects() -> None:
 
 
 def test_an_unknown_key_is_refused_with_all_keys_and_the_closest_one() -> None:
-    keys = "with the keys mean, std, distribution, max-time, fail, concurrency, copies, name"
+    keys = "with the keys mean, std, distribution, max-time, fail, concurrency, copies, name, joins"
     for part, near in (
         *(("meen=1", "mean"), ("MEAN=1", "mean"), ("max_tme=1", "max-time"), ("producer=x", None), ("fail", None)),
     ):

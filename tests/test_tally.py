@@ -240,14 +240,18 @@ def test_a_sender_that_has_said_goodbye_no_longer_counts_as_present() -> None:
     assert (figures.in_flight, figures.senders, figures.senders_seen) == (0, 0, 1)
 
 
-def test_elapsed_time_runs_from_the_start_that_senders_report_to_the_last_outcome() -> None:
+def test_elapsed_time_runs_from_the_earliest_start_that_senders_report_to_the_last_outcome() -> None:
     tally = Tally(RUN, 100.0)
     tell(tally, 1, now=107.0)
     assert tally.figures(108.0).elapsed_s == 0.0
     tell(tally, 2, [(0, SENT)], elapsed_s=2.0, now=110.0)
-    tell(tally, 1, elapsed_s=9.0, sender="b", now=110.0)
+    tell(tally, 1, elapsed_s=1.0, sender="b", now=110.0)
     assert tally.figures(112.0).elapsed_s == 4.0
-    tell(tally, 3, [(1, SENT), (2, SENT), (3, FAILED)], now=118.0)
+    tell(tally, 3, [(1, SENT)], now=113.0)
+    assert tally.milestones.reached_s == {50: 5.0}
+    tell(tally, 2, elapsed_s=8.0, sender="b", now=114.0)  # the first report was long on its way
+    assert tally.milestones.reached_s == {50: 7.0}
+    tell(tally, 4, [(2, SENT), (3, FAILED)], now=116.0)
     figures = tally.figures(500.0)
     assert (figures.elapsed_s, figures.rate_per_s) == (10.0, 0.4)
 

@@ -27,7 +27,7 @@ def the_end(terminal: Terminal) -> str:
 
 @pytest.mark.parametrize("columns", [80, 160])
 def test_the_view_of_a_run_is_painted_in_place_and_replaced_by_the_summary(columns: int) -> None:
-    with Terminal("run", *SHORT, columns=columns) as terminal:
+    with Terminal("run", *SHORT, columns=columns, lines=50) as terminal:
         terminal.until(lambda: terminal.shows("━") and terminal.shows("sending"), "the view")
         lines = [line for line in terminal.lines() if line]
         assert max(map(len, lines)) <= columns

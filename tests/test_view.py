@@ -18,6 +18,7 @@ from view_support import RUN_ID, Screen, ended, figures, row, snapshot
 from smssim.core.event import Event, Kind
 from smssim.core.fleet import Fleet, Others
 from smssim.core.history import History
+from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot
 from smssim.core.stall import Cause, Stall
@@ -26,7 +27,7 @@ from smssim.outputs.files import CsvFile, SummaryFile, check_writable
 from smssim.outputs.opening import Outputs
 from smssim.outputs.protocol import Output
 from smssim.outputs.terminal import summary
-from smssim.outputs.terminal.display import Rows
+from smssim.outputs.terminal.display import JsonLines, Rows
 from smssim.outputs.terminal.live import Live
 from smssim.outputs.terminal.painter import Painter
 from smssim.outputs.terminal.screen import BARS, RunView, several_runs, sparkline
@@ -249,6 +250,36 @@ def test_a_live_view_leaves_the_summary_behind(screen: Screen) -> None:
     assert text.strip() == "\n".join(summary.page(ended(), 80)).strip()
 
 
+EVENTS = (
+    Event(5.0, Kind.KILLED, "city killed", RUN_ID, "city"),
+    Event(8.0, Kind.SLOWED, "region takes 4 times as long", RUN_ID, "region"),
+    Event(9.5, Kind.RESTARTED, "city restarted", RUN_ID, "city"),
+)
+
+
+def test_the_view_shows_the_latest_events_on_every_screen() -> None:
+    for senders in (0, 4, 100):
+        run = View(replace(snapshot(senders=senders, stall=LEASES), events=EVENTS))
+        for width in (20, 40, 80, 160):
+            for height in (1, 3, 8, 12, 13, 23, 50):
+                lines = run.lines(width, height)
+                assert 0 < len(lines) <= height
+                assert max(line.cell_len for line in lines) <= width
+        lines_80 = drawn(run, 80, 23)
+        assert "   8.0 s  region takes 4 times as long" in lines_80
+        assert "   9.5 s  city restarted" in lines_80
+        assert not any("city killed" in line for line in lines_80)
+        assert len(lines_80) <= 23
+
+
+def test_without_events_the_view_has_no_room_for_them() -> None:
+    run, same = View(snapshot(senders=100)), View(replace(snapshot(senders=100), events=EVENTS))
+    assert len(drawn(run, 80, 23)) == len(drawn(same, 80, 23))
+    assert sum("sender-" in line for line in drawn(run, 80, 23)) == 2 + sum(
+        "sender-" in line for line in drawn(same, 80, 23)
+    )
+
+
 def test_a_live_view_of_a_stopping_run_shows_no_time_left(screen: Screen) -> None:
     outputs = Outputs([Live(0.0)])
     for run_id, says in (("another", "about"), (RUN_ID, "stopping"), ("", "stopping")):
@@ -290,7 +321,42 @@ def test_the_summary_of_an_empty_run_has_dashes_for_missing_numbers() -> None:
     )
 
 
+def test_the_summary_lists_the_events() -> None:
+    lines = summary.page(replace(ended(), events=EVENTS), 80)
+    at = lines.index("  events           5.0 s  city killed")
+    assert lines[at + 1 : at + 4] == [
+        "                   8.0 s  region takes 4 times as long",
+        "                   9.5 s  city restarted",
+        "",
+    ]
+    many = tuple(replace(EVENTS[0], at_s=float(second)) for second in range(30))
+    assert any(line.endswith("and 10 more events") for line in summary.page(replace(ended(), events=many), 80))
+    assert not any("events" in line for line in summary.page(ended(), 80))
+
+
 # -- plain lines
+
+
+def test_plain_lines_have_a_line_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
+    for several, line in ((False, "   5.0 s  city killed"), (True, "3f2a9c1e     5.0 s  city killed")):
+        rows = Rows(several)
+        rows.event(EVENTS[0])
+        rows.event(Event(6.0, Kind.STOPPING, "stopping the run"))
+        assert capsys.readouterr().out == f"{line}\n"
+
+
+def test_only_the_last_json_object_has_the_events_and_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(JsonLines(), replace(snapshot(), events=EVENTS), replace(ended(), events=EVENTS))
+    first, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert list(first) == list(Figures.__slots__)
+    assert list(last) == [*Figures.__slots__, "events", "plan_reached_s"]
+    assert last["plan_reached_s"] is None
+    assert last["events"][1] == {
+        "at_s": 8.0,
+        "kind": "slowed",
+        "target": "region",
+        "text": "region takes 4 times as long",
+    }
 
 
 def test_plain_lines_give_the_reason_of_a_stall_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from view_support import OTHER, RUN_ID, ended, idle, of_run, snapshot
 
+from smssim.core.event import Event, Kind
 from smssim.core.watched import WatchedRuns
 from smssim.errors import ExitCode
 
@@ -45,6 +48,20 @@ def test_a_run_that_is_missing_from_a_turn_was_dropped_if_nothing_was_counted() 
         assert runs.see(idle(OTHER))
         assert runs.dropped() == dropped
         assert runs.dropped() == []
+
+
+def test_each_event_is_new_once_for_each_run() -> None:
+    events = [Event(float(second), Kind.KILLED, "killed", RUN_ID) for second in range(3)]
+    runs, of_other = WatchedRuns(), replace(events[0], run_id=OTHER)
+    for seen, new in (
+        (replace(snapshot(), events=tuple(events[:1])), events[:1]),
+        (of_run(OTHER, replace(snapshot(), events=(of_other,))), [of_other]),
+        (replace(snapshot(), events=(events[0], events[2])), events[2:]),
+        (replace(ended(), events=tuple(events)), events[1:2]),
+        (replace(ended(), events=tuple(events)), []),
+    ):
+        runs.see(seen)
+        assert runs.new_events() == new
 
 
 def test_the_end_of_a_run_does_not_count_as_a_turn() -> None:

@@ -6,7 +6,7 @@ import math
 import struct
 import uuid
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from smssim.core.event import Event, Kind
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.lanes import Finished
-from smssim.core.limits import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, SEED_MAX, WATCH_INTERVAL_MIN_S
+from smssim.core.limits import (
+    ATTEMPTS_MAX,
+    CONCURRENCY_MAX,
+    COUNT_MAX,
+    EVENT_TEXT_BYTES_MAX,
+    EVENTS_MAX,
+    NAME_BYTES_MAX,
+    SEED_MAX,
+    WATCH_INTERVAL_MIN_S,
+)
 from smssim.core.message import Content, Writer
 from smssim.core.model import Outcome, RunFacts
 from smssim.core.progress import Figures
 from smssim.core.queue import Batch
 from smssim.core.snapshot import Snapshot
+from smssim.core.tally import Tally
 from smssim.errors import PeerError, VersionError
 from smssim.net import watching, wire
+from smssim.net.announcing import announcement_from_proto, event_from_proto
 from smssim.settings import DISTRIBUTIONS, SenderSettings
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
@@ -172,6 +184,25 @@ def test_progress_has_the_names_and_values_of_the_figures(figures: Figures) -> N
     assert [field.name for field in progress.DESCRIPTOR.fields] == [field.name for field in fields(Figures)]
     for name, value in figures.as_dict().items():
         assert (getattr(progress, name) if value is not None else progress.HasField(name)) == (value or False)
+
+
+events_seen = st.lists(
+    st.builds(
+        Event,
+        st.floats(0, wire.ELAPSED_MAX_S),
+        st.sampled_from([kind for kind in Kind if kind is not Kind.STOPPING]),
+        st.sampled_from(["x", "\u00e9" * 100]),
+        target=st.sampled_from(["", "city", "\u00e9" * 32]),
+    ),
+    max_size=3,
+)
+
+
+@given(figures(), events_seen)
+def test_events_arrive_unchanged(figures: Figures, events: list[Event]) -> None:
+    of_the_run = tuple(replace(event, run_id=figures.run_id) for event in events)
+    message = sent(watching.snapshot_to_proto(Snapshot(figures, events=of_the_run)))
+    assert tuple(event_from_proto(event, figures.run_id) for event in message.events) == of_the_run
 
 
 def carried(data: bytes) -> producer_pb2.Batch:
@@ -381,6 +412,38 @@ def test_any_watch_is_valid_or_refused(run_id: str, interval_s: float) -> None:
         return
     assert wanted == "" or str(uuid.UUID(wanted)) == wanted
     assert interval == 0 or WATCH_INTERVAL_MIN_S <= interval < math.inf
+
+
+@given(
+    st.builds(
+        monitor_pb2.Event,
+        at_s=st.floats(0, 10) | any_double,
+        kind=st.integers(0, 10),
+        target=st.text(max_size=70),
+        text=st.text(max_size=210),
+    ),
+    run_ids | st.text(max_size=36),
+)
+def test_any_event_is_valid_or_refused(message: monitor_pb2.Event, run_id: str) -> None:
+    try:
+        event = announcement_from_proto(monitor_pb2.AnnounceEventRequest(run_id=run_id, event=message))
+    except PeerError:
+        return
+    assert str(uuid.UUID(event.run_id)) == event.run_id
+    assert (math.isfinite(event.at_s), event.at_s >= 0, event.kind is not Kind.STOPPING) == (True, True, True)
+    assert (event.text.isprintable(), event.target.isprintable(), event.text != "") == (True, True, True)
+    assert len(event.text.encode()) <= EVENT_TEXT_BYTES_MAX
+    assert len(event.target.encode()) <= NAME_BYTES_MAX
+
+
+def test_a_response_with_too_many_events_is_refused() -> None:
+    seen = Tally(RUN, 0.0).figures(0.0)
+    event = Event(1.0, Kind.KILLED, "killed", seen.run_id)
+    message = watching.snapshot_to_proto(Snapshot(seen, events=(event,) * (EVENTS_MAX + 1)))
+    with pytest.raises(PeerError, match="events: got 501; expected at most 500"):
+        watching.snapshot_from_proto(message)
+    del message.events[0]
+    assert len(watching.snapshot_from_proto(message).events) == EVENTS_MAX
 
 
 def test_another_version_of_the_protocol_is_refused_as_such() -> None:

@@ -18,8 +18,10 @@ from dataclasses import replace
 from typing import Final, Self
 
 import pyte
+from processes_support import UNPLANNED
 
 from smssim.core.fleet import Fleet, Others, SenderRow
+from smssim.core.planned import PlannedCourse, PlannedTime
 from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
@@ -68,6 +70,22 @@ def row(name: str, state: State = State.SENDING, sent: int = 500, concurrency: i
 def snapshot(senders: int = 4, stall: Stall | None = None, others: Others | None = None, **more: object) -> Snapshot:
     fleet = Fleet(tuple(row(f"sender-{i}") for i in range(1, senders + 1)), others or Others())
     return Snapshot(figures(**more), fleet, stall)  # type: ignore[arg-type]
+
+
+def planned() -> PlannedCourse:
+    """Return the plan of a run that sends 100 messages a second for ten seconds."""
+    return PlannedCourse(
+        times_s=(0.0, 1.0, 9.0, 10.0),
+        sent=(0, 100, 900, 1000),
+        sent_low=(0, 80, 880, 980),
+        sent_high=(0, 120, 920, 1000),
+        reached_s={
+            percent: PlannedTime(percent / 10 - 0.2, percent / 10, percent / 10 + 0.2) for percent in (50, 80, 95, 99)
+        },
+        complete_s=PlannedTime(9.5, 10.0, 10.5),
+        slack_s=0.5,
+        seeds=20,
+    )
 
 
 def of_run(run_id: str, seen: Snapshot, **more: object) -> Snapshot:
@@ -134,7 +152,14 @@ class Terminal(Screen):
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**plain, "TERM": "xterm-256color", "LANG": "C.UTF-8", ready.VARIABLE: str(recording), **variables},
+            env={
+                **plain,
+                **UNPLANNED,
+                "TERM": "xterm-256color",
+                "LANG": "C.UTF-8",
+                ready.VARIABLE: str(recording),
+                **variables,
+            },
             pass_fds=(recording,),
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - this one call makes a hang-up reach the command

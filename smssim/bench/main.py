@@ -9,21 +9,24 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from smssim.bench import scaling, table
+from smssim.bench import agreement, agreement_table, scaling, table
+from smssim.bench.agreement_cases import AGREEMENT_CASES
 from smssim.bench.cases import CASES, Case
+from smssim.bench.comparison import Comparison
 from smssim.bench.machine import in_words, machine
 from smssim.bench.measure import Spread, TooShortError, spreads
 from smssim.bench.process_group import BenchError, InterruptedBenchError, ProcessGroup
 from smssim.bench.runs import Stage
 from smssim.errors import ExitCode, UsageError
 from smssim.process import signals, terminal
-from smssim.settings import BenchSettings, flags_of
+from smssim.settings import AGREEMENT, BenchSettings, RunSettings, flags_of
 
 SAY_AGAIN_S: Final = 15.0  # between progress lines, if stderr is not a terminal
 TICK_S: Final = 0.2  # between updates of the progress line on a terminal
@@ -52,6 +55,8 @@ class Bench:
         signals.handle(self._interrupt)
         try:
             code = self._run_cases(self._cases())
+            if AGREEMENT in self._settings.case:
+                code = max(code, self._run_agreement())
             if pictures is not None:
                 self._study(pictures)
         finally:
@@ -62,7 +67,7 @@ class Bench:
 
     def _cases(self) -> list[Case]:
         if self._settings.case:
-            return [CASES[name] for name in dict.fromkeys(self._settings.case)]
+            return [CASES[name] for name in dict.fromkeys(self._settings.case) if name != AGREEMENT]
         if self._settings.figures is not None:
             return []
         return [case for case in CASES.values() if case.quick or not self._settings.quick]
@@ -85,6 +90,41 @@ class Bench:
         if not self._settings.json:
             self._print(*table.ending(seen))
         return code
+
+    def _run_agreement(self) -> int:
+        """Compare plans with runs and show each case. If one fails, the others still run. Raises SmssimError."""
+        quick, folder = self._settings.quick, _folder(self._settings.forecasts)
+        work = agreement.Agreement(
+            folder=folder,
+            quick=quick,
+            repeat=self._settings.repeat or (1 if quick else agreement.REPEAT),
+            seeds=agreement.QUICK_SEEDS if quick else agreement.SEEDS,
+            joined=self._joined,
+            live=lambda scenario, seed: agreement.live(self._stage(seed), scenario),
+            begin=self._begin,
+            poll=self._poll,
+        )
+        if not self._settings.json:
+            heading = agreement_table.heading(in_words(self._machine), quick, work.repeat, work.seeds)
+            self._print(f"forecasts: {folder / agreement.FORECASTS}", *heading)
+        compared: dict[str, Sequence[Comparison]] = {}
+        code = ExitCode.OK
+        for result in work.results([case for case in AGREEMENT_CASES.values() if case.quick or not quick]):
+            case = result.prepared.case
+            compared[case.name] = result.compared
+            code = code if result.error is None else ExitCode.INTERNAL
+            facts = {"case": AGREEMENT, "title": case.what, "quick": quick, "machine": self._machine}
+            if self._settings.json:
+                self._print(json.dumps(facts | result.as_dict()))
+            else:
+                self._print(*agreement_table.case(case, result.compared, result.prepared.why, result.error))
+        if not self._settings.json:
+            self._print(*agreement_table.ending(compared))
+        return code
+
+    def _joined(self, settings: RunSettings) -> agreement.Joins:
+        with self._group() as group:
+            return agreement.joined(group, settings)
 
     def _run(self, case: Case, step: str) -> list[Spread]:
         repetitions = []
@@ -172,6 +212,17 @@ class Bench:
         for group in self._groups:
             group.kill()
         os._exit(ExitCode.INTERRUPTED)
+
+
+def _folder(given: str | None) -> Path:
+    """Return the directory for forecasts, a new one if none is given. Raises UsageError if it can't be created."""
+    if given is None:
+        return Path(tempfile.mkdtemp(prefix="smssim-agreement-"))
+    try:
+        Path(given).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise flags_of(BenchSettings)["forecasts"].refuse(given) from error
+    return Path(given)
 
 
 def _pictures(folder: str) -> ModuleType:

@@ -16,8 +16,10 @@ from smssim.settings import (
     Checked,
     Flag,
     MonitorSettings,
+    PlanSettings,
     ProducerSettings,
     RunSettings,
+    ScenarioSettings,
     SenderSettings,
     TraceSettings,
     WatchSettings,
@@ -93,10 +95,32 @@ def monitor(settings: MonitorSettings) -> int:
     "smssim run --count 2000 --sender mean=0.05,fail=0.1,concurrency=4 --seed 7",
     "smssim run --sender mean=0.1 --sender mean=1,copies=50 --max-attempts 3",
     "smssim run --threshold 'failed<15%' --threshold 't80<20s' --summary-json summary.json",
+    "smssim run docs/scenarios/bad-day.yaml --seed 7",
 )
 def run(settings: RunSettings) -> int:
     """Run everything on this machine: a producer, a monitor and senders, each in its own process."""
     from smssim.launch.cluster import serve
+
+    return serve(settings)
+
+
+@_command(
+    PlanSettings,
+    "smssim plan --count 1e6 --sender name=city,mean=0.2,concurrency=100,copies=5 --goal 't95<20m'",
+    "smssim plan docs/scenarios/bad-day.yaml --json --csv course.csv",
+    "smssim plan docs/scenarios/calm.yaml --goal 't99<8s' --find city.concurrency=1..200",
+)
+def plan(settings: PlanSettings) -> int:
+    """Predict in seconds what a run will show, by playing it in virtual time with many seeds."""
+    from smssim.planner import serve
+
+    return serve(settings)
+
+
+@_command(ScenarioSettings, "smssim scenario docs/scenarios/bad-day.yaml", "smssim scenario --schema")
+def scenario(settings: ScenarioSettings) -> int:
+    """Check a scenario file, or print the JSON schema of scenario files."""
+    from smssim.outputs.scenario import serve
 
     return serve(settings)
 

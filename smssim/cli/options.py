@@ -54,7 +54,9 @@ def _made(command: Command) -> Callable[..., int]:
 
     def serve(**given: Any) -> int:
         values = {
-            setting: tuple(given[setting] or ()) if flags[setting].repeats else given[setting] for setting in flags
+            setting: tuple(value) if flags[setting].repeats else value
+            for setting, value in given.items()
+            if value is not None
         }
         return command.serve(command.settings.from_flags(values, os.environ.get(TOKEN_VARIABLE) or None))
 
@@ -94,10 +96,10 @@ def _option(flag: Flag, variable: str | None) -> Any:
 
 
 def _reader(flag: Flag, variable: str | None) -> Callable[..., Any]:
-    """Return a callback that reads the text from the command line or from the variable."""
+    """Return a callback that reads the text from the command line or from the variable; without one, None."""
 
     def read(ctx: typer.Context, param: typer.CallbackParam, value: object) -> object:
-        if value is None:
+        if value is None or not typer_quirks.is_given(ctx, param):
             return None
         label = f"{flag.name} ({variable})" if typer_quirks.is_from_variable(ctx, param) else flag.name
         if isinstance(value, list | tuple):

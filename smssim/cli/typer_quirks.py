@@ -55,12 +55,22 @@ def program(app: typer.Typer) -> Any:
 
 
 def is_from_variable(ctx: typer.Context, param: typer.CallbackParam) -> bool:
-    """Return whether the value of a parameter comes from its environment variable.
+    """Return whether the value of a parameter comes from its environment variable."""
+    return _source(ctx, param) == "ENVIRONMENT"
+
+
+def is_given(ctx: typer.Context, param: typer.CallbackParam) -> bool:
+    """Return whether the value of a parameter comes from the command line or its variable, so is not its default."""
+    return _source(ctx, param) in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def _source(ctx: typer.Context, param: typer.CallbackParam) -> str:
+    """Return where the value of a parameter comes from.
 
     Relies on this: the context knows the source of each parameter, as a member of a private enum.
     """
     source = ctx.get_parameter_source(param.name)
-    return source is not None and source.name == "ENVIRONMENT"
+    return "" if source is None else source.name
 
 
 def wrong_flag(error: TyperException) -> tuple[str, Sequence[str] | None]:

@@ -6,7 +6,6 @@ Knows ids, attempts and the time that it is given. Must not know what a message 
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from smssim.core.leaseholder import LeaseHolder, LeaseHolders
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Attempts, Ids, Outcome, Outcomes
+from smssim.core.pace import released
 from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
 from smssim.core.queue import Batch, Queue
 from smssim.core.stretches import STRETCH_BITS, STRETCH_SIZE, Rows, Stretches, in_parts
@@ -179,9 +179,7 @@ class Backlog:
 
     def _released(self, now: float) -> int:
         """Return how many messages have been released so far; the first one is released when the run starts."""
-        if self._rate_per_s is None:
-            return self.total
-        return min(self.total, math.floor(self.elapsed_s(now) * self._rate_per_s + 1e-9) + 1)
+        return released(self.total, self._rate_per_s, self.elapsed_s(now))
 
     def _take_ready(self, wanted: int) -> Batch:
         taken = self._queue.take(wanted, self._waits)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.model import AttemptModel, Outcome
+from smssim.core.model import AttemptModel, Attempts, Outcome, Outcomes
 
 STRATA: Final = 2**16  # equally likely times; another number changes every fate
 
@@ -57,6 +57,20 @@ class Fates:
         outcomes = (bits < self._fail).view(np.uint8)
         outcomes *= np.uint8((Outcome.RETRY if attempt < self._max_attempts else Outcome.FAILED) - Outcome.SENT)
         outcomes += np.uint8(Outcome.SENT)
+        return durations_s, outcomes
+
+    def draw_mixed(
+        self, ids: NDArray[np.int64] | NDArray[np.uint64], attempts: Attempts
+    ) -> tuple[NDArray[np.float32], Outcomes]:
+        """Return the durations and the outcomes of attempts with different numbers; all columns of shape (n,)."""
+        words = ids.view(np.uint64)
+        numbers = np.unique(attempts).tolist()
+        if len(numbers) == 1:
+            return self.draw(words, numbers[0])
+        durations_s, outcomes = np.empty(len(ids), np.float32), np.empty(len(ids), np.uint8)
+        for number in numbers:
+            which = np.flatnonzero(attempts == number)
+            durations_s[which], outcomes[which] = self.draw(words[which], number)
         return durations_s, outcomes
 
 

@@ -4,19 +4,22 @@ Simulated time has no tick error. A lane that finishes at t takes its next messa
 later, and an idle lane starts when a message arrives. So throughput is concurrency / mean, and the pace of `advance`
 only decides how soon outcomes are seen.
 
-Knows lanes, the messages that wait for one, and the time that it is given. Must not know nodes or the wire.
+Knows lanes, the messages that wait for one, the conditions under which they start, and the time that it is given. Must
+not know nodes or the wire.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.conditions import Conditions
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Ids
 
@@ -78,6 +81,7 @@ class Lanes:
         self.busy = 0
         self.held = 0  # messages that no lane has started
         self.used = 0  # lanes from here on never had a message, so scans skip them
+        self.changes = False  # whether fates depend on when an attempt starts
         self._late_max_s = limits.late_max_s
         self._held: deque[Work] = deque()
         self._arrived_at = -math.inf  # when the last of those arrived
@@ -89,6 +93,19 @@ class Lanes:
         self._outcomes = np.empty(concurrency, np.uint8)
         self._durations_s = np.empty(concurrency, np.float32)
         self._queued_at = np.empty(concurrency, np.float64)
+        self._conditions: Conditions | None = None  # if they change during the run
+        self._edges: list[float] = []  # when they change, on the local clock
+        self._segment = 0  # of the run, in which messages start now; see `Conditions`
+
+    def change_with(self, conditions: Conditions, run_at: float) -> None:
+        """Let the fate of each attempt depend on when it starts. Assumes that no message was put yet.
+
+        `run_at`: when the run started, on the local clock. Messages are put with their usual fates; an attempt that
+        starts in another segment gets its fate then.
+        """
+        if conditions.edges_s:
+            self._conditions, self.changes = conditions, True
+            self._edges = [run_at + edge_s for edge_s in conditions.edges_s]
 
     @property
     def idle(self) -> int:
@@ -100,6 +117,8 @@ class Lanes:
 
         If a lane has finished since the last `advance`, the next `advance` gives it a message, which then starts at the
         time when both the lane and the message were available.
+
+        If fates depend on when an attempt starts (`changes`), assumes that `advance` was called with the same `now`.
         """
         if len(work):
             self._held.append(work)
@@ -108,11 +127,20 @@ class Lanes:
         while self.held and self.idle:
             lanes = self._idle_lanes(self.held)
             started = self._take(len(lanes))
+            if self._conditions is not None:
+                started = self._drawn(started, self._conditions)
             self.busy += len(lanes)
             self._occupy(lanes, started, now + started.durations_s.astype(np.float64))
 
-    def advance(self, now: float) -> list[Finished]:
-        """Advance the lanes to `now`, and return what they have finished. A lane may finish several messages."""
+    def advance(self, now: float, earliest: float | None = None) -> list[Finished]:
+        """Advance the lanes to `now`, and return what they have finished. A lane may finish several messages.
+
+        No message starts before `earliest`, which is `Limits.late_max_s` ago unless given.
+        """
+        if earliest is None:
+            earliest = now - self._late_max_s
+            if self._conditions is not None:
+                return self._advance_in_parts(now, earliest)
         lanes = np.flatnonzero(self._done_at[: self.used] <= now)
         if not len(lanes):
             self._seen = self.held
@@ -125,9 +153,19 @@ class Lanes:
                 self._retire(lanes[rest])
                 lanes, free_at = lanes[first], free_at[first]
             if len(lanes):
-                lanes, free_at = self._send(lanes, np.maximum(free_at, now - self._late_max_s), now, finished)
+                lanes, free_at = self._send(lanes, np.maximum(free_at, earliest), now, finished)
         self._seen = self.held
         return finished
+
+    def _advance_in_parts(self, now: float, earliest: float) -> list[Finished]:
+        """Advance the lanes to each change of the conditions: all messages of a part start in the same segment."""
+        finished: list[Finished] = []
+        for segment, edge in enumerate(self._edges):
+            if earliest < edge <= now:
+                self._segment = segment
+                finished += self.advance(math.nextafter(edge, -math.inf), earliest)
+        self._segment = bisect_right(self._edges, now)
+        return finished + self.advance(now, earliest)
 
     def next_done_at(self) -> float:
         """Return when the next lane finishes; infinity if none is busy."""
@@ -159,7 +197,8 @@ class Lanes:
         rounds = self._rounds(len(lanes), now - float(free_at.min()))
         if self._seen < rounds * len(lanes):  # no message starts before it arrives
             free_at = np.maximum(free_at, self._arrived_at)
-        work = self._take(rounds * len(lanes))
+        held = self._take(rounds * len(lanes))
+        work = held if self._conditions is None else self._drawn(held, self._conditions)
         if rounds == 1:  # half the work of the general case, and usual with few lanes
             done_at = free_at + work.durations_s
             self._occupy(lanes, work, done_at)
@@ -177,7 +216,7 @@ class Lanes:
         started = np.ones_like(done)
         started[1:] = done[:-1]
         if not started.all():
-            self._held.appendleft(pick(work, ~started.ravel()))
+            self._held.appendleft(pick(held, ~started.ravel()))
             self.held += len(self._held[0])
         busy = started & ~done  # at most one per lane
         self._occupy(np.broadcast_to(lanes, busy.shape)[busy], pick(work, busy.ravel()), done_at[busy])
@@ -186,8 +225,18 @@ class Lanes:
     def _rounds(self, lanes: int, time_s: float) -> int:
         """Return about how many of the held messages each of this many lanes can send in a row in this time."""
         expected = float(self._held[0].durations_s[:1000].mean())
+        if self._conditions is not None:
+            expected *= self._conditions.slowdown_in(self._segment)
         most = self.held // lanes
         return most if expected * most <= time_s else max(1, int(time_s / expected))
+
+    def _drawn(self, work: Work, conditions: Conditions) -> Work:
+        """Return messages with the fates that they have if they start in the current segment."""
+        fates = conditions.fates_in(self._segment)
+        if fates is conditions.usual:
+            return work
+        durations_s, outcomes = fates.draw_mixed(work.ids, work.attempts)
+        return replace(work, durations_s=durations_s, outcomes=outcomes)
 
     def _take(self, count: int) -> Work:
         """Remove the next held messages and return them. Assumes that enough are held."""

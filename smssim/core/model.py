@@ -45,6 +45,7 @@ class SenderFacts:
     mean_s: float = 0.0
     failure_rate: float = 0.0
     concurrency: int = 1
+    slowdown: float = 1.0  # how many times as long its attempts may take at most, while a fault slows it down
 
 
 @dataclass(frozen=True, slots=True)

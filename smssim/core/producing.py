@@ -101,6 +101,10 @@ class ProducerRun:
         """Whether the run is finished, so that the producer can exit."""
         return self._phase is _Phase.LEFT
 
+    def elapsed_s(self, now: float) -> float | None:
+        """Return the second of the run; None if it has not started. Leaves out the time until a restart."""
+        return None if self.backlog.started_at is None else self.backlog.elapsed_s(now)
+
     @property
     def exit_code(self) -> ExitCode:
         """The producer's exit code, once it has left."""
@@ -158,7 +162,7 @@ class ProducerRun:
         before = self.backlog.holders.of(sender.session_id)
         if before is not None:
             events.append(self._close(self.streams[before.number], "the sender opened another stream", now))
-        longest_s = longest_attempt_s(distribution, sender.mean_s, std_s, self._limits)
+        longest_s = sender.slowdown * longest_attempt_s(distribution, sender.mean_s, std_s, self._limits)
         holder = self.backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now, longest_s)
         stream = self.streams[holder.number] = ProducerStream(self.backlog, holder, self._limits, sender.name)
         if self._joined_at is None:

@@ -211,6 +211,10 @@ class Milestones:
         while self._needed and sent >= self._needed[0][1]:
             self.reached_s[self._needed.pop(0)[0]] = elapsed_s
 
+    def delay(self, time_s: float) -> None:
+        """Add this time to each milestone, because the run started so much earlier."""
+        self.reached_s = {percent: reached_s + time_s for percent, reached_s in self.reached_s.items()}
+
     def restore(self, times_s: Sequence[float]) -> None:
         """Restore saved times into new milestones."""
         for time_s in times_s:

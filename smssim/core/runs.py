@@ -11,16 +11,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from smssim.core.event import Event as RunEvent
 from smssim.core.exchange import Answer, Report
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes, Pieces
+from smssim.core.planned import PlannedCourse
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Ending, OnReport, Tally
 from smssim.core.threshold import Threshold
-from smssim.errors import ExitCode, LaterError, PeerError, worst
+from smssim.errors import ExitCode, LaterError, OverError, PeerError, worst
 
 # ---- Events
 
@@ -47,6 +49,13 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A new event of a run is on record."""
+
+    event: RunEvent
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """The figures of a run are due."""
 
@@ -69,7 +78,7 @@ class Ended:
     snapshot: Snapshot
 
 
-Event = NoSender | Started | Missed | Moment | Dropped | Ended
+Event = NoSender | Started | Missed | Announced | Moment | Dropped | Ended
 
 
 # ---- One run
@@ -201,6 +210,33 @@ class Runs:
         tally = self._accept(run, now).tally
         others = sum(other.tally.ledger.memory for other in self.followed.values() if other.tally is not tally)
         return tally.report(run, sender, report, now, others)
+
+    def announce(self, announced: RunEvent) -> None:
+        """Record an event of a run, unless it is on record. Raises PeerError, and then records nothing.
+
+        It is a LaterError if the run is unknown, because its first report may still be on its way, and an OverError if
+        the run has ended.
+        """
+        followed = self._known(announced.run_id)
+        if followed is not None and announced in followed.tally.events.all:
+            return
+        if followed is None or followed.final is not None:
+            raise OverError(f"run {announced.run_id} is over")
+        followed.tally.events.add(announced)
+        self.events.append(Announced(announced))
+
+    def announce_plan(self, run_id: str, plan: PlannedCourse) -> None:
+        """Record the plan of a run, unless one is on record or the run has ended. Raises LaterError like `announce`."""
+        followed = self._known(run_id)
+        if followed is not None and followed.final is None:
+            followed.tally.plan.set(plan)
+
+    def _known(self, run_id: str) -> FollowedRun | None:
+        """Return the run with this id, or None if it ended long ago. Raises LaterError if it is unknown."""
+        followed = self.followed.get(run_id)
+        if followed is None and run_id not in self._ended_ids:
+            raise LaterError(f"this monitor does not follow run {run_id}")
+        return followed
 
     def look(self, now: float) -> None:
         """Emit what is due, and end the runs that are over. Call it at `wake_at`."""

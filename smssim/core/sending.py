@@ -14,11 +14,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from smssim.core.conditions import Conditions
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
-from smssim.core.fate import Fates
 from smssim.core.lanes import Finished, Lanes, Work
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Ids, declared_speed
+from smssim.core.pace import messages_ahead, window
 from smssim.core.reporting import Unreported, as_recorded
 from smssim.errors import PeerError
 
@@ -28,7 +29,9 @@ OnFinished = Callable[[Finished, float], None]  # gets finished attempts, and th
 class SenderProtocol:
     """One sender in one run."""
 
-    def __init__(self, fates: Fates, mean_s: float, concurrency: int, now: float, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, conditions: Conditions, mean_s: float, concurrency: int, now: float, limits: Limits = LIMITS
+    ) -> None:
         self.lanes = Lanes(concurrency, limits)
         self.connected = False  # to the producer
         self.ended = False  # for this sender, whatever the reason
@@ -37,7 +40,7 @@ class SenderProtocol:
         self.done = False  # the monitor has answered the goodbye
         self.introduced = False  # the monitor has answered a report
         self.on_finished: OnFinished | None = None
-        self._fates = fates
+        self._conditions = conditions
         self._limits = limits
         self._speed = declared_speed(concurrency, mean_s)
         self._pace(0.0)
@@ -68,10 +71,8 @@ class SenderProtocol:
         """
         self._wait_s = wait_s
         self._look_s = wait_s / self._limits.looks_per_report
-        self._ahead = min(self._limits.ahead_max, max(1, math.ceil(self._speed * max(self._limits.ahead_s, wait_s))))
-        self._window = self.lanes.concurrency + 4 * max(
-            self._ahead, self._limits.window_ahead_min
-        )  # messages taken but not known to be settled, at most
+        self._ahead = messages_ahead(self._speed, wait_s, self._limits)
+        self._window = window(self.lanes.concurrency, self._ahead, self._limits)
 
     # -- the lanes
 
@@ -161,12 +162,15 @@ class SenderProtocol:
         self._open_credit -= count
         if self._started_at is None:
             self._started_at = now - delivery.elapsed_s
+            self.lanes.change_with(self._conditions, self._started_at)
         if self.ended:
             return
         if self.draining:
             self._to_hand_back.append(delivery.ids)
             return
-        durations, outcomes = self._fates.draw(delivery.ids.view(np.uint64), delivery.attempt)
+        if self.lanes.changes:
+            self.advance(now, at_once=True)
+        durations, outcomes = self._conditions.usual.draw(delivery.ids.view(np.uint64), delivery.attempt)
         attempts = np.full(count, delivery.attempt, np.uint8)
         self.lanes.put(
             Work(delivery.ids, attempts, outcomes, durations, now - delivery.queued_s.astype(np.float64)), now

@@ -6,10 +6,12 @@ Holds figures. Must not know how they are computed or shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from smssim.core.event import Event
 from smssim.core.fleet import EMPTY_FLEET, Fleet
+from smssim.core.planned import PlannedCourse
 from smssim.core.progress import Figures
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged
@@ -36,6 +38,18 @@ class Snapshot:
     fleet: Fleet = EMPTY_FLEET
     stall: Stall | None = None
     summary: Summary | None = None  # only with the last figures
+    events: tuple[Event, ...] = ()  # of the run so far, in order of time
+    reached_s: Mapping[int, float] = field(default_factory=dict)  # so far: when percentages of all messages were sent
+    plan: PlannedCourse | None = None
+    behind_s: float | None = None  # the plan, by more than chance explains; see `PlannedCourse.behind_s`
+
+    def last_object(self) -> dict[str, Any]:
+        """Return the figures, the events and the plan, for the last object of --json."""
+        return {
+            **self.figures.as_dict(),
+            "events": [event.as_dict() for event in self.events],
+            "plan_reached_s": None if self.plan is None else self.plan.as_reached_s(),
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures and the summary, for --summary-json."""
@@ -43,7 +57,7 @@ class Snapshot:
         if summary is None:
             return self.figures.as_dict()
         return {
-            **self.figures.as_dict(),
+            **self.last_object(),
             "exit_code": int(summary.exit_code),
             "reason": summary.reason,
             "reached_s": dict(summary.reached_s),

@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.digest import Digester
+from smssim.core.event import Events
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, fleet
 from smssim.core.lanes import Finished, pick
 from smssim.core.ledger import Ledger
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.pace import report_wait_s
 from smssim.core.pieces import Changes, Pieces, pack, put_under, unpack, within
+from smssim.core.planned import Plan
 from smssim.core.progress import Figures, Milestones, Progress, rate, recent_rate
 from smssim.core.session import Session
 from smssim.core.snapshot import Snapshot, Summary
@@ -54,6 +57,8 @@ class Tally:
         self.ledger = Ledger(run.total, limits)
         self.progress = Progress()
         self.milestones = Milestones(run.total)
+        self.events = Events(run.run_id)
+        self.plan = Plan()
         self.sessions: dict[str, Session] = {}
         self.end: RunEnd | None = None  # the producer's totals, once a goodbye has brought them
         self.missed: list[str] = []  # names of senders whose first reports never reached this monitor
@@ -63,7 +68,7 @@ class Tally:
         self._full_at: float | None = None if run.total else now
         self._last_report_at = now  # when the last report arrived
         self._moved_at = now  # when an attempt last counted
-        self._restored = False  # with messages missing: then senders report when the run started
+        self._restored = False  # then the start leaves out the time that the restart took, until a sender reports it
         self._was_full = False  # whether it was complete when it was restored
         self._changed: dict[str, Session] = {}  # since `changes`
         self._digester = Digester(key)
@@ -143,9 +148,8 @@ class Tally:
         self._answer_rows += 0 if session.answer is None else rows
 
     def _record(self, session: Session, report: Report, now: float) -> Answer:
-        if report.elapsed_s is not None and (self._started_at is None or self._restored):
-            started_at = now - report.elapsed_s  # includes the time that a restart took
-            self._started_at = started_at if self._started_at is None else min(started_at, self._started_at)
+        if report.elapsed_s is not None and self._full_at is None:
+            self._note_start(now - report.elapsed_s)
         finished = report.finished
         verdict = self.ledger.record(finished.ids, finished.outcomes)
         counts = verdict.counts
@@ -168,8 +172,17 @@ class Tally:
             end=self.end if self.complete and self.end is not None and self.end.complete else None,
         )
 
+    def _note_start(self, started_at: float) -> None:
+        """Record when the run started, according to a report. One that was long on its way puts the start too late."""
+        if self._started_at is None:
+            self._started_at = started_at
+        elif started_at < self._started_at:
+            if not self._restored:
+                self.milestones.delay(self._started_at - started_at)
+            self._started_at = started_at
+
     def _wait_s(self) -> float:
-        return max(self._limits.report_wait_min_s, self._limits.report_wait_per_sender_s * self._joined)
+        return report_wait_s(self._joined, self._limits)
 
     def forgive_pause(self, late_s: float, now: float) -> None:
         """Extend all sender deadlines by the time that the monitor itself was paused."""
@@ -242,7 +255,15 @@ class Tally:
         """Return figures of this moment with the senders, at most `rows_max` in rows, and the cause of any stall."""
         missing = self.run.total - figures.done
         why = stall(self.sessions.values(), missing, now - self._moved_at, now, self._limits)
-        return Snapshot(figures, fleet(self._took_part(), now, rows_max), why)
+        return Snapshot(
+            figures,
+            fleet(self._took_part(), now, rows_max),
+            why,
+            events=self.events.all,
+            reached_s=dict(self.milestones.reached_s),
+            plan=self.plan.course,
+            behind_s=self.plan.behind_s(figures, self.milestones.reached_s),
+        )
 
     # -- the end
 
@@ -336,11 +357,14 @@ class Tally:
             **changes,
             **put_under("ledger", self.ledger.changes()),
             **put_under("progress", self.progress.changes()),
+            **put_under("events", self.events.changes()),
+            **put_under("plan", self.plan.changes()),
         }
 
     def erased(self, now: float) -> Changes:
         """Return changes that delete all pieces of a run of which nothing is counted."""
-        return dict.fromkeys([*self.changes(now), *(f"session/{session_id}" for session_id in self.sessions)])
+        sessions = [f"session/{session_id}" for session_id in self.sessions]
+        return dict.fromkeys([*self.changes(now), "events/all", "plan/course", *sessions])
 
     @classmethod
     def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:
@@ -352,6 +376,8 @@ class Tally:
         tally = cls(RunFacts(**unpack(pieces["run"])[0]), now, bytes.fromhex(figures["key"]), limits)
         tally.ledger.restore(within("ledger", pieces))
         tally.progress.restore(within("progress", pieces))
+        tally.events.restore(within("events", pieces))
+        tally.plan.restore(within("plan", pieces))
         tally.missed = figures["missed"]
         tally._forgotten_count = figures["forgotten"]
         tally.milestones.restore(figures["reached_s"])
@@ -361,7 +387,7 @@ class Tally:
             tally._started_at = now - figures["elapsed_s"]
         tally._full_at = now if figures["full"] else None
         tally._was_full = figures["full"]
-        tally._restored = not figures["full"]
+        tally._restored = True
         for session_id, piece in within("session", pieces).items():
             tally.sessions[session_id] = Session.unpacked(piece, now, limits)
         tally._joined = sum(not session.left for session in tally.sessions.values())

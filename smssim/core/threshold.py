@@ -39,9 +39,14 @@ _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
+_SIGN: Final = "<=|>=|==|!=|<|>"
+_NUMBER: Final = r"\d+(\.\d*)?([eE][+-]?\d{1,2})?|\.\d+"
 _EXPRESSION: Final = re.compile(
-    r"(?P<name>\w+)\s*(?P<sign><=|>=|==|!=|<|>)\s*(?P<number>\d+(\.\d*)?([eE][+-]?\d{1,2})?|\.\d+)\s*(?P<unit>%|ms|s|m|h)?",
-    re.ASCII,
+    rf"(?P<name>\w+)\s*(?P<sign>{_SIGN})\s*(?P<number>{_NUMBER})\s*(?P<unit>%|ms|s|m|h)?", re.ASCII
+)
+PATTERN: Final = "|".join(  # what `Threshold.parse` accepts, as a regular expression of other languages too
+    rf"^\s*({'|'.join(names)})\s*({_SIGN})\s*({_NUMBER})\s*({units})\s*$"
+    for names, units in ((COUNTS, "%?"), (TIMES, "(ms|s|m|h)?"), (OTHERS, ""))
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from smssim.core.event import Event
 from smssim.core.snapshot import Snapshot
 from smssim.errors import ExitCode, worst
 
@@ -17,6 +18,7 @@ class _Open:
 
     is_counted: bool  # whether anything of it was counted
     since: set[str] = field(default_factory=set)  # ids of the runs whose snapshots arrived since this run's
+    events: tuple[Event, ...] = ()  # that have arrived
 
 
 class WatchedRuns:
@@ -27,6 +29,7 @@ class WatchedRuns:
         self._open: dict[str, _Open] = {}  # by id
         self._codes: dict[str, ExitCode] = {}  # of the runs that ended, by id
         self._dropped: list[str] = []  # ids, since `dropped`
+        self._new_events: list[Event] = []  # since `new_events`
 
     def see(self, snapshot: Snapshot) -> bool:
         """Record a snapshot, and return whether it is new. It is not if the end of its run has already arrived."""
@@ -35,11 +38,13 @@ class WatchedRuns:
         if run_id in self._codes:
             return False
         self.elapsed_s = figures.elapsed_s
+        known = self._open[run_id].events if run_id in self._open else ()
+        self._new_events += [event for event in snapshot.events if event not in known]
         if snapshot.summary is not None:
             self._open.pop(run_id, None)
             self._codes[run_id] = snapshot.summary.exit_code
         else:
-            self._open[run_id] = _Open(is_counted=figures.attempts > 0)
+            self._open[run_id] = _Open(is_counted=figures.attempts > 0, events=snapshot.events)
             self._note_turn(run_id)
         return True
 
@@ -65,6 +70,11 @@ class WatchedRuns:
         """Return the ids of the runs that were dropped since the last call."""
         dropped, self._dropped = self._dropped, []
         return dropped
+
+    def new_events(self) -> list[Event]:
+        """Return the events that have arrived since the last call."""
+        new, self._new_events = self._new_events, []
+        return new
 
     @property
     def are_over(self) -> bool:

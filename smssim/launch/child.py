@@ -10,7 +10,6 @@ Knows processes, pipes and ready records. Must not know nodes.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -24,13 +23,11 @@ from typing import IO, Final
 
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.process import ready
+from smssim.process.parent import end_with_parent
 from smssim.settings import TOKEN_VARIABLE
 
 READ_BYTES: Final = 65_536  # per read: the capacity of a pipe
 LOG_TAIL_LINES: Final = 5
-
-_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
-_prctl: Final = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: little is safe in a child before exec
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +108,7 @@ class Child:
                 env=_environment(token) | dict(variables or {}) | {ready.VARIABLE: str(writing)},
                 pass_fds=(writing,),
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, looked up beforehand
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, looked up beforehand
             )
         except BaseException:
             self._record_pipe.close()
@@ -237,9 +234,3 @@ def _environment(token: str | None) -> dict[str, str]:
     """Return this process's environment without the variables of smssim, but with the token if there is one."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("SMSSIM_")}
     return others | ({TOKEN_VARIABLE: token} if token else {})
-
-
-def _end_with_parent() -> None:
-    """Make the kernel kill this child when its parent dies, even of SIGKILL. Linux only; called before exec."""
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,34 +1,38 @@
 """A complete run on this machine: a monitor, a producer and senders as separate processes on free loopback ports.
 
-Starts them, forwards their logs, and stops those that remain at the end. The decisions are in `ending`. Addresses come
-from the ready records of the nodes. On a terminal, the monitor prints nothing and this process shows its figures, so
-that one process writes both the view and the log.
+Starts them and forwards their logs. What happens to them is in `course`, and how a run ends in `closing`. Addresses
+come from the ready records of the nodes. On a terminal, the monitor prints nothing and this process shows its figures,
+so that one process writes both the view and the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import signal
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+from urllib.parse import urlsplit
 
-from smssim.errors import ExitCode, JournalError, SmssimError
+from smssim.core.event import Event
+from smssim.errors import ExitCode, SmssimError
 from smssim.launch import ending
-from smssim.launch.ending import Codes
-from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
-from smssim.launch.node import Node, NodeSettings
+from smssim.launch.announcer import Announcer
+from smssim.launch.beside import plan_beside
+from smssim.launch.child import Record
+from smssim.launch.closing import STOPPING, Closing
+from smssim.launch.course import Course
+from smssim.launch.journals import Journals
+from smssim.launch.limits import LAUNCH_LIMITS, VIEW_LIMITS, LaunchLimits
+from smssim.launch.members import Member, Members
+from smssim.launch.node import Node
 from smssim.net import secrecy
-from smssim.outputs.opening import check_outputs, ends_slowly
+from smssim.outputs.opening import check_outputs
 from smssim.process import program, signals, terminal, waiting
 from smssim.process.logs import node_log
-from smssim.process.ready import Facts
 from smssim.settings import RunSettings, WatchSettings
 from smssim.words import plural
-
-STOPPING: Final = "Stopping; press Ctrl-C again to stop at once"
 
 
 class _NotStartedError(Exception):
@@ -42,101 +46,82 @@ class Cluster:
     """The nodes of one run."""
 
     def __init__(self, settings: RunSettings, limits: LaunchLimits = LAUNCH_LIMITS) -> None:
+        """Raise JournalError if the directory of the journals can't be created."""
         self._settings = settings
         self._limits = limits
         self._log = node_log("run")
-        self._nodes: list[Node] = []
-        self._senders: list[Node] = []
-        self._reported: set[Node] = set()  # the nodes whose end was logged
         self._has_view = terminal.is_screen() and not settings.monitor.json
+        self._has_events = bool(settings.faults) or any(sender.joins_s for sender in settings.senders)
+        self._journals = Journals(settings.journal, settings.needs_journals)
+        self._members = Members(settings, silent=self._has_view, limits=limits)
+        self._paused: set[str] = set()  # the keys of the nodes that a fault has paused
         self._say_stopping: Callable[[], None] = lambda: None
-        signals.around_suspension(lambda: self._signal_all(signal.SIGSTOP), lambda: self._signal_all(signal.SIGCONT))
+        signals.around_suspension(
+            lambda: self._members.signal(signal.SIGSTOP), lambda: self._members.signal(signal.SIGCONT, self._paused)
+        )
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Run from start to end and return the exit code. Leaves no process behind."""
+        """Run from start to end and return the exit code. Leaves no process and no temporary file behind."""
         fleet = plural(len(self._settings.senders), "sender")
         self._log.info("Starting a monitor, a producer and %s", fleet)
         if not self._has_view:  # the view warns itself
             secrecy.warn(self._settings.monitor)
         try:
             try:
-                monitor, monitor_facts, producer, facts = await self._start_servers(stop)
+                monitor, producer = await self._start_servers(stop)
             except _NotStartedError as error:
                 return await self._end_start(error.node)
-            self._log.info(
-                "Sending %s with %s, seed %s", plural(self._settings.producer.count, "message"), fleet, facts["seed"]
-            )
-            self._log.info("To watch from another terminal, run: smssim watch %s", monitor_facts["address"])
-            self._start_senders(facts["address"], stop)
-            viewing = asyncio.create_task(self._view(monitor_facts["address"]))
-            try:
-                return await self._supervise(monitor, producer, stop)
-            finally:
-                await asyncio.wait([viewing], timeout=self._limits.view_s)
-                viewing.cancel()
-                await asyncio.gather(viewing, return_exceptions=True)
+            total, seed = plural(self._settings.producer.count, "message"), producer.facts["seed"]
+            self._log.info("Sending %s with %s, seed %s", total, fleet, seed)
+            self._log.info("To watch from another terminal, run: smssim watch %s", monitor)
+            return await self._run(self._watching(monitor), producer, stop)
         finally:
-            self.kill()
-            await asyncio.gather(*(node.ended for node in self._nodes))
+            self._members.signal(signal.SIGKILL)
+            await asyncio.gather(*(node.ended for node in self._members.processes))
+            self._journals.remove()
 
     def kill(self) -> None:
-        """Kill all processes that still run. May be called in any thread."""
-        self._signal_all(signal.SIGKILL)
-
-    def _signal_all(self, number: signal.Signals) -> None:
-        for node in self._nodes:
-            node.signal(number)
+        """Kill all processes that still run, because this one ends at once. May be called in any thread."""
+        self._members.signal(signal.SIGSTOP)  # so that they neither write nor end while their journals are removed
+        self._journals.remove()
+        self._members.signal(signal.SIGKILL)
 
     # -- the start
 
-    async def _start_servers(self, stop: asyncio.Event) -> tuple[Node, Facts, Node, Facts]:
-        """Start the monitor and the producer, and return each with its ready record. Raises _NotStartedError."""
-        monitor_journal, producer_journal = self._journals()
-        monitor = self._start("monitor", "monitor", replace(self._settings.monitor, journal=monitor_journal))
-        if self._has_view:
-            importlib.import_module("smssim.nodes.watch")  # while the monitor starts, because importing gRPC is slow
-        monitor_facts = await self._ready(monitor, stop)
-        settings = replace(self._settings.producer, monitor=monitor_facts["address"], journal=producer_journal)
-        producer = self._start("producer", "producer", settings)
-        return monitor, monitor_facts, producer, await self._ready(producer, stop)
+    async def _start_servers(self, stop: asyncio.Event) -> tuple[str, Record]:
+        """Start the monitor and the producer; return the monitor's address and the producer's ready record.
 
-    def _start_senders(self, producer: str, stop: asyncio.Event) -> None:
-        """Start the senders one by one, until the run is stopped."""
-        for number, settings in enumerate(self._settings.senders, 1):
-            if stop.is_set():
-                break
-            name = settings.name or f"sender-{number}"
-            self._senders.append(
-                self._start("sender", f"sender {name}", replace(settings, name=name, producer=producer))
-            )
+        If they are started again, they listen on the same addresses. Raises _NotStartedError.
+        """
+        monitor, producer = self._members.monitor, self._members.producer
+        monitor.change(journal=self._journals.of("monitor"))
+        self._members.start(monitor)
+        if self._has_view:  # while the monitor starts, because importing gRPC is slow
+            importlib.import_module("smssim.nodes.watch")
+        if self._has_events:
+            importlib.import_module("smssim.net.announcing")
+        address = (await self._record(monitor, "ready", stop)).facts["address"]
+        producer.change(monitor=address, journal=self._journals.of("producer"))
+        self._members.start(producer)
+        record = await self._record(producer, "ready", stop)
+        monitor.change(listen=address)
+        if self._settings.monitor.metrics_port is not None:
+            metrics = await self._record(monitor, "metrics", stop)
+            monitor.change(metrics_port=urlsplit(metrics.facts["url"]).port)
+        producer.change(listen=record.facts["address"])
+        return address, record
 
-    def _start(self, kind: str, name: str, settings: NodeSettings) -> Node:
-        node = Node.start(kind, name, settings, silent=self._has_view, limits=self._limits)
-        self._nodes.append(node)
-        return node
-
-    async def _ready(self, node: Node, stop: asyncio.Event) -> Facts:
-        """Return a node's ready record. Raises _NotStartedError if it ends before that, or if the run is stopped."""
-        waiting_for = asyncio.create_task(node.ready())
+    async def _record(self, member: Member, event: str, stop: asyncio.Event) -> Record:
+        """Wait for a record of a node. Raises _NotStartedError if it ends before that, or if the run is stopped."""
+        waiting_for = asyncio.create_task(member.node.record(event))
         await waiting.first_of(asyncio.wait([waiting_for]), stop.wait())
         if not waiting_for.done():
             waiting_for.cancel()
             raise _NotStartedError(None)
-        facts = waiting_for.result()
-        if facts is None:
-            raise _NotStartedError(node)
-        return facts
-
-    def _journals(self) -> tuple[str | None, str | None]:
-        """Return the paths of the monitor's and the producer's journal, if wanted. Raises JournalError."""
-        if self._settings.journal is None:
-            return None, None
-        directory = Path(self._settings.journal)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise JournalError(f"--journal: can't create the directory {directory}: {error.strerror}") from error
-        return str(directory / "monitor.journal"), str(directory / "producer.journal")
+        record = waiting_for.result()
+        if record is None:
+            raise _NotStartedError(member.node)
+        return record
 
     async def _end_start(self, node: Node | None) -> int:
         """Stop the nodes after this one failed to start, or after the run was stopped. Return the exit code."""
@@ -144,81 +129,77 @@ class Cluster:
             self._log.info(STOPPING)
         else:
             node.report_end(self._log)
-        await asyncio.gather(*(other.end(self._limits.left_over_s, self._log) for other in self._nodes))
+        await asyncio.gather(*(other.end(self._limits.left_over_s, self._log) for other in self._members.processes))
         return ExitCode.INCOMPLETE if node is None else ending.exit_code_at_start(node.code)
 
-    # -- the view
+    # -- the run
 
-    async def _view(self, monitor: str) -> None:
+    async def _run(self, watching: WatchSettings, producer: Record, stop: asyncio.Event) -> int:
+        """Start the senders, show and announce what happens, and return the exit code at the end of the run."""
+        announcer = Announcer(watching, self._log)
+
+        def say(event: Event) -> None:
+            if not self._has_view:  # the view shows it
+                self._log.info("%s", event.text)
+            announcer.add(event)
+
+        course = Course(self._settings, self._members, producer, say, announcer.monitor_is_up, self._limits)
+        self._paused = course.timetable.paused
+        await course.start_senders(producer.facts["address"], stop)
+        closing = Closing(self._settings.monitor, self._members, course, announcer, self._log, self._limits)
+        planning = plan_beside(self._settings, producer.facts, watching.monitor, self._log)
+        async with (
+            self._beside(self._view(watching), self._limits.view_s),
+            self._beside(self._announce(announcer)),
+            self._beside(planning),
+        ):
+            await closing.until_over(stop)
+            if stop.is_set():
+                self._log.info(STOPPING)
+                self._say_stopping()
+            return await closing.close(stopped=stop.is_set())
+
+    @contextlib.asynccontextmanager
+    async def _beside(self, what: Coroutine[Any, Any, None], longer_s: float = 0.0) -> AsyncIterator[None]:
+        """Do this during the block, and for at most `longer_s` after it. Log its failure."""
+        doing = asyncio.create_task(what)
+        try:
+            yield
+        finally:
+            await asyncio.wait([doing], timeout=longer_s)
+            doing.cancel()
+            (failure,) = await asyncio.gather(doing, return_exceptions=True)
+            if isinstance(failure, SmssimError):
+                self._log.error("%s", failure)
+
+    def _watching(self, monitor: str) -> WatchSettings:
+        """Return the settings of this process as a client of the monitor."""
+        its = self._settings.monitor
+        return WatchSettings(
+            monitor=monitor,
+            interval_s=its.interval_s,
+            token_file=its.token_file,
+            token=its.token,
+            give_up_s=max(its.give_up_s, WatchSettings.give_up_s),
+        )
+
+    async def _view(self, watching: WatchSettings) -> None:
         """Show the monitor's figures, if this process has the view."""
         if not self._has_view:
             return
         from smssim.nodes.watch import WatchClient  # imported late: it loads gRPC, and all nodes have started by now
 
-        settings = WatchSettings(
-            monitor=monitor,
-            interval_s=self._settings.monitor.interval_s,
-            token_file=self._settings.monitor.token_file,
-            token=self._settings.monitor.token,
-        )
-        watcher = WatchClient(settings, self._log, met=True)
+        watcher = WatchClient(watching, self._log, met=True, limits=VIEW_LIMITS)
         self._say_stopping = watcher.say_stopping
         try:
             await watcher.serve(asyncio.Event())
         except SmssimError as error:
             self._log.error("%s", error)
 
-    # -- the end
-
-    async def _supervise(self, monitor: Node, producer: Node, stop: asyncio.Event) -> int:
-        """Wait until the run ends for any reason, stop the remaining nodes, and return the exit code."""
-        await self._until_over(monitor, producer, stop)
-        codes, stopped = self._codes(monitor, producer), stop.is_set()
-        if stopped:
-            self._log.info(STOPPING)
-            self._say_stopping()
-        elif codes.has_failed:
-            self._report([node for node in (monitor, producer) if ending.has_failed(node.code)])
-        else:
-            if codes.may_end_alone:
-                await self._let_end(monitor)
-            codes = self._codes(monitor, producer)
-            if codes.lacks_senders:
-                self._log.error("No sender is left")
-        limit_s = ending.sender_s(codes, stopped, self._limits)
-        await asyncio.gather(*(sender.end(limit_s, self._log) for sender in self._senders))
-        await producer.end(limit_s, self._log)
-        is_slow = ends_slowly(self._settings.monitor, self._log)
-        await monitor.end(ending.monitor_s(is_slow, self._limits), self._log)
-        shows_summary = not self._settings.monitor.json
-        self._report([node for node in (producer, monitor) if ending.is_reported(node.code, shows_summary)])
-        return ending.exit_code(self._codes(monitor, producer))
-
-    async def _until_over(self, monitor: Node, producer: Node, stop: asyncio.Event) -> None:
-        """Wait until the run is stopped or can't continue. Log the ends of senders as they occur."""
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            while not (stop.is_set() or self._codes(monitor, producer).is_over):
-                ends = [node.ended for node in self._nodes if not node.ended.done()]
-                await asyncio.wait([stopped, *ends], return_when=asyncio.FIRST_COMPLETED)
-                self._report(self._senders)
-        finally:
-            stopped.cancel()
-
-    async def _let_end(self, monitor: Node) -> None:
-        """Wait until the remaining nodes end by themselves, as they do at the end of a run."""
-        await asyncio.wait([monitor.ended], timeout=self._limits.left_over_s)
-        await asyncio.wait([node.ended for node in self._nodes], timeout=self._limits.others_s)
-
-    def _codes(self, monitor: Node, producer: Node) -> Codes:
-        return Codes(monitor.code, producer.code, tuple(sender.code for sender in self._senders))
-
-    def _report(self, nodes: list[Node]) -> None:
-        """Log the failures among these nodes, each once."""
-        for node in nodes:
-            if node.code and node not in self._reported:
-                self._reported.add(node)
-                node.report_end(self._log)
+    async def _announce(self, announcer: Announcer) -> None:
+        """Announce the events to the monitor, if there can be any."""
+        if self._has_events:
+            await announcer.serve()
 
 
 def serve(settings: RunSettings) -> int:

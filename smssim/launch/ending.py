@@ -22,21 +22,29 @@ def has_failed(code: Code) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """The exit codes of all nodes at one moment."""
+    """The exit codes of all nodes at one moment. A node that a fault has killed and that comes back counts as running.
+
+    So does a sender that joins later.
+    """
 
     monitor: Code
     producer: Code
     senders: tuple[Code, ...]
+    monitor_returns: bool = False  # whether a fault keeps the monitor away, for some time
 
     @property
     def has_senders(self) -> bool:
-        """Whether a sender still runs."""
+        """Whether a sender still runs, or will."""
         return None in self.senders
 
     @property
     def is_over(self) -> bool:
-        """Whether the run can't continue, because its monitor, its producer or all senders have ended."""
-        return self.monitor is not None or self.producer is not None or not self.has_senders
+        """Whether the run can't continue, because its monitor, its producer or all senders have ended.
+
+        A complete run continues until its monitor is back, because senders wait for it to report that.
+        """
+        waits = self.producer == ExitCode.OK and self.monitor_returns
+        return self.monitor is not None or (self.producer is not None and not waits) or not self.has_senders
 
     @property
     def has_failed(self) -> bool:

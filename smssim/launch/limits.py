@@ -5,7 +5,7 @@ Knows only numbers. They must agree with the limits of the nodes, which are in `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smssim.core.limits import COPIES_MAX, LIMITS, Rules, check_rules
@@ -50,3 +50,6 @@ class LaunchLimits:
 
 
 LAUNCH_LIMITS: Final = LaunchLimits()
+
+# Of the view in this process: it is to be back before a run ends that is nearly complete when its monitor is restarted.
+VIEW_LIMITS: Final = replace(LIMITS, backoff_max_s=0.2)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from smssim.launch.child import Child
+from smssim.launch.child import Child, Record
 from smssim.launch.limits import LAUNCH_LIMITS, LaunchLimits
 from smssim.net import secrecy
 from smssim.process import terminal, waiting
@@ -42,7 +42,7 @@ class Node:
         self._said = said
         self._limits = limits
         self._loop = asyncio.get_running_loop()
-        self._ready: asyncio.Future[Facts] = self._loop.create_future()
+        self._awaited: dict[str, asyncio.Future[Record]] = {}  # records that are waited for, by their event
         self._read_all = asyncio.Event()
         for descriptor in child.descriptors:
             self._loop.add_reader(descriptor, self._read, descriptor)
@@ -76,10 +76,18 @@ class Node:
         """The exit code, negative if a signal ended it; None while it runs."""
         return self._child.code
 
+    async def record(self, event: str) -> Record | None:
+        """Wait for the first record of this event and return it; None if the node ends before."""
+        if event not in self._awaited:
+            self._awaited[event] = self._loop.create_future()
+            self._note_records()
+        await waiting.first_of(asyncio.wait([self._awaited[event]]), asyncio.wait([self.ended]))
+        return self._child.record(event)
+
     async def ready(self) -> Facts | None:
         """Wait until it is ready and return the facts of its ready record; None if it ends before."""
-        await waiting.first_of(asyncio.wait([self._ready]), asyncio.wait([self.ended]))
-        return self._ready.result() if self._ready.done() else None
+        record = await self.record("ready")
+        return None if record is None else record.facts
 
     async def end(self, within_s: float, log: Log) -> None:
         """Terminate it, and kill it if it takes longer than `within_s`."""
@@ -108,13 +116,17 @@ class Node:
     def _read(self, descriptor: int) -> None:
         for line in self._child.read(descriptor):
             self._pass_on(line.text.rstrip())
-        record = self._child.record("ready")
-        if record is not None and not self._ready.done():
-            self._ready.set_result(record.facts)
+        self._note_records()
         if descriptor not in self._child.descriptors:
             self._loop.remove_reader(descriptor)
         if not self._child.descriptors:
             self._read_all.set()
+
+    def _note_records(self) -> None:
+        for event, awaited in self._awaited.items():
+            record = self._child.record(event)
+            if record is not None and not awaited.done():
+                awaited.set_result(record)
 
     def _pass_on(self, line: str) -> None:
         """Log a line of its log in the log of this process, unless it is below the level or was `said` already."""

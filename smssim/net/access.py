@@ -105,10 +105,10 @@ class Access:
 OPEN: Final = Access(AccessSettings())  # without TLS and without a token
 
 
-def load(settings: AccessSettings) -> Access:
+def load(settings: AccessSettings, *, warns: bool = True) -> Access:
     """Read the files that the settings name; raises UsageError if one of them is unreadable or invalid.
 
-    Logs a warning for each secret that other users of this machine can read.
+    `warns`: whether to log a warning for each secret that other users of this machine can read.
     """
     ca = _pem("--tls-ca", settings.tls_ca, b"CERTIFICATE-----")
     certificate = _pem("--tls-cert", settings.tls_cert, b"CERTIFICATE-----")
@@ -122,7 +122,8 @@ def load(settings: AccessSettings) -> Access:
     if settings.tls_cert and settings.tls_key:
         _check_pair(context, settings.tls_cert, settings.tls_key)
     token = _token(settings)
-    secrecy.warn(settings)
+    if warns:
+        secrecy.warn(settings)
     return Access(settings, ca, certificate, key, token)
 
 

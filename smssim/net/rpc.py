@@ -19,6 +19,7 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.errors import (
     LaterError,
     NotSavedError,
+    OverError,
     PeerError,
     SmssimError,
     TooLargeError,
@@ -35,6 +36,7 @@ Options = tuple[tuple[str, int], ...]
 
 _STATUS_OF: Final[tuple[tuple[type[SmssimError], grpc.StatusCode], ...]] = (  # the most specific error first
     (VersionError, grpc.StatusCode.FAILED_PRECONDITION),
+    (OverError, grpc.StatusCode.FAILED_PRECONDITION),
     (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (LaterError, grpc.StatusCode.UNAVAILABLE),
     (PeerError, grpc.StatusCode.INVALID_ARGUMENT),

@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from google.protobuf.message import Message
 
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
-from smssim.core.limits import COUNT_MAX, REASON_LENGTH_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
-from smssim.core.progress import Figures, recent_rate
+from smssim.core.limits import COUNT_MAX, EVENTS_MAX, REASON_LENGTH_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
+from smssim.core.progress import Figures, Milestones, recent_rate
+from smssim.core.runs import FollowedRun
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import Cause, Stall
 from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode, PeerError
 from smssim.escaping import escape
-from smssim.net.wire import number, uuid_of
+from smssim.net.announcing import event_from_proto, event_to_proto
+from smssim.net.planning import plan_from_proto, plan_to_proto
+from smssim.net.wire import ELAPSED_MAX_S, number, uuid_of
 from smssim.v1 import monitor_pb2
 
 
@@ -44,6 +48,10 @@ def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
         others=monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__}),
         stall=None if stall is None else _stall_to_proto(stall),
         summary=None if snapshot.summary is None else _summary_to_proto(snapshot.summary),
+        events=map(event_to_proto, snapshot.events),
+        reached=[monitor_pb2.Milestone(percent=p, reached_s=s) for p, s in snapshot.reached_s.items()],
+        plan=None if snapshot.plan is None else plan_to_proto(snapshot.plan),
+        behind_s=snapshot.behind_s,
     )
 
 
@@ -75,10 +83,26 @@ class Shared:
         return self.encoded + own.SerializeToString()
 
 
+class Encoder:
+    """Encodes snapshots of runs for watchers."""
+
+    def __init__(self) -> None:
+        self._last: WeakKeyDictionary[FollowedRun, Shared] = WeakKeyDictionary()
+
+    def shared(self, run: FollowedRun, now: float) -> Shared:
+        """Return a recent snapshot of a run, encoded once for all watchers."""
+        snapshot, shared = run.shared(now), self._last.get(run)
+        if shared is None or shared.snapshot is not snapshot:
+            shared = self._last[run] = Shared.of(snapshot)
+        return shared
+
+
 def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
     """Return the snapshot that a monitor sent; raises PeerError."""
     if len(message.senders) > ROWS_MAX:
         raise PeerError(f"senders: got {len(message.senders)} rows; expected at most {ROWS_MAX}")
+    if len(message.events) > EVENTS_MAX:
+        raise PeerError(f"events: got {len(message.events)}; expected at most {EVENTS_MAX}")
     try:
         return Snapshot(
             figures=_figures_from_proto(message.progress),
@@ -88,6 +112,10 @@ def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
             ),
             stall=_stall_from_proto(message.stall) if message.HasField("stall") else None,
             summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
+            events=tuple(event_from_proto(event, message.progress.run_id) for event in message.events),
+            reached_s=dict(map(_milestone_from_proto, message.reached)),
+            plan=plan_from_proto(message.plan) if message.HasField("plan") else None,
+            behind_s=_behind_from_proto(message),
         )
     except ValueError as error:  # an unknown enumeration value, or a malformed threshold
         raise PeerError(f"invalid value: {error}") from error
@@ -100,6 +128,21 @@ def _figures_from_proto(progress: monitor_pb2.Progress) -> Figures:
         number(name, getattr(progress, name), -math.inf, math.inf)
     number("sent + failed", progress.sent + progress.failed, 0, progress.total)
     return Figures(**{name: _given(progress, name) for name in Figures.__slots__})
+
+
+def _milestone_from_proto(milestone: monitor_pb2.Milestone) -> tuple[int, float]:
+    if milestone.percent not in Milestones.PERCENTS:
+        expected = ", ".join(map(str, Milestones.PERCENTS))
+        raise PeerError(f"reached: got {milestone.percent} percent; expected one of {expected}")
+    number("reached", milestone.reached_s, 0, ELAPSED_MAX_S)
+    return milestone.percent, milestone.reached_s
+
+
+def _behind_from_proto(message: monitor_pb2.WatchProgressResponse) -> float | None:
+    if not message.HasField("behind_s"):
+        return None
+    number("behind_s", message.behind_s, -ELAPSED_MAX_S, ELAPSED_MAX_S)
+    return message.behind_s
 
 
 def _row_to_proto(row: SenderRow) -> monitor_pb2.SenderProgress:

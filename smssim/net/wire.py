@@ -13,8 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
+from smssim.core.fault import slowdown_max
 from smssim.core.lanes import Finished
-from smssim.core.limits import ATTEMPTS_MAX, CONCURRENCY_MAX, COUNT_MAX, NAME_BYTES_MAX, SEED_MAX, TIME_MAX_S
+from smssim.core.limits import (
+    ATTEMPTS_MAX,
+    CONCURRENCY_MAX,
+    COUNT_MAX,
+    NAME_BYTES_MAX,
+    SEED_MAX,
+    SLOWDOWN_MAX,
+    TIME_MAX_S,
+)
 from smssim.core.message import Content
 from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.queue import Batch
@@ -107,13 +116,21 @@ def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run
         distribution=settings.distribution,
         failure_rate=settings.fail,
         concurrency=settings.concurrency,
+        slowdown=slowdown_max(settings.faults),
     )
 
 
 def sender_from_proto(sender: run_pb2.Sender) -> SenderFacts:
     """Return how a sender introduces itself, with its name in printable characters; raises PeerError."""
     check_sender(sender)
-    return SenderFacts(sender.session_id, escape(sender.name), sender.mean_s, sender.failure_rate, sender.concurrency)
+    return SenderFacts(
+        sender.session_id,
+        escape(sender.name),
+        sender.mean_s,
+        sender.failure_rate,
+        sender.concurrency,
+        sender.slowdown or 1.0,
+    )
 
 
 def check_sender(sender: run_pb2.Sender) -> None:
@@ -127,6 +144,8 @@ def check_sender(sender: run_pb2.Sender) -> None:
     number("std_s", sender.std_s, 0, TIME_MAX_S)
     number("failure_rate", sender.failure_rate, 0, 1)
     number("concurrency", sender.concurrency, 1, CONCURRENCY_MAX)
+    if sender.slowdown:
+        number("slowdown", sender.slowdown, 1, SLOWDOWN_MAX)
 
 
 def check_hello(hello: producer_pb2.Hello) -> None:

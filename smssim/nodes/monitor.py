@@ -10,7 +10,6 @@ import os
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from grpc import aio
 
@@ -19,10 +18,10 @@ from smssim.core.audience import Audience, Watcher
 from smssim.core.digest import KEY_BYTES
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.runs import Dropped, Ended, FollowedRun, Missed, Moment, NoSender, Policy, Runs, Started
+from smssim.core.runs import Announced, Dropped, Ended, Missed, Moment, NoSender, Policy, Runs, Started
 from smssim.journal.group_commit import GroupCommit, restoring
 from smssim.journal.sqlite import Journal
-from smssim.net import access, rpc, watching, wire
+from smssim.net import access, announcing, planning, rpc, watching, wire
 from smssim.outputs import metrics
 from smssim.outputs.opening import Outputs, open_outputs
 from smssim.outputs.terminal.summary import value
@@ -53,12 +52,13 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             journaled=settings.journal is not None,
             rows_max=0 if settings.json else ROWS_MAX,
         )
-        self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
+        report = lambda *outcomes: self._outputs.outcomes(*outcomes)  # noqa: E731, PLW0108 - the outputs are replaced
+        self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), report, limits)
         self._due = waiting.Wakeup()  # rung when a report causes events
         self.audience = Audience(self.runs.followed, settings.interval_s, limits)
         self._turns: dict[Watcher, waiting.Wakeup] = {}
         self._watcher_left = waiting.Wakeup()
-        self._shared: WeakKeyDictionary[FollowedRun, watching.Shared] = WeakKeyDictionary()
+        self._encoder = watching.Encoder()
         self.access = access.load(settings)
         self._journal = Journal(settings.journal, "monitor", limits) if settings.journal else None
         self._resumed = self._journal is not None and bool(self._journal.pieces)
@@ -140,6 +140,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                     self._log.info("Run %s: %s", run.run_id, plural(run.total, "message"))
                 case Missed(name):
                     self._log.warning("Missed the first reports of sender %s: can't count the whole run", name)
+                case Announced(announced):
+                    self._outputs.event(announced)
                 case Moment(snapshot):
                     self._outputs.moment(snapshot)
                 case Dropped(run):
@@ -159,10 +161,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             for one in ended.snapshot.summary.thresholds:
                 if not one.passed:
                     self._log.error("Threshold missed: %s %s", one.text, value(one, ended.run.total))
-
-    def _take_outcomes(self, *outcomes: Any) -> None:
-        """See `OnReport`."""
-        self._outputs.outcomes(*outcomes)
 
     def _resume(self, journal: Journal) -> None:
         """Resume the run in the journal; raises JournalError."""
@@ -197,6 +195,25 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await self._saving.saved()  # settled implies recorded: a crash can't undo what is acknowledged
         return wire.answer_to_proto(answer)
 
+    async def AnnounceEvent(
+        self, request: monitor_pb2.AnnounceEventRequest | None, context: Context
+    ) -> monitor_pb2.AnnounceEventResponse:
+        """See monitor.proto."""
+        async with rpc.answering(context):
+            self.runs.announce(announcing.announcement_from_proto(rpc.decoded(request)))
+            self._due.ring()
+            await self._saving.saved()
+        return monitor_pb2.AnnounceEventResponse()
+
+    async def AnnouncePlan(
+        self, request: monitor_pb2.AnnouncePlanRequest | None, context: Context
+    ) -> monitor_pb2.AnnouncePlanResponse:
+        """See monitor.proto."""
+        async with rpc.answering(context):
+            self.runs.announce_plan(*planning.announcement_from_proto(rpc.decoded(request)))
+            await self._saving.saved()
+        return monitor_pb2.AnnouncePlanResponse()
+
     async def WatchProgress(
         self, request: monitor_pb2.WatchProgressRequest | None, context: Context
     ) -> AsyncIterator[Any]:  # encoded responses
@@ -209,20 +226,13 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             await context.send_initial_metadata(())  # confirms the call: the first run may come much later
             while not watcher.finished:
                 for followed in watcher.turn(self._clock()):
-                    moment = self._moment(followed)
+                    moment = self._encoder.shared(followed, self._clock())
                     yield moment.response(watcher.took(moment.snapshot.figures))
                 await turn.wait(watcher.rest(self._clock()))
         finally:
             self.audience.leave(watcher)
             del self._turns[watcher]
             self._watcher_left.ring()
-
-    def _moment(self, followed: FollowedRun) -> watching.Shared:
-        """Return a recent snapshot of a run, encoded once for all watchers."""
-        snapshot, shared = followed.shared(self._clock()), self._shared.get(followed)
-        if shared is None or shared.snapshot is not snapshot:
-            shared = self._shared[followed] = watching.Shared.of(snapshot)
-        return shared
 
 
 def serve(settings: MonitorSettings) -> int:

@@ -102,7 +102,8 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
             await self._saving.close()
             raise
         self._log.info("Listening on %s", self.address)
-        ready.announce("ready", kind="producer", address=self.address, resumed=self._core.resumed, **asdict(self.run))
+        facts = {"resumed": self._core.resumed, "elapsed_s": self._core.elapsed_s(self._clock()), **asdict(self.run)}
+        ready.announce("ready", kind="producer", address=self.address, **facts)
         producer_log.log_start(self._log, self._core, self.run)
 
     async def serve(self, stop: asyncio.Event) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from smssim.core.conditions import Conditions
 from smssim.core.exchange import Report
-from smssim.core.fate import Fates
 from smssim.core.limits import Limits
 from smssim.core.model import RunFacts
 from smssim.core.sender_run import SenderEnd, SenderRun
@@ -23,7 +23,7 @@ from smssim.net import grpc_quirks, rpc, wire
 from smssim.net.connecting import Channels, Stream, open_stream
 from smssim.net.reconnecting import Peer
 from smssim.outputs.terminal.each import EachMessage
-from smssim.process import waiting
+from smssim.process import ready, waiting
 from smssim.process.logs import Log
 from smssim.settings import SenderSettings
 from smssim.v1 import monitor_pb2_grpc, producer_pb2
@@ -58,13 +58,15 @@ class RunClient:
         self._channels = channels
         self._log = log
         self._each = each
+        self._has_received = False  # whether it was ever given a message
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
         self._tick = waiting.Wakeup()  # rung when something has changed
         self._requests = waiting.Wakeup()  # rung when a request may be due
         self._outbox = waiting.Wakeup()  # rung when a report may be due
-        fates, now = Fates(facts.seed, facts.max_attempts, settings.attempt_model), self._clock()
-        self._protocol = SenderProtocol(fates, settings.mean_s, settings.concurrency, now, limits)
+        conditions = Conditions(facts.seed, facts.max_attempts, settings.attempt_model, settings.faults)
+        now = self._clock()
+        self._protocol = SenderProtocol(conditions, settings.mean_s, settings.concurrency, now, limits)
         if each is not None:
             name = str(sender.name)
             self._protocol.on_finished = lambda some, now: each.finished(name, some, log, now)
@@ -167,6 +169,9 @@ class RunClient:
             end = wire.end_from_proto(response.end) if event == "end" else None
             self.run.on_response(now, response.settled, delivery, end)
             if delivery is not None:
+                if not self._has_received:
+                    self._has_received = True
+                    ready.announce("received", name=str(self._sender.name))
                 self._log.debug("Received a batch (messages: %d, attempt: %d)", len(delivery.ids), delivery.attempt)
                 if self._each is not None:
                     name, texts = str(self._sender.name), partial(wire.texts_of, response.batch)

@@ -10,7 +10,7 @@ import asyncio
 from grpc import aio
 
 from smssim.core.event import Event, Kind
-from smssim.core.limits import WATCH_INTERVAL_MIN_S
+from smssim.core.limits import LIMITS, WATCH_INTERVAL_MIN_S, Limits
 from smssim.core.snapshot import Snapshot
 from smssim.core.watched import WatchedRuns
 from smssim.errors import SmssimError
@@ -26,11 +26,12 @@ from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 class WatchClient:
     """A client that shows the runs of one monitor."""
 
-    def __init__(self, settings: WatchSettings, log: Log, met: bool = False) -> None:
+    def __init__(self, settings: WatchSettings, log: Log, met: bool = False, limits: Limits = LIMITS) -> None:
         self._settings = settings
+        self._limits = limits
         self._log = log
         self._access = access.load(settings)
-        self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, met=met)
+        self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, limits, met=met)
         self._outputs = Outputs()  # replaced by `serve`
         self._runs = WatchedRuns()
 
@@ -40,7 +41,7 @@ class WatchClient:
         Raises GoneError, RefusedError or PeerError.
         """
         self._outputs = await open_outputs(self._settings, self._log)
-        channel = rpc.channel(self._settings.monitor, self._access)
+        channel = rpc.channel(self._settings.monitor, self._access, self._limits)
         try:
             await waiting.first_of(self._follow(channel), stop.wait())
         finally:
@@ -82,6 +83,8 @@ class WatchClient:
     def _show(self, snapshot: Snapshot) -> None:
         if not self._runs.see(snapshot):
             return
+        for event in self._runs.new_events():
+            self._outputs.event(event)
         self._show_dropped()
         if snapshot.summary is None:
             self._outputs.moment(snapshot)

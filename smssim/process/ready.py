@@ -7,11 +7,13 @@ writes one JSON object per line:
 |---|---|---|---|
 | `metrics` | any node | it serves its metrics, before `ready` | `url` |
 | `ready` | monitor | it serves | `kind`, `address`, `resumed` |
-| `ready` | producer | it serves | the same; `run_id`, `seed`, `total`, `max_attempts` of its run |
-| `started` | producer | it has delivered the first message | |
+| `ready` | producer | it serves | the same; `run_id`, `seed`, `total`, `max_attempts` of its run; `elapsed_s` |
+| `started` | producer | it has delivered the first message, unless it did so before a restart | |
 | `joined` | sender, each copy | it has joined a run | `name`, `run_id` |
+| `received` | sender, each copy | it has received the first messages of a run | `name` |
 
-`resumed` is whether the node resumes from its journal. A monitor closes the pipe after `ready`, a producer after
+`resumed` is whether the node resumes from its journal. `elapsed_s` is the second of the run, without the time during
+which no producer ran; null if the run has not started. A monitor closes the pipe after `ready`, a producer after
 `started`, other nodes when they exit. Without the variable, nothing is written. A descriptor that is closed or not a
 pipe is ignored; a pipe that is full or has no reader is closed. Parent and child have the same version: this is not an
 interface for other programs.

@@ -6,15 +6,19 @@ Other packages import from here. A new flag is a field of one class in this pack
 
 from smssim.settings.addresses import FREE_ADDRESS, address_words, is_address, is_loopback, split_address
 from smssim.settings.commands import (
+    AGREEMENT,
     BENCH_CASES,
     BenchSettings,
     CertsSettings,
-    RunSettings,
+    ScenarioSettings,
     TraceSettings,
     WatchSettings,
 )
+from smssim.settings.find import Find
 from smssim.settings.flags import VARIABLE_PREFIX, Checked, Flag, command_line, flags_of
 from smssim.settings.nodes import DISTRIBUTIONS, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.settings.runs import PlanSettings, RunSettings
+from smssim.settings.senders import sender_names
 from smssim.settings.shared import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
@@ -25,6 +29,7 @@ from smssim.settings.shared import (
 )
 
 __all__ = [
+    "AGREEMENT",
     "BENCH_CASES",
     "DISTRIBUTIONS",
     "FREE_ADDRESS",
@@ -37,11 +42,14 @@ __all__ = [
     "BenchSettings",
     "CertsSettings",
     "Checked",
+    "Find",
     "Flag",
     "LogSettings",
     "MonitorSettings",
+    "PlanSettings",
     "ProducerSettings",
     "RunSettings",
+    "ScenarioSettings",
     "SenderSettings",
     "TraceSettings",
     "WatchSettings",
@@ -50,5 +58,6 @@ __all__ = [
     "flags_of",
     "is_address",
     "is_loopback",
+    "sender_names",
     "split_address",
 ]

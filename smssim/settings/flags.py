@@ -156,5 +156,8 @@ class Checked:
 
     @classmethod
     def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
-        """Return the settings for these values of flags and, if they include it, the token. Raises UsageError."""
+        """Return the settings for these values of flags, and the token if they include it. Raises UsageError.
+
+        `given` has only the flags that were given. A repeatable flag has a tuple.
+        """
         return cls(**given)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
+from smssim.core.fault import Fault, slowdown_max
 from smssim.core.limits import (
     ATTEMPTS_MAX,
     CONCURRENCY_MAX,
@@ -20,15 +21,17 @@ from smssim.core.limits import (
     NAME_GIVEN_BYTES_MAX,
     RATE_MAX_PER_S,
     SEED_MAX,
+    SLOWDOWN_MAX,
     TEXT_LENGTH_MAX,
     TIME_MAX_S,
 )
 from smssim.core.spread import STD_LIMITS, expected_std, usual_std
-from smssim.core.threshold import EXPECTED, Threshold, near_figure
+from smssim.core.threshold import EXPECTED, PATTERN, Threshold, near_figure
 from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, PORT_MAX, PRODUCER_ADDRESS
-from smssim.settings.flags import flag, flags_of, like, switch
+from smssim.settings.flags import Flag, flag, flags_of, like, switch
 from smssim.settings.rules import Rule, address, file, one_of, real, seconds, share, text, whole
+from smssim.settings.sender_faults import FAULT
 from smssim.settings.shared import ANY_TIME, ClientSettings, ServerSettings
 
 if TYPE_CHECKING:
@@ -56,7 +59,19 @@ _FIGURES: Final = file("a file that can be written; for figures on stdout, use -
 _SUMMARY: Final = file("a file that can be written, not stdout")
 _RECORD: Final = file("a file that does not exist yet, not stdout")
 _LIST: Final = file("a file, overwritten if it exists, not stdout")
-_THRESHOLD: Final = Rule(EXPECTED, Threshold.parse, lambda got: isinstance(got, Threshold), near_figure)
+_THRESHOLD: Final = Rule(
+    EXPECTED, Threshold.parse, lambda got: isinstance(got, Threshold), near_figure, pattern=PATTERN
+)
+
+# Not a flag of `smssim sender`, which begins at once, but a key of `--sender` and of the senders of a scenario.
+JOINS: Final = Flag(
+    ANY_TIME,
+    "SECONDS",
+    "Sending",
+    "When it starts, in seconds since the first message was delivered",
+    0.0,
+    word="joins",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +182,16 @@ class SenderSettings(ClientSettings):
         "Sending",
         f"Number of identical senders in this process (at most {CONCURRENCY_MAX:,} lanes in total)",
     )
+    faults: tuple[Fault, ...] = flag(
+        (),
+        FAULT,
+        "SPEC",
+        "Sending",
+        "Slow down the attempts that start at some time of the run, or let a share of them fail (repeatable)",
+        unset="none",
+        word="fault",
+        in_run=False,
+    )
     producer: str = flag(PRODUCER_ADDRESS, _PEER, "ADDRESS", "Network", "Address of the producer", in_run=False)
     monitor: str | None = like(
         ProducerSettings, "monitor", default=None, purpose="Address of the monitor", unset="sent by the producer"
@@ -175,14 +200,21 @@ class SenderSettings(ClientSettings):
     verbose: bool = switch("Output", "Log each attempt, up to a limit per second.", short="-v", in_run=False)
     linger: bool = like(ProducerSettings, "linger", purpose="Keep running after the run is complete, for the next run.")
     metrics_port: int | None = like(ProducerSettings, "metrics_port")
+    # Has no flag, because `smssim sender` starts when it is started: see `JOINS`.
+    joins_s: float = JOINS.default
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        JOINS.check(self.joins_s)
         given = self.std_s
         if given is None:
             object.__setattr__(self, "std_s", usual_std(self.distribution, self.mean_s))
         elif (expected := expected_std(self.distribution, self.mean_s, given)) is not None:
             raise bad_value("--std", given, expected)
+        if (slowdown := slowdown_max(self.faults)) > SLOWDOWN_MAX:
+            raise bad_value(
+                "--fault", f"slow={slowdown:g}", f"factors of at most {SLOWDOWN_MAX:g} together at any time"
+            )
         if self.lanes > CONCURRENCY_MAX:
             most = f"at most {CONCURRENCY_MAX // self.concurrency:,} with --concurrency {self.concurrency:,}"
             raise bad_value("--copies", self.copies, f"{most} ({CONCURRENCY_MAX:,} lanes per process)")

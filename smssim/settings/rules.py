@@ -6,7 +6,7 @@ Knows kinds of values. Must not know any flag.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -15,6 +15,9 @@ from smssim.core.threshold import TIME_UNITS
 from smssim.settings.addresses import address_words, is_address
 
 SHARE_UNITS: Final = {"%": Decimal("0.01")}
+
+_NUMBER: Final = r"\s*\+?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][+-]?[0-9]+)?\s*"  # as `float` reads it
+_PERCENT: Final = r"\s*\+?(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+|[0-9.]+[eE]-?[0-9]+)\s*%"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Rule:
     near: Callable[[str], str | None] = lambda text: None  # a suggestion for an invalid text, if any
     kind: type = str  # the type of a value, for typer
     words: tuple[str, ...] = ()  # all valid values, if they can be listed
+    # For the JSON schema of scenario files:
+    low: float | None = None  # the smallest number
+    high: float | None = None  # the largest number
+    pattern: str = ""  # a regular expression that all valid texts match, except plain numbers
 
 
 def _read_real(text: str, units: Mapping[str, Decimal]) -> float:
@@ -61,13 +68,29 @@ def _read_switch(text: str) -> bool:
 def whole(low: int, high: int, high_in_words: str = "") -> Rule:
     """Return the rule for a whole number from low to high."""
     expected = f"a whole number from {low} to {high_in_words or f'{high:,}'}"
-    return Rule(expected, _read_whole, lambda got: isinstance(got, int) and low <= got <= high, kind=int)
+    return Rule(
+        expected,
+        _read_whole,
+        lambda got: isinstance(got, int) and low <= got <= high,
+        kind=int,
+        low=low,
+        high=high,
+        pattern=f"^{_NUMBER}$",
+    )
 
 
 def real(low: float, high: float, expected: str, units: Mapping[str, Decimal] | None = None) -> Rule:
     """Return the rule for a number from low to high, which may have one of these units."""
     read = partial(_read_real, units=units or {})
-    return Rule(expected, read, lambda got: low <= got <= high, kind=float)  # false for NaN too
+    return Rule(
+        expected,
+        read,
+        lambda got: low <= got <= high,  # false for NaN too
+        kind=float,
+        low=low,
+        high=high,
+        pattern=f"^{_NUMBER}({'|'.join(units or {})})?$",
+    )
 
 
 def seconds(low: float, high: float) -> Rule:
@@ -78,7 +101,8 @@ def seconds(low: float, high: float) -> Rule:
 
 def share() -> Rule:
     """Return the rule for a share of a whole, as a number or in percent."""
-    return real(0, 1, "a number from 0 to 1, or a percentage such as 5%", SHARE_UNITS)
+    rule = real(0, 1, "a number from 0 to 1, or a percentage such as 5%", SHARE_UNITS)
+    return replace(rule, pattern=f"^({_NUMBER}|{_PERCENT})$")
 
 
 def text(expected: str, holds: Callable[[str], bool]) -> Rule:

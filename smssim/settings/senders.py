@@ -1,16 +1,18 @@
-"""The senders of `smssim run`: the default ones, and those that `--sender` describes.
+"""The senders of a run or a plan: the default ones, and those that `--sender` or a scenario file describes.
 
 Knows the settings of a sender. Must stay cheap to import: `smssim --help` loads it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
+from smssim.core.limits import RUN_LANES_MAX
 from smssim.errors import UsageError, bad_value
-from smssim.settings.flags import flags_of
-from smssim.settings.nodes import SenderSettings
+from smssim.settings.flags import Flag, flags_of
+from smssim.settings.nodes import JOINS, SenderSettings
 from smssim.settings.shared import NodeSettings
 
 RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
@@ -21,17 +23,18 @@ RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
 )
 RUN_COUNT: Final = 5000  # ten seconds of these senders
 
-# Each key and its setting. A key is named like its flag. Settings that all nodes of a run share are not keys.
-SENDER_KEYS: Final = {
-    flag.word: setting
-    for setting, flag in flags_of(SenderSettings).items()
+# The flags that describe one of several senders. Settings that all nodes of a run share are not among them.
+SENDER_FLAGS: Final[Mapping[str, Flag]] = {
+    setting: flag
+    for setting, flag in (*flags_of(SenderSettings).items(), ("joins_s", JOINS))
     if flag.in_run and setting not in flags_of(NodeSettings)
 }
+SENDER_KEYS: Final = {flag.word: setting for setting, flag in SENDER_FLAGS.items()}  # a key is named like its flag
 SENDER_EXPECTED: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
 
 
 def parse_sender(spec: str) -> SenderSettings:
-    """Return the sender that a value of `run --sender` describes, such as `mean=0.05,fail=0.1`. Raises UsageError."""
+    """Return the sender that a value of `--sender` describes, such as `mean=0.05,fail=0.1`. Raises UsageError."""
     given: dict[str, Any] = {}
     for part in spec.split(","):
         key, equals, text = part.strip().partition("=")
@@ -42,8 +45,23 @@ def parse_sender(spec: str) -> SenderSettings:
         setting = SENDER_KEYS[key]
         if setting in given:
             raise bad_value("--sender", spec, f"the key {key} only once")
-        given[setting] = flags_of(SenderSettings)[setting].read(text.strip(), f"--sender: {key}")
+        given[setting] = SENDER_FLAGS[setting].read(text.strip(), f"--sender: {key}")
     try:
         return SenderSettings(**given)
     except UsageError as error:  # about a combination of settings
         raise UsageError("--sender: " + str(error).removeprefix("--")) from error
+
+
+def sender_names(senders: Iterable[SenderSettings]) -> tuple[str, ...]:
+    """Return the name of each sender in logs and tables; one without a name is called by its number."""
+    return tuple(sender.name or f"sender-{number}" for number, sender in enumerate(senders, 1))
+
+
+def check_senders(senders: Iterable[SenderSettings], label: str = "--sender") -> None:
+    """Raise UsageError, which begins with `label`, unless these senders can take part in one run."""
+    senders = tuple(senders)
+    lanes = sum(sender.lanes for sender in senders)
+    if lanes > RUN_LANES_MAX:
+        raise bad_value(label, f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in total")
+    if senders and all(sender.joins_s for sender in senders):
+        raise UsageError(f"{label}: got only senders that join later; expected one that is there from the start")

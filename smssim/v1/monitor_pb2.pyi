@@ -20,6 +20,54 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _EventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_KIND_UNSPECIFIED: _EventKind.ValueType  # 0
+    """Never sent."""
+    EVENT_KIND_KILLED: _EventKind.ValueType  # 1
+    """A node was killed."""
+    EVENT_KIND_RESTARTED: _EventKind.ValueType  # 2
+    """A killed node was started again."""
+    EVENT_KIND_PAUSED: _EventKind.ValueType  # 3
+    """A node was paused."""
+    EVENT_KIND_RESUMED: _EventKind.ValueType  # 4
+    """A paused node continues."""
+    EVENT_KIND_SLOWED: _EventKind.ValueType  # 5
+    """The attempts of a sender take longer than usual from now on."""
+    EVENT_KIND_FAILING: _EventKind.ValueType  # 6
+    """The attempts of a sender fail with another probability than usual from now on."""
+    EVENT_KIND_RECOVERED: _EventKind.ValueType  # 7
+    """The attempts of a sender are no longer slowed, or fail as usual again."""
+    EVENT_KIND_JOINED: _EventKind.ValueType  # 8
+    """A sender was started during the run."""
+
+class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
+    """What happened."""
+
+EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
+"""Never sent."""
+EVENT_KIND_KILLED: EventKind.ValueType  # 1
+"""A node was killed."""
+EVENT_KIND_RESTARTED: EventKind.ValueType  # 2
+"""A killed node was started again."""
+EVENT_KIND_PAUSED: EventKind.ValueType  # 3
+"""A node was paused."""
+EVENT_KIND_RESUMED: EventKind.ValueType  # 4
+"""A paused node continues."""
+EVENT_KIND_SLOWED: EventKind.ValueType  # 5
+"""The attempts of a sender take longer than usual from now on."""
+EVENT_KIND_FAILING: EventKind.ValueType  # 6
+"""The attempts of a sender fail with another probability than usual from now on."""
+EVENT_KIND_RECOVERED: EventKind.ValueType  # 7
+"""The attempts of a sender are no longer slowed, or fail as usual again."""
+EVENT_KIND_JOINED: EventKind.ValueType  # 8
+"""A sender was started during the run."""
+Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
+
 class _SenderState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -245,6 +293,14 @@ class WatchProgressResponse(_message.Message):
     OTHERS_FIELD_NUMBER: _builtins.int
     STALL_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    BEHIND_S_FIELD_NUMBER: _builtins.int
+    behind_s: _builtins.float
+    """By how many seconds the run is behind its plan: 0 as long as chance can explain the difference, negative if it is
+    ahead. Absent without a plan, and in the first moments of a run.
+    """
     @_builtins.property
     def progress(self) -> Global___Progress:
         """The figures of the run."""
@@ -267,6 +323,18 @@ class WatchProgressResponse(_message.Message):
     def summary(self) -> Global___Summary:
         """The result of the run. Present with its last figures."""
 
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """All events of the run so far, at most 500, in order of time."""
+
+    @_builtins.property
+    def reached(self) -> _containers.RepeatedCompositeFieldContainer[Global___Milestone]:
+        """When 50, 80, 95 and 99 percent of all messages were sent, as far as that has happened."""
+
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan of the run. Absent if there is none, or none yet."""
+
     def __init__(
         self,
         *,
@@ -275,14 +343,283 @@ class WatchProgressResponse(_message.Message):
         others: Global___OtherSenders | None = ...,
         stall: Global___Stall | None = ...,
         summary: Global___Summary | None = ...,
+        events: _abc.Iterable[Global___Event] | None = ...,
+        reached: _abc.Iterable[Global___Milestone] | None = ...,
+        plan: Global___Plan | None = ...,
+        behind_s: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["others", b"others", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "others", b"others", "plan", b"plan", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["others", b"others", "progress", b"progress", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "events", b"events", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__behind_s: _TypeAlias = _typing.Literal["behind_s"]  # noqa: Y015
+    _WhichOneofArgType__behind_s: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__behind_s) -> _WhichOneofReturnType__behind_s | None: ...
+
+Global___WatchProgressResponse: _TypeAlias = WatchProgressResponse  # noqa: Y015
+
+@_typing.final
+class AnnouncePlanRequest(_message.Message):
+    """A plan to record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The id of the run."""
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        plan: Global___Plan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchProgressResponse: _TypeAlias = WatchProgressResponse  # noqa: Y015
+Global___AnnouncePlanRequest: _TypeAlias = AnnouncePlanRequest  # noqa: Y015
+
+@_typing.final
+class AnnouncePlanResponse(_message.Message):
+    """A plan is on record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnouncePlanResponse: _TypeAlias = AnnouncePlanResponse  # noqa: Y015
+
+@_typing.final
+class Plan(_message.Message):
+    """The expected course of a run. Times are in seconds since the start of the run.
+
+    The four columns have one value for each of 2 to 101 points of time. The first point is 0 s. Times ascend, and counts
+    never descend. At every point, sent_low <= sent <= sent_high.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_S_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    SENT_LOW_FIELD_NUMBER: _builtins.int
+    SENT_HIGH_FIELD_NUMBER: _builtins.int
+    REACHED_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    SLACK_S_FIELD_NUMBER: _builtins.int
+    SEEDS_FIELD_NUMBER: _builtins.int
+    slack_s: _builtins.float
+    """How much a run may be ahead or behind for reasons other than chance, in seconds: its processes need time to start,
+    and senders report at intervals.
+    """
+    seeds: _builtins.int
+    """Number of runs that were played, at least 1."""
+    @_builtins.property
+    def times_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The points of time."""
+
+    @_builtins.property
+    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Messages sent by then: the median of the runs that were played."""
+
+    @_builtins.property
+    def sent_low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With a probability of 95%, at least so many messages are sent by then."""
+
+    @_builtins.property
+    def sent_high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """With a probability of 95% that includes the one above, at most so many messages are sent by then."""
+
+    @_builtins.property
+    def reached(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedShare]:
+        """When 50, 80, 95 and 99 percent of all messages are sent: each of them once."""
+
+    @_builtins.property
+    def complete(self) -> Global___PlannedTime:
+        """When every message has its final outcome."""
+
+    def __init__(
+        self,
+        *,
+        times_s: _abc.Iterable[_builtins.float] | None = ...,
+        sent: _abc.Iterable[_builtins.int] | None = ...,
+        sent_low: _abc.Iterable[_builtins.int] | None = ...,
+        sent_high: _abc.Iterable[_builtins.int] | None = ...,
+        reached: _abc.Iterable[Global___PlannedShare] | None = ...,
+        complete: Global___PlannedTime | None = ...,
+        slack_s: _builtins.float = ...,
+        seeds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "reached", b"reached", "seeds", b"seeds", "sent", b"sent", "sent_high", b"sent_high", "sent_low", b"sent_low", "slack_s", b"slack_s", "times_s", b"times_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class PlannedShare(_message.Message):
+    """When a share of all messages is sent, according to a plan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERCENT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    percent: _builtins.int
+    """The share, in percent of all messages: 50, 80, 95 or 99."""
+    @_builtins.property
+    def time(self) -> Global___PlannedTime:
+        """When it is reached."""
+
+    def __init__(
+        self,
+        *,
+        percent: _builtins.int = ...,
+        time: Global___PlannedTime | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percent", b"percent", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedShare: _TypeAlias = PlannedShare  # noqa: Y015
+
+@_typing.final
+class PlannedTime(_message.Message):
+    """When something happens according to a plan. low_s <= median_s <= high_s; an absent value means never, and all that
+    follow it in this order are absent too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_S_FIELD_NUMBER: _builtins.int
+    MEDIAN_S_FIELD_NUMBER: _builtins.int
+    HIGH_S_FIELD_NUMBER: _builtins.int
+    low_s: _builtins.float
+    """The lower end of the range in which it happens with a probability of 95%."""
+    median_s: _builtins.float
+    """The median of the runs that were played."""
+    high_s: _builtins.float
+    """The upper end of that range."""
+    def __init__(
+        self,
+        *,
+        low_s: _builtins.float | None = ...,
+        median_s: _builtins.float | None = ...,
+        high_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high_s", b"_high_s", "_low_s", b"_low_s", "_median_s", b"_median_s", "high_s", b"high_s", "low_s", b"low_s", "median_s", b"median_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high_s", b"_high_s", "_low_s", b"_low_s", "_median_s", b"_median_s", "high_s", b"high_s", "low_s", b"low_s", "median_s", b"median_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high_s: _TypeAlias = _typing.Literal["high_s"]  # noqa: Y015
+    _WhichOneofArgType__high_s: _TypeAlias = _typing.Literal["_high_s", b"_high_s"]  # noqa: Y015
+    _WhichOneofReturnType__low_s: _TypeAlias = _typing.Literal["low_s"]  # noqa: Y015
+    _WhichOneofArgType__low_s: _TypeAlias = _typing.Literal["_low_s", b"_low_s"]  # noqa: Y015
+    _WhichOneofReturnType__median_s: _TypeAlias = _typing.Literal["median_s"]  # noqa: Y015
+    _WhichOneofArgType__median_s: _TypeAlias = _typing.Literal["_median_s", b"_median_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high_s) -> _WhichOneofReturnType__high_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low_s) -> _WhichOneofReturnType__low_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__median_s) -> _WhichOneofReturnType__median_s | None: ...
+
+Global___PlannedTime: _TypeAlias = PlannedTime  # noqa: Y015
+
+@_typing.final
+class AnnounceEventRequest(_message.Message):
+    """An event to record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The id of the run."""
+    @_builtins.property
+    def event(self) -> Global___Event:
+        """The event. A run has at most 500."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        event: Global___Event | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceEventRequest: _TypeAlias = AnnounceEventRequest  # noqa: Y015
+
+@_typing.final
+class AnnounceEventResponse(_message.Message):
+    """The event is on record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnnounceEventResponse: _TypeAlias = AnnounceEventResponse  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    """An event of a run that people should see."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AT_S_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    at_s: _builtins.float
+    """Time since the run started, in seconds."""
+    kind: Global___EventKind.ValueType
+    """What happened."""
+    target: _builtins.str
+    """Name of the node that it happened to, at most 64 bytes. Not unique."""
+    text: _builtins.str
+    """One line for people, at most 200 bytes and not empty."""
+    def __init__(
+        self,
+        *,
+        at_s: _builtins.float = ...,
+        kind: Global___EventKind.ValueType = ...,
+        target: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_s", b"at_s", "kind", b"kind", "target", b"target", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
 
 @_typing.final
 class SenderProgress(_message.Message):

@@ -45,6 +45,16 @@ class MonitorServiceStub(object):
                 request_serializer=smssim_dot_v1_dot_monitor__pb2.WatchProgressRequest.SerializeToString,
                 response_deserializer=smssim_dot_v1_dot_monitor__pb2.WatchProgressResponse.FromString,
                 _registered_method=True)
+        self.AnnounceEvent = channel.unary_unary(
+                '/smssim.v1.MonitorService/AnnounceEvent',
+                request_serializer=smssim_dot_v1_dot_monitor__pb2.AnnounceEventRequest.SerializeToString,
+                response_deserializer=smssim_dot_v1_dot_monitor__pb2.AnnounceEventResponse.FromString,
+                _registered_method=True)
+        self.AnnouncePlan = channel.unary_unary(
+                '/smssim.v1.MonitorService/AnnouncePlan',
+                request_serializer=smssim_dot_v1_dot_monitor__pb2.AnnouncePlanRequest.SerializeToString,
+                response_deserializer=smssim_dot_v1_dot_monitor__pb2.AnnouncePlanResponse.FromString,
+                _registered_method=True)
 
 
 class MonitorServiceServicer(object):
@@ -72,6 +82,28 @@ class MonitorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnnounceEvent(self, request, context):
+        """Records an event of a run, so that everyone who watches the run sees it.
+
+        The monitor responds once the event is on record (with a journal: on disk). An event with the same values in all
+        fields is the same event, and is recorded once. So the caller repeats an unanswered call. UNAVAILABLE: the monitor
+        does not follow this run yet, so the caller tries again later. FAILED_PRECONDITION: the run has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnnouncePlan(self, request, context):
+        """Records the plan of a run, so that everyone who watches the run can compare the run with it.
+
+        The first plan of a run stands; the monitor ignores any further one, and any plan of a run that has ended. It
+        responds once the plan is on record (with a journal: on disk). So the caller repeats an unanswered call.
+        UNAVAILABLE: the monitor does not follow this run yet, so the caller tries again later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MonitorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -84,6 +116,16 @@ def add_MonitorServiceServicer_to_server(servicer, server):
                     servicer.WatchProgress,
                     request_deserializer=smssim_dot_v1_dot_monitor__pb2.WatchProgressRequest.FromString,
                     response_serializer=smssim_dot_v1_dot_monitor__pb2.WatchProgressResponse.SerializeToString,
+            ),
+            'AnnounceEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnounceEvent,
+                    request_deserializer=smssim_dot_v1_dot_monitor__pb2.AnnounceEventRequest.FromString,
+                    response_serializer=smssim_dot_v1_dot_monitor__pb2.AnnounceEventResponse.SerializeToString,
+            ),
+            'AnnouncePlan': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnouncePlan,
+                    request_deserializer=smssim_dot_v1_dot_monitor__pb2.AnnouncePlanRequest.FromString,
+                    response_serializer=smssim_dot_v1_dot_monitor__pb2.AnnouncePlanResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -141,6 +183,60 @@ class MonitorService(object):
             '/smssim.v1.MonitorService/WatchProgress',
             smssim_dot_v1_dot_monitor__pb2.WatchProgressRequest.SerializeToString,
             smssim_dot_v1_dot_monitor__pb2.WatchProgressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnounceEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smssim.v1.MonitorService/AnnounceEvent',
+            smssim_dot_v1_dot_monitor__pb2.AnnounceEventRequest.SerializeToString,
+            smssim_dot_v1_dot_monitor__pb2.AnnounceEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnouncePlan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/smssim.v1.MonitorService/AnnouncePlan',
+            smssim_dot_v1_dot_monitor__pb2.AnnouncePlanRequest.SerializeToString,
+            smssim_dot_v1_dot_monitor__pb2.AnnouncePlanResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -29,6 +29,20 @@ class MonitorServiceStub:
     The last response for a run has a summary, and `final` is set. A stream for one run ends after it. A stream for all
     runs lasts until the monitor ends.
     """
+    AnnounceEvent: _aio.UnaryUnaryMultiCallable[_monitor_pb2.AnnounceEventRequest, _monitor_pb2.AnnounceEventResponse]
+    """Records an event of a run, so that everyone who watches the run sees it.
+
+    The monitor responds once the event is on record (with a journal: on disk). An event with the same values in all
+    fields is the same event, and is recorded once. So the caller repeats an unanswered call. UNAVAILABLE: the monitor
+    does not follow this run yet, so the caller tries again later. FAILED_PRECONDITION: the run has ended.
+    """
+    AnnouncePlan: _aio.UnaryUnaryMultiCallable[_monitor_pb2.AnnouncePlanRequest, _monitor_pb2.AnnouncePlanResponse]
+    """Records the plan of a run, so that everyone who watches the run can compare the run with it.
+
+    The first plan of a run stands; the monitor ignores any further one, and any plan of a run that has ended. It
+    responds once the plan is on record (with a journal: on disk). So the caller repeats an unanswered call.
+    UNAVAILABLE: the monitor does not follow this run yet, so the caller tries again later.
+    """
 
 class MonitorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Counts the outcomes of a run, and shows its progress."""
@@ -56,6 +70,32 @@ class MonitorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         The last response for a run has a summary, and `final` is set. A stream for one run ends after it. A stream for all
         runs lasts until the monitor ends.
+        """
+
+    @_abc_1.abstractmethod
+    def AnnounceEvent(
+        self,
+        request: _monitor_pb2.AnnounceEventRequest,
+        context: _aio.ServicerContext[_monitor_pb2.AnnounceEventRequest, _abc.Awaitable[_monitor_pb2.AnnounceEventResponse]],
+    ) -> _abc.Awaitable[_monitor_pb2.AnnounceEventResponse]:
+        """Records an event of a run, so that everyone who watches the run sees it.
+
+        The monitor responds once the event is on record (with a journal: on disk). An event with the same values in all
+        fields is the same event, and is recorded once. So the caller repeats an unanswered call. UNAVAILABLE: the monitor
+        does not follow this run yet, so the caller tries again later. FAILED_PRECONDITION: the run has ended.
+        """
+
+    @_abc_1.abstractmethod
+    def AnnouncePlan(
+        self,
+        request: _monitor_pb2.AnnouncePlanRequest,
+        context: _aio.ServicerContext[_monitor_pb2.AnnouncePlanRequest, _abc.Awaitable[_monitor_pb2.AnnouncePlanResponse]],
+    ) -> _abc.Awaitable[_monitor_pb2.AnnouncePlanResponse]:
+        """Records the plan of a run, so that everyone who watches the run can compare the run with it.
+
+        The first plan of a run stands; the monitor ignores any further one, and any plan of a run that has ended. It
+        responds once the plan is on record (with a journal: on disk). So the caller repeats an unanswered call.
+        UNAVAILABLE: the monitor does not follow this run yet, so the caller tries again later.
         """
 
 def add_MonitorServiceServicer_to_server(servicer: MonitorServiceServicer, server: _aio.Server) -> None: ...

@@ -165,6 +165,7 @@ class Sender(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     FAILURE_RATE_FIELD_NUMBER: _builtins.int
     CONCURRENCY_FIELD_NUMBER: _builtins.int
+    SLOWDOWN_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """UUID, in its 36-character form with lower-case letters. New for each sender and run; the same on all streams and
     in all reports of that sender in that run.
@@ -183,6 +184,10 @@ class Sender(_message.Message):
     """Share of attempts that fail, 0 to 1."""
     concurrency: _builtins.int
     """Number of lanes: how many messages it sends at the same time, 1 to 10,000,000."""
+    slowdown: _builtins.float
+    """How many times as long its attempts may take at most while it simulates being slowed down, 1 to 100. The producer
+    uses it to bound how long an attempt can take. 0 or absent: 1.
+    """
     def __init__(
         self,
         *,
@@ -193,10 +198,11 @@ class Sender(_message.Message):
         distribution: _builtins.str = ...,
         failure_rate: _builtins.float = ...,
         concurrency: _builtins.int = ...,
+        slowdown: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "distribution", b"distribution", "failure_rate", b"failure_rate", "mean_s", b"mean_s", "name", b"name", "session_id", b"session_id", "std_s", b"std_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "distribution", b"distribution", "failure_rate", b"failure_rate", "mean_s", b"mean_s", "name", b"name", "session_id", b"session_id", "slowdown", b"slowdown", "std_s", b"std_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -150,7 +150,7 @@ class Accounts:
             account.warned.append(event.sender)
         elif isinstance(event, Moment):
             self._show(self.followed[event.snapshot.figures.run_id], event.snapshot, now)
-        else:
+        elif isinstance(event, Ended):
             self._end(self.followed[event.run.run_id], event, runs, stopped)
 
     def _start(self, run: RunFacts, now: float) -> None:

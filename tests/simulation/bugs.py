@@ -51,6 +51,7 @@ _requeue = Backlog._requeue
 _restore_open = Backlog._restore_open
 _restore_ledger = Ledger.restore
 _put = Lanes.put
+_drawn = Lanes._drawn
 _unpacked = Session.unpacked
 _end = ProducerRun._end
 _closed = ProducerRun.closed
@@ -100,6 +101,15 @@ def loses_a_message_of_a_batch_in_its_lanes() -> AbstractContextManager[Any]:
         _put(self, pick(work, slice(1, None)) if len(work) > 4 else work, now)
 
     return mock.patch.object(Lanes, "put", put)
+
+
+def decides_how_attempts_go_when_messages_arrive() -> AbstractContextManager[Any]:
+    """Draw the fate of an attempt under a fault when its message arrives, not when it starts."""
+
+    def put(self: Lanes, work: Work, now: float) -> None:
+        _put(self, work if self._conditions is None else _drawn(self, work, self._conditions), now)
+
+    return mock.patch.multiple(Lanes, put=put, _drawn=lambda self, work, conditions: work)
 
 
 def keeps_unstarted_messages_when_the_stream_breaks() -> AbstractContextManager[Any]:
@@ -563,6 +573,7 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     settles_before_the_report_is_answered: (),
     ignores_overruled_outcomes: (),
     loses_a_message_of_a_batch_in_its_lanes: (),
+    decides_how_attempts_go_when_messages_arrive: (),
     keeps_unstarted_messages_when_the_stream_breaks: ("stream cut",),
     says_goodbye_before_its_last_report: ("sender drains",),
     never_resets_its_backoff: (),

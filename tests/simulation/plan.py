@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 
 from simulation.network import Weather
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.limits import LIMITS, Limits
 from smssim.settings import SenderSettings
 
@@ -32,6 +33,7 @@ MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported o
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)
+DISTURBED = 0.3  # share of the plans whose senders have faults of their own
 GIVE_UPS_S = (15.0, 30.0, 60.0)
 
 
@@ -115,7 +117,7 @@ def draw_plan(seed: int) -> Plan:
         retry_delay_s=random.choice([0.0, 0.0, 0.5]),
         rate_per_s=random.choice([None, None, None, total / faulty_s + 1]),
         lease_timeout_s=random.choice([1.5, 3.0, 10.0]),
-        senders=_patient(senders, seed),
+        senders=_disturbed(_patient(senders, seed), seed, equal),
         equal=equal,
         journals=journals,
         monitor_lingers=lingers,
@@ -170,3 +172,24 @@ def _patient(senders: tuple[SenderSettings, ...], seed: int) -> tuple[SenderSett
     random = Random(f"senders {seed}")
     give_up_s, linger = random.choice(GIVE_UPS_S), random.random() < 0.3
     return tuple(replace(sender, give_up_s=give_up_s, linger=linger) for sender in senders)
+
+
+def _disturbed(senders: tuple[SenderSettings, ...], seed: int, equal: bool) -> tuple[SenderSettings, ...]:
+    """Return these senders, in some plans with faults of their own: slow attempts, and attempts that fail more often.
+
+    Not with attempts that take no time, which nothing slows down. Draws from a generator of its own, as `_patient`
+    does. Equal senders stay equal, and none of their attempts fail that would not fail without faults, so that the seed
+    still determines how their runs end.
+    """
+    random = Random(f"disturbed {seed}")
+    if random.random() >= DISTURBED or any(sender.mean_s == 0 for sender in senders):
+        return senders
+
+    def faults() -> tuple[Fault, ...]:
+        slow = Fault(random.uniform(0, 4), FaultKind.SLOW, "", random.uniform(0.5, 4), factor=random.choice([2.0, 4.0]))
+        fail = Fault(random.uniform(0, 4), FaultKind.FAIL, "", random.uniform(0.5, 4), share=random.choice(FAILS))
+        return (slow,) if equal else (slow, fail)
+
+    if equal:
+        return tuple(replace(sender, faults=some) for some in (faults(),) for sender in senders)
+    return tuple(replace(sender, faults=faults()) for sender in senders)

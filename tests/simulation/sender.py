@@ -12,8 +12,8 @@ from simulation.books import check
 from simulation.clock import Process
 from simulation.network import Stream
 from simulation.sender_book import PeerBook, SenderBook
+from smssim.core.conditions import Conditions
 from smssim.core.exchange import Answer, Report
-from smssim.core.fate import Fates
 from smssim.core.model import RunFacts
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
 from smssim.core.sender_run import NO_RUN, SenderEnd, SenderLife, SenderRun
@@ -167,7 +167,7 @@ class Sender(Process):
         else:
             response, delivery = said
             if delivery is not None:
-                self._book.receive(delivery)
+                self._book.receive(delivery, self.clock.now)
             if response.end is not None:
                 self._monitor_book.bound(self.clock.now)
             self.part.on_response(self.clock.now, response.settled, delivery, response.end)
@@ -196,12 +196,17 @@ class Sender(Process):
         self._offered = True
         self._producer.found(now)
         self._producer_book.answered()
-        self.run, settings = run, self.settings
-        fates = Fates(run.seed, run.max_attempts, settings.attempt_model)
-        protocol = SenderProtocol(fates, settings.mean_s, settings.concurrency, now, self.limits)
+        self.run = run
+        self._book.join(run, self.settings)
+        protocol = self._protocol(run)
         protocol.on_finished = lambda finished, _: self._book.finish(finished)
         monitor = self._reconnector("monitor")
         self._part = SenderRun(run.run_id, protocol, self._producer, monitor, now, self.limits)
+
+    def _protocol(self, run: RunFacts) -> SenderProtocol:
+        settings = self.settings
+        conditions = Conditions(run.seed, run.max_attempts, settings.attempt_model, settings.faults)
+        return SenderProtocol(conditions, settings.mean_s, settings.concurrency, self.clock.now, self.limits)
 
     def _close_stream(self) -> None:
         if self.stream is not None:

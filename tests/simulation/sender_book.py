@@ -8,12 +8,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import numpy as np
+
 from simulation.books import check
 from smssim.core.exchange import Delivery, Report, Request
-from smssim.core.lanes import Finished
+from smssim.core.fate import Fates
+from smssim.core.fault import model_at
+from smssim.core.lanes import Finished, pick
 from smssim.core.limits import Limits
+from smssim.core.model import RunFacts
+from smssim.settings import SenderSettings
 
 NEAR_S = 1e-6
+START_NEAR_S = 1e-3  # of a start that is computed from a latency, a float32
 
 
 class PeerBook:
@@ -75,10 +82,22 @@ class SenderBook:
         self._finished: Counter[int] = Counter()  # by message
         self._reported: Counter[int] = Counter()
         self._sequence = 0
+        self._run: RunFacts | None = None  # if the sender has faults
+        self._settings = SenderSettings()
+        self._run_at: float | None = None  # when the run started, by the first batch
+        self._queued_at: dict[int, list[float]] = {}  # by message, of each delivery
 
-    def receive(self, delivery: Delivery) -> None:
+    def join(self, run: RunFacts, settings: SenderSettings) -> None:
+        """Record which run the sender joins."""
+        self._run, self._settings = run if settings.faults else None, settings
+
+    def receive(self, delivery: Delivery, now: float) -> None:
         """Record the arrival of a batch."""
         self._on_stream += len(delivery.ids)
+        self._run_at = now - delivery.elapsed_s if self._run_at is None else self._run_at
+        if self._run is not None:
+            for message, queued_s in zip(delivery.ids.tolist(), delivery.queued_s.tolist(), strict=True):
+                self._queued_at.setdefault(message, []).append(now - queued_s)
 
     def lose_stream(self) -> None:
         """Record the loss of the stream, with which the producer reclaims all unsettled messages."""
@@ -87,6 +106,24 @@ class SenderBook:
     def finish(self, finished: Finished) -> None:
         """Record attempts that have finished."""
         self._finished.update(finished.ids.tolist())
+        if self._run is not None:
+            for i in range(len(finished)):
+                self._check_fate(self._run, pick(finished, slice(i, i + 1)))
+
+    def _check_fate(self, run: RunFacts, one: Finished) -> None:
+        """Check that an attempt has the fate of the second at which it started."""
+        assert self._run_at is not None
+        model, faults = self._settings.attempt_model, self._settings.faults
+        (message,), (attempt,) = one.ids.tolist(), one.attempts.tolist()
+        models = set()
+        for queued_at in self._queued_at[message]:
+            start_s = queued_at + float(one.latencies_s[0]) - float(one.durations_s[0]) - self._run_at
+            models |= {model_at(model, faults, start_s + near_s) for near_s in (-START_NEAR_S, START_NEAR_S)}
+        fates = [Fates(run.seed, run.max_attempts, each).draw(one.ids.view(np.uint64), attempt) for each in models]
+        found = (one.durations_s[0], one.outcomes[0])
+        check(
+            any((s[0], o[0]) == found for s, o in fates), "%s: attempt %s of %s: %s", self.name, attempt, message, found
+        )
 
     def request(self, request: Request) -> None:
         """Check a request that is sent."""

@@ -56,7 +56,7 @@ class World:
         self.producer_books: dict[str, ProducerBook] = {}
         self.accounts = Accounts(self)
         self.written: dict[str, dict[int, int]] = {"producer": {}}  # by commit: how much of the book it contains
-        self.disks = {kind: self._disk() for kind in ("producer", "monitor")}
+        self.disks = {kind: self._disk(kind) for kind in ("producer", "monitor")}
         self.bare_crashes: set[str] = set()
         self.producer: Producer | None = None
         self.monitor: Monitor | None = None
@@ -68,14 +68,8 @@ class World:
         self.was_long_paused = False  # whether any node was
         self._restarted_last = False  # whether the producer was restarted when everything was over
         self._faulty_until = self.clock.now + plan.faulty_s
-        starts: list[Callable[[], None]] = [partial(self._start, "producer"), partial(self._start, "monitor")]
-        starts += [partial(self._join, number) for number in range(len(plan.senders))]
-        for start in starts:  # in any order
-            self.clock.after(self.clock.random.uniform(0.0, 1.0), None, start)
-        self.clock.after(FAULT_EVERY_S, None, self._faults)
-        self.clock.after(self.clock.random.uniform(0.0, 4.0), None, self._watch)
 
-    def _disk(self) -> Disk | None:
+    def _disk(self, kind: str) -> Disk | None:
         return Disk(self.clock, self.plan.commit_s, self.plan.commit_slow) if self.plan.journals else None
 
     # -- for the nodes
@@ -108,6 +102,15 @@ class World:
 
     # -- starts and crashes
 
+    def _begin(self) -> None:
+        """Start all nodes, in any order, and the faults."""
+        starts: list[Callable[[], None]] = [partial(self._start, "producer"), partial(self._start, "monitor")]
+        starts += [partial(self._join, number) for number in range(len(self.plan.senders))]
+        for start in starts:
+            self.clock.after(self.clock.random.uniform(0.0, 1.0), None, start)
+        self.clock.after(FAULT_EVERY_S, None, self._faults)
+        self.clock.after(self.clock.random.uniform(0.0, 4.0), None, self._watch)
+
     def _start(self, kind: str) -> None:
         if kind == "producer":
             self.producer = Producer(self, self.disks[kind])
@@ -130,8 +133,8 @@ class World:
         process.missed.clear()
         self._lose_connections(process)
 
-    def _crash(self, kind: str) -> None:
-        """Kill the producer or the monitor that is running now, and start it again later."""
+    def _crash(self, kind: str, away_s: float | None = None) -> None:
+        """Kill the producer or the monitor that is running now, and start it again after some time, or after this."""
         process = self._node(kind)
         assert process is not None
         self._kill(process)
@@ -143,7 +146,8 @@ class World:
             disk.crash()
             if disk.commits > before and kind == "monitor":  # on disk but not acknowledged
                 self.accounts.committed(disk.commits)
-        self.clock.after(self.clock.random.uniform(0.1, 4.0), None, partial(self._start, kind))
+        wait_s = self.clock.random.uniform(0.1, 4.0) if away_s is None else away_s
+        self.clock.after(wait_s, None, partial(self._start, kind))
 
     # -- faults
 
@@ -391,6 +395,7 @@ class World:
     def play(self) -> Shown:
         """Play the run to its end; raise an AssertionError if it has none."""
         clock, plan = self.clock, self.plan
+        self._begin()
         until = self._faulty_until + CALM_MAX_S
         while not self.over or self._goes_on():
             if clock.now > until or clock.events > EVENTS_MAX or not clock.step():

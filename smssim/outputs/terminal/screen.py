@@ -15,13 +15,14 @@ from smssim.core.history import History
 from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot
-from smssim.outputs.terminal import why
+from smssim.outputs.terminal import plan_lines, why
 from smssim.outputs.terminal.sender_table import others_line, sender_table
 from smssim.outputs.terminal.table import Piece, joined
 from smssim.words import about_per_second, clock, count, part, plural, seconds
 
-FRAME_LINES: Final = 10  # all lines except the rows of senders
+FRAME_LINES: Final = 10  # all lines except the rows of senders, the plan and the events
 WIDTH_MAX: Final = 140  # longer lines are hard to follow by eye
+EVENTS_SHOWN: Final = 2  # the latest
 SENDERS_MIN: Final = 2  # rows; with less room, the table is left out
 SPARK_MAX: Final = 60  # moments
 BARS: Final = "▁▂▃▄▅▆▇█"
@@ -46,19 +47,22 @@ class RunView:
     def lines(self, width: int, height: int) -> list[Text]:
         """Return the full view, in at most `width` columns and `height` lines."""
         width = min(width, WIDTH_MAX)
+        plan, events = self._plan(width), self._events()
         lines = [
             *self.short_lines(width)[:2],
             Text(),
             *self._numbers(width),
-            self._stall(),
-            *self._senders(width, height - FRAME_LINES),
+            *plan,
+            self._trouble(width),
+            *events,
+            *self._senders(width, height - FRAME_LINES - len(plan) - len(events)),
         ]
         return _cropped(lines, width, height)
 
     def short_lines(self, width: int) -> list[Text]:
-        """Return the run in two lines, or three if it stalls; used when several runs share the screen."""
-        lines = [self._title(width), self._bar(width)]
-        return _cropped([*lines, self._stall()] if self._snapshot.stall else lines, width, 3)
+        """Return the run in two lines, or three if it stalls or is off its plan; for several runs on one screen."""
+        lines, trouble = [self._title(width), self._bar(width)], self._trouble(width)
+        return _cropped([*lines, trouble] if trouble else lines, width, 3)
 
     def _title(self, width: int) -> Text:
         figures = self._snapshot.figures
@@ -116,9 +120,22 @@ class RunView:
         ]
         return [Text("   ").join(three) for three in zip(first, second, third, strict=True)]
 
-    def _stall(self) -> Text:
-        stall = self._snapshot.stall
-        return Text(why.sentence(stall), "yellow") if stall else Text()
+    def _plan(self, width: int) -> list[Text]:
+        return [Text.assemble((head, "dim"), text) for head, text in plan_lines.beside(self._snapshot, width)]
+
+    def _trouble(self, width: int) -> Text:
+        """Return why nothing moves and, if there is room, how far the run is off its plan; empty if all is well."""
+        stall, behind_s = self._snapshot.stall, self._snapshot.behind_s
+        cause = Text(why.sentence(stall), "yellow") if stall else Text()
+        if not behind_s:
+            return cause
+        pace = Text(plan_lines.pace(behind_s).capitalize(), "yellow" if behind_s > 0 else "cyan")
+        both = Text("   ").join(line for line in (cause, pace) if line)
+        return both if len(both) <= width or not cause else cause
+
+    def _events(self) -> list[Text]:
+        latest = self._snapshot.events[-EVENTS_SHOWN:]
+        return [Text.assemble((f"{clock(event.at_s):>8}  ", "dim"), (event.text, "cyan")) for event in latest]
 
     def _senders(self, width: int, rows: int) -> list[Text]:
         if rows < SENDERS_MIN:

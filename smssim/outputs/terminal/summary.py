@@ -11,12 +11,14 @@ from typing import Final
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.threshold import REACHED, TIMES, Judged, share
+from smssim.outputs.terminal.plan_lines import CHANCE, pace, planned
 from smssim.outputs.terminal.sender_table import NOT_AT_THE_END, others_line, sender_table
 from smssim.outputs.terminal.table import joined
 from smssim.words import clock, count, per_second, percents, plural, seconds
 
 WIDTH: Final = 80  # of the page, if the width of the screen is unknown
 ROWS_MAX: Final = 20  # senders
+EVENTS_MAX: Final = 20
 INDENT: Final = "  "
 _HEAD: Final = 14  # width of the first column, with the name of each row
 
@@ -32,9 +34,10 @@ def page(snapshot: Snapshot, width: int | None = None) -> list[str]:
         "",
         *_totals(figures, summary),
         "",
-        *_times(figures, summary, width),
+        *_times(snapshot, summary, width),
         "",
         *_senders(snapshot, width),
+        *_events(snapshot),
         *_thresholds(figures, summary),
         _line("totals", summary.reason),
         _line("conservation", conservation(figures)),
@@ -74,31 +77,39 @@ def _totals(figures: Figures, summary: Summary) -> list[str]:
     return [_line(head, f"{number:>{width}}  {text}") for head, number, text in rows]
 
 
-def _times(figures: Figures, summary: Summary, width: int) -> list[str]:
-    """Return the percentiles of the latency, and the times at which given shares of all messages were sent."""
+def _times(snapshot: Snapshot, summary: Summary, width: int) -> list[str]:
+    """Return the percentiles of the latency, and when given shares of all messages were sent, beside the plan."""
+    plan, behind_s = snapshot.plan, snapshot.behind_s
     latencies = [(f"{percent}%", seconds(value)) for percent, value in summary.percentiles.items()]
     reached = [
-        (f"{percent}%", "never" if value is None else clock(value)) for percent, value in summary.reached_s.items()
+        (f"{percent}%", "never" if value is None else clock(value), *([planned(plan, int(percent))] if plan else []))
+        for percent, value in summary.reached_s.items()
     ]
-    return [
-        *_across("latency", latencies, "time from queued to final outcome, by percentile", width),
-        *_across("sent after", reached, "time from the start until this share of all messages was sent", width),
+    lines = [
+        *_across(("latency", ""), latencies, "time from queued to final outcome, by percentile", width),
+        *_across(
+            ("sent after", "", "plan"), reached, "time from the start until this share of all messages was sent", width
+        ),
     ]
+    if behind_s is not None:
+        lines.append(_line("pace", f"{pace(behind_s)}, {CHANCE}" if behind_s else pace(behind_s)))
+    return lines
 
 
-def _across(head: str, pairs: Sequence[tuple[str, str]], says: str, width: int) -> list[str]:
-    """Return the pairs as columns of two lines, in several blocks if one line is too short, and a note below."""
-    if not pairs:
+def _across(heads: Sequence[str], cells: Sequence[tuple[str, ...]], says: str, width: int) -> list[str]:
+    """Return cells as columns of as many lines as they have texts, in several blocks if need be, and a note below."""
+    if not cells:
         return []
-    cell = max(len(text) for pair in pairs for text in pair) + 2
-    fit = max(1, (width - len(INDENT) - _HEAD + 2) // cell)
-    if fit < len(pairs):  # several blocks, of equal length
-        fit = -(-len(pairs) // -(-len(pairs) // fit))
+    wide = max(len(text) for cell in cells for text in cell) + 2
+    fit = max(1, (width - len(INDENT) - _HEAD + 2) // wide)
+    if fit < len(cells):  # several blocks, of equal length
+        fit = -(-len(cells) // -(-len(cells) // fit))
     lines: list[str] = []
-    for first in range(0, len(pairs), fit):
-        some = pairs[first : first + fit]
-        for i in (0, 1):
-            lines.append(_line("" if lines else head, "".join(pair[i].rjust(cell) for pair in some)[2:]))
+    for first in range(0, len(cells), fit):
+        some = cells[first : first + fit]
+        for i in range(len(cells[0])):
+            head = heads[i] if i or not lines else ""
+            lines.append(_line(head, "".join(cell[i].rjust(wide) for cell in some)[2:]))
     return [*lines, _line("", says)]
 
 
@@ -110,6 +121,14 @@ def _senders(snapshot: Snapshot, width: int) -> list[str]:
     lines = [joined(pieces) for pieces in sender_table(NOT_AT_THE_END).lines(fleet.rows, width)]
     others = [others_line(fleet.others, width)] if fleet.others.senders else []
     return [*(INDENT + line for line in [*lines, *others]), ""]
+
+
+def _events(snapshot: Snapshot) -> list[str]:
+    events = snapshot.events
+    lines = [f"{clock(event.at_s):>8}  {event.text}" for event in events[:EVENTS_MAX]]
+    if len(events) > EVENTS_MAX:
+        lines.append(f"and {plural(len(events) - EVENTS_MAX, 'more event')}")
+    return [*(_line("" if i else "events", line) for i, line in enumerate(lines)), ""] if lines else []
 
 
 def _thresholds(figures: Figures, summary: Summary) -> list[str]:

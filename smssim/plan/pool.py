@@ -1,0 +1,249 @@
+"""A pool: the lanes of equal senders as arrays, advanced together.
+
+While messages suffice, each lane is a renewal process of its own, so it makes no difference in law which lane takes
+which message, and a pool advances to a horizon without looking at others. Knows lanes and messages. Must not know where
+messages come from, other pools, or faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.fate import Fates
+from smssim.core.model import Ids
+from smssim.plan.lots import SPARE, Done, Lot, Tags, columns_of, lots_in_order
+
+CHUNK: Final = 16_384  # messages drawn at once: their columns fit into the cache
+LANES: Final = 2048  # of a pool that advance together: several messages in a row cost less than one for each lane
+SURE: Final = 0.85  # share of a horizon that lanes fill with several messages in a row, without looking at each start
+
+LaneNumbers = NDArray[np.int64]
+Times = NDArray[np.float64]
+Outcomes = NDArray[np.uint8]
+Take = Callable[[int], list[Lot]]  # takes messages, at most so many
+GiveBack = Callable[[list[Lot]], None]  # puts messages back in front
+Record = Callable[["Pool", Done], None]  # gets finished attempts
+
+
+class Pool:
+    """The lanes of one sender or of several equal ones. A lane without a message has been idle since `free_s`."""
+
+    def __init__(
+        self, number: int, lanes: int, senders: int, joined_s: float, fates: Fates, mean_s: float, cv: float
+    ) -> None:
+        self.number = number  # of its sender
+        self.lanes = lanes
+        self.senders = senders
+        self.change(fates, mean_s, cv)
+        self.free_s = np.full(lanes, joined_s)
+        self.outcomes = np.zeros(lanes, np.uint8)  # of the message in the lane; 0 without one
+        self.ids = np.zeros(lanes, np.int64)
+        self.tags = np.zeros(lanes, np.int16)
+        self.joined_s = joined_s
+        self.idle_s = 0.0  # of all lanes together
+
+    def change(self, fates: Fates, mean_s: float, cv: float) -> None:
+        """Let the attempts that start from now on have these fates, with this mean and coefficient of variation."""
+        self.fates = fates
+        self.mean_s = mean_s
+        self.cv = cv
+        self._clump = max(1.0, (1 + cv**2) / 2)  # messages that a free lane starts at once, at most (Lorden 1970)
+
+    # -- figures
+
+    @property
+    def busy(self) -> int:
+        """Lanes with a message."""
+        return int(np.count_nonzero(self.outcomes))
+
+    @property
+    def per_s(self) -> float:
+        """Messages per second that its lanes can start."""
+        return self.lanes / self.mean_s if self.mean_s else float("inf")
+
+    def requests_per_s(self, pause_s: float, busy: int) -> float:
+        """Return how often its senders make requests with this many busy lanes, at most once in `pause_s` each.
+
+        A sender makes one when its idle lanes have changed since the last one: it has received or finished a message.
+        """
+        changes_per_s = 2 * busy / self.mean_s / self.senders
+        return self.senders / (pause_s + 1 / changes_per_s) if changes_per_s else 0.0
+
+    def next_done_s(self) -> float:
+        """Return when the next lane finishes; infinity if none has a message."""
+        busy = self.outcomes > 0
+        return float(self.free_s[busy].min()) if busy.any() else float("inf")
+
+    def demand(self, until_s: float) -> float:
+        """Return about how many messages its lanes start before `until_s`, rather too many than too few."""
+        left = until_s - self.free_s
+        np.maximum(left, 0.0, out=left)
+        return self._clump * int(np.count_nonzero(left)) + float(left.sum()) / self.mean_s
+
+    def wake(self, now: float) -> None:
+        """Let idle lanes start their next messages no earlier than now."""
+        idle = np.flatnonzero((self.outcomes == 0) & (self.free_s < now))
+        if len(idle):
+            self.idle_s += float((now - self.free_s[idle]).sum())
+            self.free_s[idle] = now
+
+    # -- while messages suffice
+
+    def advance(self, until_s: float, take: Take, give_back: GiveBack, record: Record) -> None:
+        """Start messages on all lanes that are free before `until_s`. A lane for which none is left stays idle."""
+        for first in range(0, self.lanes, LANES):
+            lanes = np.arange(first, min(first + LANES, self.lanes))
+            self._advance_some(lanes[self.free_s[lanes] < until_s], until_s, take, give_back, record)
+
+    def _advance_some(
+        self, lanes: LaneNumbers, until_s: float, take: Take, give_back: GiveBack, record: Record
+    ) -> None:
+        while len(lanes):
+            self.harvest(lanes, record)
+            free_s = self.free_s[lanes]
+            rounds = self._rounds(len(lanes), until_s - float(free_s.mean()))
+            lots = take(rounds * len(lanes))
+            ids, tags = columns_of(lots)
+            if len(ids) < rounds * len(lanes):
+                rounds = max(1, len(ids) // len(lanes))
+                if len(ids) < len(lanes):
+                    lanes = lanes[np.argsort(free_s, kind="stable")[: len(ids)]]
+                    if not len(lanes):
+                        return
+                    free_s = self.free_s[lanes]
+                give_back(lots_in_order(ids[rounds * len(lanes) :], tags[rounds * len(lanes) :]))
+                ids, tags = ids[: rounds * len(lanes)], tags[: rounds * len(lanes)]
+            durations_s, outcomes = self.draw(ids, tags)
+            if rounds == 1:
+                self.start(lanes, free_s, durations_s, outcomes, ids, tags)
+            else:
+                self._start_rows(lanes, free_s, durations_s, outcomes, ids, tags, until_s, give_back, record)
+            lanes = lanes[self.free_s[lanes] < until_s]
+
+    def _rounds(self, lanes: int, time_s: float) -> int:
+        """Return how many messages in a row each of this many lanes surely starts within this time."""
+        return max(1, min(CHUNK // lanes, int(SURE * time_s / self.mean_s)))
+
+    def _start_rows(
+        self,
+        lanes: LaneNumbers,
+        free_s: Times,
+        durations_s: NDArray[np.float32],
+        outcomes: Outcomes,
+        ids: Ids,
+        tags: Tags,
+        until_s: float,
+        give_back: GiveBack,
+        record: Record,
+    ) -> None:
+        """Start several messages in a row on each lane: those that would start after `until_s` are given back."""
+        columns = len(lanes)
+        rows = len(ids) // columns
+        done_s = np.empty((rows, columns))
+        for row, its_s in enumerate(durations_s.reshape(rows, columns)):  # np.cumsum takes four times as long
+            free_s = np.add(free_s, its_s, out=done_s[row])
+        if float(done_s[-2].max()) >= until_s:
+            counts = 1 + np.count_nonzero(done_s[:-1] < until_s, axis=0)
+            late = np.arange(rows)[:, None] >= counts
+            give_back(lots_in_order(ids[late.ravel()], tags[late.ravel()]))
+            last = (counts - 1) * columns + np.arange(columns)
+            before = (np.arange(rows)[:, None] < counts - 1).ravel()
+            self._place(lanes, done_s.ravel()[last], outcomes[last], ids[last], tags[last])
+            record(self, Done(done_s.ravel()[before], outcomes[before], ids[before], tags[before]))
+            return
+        cut = (rows - 1) * columns
+        self._place(lanes, done_s[-1], outcomes[cut:], ids[cut:], tags[cut:])
+        record(self, Done(done_s[:-1].ravel(), outcomes[:cut], ids[:cut], tags[:cut]))
+
+    # -- one message a lane
+
+    def harvest(self, lanes: LaneNumbers, record: Record) -> None:
+        """Record what these lanes have finished, and make them idle."""
+        outcomes = self.outcomes[lanes]
+        done = lanes if outcomes.all() else lanes[outcomes > 0]
+        if len(done):
+            record(self, self._done(done))
+            self.outcomes[done] = 0
+
+    def finished_by(self, until_s: float) -> Done:
+        """Return what the lanes have finished by then, and make these lanes idle."""
+        lanes = np.flatnonzero((self.free_s <= until_s) & (self.outcomes > 0))
+        done = self._done(lanes)
+        self.outcomes[lanes] = 0
+        return done
+
+    def under_way(self) -> Done:
+        """Return what the lanes are going to finish."""
+        return self._done(np.flatnonzero(self.outcomes))
+
+    def _done(self, lanes: LaneNumbers) -> Done:
+        return Done(self.free_s[lanes], self.outcomes[lanes], self.ids[lanes], self.tags[lanes])
+
+    def start(
+        self,
+        lanes: LaneNumbers,
+        starts_s: Times,
+        durations_s: NDArray[np.float32],
+        outcomes: Outcomes,
+        ids: Ids,
+        tags: Tags,
+    ) -> None:
+        """Start one message on each of these idle lanes; columns of shape (n,)."""
+        self.idle_s += float((starts_s - self.free_s[lanes]).sum())
+        self._place(lanes, starts_s + durations_s, outcomes, ids, tags)
+
+    def _place(self, lanes: LaneNumbers, done_s: Times, outcomes: Outcomes, ids: Ids, tags: Tags) -> None:
+        self.free_s[lanes] = done_s
+        self.outcomes[lanes] = outcomes
+        self.ids[lanes] = ids
+        self.tags[lanes] = tags
+
+    def draw(self, ids: Ids, tags: Tags) -> tuple[NDArray[np.float32], Outcomes]:
+        """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,)."""
+        first = int(tags[0])
+        if first == int(tags[-1]) and (tags == first).all():
+            return self.fates.draw(ids.view(np.uint64), first % SPARE)
+        durations_s, outcomes = np.empty(len(ids), np.float32), np.empty(len(ids), np.uint8)
+        for tag in np.unique(tags).tolist():
+            which = tags == tag
+            durations_s[which], outcomes[which] = self.fates.draw(ids[which].view(np.uint64), tag % SPARE)
+        return durations_s, outcomes
+
+    def drop(self) -> list[Lot]:
+        """Take the messages out of all lanes."""
+        lots = self.lots()
+        self.outcomes[:] = 0
+        return lots
+
+    def lots(self) -> list[Lot]:
+        """Return the messages in all lanes."""
+        busy = np.flatnonzero(self.outcomes)
+        return lots_in_order(self.ids[busy], self.tags[busy])
+
+    def make_spare(self, ids: Ids) -> Ids:
+        """Mark those of these messages that lanes send as spare, and return them."""
+        which = (self.outcomes > 0) & (self.tags < SPARE) & np.isin(self.ids, ids)
+        self.tags[which] |= SPARE
+        return self.ids[which]
+
+    def multiply(self, times: int, lanes: int) -> list[Lot]:
+        """Let each lane stand for itself: make `lanes` of them, about `times` as many, with messages of their own.
+
+        Returns the messages for which there is no lane.
+        """
+        places = np.arange(max(lanes, times * self.lanes))
+        which, turn = places % self.lanes, places // self.lanes
+        self.free_s, self.outcomes, self.tags = self.free_s[which], self.outcomes[which], self.tags[which]
+        self.ids = self.ids[which] * times + turn
+        self.outcomes[turn >= times] = 0
+        left = lanes + np.flatnonzero(self.outcomes[lanes:])
+        lots = lots_in_order(self.ids[left], self.tags[left])
+        self.free_s, self.outcomes, self.tags = self.free_s[:lanes], self.outcomes[:lanes], self.tags[:lanes]
+        self.ids = self.ids[:lanes]
+        self.idle_s *= lanes / self.lanes
+        self.lanes = lanes
+        return lots

@@ -1,0 +1,86 @@
+"""Scaled plays: each played message stands for several, so that a play of any size takes a fraction of a second.
+
+Times stay the same, because the speed shrinks with the number of messages: first there are fewer lanes, and where that
+is not possible, longer attempts. Chance has more weight in a scaled play; `forecast` takes that back. Knows lanes and
+times. Must not know how a scenario is played.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from smssim.core.fate import time_table
+from smssim.core.limits import MEAN_MIN_S
+from smssim.core.model import AttemptModel
+from smssim.plan.scenario import Scenario
+
+MESSAGES_MAX: Final = 1_000_000  # of a play that is scaled down
+MESSAGES_MIN: Final = 10_000  # fewer are never scaled down
+LANES_MIN: Final = 20  # of a sender in a scaled play, if it has as many
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How many messages and lanes each played one stands for."""
+
+    lanes: int = 1  # lanes that a played lane stands for
+    each: int = 1  # messages that a played lane sends one after another as one
+
+    @property
+    def messages(self) -> int:
+        """How many messages a played message stands for."""
+        return self.lanes * self.each
+
+    def lanes_of(self, lanes: int) -> int:
+        """Return how many lanes are played for this many."""
+        return max(1, round(lanes / self.lanes))
+
+    def model_of(self, model: AttemptModel, lanes: int) -> AttemptModel:
+        """Return how the attempts of a played lane go, of a sender with this many lanes."""
+        if self.messages == 1:
+            return model
+        rounding = self.lanes_of(lanes) * self.lanes / lanes  # so that the speed is exactly that of the lanes
+        if self.each == 1:
+            cap_s = None if model.max_time_s is None else rounding * model.max_time_s
+            return replace(model, mean_s=rounding * model.mean_s, std_s=rounding * model.std_s, max_time_s=cap_s)
+        mean_s, cv = moments(model)
+        mean_s *= self.each * rounding
+        return AttemptModel(mean_s, mean_s * cv / math.sqrt(self.each), "gamma", None, model.fail)
+
+
+FULL: Final = Scale()
+
+
+def messages_max(scenario: Scenario) -> int:
+    """Return how many messages a play should have at most, so that it takes a few tenths of a second.
+
+    Messages take longer to play on few lanes, with many attempts, and at a rate. The numbers are measured.
+    """
+    lanes = sum(sender.lanes for sender in scenario.senders)
+    fail = max((sender.model.fail for sender in scenario.senders), default=0.0)
+    attempts = sum(fail**k for k in range(scenario.max_attempts))
+    most = min(MESSAGES_MAX, max(MESSAGES_MAX // 10, 1000 * lanes))
+    if scenario.rate_per_s is not None:
+        most = MESSAGES_MAX // 20
+    return max(MESSAGES_MIN, round(most / max(1.0, attempts / 2)))
+
+
+def scale_for(scenario: Scenario, messages_max: int) -> Scale:
+    """Return the scale at which at most about this many messages are played; `FULL` if the scenario has no more."""
+    times = max(1, -(-scenario.total // messages_max))
+    fewest = min((sender.lanes for sender in scenario.senders), default=1)
+    lanes = max(1, min(times, fewest // LANES_MIN))
+    return Scale(lanes, -(-times // lanes))
+
+
+@lru_cache(1000)
+def moments(model: AttemptModel) -> tuple[float, float]:
+    """Return the mean time of an attempt in seconds and its coefficient of variation; of capped times, if capped."""
+    times_s = time_table(model.distribution, model.mean_s, model.std_s, model.max_time_s).astype(np.float64)
+    mean_s = max(float(times_s.mean()), MEAN_MIN_S)
+    return mean_s, float(times_s.std()) / mean_s

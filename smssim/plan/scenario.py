@@ -1,0 +1,53 @@
+"""A scenario as the plan sees it: messages, senders and faults.
+
+Holds values. Must not know files, flags, or how a scenario is played.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from smssim.core.fault import Fault
+from smssim.core.model import AttemptModel, declared_speed
+
+START_S: Final = 0.5  # from when `smssim run` starts a process until it takes part: importing gRPC takes most of that
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSender:
+    """A sender, or several equal copies of it in one process."""
+
+    name: str
+    model: AttemptModel
+    concurrency: int  # lanes of each copy
+    copies: int = 1
+    joins_s: float = 0.0  # since the first message was delivered; 0 or less: it is there from the start
+
+    @property
+    def lanes(self) -> int:
+        """The lanes of all copies."""
+        return self.concurrency * self.copies
+
+    @property
+    def declared_per_s(self) -> float:
+        """The messages per second that all copies can send, as they declare."""
+        return self.copies * declared_speed(self.concurrency, self.model.mean_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is played. Times are in seconds, rates in messages per second."""
+
+    total: int
+    senders: tuple[PlannedSender, ...]
+    max_attempts: int = 1
+    retry_delay_s: float = 0.0
+    rate_per_s: float | None = None  # at which messages are released; None: all at once
+    lease_timeout_s: float = 10.0
+    give_up_s: float = 60.0
+    faults: tuple[Fault, ...] = ()
+
+    def faults_of(self, name: str) -> tuple[Fault, ...]:
+        """Return the faults of one node, in order of time."""
+        return tuple(sorted((one for one in self.faults if one.target == name), key=lambda one: one.at_s))

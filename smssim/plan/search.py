@@ -1,0 +1,270 @@
+"""Search for a setting of a sender with which all goals are met: the fewest copies or lanes, or the longest mean time.
+
+A value is enough if plays of fresh seeds show, at 95% confidence, that all goals are met together with a probability of
+95%. All values are played with the same seeds. So, where a faster value is never worse with a seed, it does not matter
+how many values are tried: one that is not enough is taken for enough only if the last one that is not enough is. Knows
+scenarios, goals and plays. Must not know processes, nor how a scenario is played.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import Final
+
+from smssim.core.limits import SEED_MAX
+from smssim.core.threshold import REACHED, TIMES, Threshold
+from smssim.errors import UsageError, bad_value
+from smssim.plan.answer import Answer, Odds, percent
+from smssim.plan.confidence import Look, clopper_pearson_low
+from smssim.plan.deadlines import Deadline, first_guess, wants_less
+from smssim.plan.forecast import SURE
+from smssim.plan.obstacle import obstacle
+from smssim.plan.scale import FULL, Scale, scale_for
+from smssim.plan.scenario import Scenario
+from smssim.plan.seeds import Play
+from smssim.plan.steps import Sought, Steps
+from smssim.plan.trial import Trial
+
+Plays = Callable[[Scenario, Sequence[int], Scale], list[Play]]  # plays a scenario with each of these seeds, in order
+
+SEARCH_MESSAGES: Final = 50_000  # that are played at most to find about the right value ...
+CONFIRM_MESSAGES: Final = 500_000  # ... and to confirm it
+SEARCH_SEEDS: Final = 20
+_FEW: Final = 5  # seeds that often show that a value is not enough
+_ERRORS: Final = (0.035, 0.015)  # of the two looks at a value: 5% in all (Bonferroni)
+LOOKS: Final = (Look.at(66, SURE, _ERRORS[0]), Look.at(246, SURE, _ERRORS[1]))
+_BATCH: Final = 22  # seeds that are played together
+_COARSE: Final = 0.02  # between values that differ by more, it is worth a second look whether the slower one is enough
+_SECANTS_MAX: Final = 8  # steps by interpolation; after them, the range is halved
+_PARTS: Final = 8  # of the range, where more is not always faster ...
+_ROUNDS: Final = 4  # ... and how often the part around the best value is halved
+
+Probe = Callable[[int], tuple[bool, float]]  # whether a step is enough, and how late it is: see `Trial.late`
+
+
+class Search:
+    """One search. Raises UsageError if there is nothing to search."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        sought: Sought,
+        goals: Sequence[Threshold],
+        plays: Plays,
+        *,
+        first_seed: int = 0,
+        full: bool = False,
+    ) -> None:
+        """`full`: confirm with every message, however long it takes."""
+        names = [sender.name for sender in scenario.senders]
+        if sought.name not in names:
+            raise bad_value("--find", sought.name, f"the name of a sender: {', '.join(names)}")
+        if not goals:
+            raise UsageError("--find: no goal to meet; add one, such as --goal 't95<60s', or goals in the scenario")
+        self._scenario = scenario
+        self._steps = Steps(sought)
+        self._goals = tuple(sorted(dict.fromkeys(goals), key=lambda goal: goal.text))
+        self._searched = tuple(goal for goal in self._goals if not wants_less(goal))  # that need fast senders
+        self._plays = plays
+        self._first_seed = first_seed
+        self._full = full
+        self._played = 0
+        self._trials: dict[tuple[bool, int], Trial] = {}
+
+    def answer(self) -> Answer:
+        """Search, and return what was found."""
+        steps = self._steps
+        if why := obstacle(steps.scenario(self._scenario, steps.last), self._goals):
+            return self._no(why)
+        deadlines = (Deadline.of(goal, self._scenario.total) for goal in self._searched)
+        start = first_guess(self._scenario, steps, [one for one in deadlines if one is not None])
+        last = steps.last
+        _, about = self._between(self._seems_enough, start, last)
+        if about > last:
+            about = last = self._best()
+            if last < steps.last and self._seems_enough(last)[0]:
+                _, about = self._between(self._seems_enough, about, last)
+        below, step = self._between(self._is_enough, about, last)
+        if step > last:
+            return self._no(self._why_not(last))
+        trial = self._trials[True, step]
+        misses = len(trial) - trial.met(self._goals)
+        number = 0 if len(trial) <= LOOKS[0].plays else 1
+        if misses > LOOKS[number].misses:
+            return self._no(self._torn(step))
+        return Answer(
+            *(steps.sought, self._goals),
+            found=self._odds(trial, step),
+            at_least=clopper_pearson_low(len(trial) - misses, len(trial), 1 - _ERRORS[number]),
+            seeds=len(trial),
+            scale=trial.scale.messages,
+            below=self._below(below) if below >= steps.first else None,
+            above=self._above(step + 1, last),
+            played=self._played,
+        )
+
+    def _no(self, why: str) -> Answer:
+        return Answer(self._steps.sought, self._goals, why=why, played=self._played)
+
+    # ---- Plays
+
+    def _trial(self, step: int, seeds: int, is_fresh: bool) -> Trial:
+        """Return the trial of a step, with at least this many seeds; fresh ones confirm what others found."""
+        trial = self._trials.get((is_fresh, step))
+        if trial is None:
+            scenario = self._steps.scenario(self._scenario, step)
+            most = CONFIRM_MESSAGES if is_fresh else SEARCH_MESSAGES
+            scale = FULL if is_fresh and self._full else scale_for(scenario, most)
+            trial = self._trials[is_fresh, step] = Trial(scenario, scale, self._searched)
+        first = self._first_seed + (SEARCH_SEEDS if is_fresh else 0)
+        numbers = [(first + number) % (SEED_MAX + 1) for number in range(len(trial), seeds)]
+        if numbers:
+            trial.add(self._plays(trial.scenario, numbers, trial.scale))
+            self._played += len(numbers)
+        return trial
+
+    def _seems_enough(self, step: int) -> tuple[bool, float]:
+        """Return whether a step meets all goals with each of a few seeds."""
+        trial = self._trial(step, _FEW, False)
+        if not trial.misses:
+            trial = self._trial(step, SEARCH_SEEDS, False)
+        return not trial.misses, trial.late()
+
+    def _is_enough(self, step: int) -> tuple[bool, float]:
+        """Return whether fresh seeds show that a step meets all goals surely enough."""
+        looks = LOOKS if self._steps.is_coarse(step, _COARSE) else LOOKS[:1]
+        most = looks[-1].misses
+        trial = self._trial(step, _BATCH, True)
+        for look in looks:
+            while trial.misses <= most and len(trial) < look.plays:
+                trial = self._trial(step, min(look.plays, len(trial) + 2 * _BATCH), True)
+            if trial.misses <= look.misses or trial.misses > most:
+                break
+        return trial.misses <= look.misses, trial.late(most / looks[-1].plays)
+
+    def _may_be_enough(self, step: int) -> tuple[bool, float]:
+        """Return whether a step meets all goals with a large enough share of the fresh seeds."""
+        trial = self._estimate(step)
+        return trial.misses <= (1 - SURE) * len(trial), trial.late(1 - SURE)
+
+    def _estimate(self, step: int) -> Trial:
+        """Return the trial of a step with enough fresh seeds to tell its probability: few if all of them miss."""
+        trial = self._trial(step, _BATCH, True)
+        return trial if trial.misses == len(trial) else self._trial(step, LOOKS[0].plays, True)
+
+    # ---- Steps
+
+    def _between(self, probe: Probe, start: int, last: int) -> tuple[int, int]:
+        """Return a step that is not enough, and the next one, which is.
+
+        The former is before the range if all steps are enough, and the latter is after `last` if none is. A time is
+        about proportional to the setting or to its inverse, so interpolation between logarithms gives the next step.
+        """
+        steps = self._steps
+        slow, fast = steps.first - 1, last + 1
+        points: list[tuple[float, float]] = []
+        step = start
+        for number in range(fast - slow):
+            step = min(max(step, slow + 1), fast - 1)
+            enough, late = probe(step)
+            slow, fast = (slow, step) if enough else (step, fast)
+            if fast - slow <= 1:
+                break
+            if 0 < late < math.inf and number < _SECANTS_MAX:
+                points.append((math.log(steps.value(step)), math.log(late)))
+                step = steps.step(math.exp(_crossing(points, 1.0 if steps.is_mean else -1.0)))
+            else:
+                step = last if fast > last else steps.middle(slow, fast)
+        return slow, fast
+
+    def _best(self) -> int:
+        """Return the step that is least late, where the fastest one is not enough.
+
+        With more copies, each reports less often, and a further slow sender may get the last message: so more is not
+        always faster. The search assumes that there is one best step.
+        """
+        steps = self._steps
+        if steps.sought.key != "copies" and not self._is_mixed:
+            return steps.last
+        ends = [steps.value(steps.first), steps.value(steps.last)]
+        grid = {steps.step(ends[0] * (ends[1] / ends[0]) ** (part / _PARTS)) for part in range(_PARTS)}
+        late = {step: self._seems_enough(step)[1] for step in sorted({*grid, steps.last})}
+        for _ in range(_ROUNDS):
+            best = _least(late)
+            near = [
+                max((one for one in late if one < best), default=best),
+                min((one for one in late if one > best), default=best),
+            ]
+            new = {steps.middle(*sorted((best, one))) for one in near if abs(best - one) > 1}
+            if late[best] <= 1 or not new:
+                break
+            late |= {step: self._seems_enough(step)[1] for step in new}
+        return _least(late)
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether senders differ in speed or in what happens to them."""
+        scenario = self._scenario
+        return len({(one.model, one.joins_s, scenario.faults_of(one.name)) for one in scenario.senders}) > 1
+
+    # ---- What is said about values
+
+    def _odds(self, trial: Trial, step: int) -> Odds:
+        return Odds(self._steps.value(step), trial.met(self._goals) / len(trial))
+
+    def _below(self, step: int) -> Odds:
+        """Return the next value from a step on that is not enough: with which too few seeds meet all goals."""
+        if self._may_be_enough(step)[0]:
+            slow, _ = self._between(self._may_be_enough, step - 1, step - 1)
+            step = max(slow, self._steps.first)
+        return self._odds(self._estimate(step), step)
+
+    def _above(self, step: int, last: int) -> Odds | None:
+        """Return a faster value that is not enough, if there is one."""
+        if last < self._steps.last:
+            return self._odds(self._estimate(self._steps.last), self._steps.last)
+        if not self._is_mixed or step > last or self._seems_enough(step)[0] or self._may_be_enough(step)[0]:
+            return None
+        return self._odds(self._estimate(step), step)
+
+    def _why_not(self, step: int) -> str:
+        """Return why the best value is not enough, as a clause."""
+        trial = self._estimate(step)
+        met, _, goal = min((trial.met([goal]), goal.text, goal) for goal in self._searched)
+        value = f"{self._steps.value(step):g}{', the best value found' if step < self._steps.last else ''},"
+        if met / len(trial) >= SURE:
+            all_met = f"only {trial.met(self._searched)} of {len(trial)} plays meet the goals"
+            return f"even with {value} {all_met}, too few to be sure of {SURE:.0%}"
+        why = f"even with {value} {goal} is met with a probability of only {percent(met / len(trial))}"
+        known = [figure for one in trial.figures if (figure := one.get(goal.name)) is not None]
+        if goal.name in REACHED and len(known) < SURE * len(trial):
+            share = sum(play.sent for play in trial.plays) / len(trial) / self._scenario.total
+            return f"{why}: {share:.1%} of the messages are sent in the end"
+        unit = " s" if goal.name in TIMES else ""
+        return f"{why}: {goal.name} is about {median(known):,.4g}{unit}" if known else why
+
+    def _torn(self, step: int) -> str:
+        """Return why no value meets both the goals that need fast senders and those that need slow ones."""
+        trial = self._trials[True, step]
+        met = f"with {self._steps.value(step):g}, only {trial.met(self._goals)} of {len(trial)} plays meet all goals"
+        if not self._searched or step == self._steps.first:
+            return f"{met}, and faster senders are no help"
+        reached = " and ".join(goal.text for goal in self._searched)
+        return f"{met}, and slower senders do not meet {reached} surely enough"
+
+
+def _least(late: Mapping[int, float]) -> int:
+    """Return the step that is least late; of several, the fastest one."""
+    return min(late, key=lambda step: (late[step], -step))
+
+
+def _crossing(points: Sequence[tuple[float, float]], usual: float) -> float:
+    """Return where a line through the last two points crosses 0; with one point, that with the usual slope."""
+    x, y = points[-1]
+    slope = usual
+    if len(points) > 1 and (apart := x - points[-2][0]):
+        slope = (y - points[-2][1]) / apart
+    slope = usual * min(max(usual * slope, 0.1), 10.0)
+    return min(max(x - y / slope, -20.0), 20.0)

@@ -1,0 +1,382 @@
+"""The twin: plays a scenario in virtual time, message by message, far faster than a live run.
+
+While messages suffice, each pool of lanes advances alone to a common horizon. Once they are short (near the end, or
+with a rate), `matching` gives the next message to the lane that is free first. Faults are in `trouble`. Not played are
+the network, CPU time, and the queues ahead of senders that send as fast as they declare.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from smssim.core.fault import FaultKind
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.model import Outcome
+from smssim.core.pace import report_wait_s
+from smssim.plan.course import Course
+from smssim.plan.idle import start_all
+from smssim.plan.lots import SPARE, Done, Lot, LotQueue
+from smssim.plan.member import HOP_S, Member
+from smssim.plan.pool import GiveBack, Pool, Take
+from smssim.plan.scale import FULL, Scale, moments
+from smssim.plan.scarce import Scarcity
+from smssim.plan.scenario import Scenario
+from smssim.plan.supply import Supply
+from smssim.plan.trouble import Trouble
+
+WINDOW_MEANS: Final = 0.2  # a horizon shorter than this, in means, is not worth a pass over each pool
+STARTS_MAX: Final = 50_000_000  # in one horizon: bounds the retries that are kept
+SENT, FAILED, RETRY = (int(one) for one in (Outcome.SENT, Outcome.FAILED, Outcome.RETRY))  # faster than an enum
+SESSION: Final = 5000  # messages that are given to lanes one by one before the columns are looked at again
+LANES_MANY: Final = 5000  # with more, messages are given to idle lanes all at once where that is possible
+TAIL: Final = 4  # messages a lane that are left when a scaled play goes on in full
+
+
+class Twin:
+    """One play of a scenario."""
+
+    def __init__(
+        self, scenario: Scenario, seed: int, scale: Scale = FULL, start_s: float = 0.0, limits: Limits = LIMITS
+    ) -> None:
+        """Prepare the play.
+
+        `start_s`: from when a process is started, late or again, to when it takes part.
+        """
+        self.scenario, self.limits, self.start_s = scenario, limits, start_s
+        self.now = 0.0
+        self.weight = scale.messages  # how many messages each played one stands for
+        self._scale = scale
+        self.random = np.random.default_rng([seed, 0x7717])  # for what is luck in a live run: when a fault strikes
+        self.members = [
+            Member(number, sender, scenario.faults_of(sender.name), seed, scenario.max_attempts, scale, limits)
+            for number, sender in enumerate(scenario.senders)
+        ]
+        rate = None if scenario.rate_per_s is None else scenario.rate_per_s / self.weight
+        round_s = limits.release_s if (scenario.rate_per_s or 0.0) * limits.release_s > 1 else 0.0
+        self.supply = Supply(scenario.total // self.weight, rate, round_s)
+        self.course = Course(self._expected_s())
+        self.final = 0  # messages with their final outcome, each as many as it stands for
+        self.total = scenario.total // self.weight * self.weight
+        self.wait_s = limits.report_wait_min_s  # between two reports of a sender
+        self.has_spare = False  # whether messages are under way that are counted elsewhere
+        self.joined = 0  # sessions so far, which set the pace of reports
+        # Whether it matters which sender gets a retry. Then horizons are short.
+        shares = {sender.model.fail for sender in scenario.senders}
+        shares |= {fault.share for fault in scenario.faults if fault.kind is FaultKind.FAIL}
+        self._keeps_retries = scenario.max_attempts > 1 and not scenario.retry_delay_s and len(shares) > 1
+        self._horizon_s = math.inf
+        if self._keeps_retries:
+            self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / 50)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        trouble = Trouble(self)
+        for member in self.members:
+            joins_s = member.sender.joins_s
+            self.at(max(0.0, joins_s + (start_s if joins_s > 0 else 0.0)), partial(trouble.join, member))
+            for edge_s in member.edges_s:
+                self.at(edge_s, partial(self.change, member))
+        trouble.schedule()
+
+    def at(self, time_s: float, happen: Callable[[], None]) -> None:
+        """Let something happen at this time."""
+        heapq.heappush(self._events, (time_s, next(self._order), happen))
+
+    def play(self) -> Course:
+        """Play to the end: until all messages have their final outcome, or nothing more can happen."""
+        while self.final < self.total:
+            limit_s = self._events[0][0] if self._events else math.inf
+            if self.now >= limit_s:
+                heapq.heappop(self._events)[2]()
+            elif not self._step(limit_s):
+                break
+        end_s = self.course.last_s
+        for member in self.members:
+            if member.pool is not None:
+                member.account(end_s)
+        return self.course
+
+    # -- members
+
+    def join(self, member: Member) -> None:
+        """Let a sender take part from now on."""
+        member.join(self.now)
+        member.held, member.is_cut_off = (LotQueue() if member.is_slow else None), False
+        self.joined += member.sender.copies
+        self.set_pace()
+
+    def change(self, member: Member) -> None:
+        """Apply the faults of a sender that begin or end now."""
+        member.change(self.now)
+        member.set_pace(self.wait_s)
+        if member.is_slow and member.takes_directly:
+            self.fetch(member)
+
+    def waiting(self) -> float:
+        """Return how many messages wait at the producer.
+
+        Senders without a queue ahead here have one in a live run: of as many messages as they ask for ahead or, if
+        that is less, of half their share of those that wait.
+        """
+        direct = [member for member in self.members if member.takes_directly]
+        available = self.supply.available(self.now)
+        ahead = sum(member.ahead(self.wait_s) for member in direct)
+        share = sum(member.declared_per_s for member in direct) / self.declared_per_s if direct else 0.0
+        return max(available - ahead, available / (1 + share / 2))
+
+    def _share(self, member: Member) -> float:
+        """Return a sender's share of the messages, by the speed that it declares."""
+        return member.declared_per_s / self.declared_per_s
+
+    def set_pace(self) -> None:
+        """Set the delays that depend on how often senders report."""
+        self.wait_s = min(report_wait_s(self.joined, self.limits), self.limits.report_wait_max_s)
+        # A settlement travels with the next request: at once if no message waits at the sender, as when they are short.
+        self.retry_s = 3 * HOP_S + self.scenario.retry_delay_s  # from the record to the next attempt
+        for member in self.members:
+            member.set_pace(self.wait_s)
+
+    @property
+    def declared_per_s(self) -> float:
+        """The speed of all senders that take part, as they declare."""
+        return sum(member.declared_per_s for member in self.members if member.pool is not None)
+
+    # -- time
+
+    def _step(self, limit_s: float) -> bool:
+        """Go on, at most until `limit_s`; return whether anything can still happen."""
+        self.supply.promote(self.now)
+        if self._keeps_retries:
+            for member in self.members:
+                self._sort_retries(member)
+        if self.weight > 1 and self._is_tail():
+            self._play_in_full()
+        direct = [member for member in self.members if member.takes_directly]
+        held = [member for member in self.members if member.takes_held]
+        most_s = min([limit_s, *(self._guided_s(one) for one in held)])
+        until_s = self._horizon([*direct, *(one for one in held if not one.is_cut_off)], most_s)
+        if until_s > self.now:
+            self._advance(direct, held, until_s)
+            return True
+        most_s = min([limit_s, *(self._on_its_own_s(member) for member in held)])
+        until_s = self._play_scarce(direct, most_s)
+        if until_s == math.inf:
+            return False
+        self._fetch(held)
+        for member in held:
+            assert member.held is not None
+            self._advance_pool(member.pool, until_s, member.held.take, member.held.put_first)
+        self.now = max(self.now, until_s)
+        return True
+
+    def _sort_retries(self, member: Member) -> None:
+        """Let a sender keep as many of its retries as the producer would lease to it; the others are for all."""
+        retries = member.retries
+        retries.promote(self.now)
+        if not retries.ready.count:
+            return
+        keeps = 0
+        if member.pool is not None and not member.is_cut_off:
+            number, half = retries.ready.count, self.waiting() * self._share(member) / 2
+            if half < member.ahead(self.wait_s):
+                number = round(number * min(1.0, self._taken / max(self._taken, member.sender.model.fail)))
+            keeps = max(member.pool.lanes - member.pool.busy, number)
+        kept = retries.ready.take(keeps)
+        self.supply.ready.put_last(retries.ready.drop())
+        (retries.ready if member.held is None else member.held).put_last(kept)
+
+    @property
+    def _taken(self) -> float:
+        """How many messages a sender takes for each one that it finishes, while the queues ahead shrink.
+
+        With n finished, r n retries among all n, and k taken by all, each queue shrinks by half its share of k - r n.
+        So k = n - (k - r n) / 2, or k = n (2 + r) / 3.
+        """
+        there = [member for member in self.members if member.pool is not None]
+        retried = sum(member.declared_per_s * member.sender.model.fail for member in there) / self.declared_per_s
+        return (2 + retried) / 3
+
+    def _guided_s(self, member: Member) -> float:
+        """Return when to fill a queue ahead again: soon, if it holds less and less as fewer messages wait."""
+        if member.is_cut_off or self._share(member) * self.waiting() / 2 >= member.ahead(self.wait_s):
+            return math.inf
+        return self.now + max(self.wait_s, self.limits.ahead_s / 20)
+
+    def _play_scarce(self, members: list[Member], limit_s: float) -> float:
+        """Play these senders while messages are short, at most until `limit_s`, and return until when.
+
+        Returns `limit_s` if nothing happens before, which may be infinity.
+        """
+        pools = [member.pool for member in members if member.pool is not None]
+        next_s = min([self.supply.next_s(), *(member.retries.next_s() for member in members)])
+        done_s = min((pool.next_done_s() for pool in pools), default=math.inf)
+        if not pools or min(next_s, done_s) == math.inf:
+            return limit_s
+        lanes = sum(pool.lanes for pool in pools)
+        again_s = self.retry_s + min(member.lag_s for member in members)  # from the end of an attempt to the next one
+        soon_s = min(limit_s, max(self.now, min(next_s, done_s)) + again_s)
+        if next_s == math.inf or (lanes > LANES_MANY and start_all(members, self.supply, self.now, soon_s)):
+            until_s = soon_s if self.scenario.max_attempts > 1 or next_s < math.inf else limit_s
+            for pool in pools:
+                self.record(pool, pool.finished_by(until_s))
+            return until_s
+        begin_s = max(self.now, min(next_s, done_s))
+        until_s = min(limit_s, begin_s + SESSION / sum(pool.per_s for pool in pools))
+        scarcity = Scarcity(members, self.supply, self._record_of, self.random, self.wait_s, self.limits, until_s)
+        return scarcity.play(self.now, self.retry_s, keeps_retries=self._keeps_retries)
+
+    def _on_its_own_s(self, member: Member) -> float:
+        """Return until when a sender with a queue ahead goes on without the supply, and without affecting others."""
+        assert member.pool is not None
+        assert member.held is not None
+        if not member.is_cut_off and self.supply.available(self.now):
+            return self.now + self.wait_s
+        if member.held.count:
+            return self.now + max(self.wait_s, member.pool.mean_s)
+        next_s = member.pool.next_done_s() + self.retry_s
+        if not member.is_cut_off:
+            next_s = min(next_s, self.supply.next_s(), member.retries.next_s())
+        return max(self.now + self.wait_s, next_s)
+
+    def _horizon(self, members: list[Member], limit_s: float) -> float:
+        """Return how far messages surely suffice for all lanes; now if that is not worth a pass."""
+        pools = [member.pool for member in members if member.pool is not None]
+        if not pools:
+            return self.now
+        available = self.supply.available(self.now)
+        left_s = min(self._horizon_s, min(0.8 * available, STARTS_MAX) / sum(pool.per_s for pool in pools))
+        least_s = WINDOW_MEANS * min(pool.mean_s for pool in pools)
+        spread = 6 * max(1.0, *(pool.cv for pool in pools), 1.0)
+        while left_s > least_s:
+            until_s = min(limit_s, self.now + left_s)
+            wanted = sum(
+                max(0.0, pool.demand(until_s) - member.retries.ready.count)
+                for member, pool in zip(members, pools, strict=True)
+            )
+            if wanted + spread * math.sqrt(wanted) <= available:
+                return until_s
+            left_s *= 0.6
+        return self.now
+
+    def _advance(self, direct: list[Member], held: list[Member], until_s: float) -> None:
+        """Advance all lanes to a horizon until which messages suffice."""
+        for member in direct:
+            self._advance_pool(
+                member.pool, until_s, partial(self._take_after, member.retries.ready), self.supply.ready.put_first
+            )
+        for member in held:
+            queue = member.held
+            assert queue is not None
+            take = partial(self._take_after, queue)
+            self._advance_pool(member.pool, until_s, queue.take if member.is_cut_off else take, queue.put_first)
+        self.now = until_s
+        self._fetch(held)
+
+    def _advance_pool(self, pool: Pool | None, until_s: float, take: Take, give_back: GiveBack) -> None:
+        assert pool is not None
+        pool.wake(self.now)
+        pool.advance(until_s, take, give_back, self.record)
+
+    def _take_after(self, queue: LotQueue, wanted: int) -> list[Lot]:
+        """Take from a queue ahead first, and then from the supply."""
+        lots = queue.take(wanted)
+        return lots + self.supply.take(wanted - sum(map(len, lots)), self.now)
+
+    def _fetch(self, held: list[Member]) -> None:
+        """Fill the queues ahead of the senders that have one."""
+        for member in held:
+            if not member.is_cut_off:
+                self.fetch(member)
+
+    def windows(self, members: list[Member]) -> list[int]:
+        """Return how many messages each of these senders takes from now on if the monitor answers no more."""
+        available, total = self.supply.available(self.now), sum(map(self._share, members))
+        return [min(member.room(self.wait_s), math.ceil(self._share(member) / total * available)) for member in members]
+
+    def fetch(self, member: Member) -> None:
+        """Fill the queue ahead of one sender; see `Member.wants`."""
+        wanted = member.wants(self._share(member) * self.waiting(), self.wait_s)
+        member.held = member.held or LotQueue()
+        member.held.put_last(self.supply.take(wanted, self.now))
+
+    # -- finished attempts
+
+    def record(self, pool: Pool, done: Done) -> None:
+        """Count what lanes have finished as the monitor records it."""
+        if len(done):
+            self._record_of(self.members[pool.number], done, None)
+
+    def _record_of(self, member: Member, done: Done, again: NDArray[np.bool_] | None) -> None:
+        """Count what a sender has finished; `again`: which to retry, None for all."""
+        if float(done.times_s.max()) > member.unsettled_s:
+            reported, settled = member.keep_back(done)
+            settled = settled if again is None else settled & again
+            done, again = done.pick(reported), settled[reported]
+        self.count(member, done.at(done.times_s + member.lag_s), again)
+
+    def count(self, member: Member, done: Done, again: NDArray[np.bool_] | None = None) -> None:
+        """Count attempts that are recorded at these times, and queue retries; `again`: which to retry, None for all."""
+        if member.hidden_s[0] < math.inf:
+            hidden = (done.times_s > member.hidden_s[0]) & (done.times_s < member.hidden_s[1])
+            done = done.at(np.where(hidden, member.hidden_s[1], done.times_s))
+            if member.hidden_s[1] == math.inf:  # never recorded
+                done, again = done.pick(~hidden), None if again is None else again[~hidden]
+        if self.has_spare and (spare := done.tags >= SPARE).any():
+            self.course.duplicates += self.weight * int(np.count_nonzero(done.outcomes[spare] != RETRY))
+            done, again = done.pick(~spare), None if again is None else again[~spare]
+        if not len(done):
+            return
+        final = self.course.add(done.times_s, done.outcomes, self.weight)
+        self.final += self.weight * final
+        member.attempts += self.weight * len(done)
+        member.failed += self.weight * int(np.count_nonzero(done.outcomes == FAILED))
+        member.sent += self.weight * int(np.count_nonzero(done.outcomes == SENT))
+        if final < len(done):
+            retry = done.outcomes == RETRY
+            self._retry(member, done.pick(retry if again is None else retry & again))
+
+    def _retry(self, member: Member, done: Done) -> None:
+        """Queue the next attempts of messages."""
+        queue = member.retries if self._keeps_retries and member.pool is not None else self.supply
+        for tag in np.unique(done.tags).tolist():
+            which = done.tags == tag
+            queue.put_later(done.ids[which], tag + 1, done.times_s[which] + self.retry_s)
+
+    def give_again(self, lots: list[Lot]) -> None:
+        """Put messages in front, to be delivered again."""
+        self.has_spare |= any(lot.tag >= SPARE for lot in lots)
+        self.supply.ready.put_first([lot for lot in lots if len(lot)])
+
+    # -- a scaled play
+
+    def _is_tail(self) -> bool:
+        """Return whether so few messages are left that the rest is played in full, if that is possible."""
+        lanes = sum(member.pool.lanes for member in self.members if member.pool is not None)
+        return self._scale.each == 1 and self.supply.fresh <= TAIL * lanes
+
+    def _play_in_full(self) -> None:
+        """Let each lane and each message that is left stand for itself from now on."""
+        times, self.weight = self.weight, 1
+        self.course.tail_s = self.now
+        self.supply.multiply(times, self.scenario.total - self.total)
+        self.total = self.scenario.total
+        for member in self.members:
+            self.supply.ready.put_first(member.play_in_full(times))
+        self.set_pace()
+
+    def _expected_s(self) -> float:
+        """Return about how long the play takes."""
+        scenario = self.scenario
+        speed = sum(sender.lanes / moments(sender.model)[0] for sender in scenario.senders)
+        fail = min((sender.model.fail for sender in scenario.senders), default=0.0)
+        attempts = scenario.total * sum(fail**k for k in range(scenario.max_attempts))
+        longest_s = max((moments(sender.model)[0] for sender in scenario.senders), default=1.0)
+        released_s = 0.0 if scenario.rate_per_s is None else scenario.total / scenario.rate_per_s
+        return max(attempts / speed if speed else 0.0, released_s) + 5 * longest_s + 0.1

@@ -1,0 +1,139 @@
+"""What a page says about a plan in sentences: ceilings, causes, faults.
+
+Knows forecasts and words. Must not know layout.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from smssim.core.fault import Fault, FaultKind
+from smssim.core.limits import ATTEMPTS_MAX
+from smssim.core.progress import Milestones
+from smssim.escaping import escape
+from smssim.plan.bottleneck import Bottleneck, Cause
+from smssim.plan.forecast import Forecast
+from smssim.plan.scenario import Scenario
+from smssim.words import clock, count, moment, plural, setting_s
+
+MACHINE_PER_S: Final = 3_000_000  # attempts per second that a run was measured to do on two cores; docs/benchmarks.md
+
+
+def share(part: float) -> str:
+    """Return a share as a percentage; only 1 is 100%, and only 0 is 0%."""
+    if part in (0, 1):
+        return f"{100 * part:.0f}%"
+    if part < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if part >= 0.9995 else f"{100 * part:.1f}%"
+
+
+def precisely(part: float) -> str:
+    """Return a share as a percentage, with more digits the closer it is to 1."""
+    missing = 100 * (1 - part)
+    if part in (0, 1) or missing < 1e-9:
+        return share(round(part, 12))
+    digits = min(9, max(1, 1 - math.floor(math.log10(missing) + 1e-9)))
+    return f"{100 * part:.{digits}f}%"
+
+
+def fault(one: Fault) -> str:
+    """Return what a fault does, in the words of scenario files: "slow region, factor 3, for 4 s"."""
+    name = escape(one.target)
+    lasts = "" if one.for_s is None else f" for {setting_s(one.for_s)}"
+    match one.kind:
+        case FaultKind.SLOW:
+            return f"slow {name}, factor {one.factor:.4g}{lasts and ','}{lasts}"
+        case FaultKind.FAIL:
+            return f"fail {name}, share {100 * one.share:.4g}%{lasts and ','}{lasts}"
+        case _:
+            return f"{one.kind} {name}{lasts}"
+
+
+def marks(scenario: Scenario) -> list[tuple[float, str]]:
+    """Return what happens when: faults, and senders that join late."""
+    joins = [(one.joins_s, f"{escape(one.name)} joins") for one in scenario.senders if one.joins_s > 0]
+    return sorted([*joins, *((one.at_s, fault(one)) for one in scenario.faults)])
+
+
+def never(forecast: Forecast, percent: int) -> str:
+    """Return why a share of the messages is not sent in most seeds."""
+    if forecast.complete_s.median is None and forecast.complete_s.share < 1:
+        return "the run does not get that far"
+    return f"at most {precisely(forecast.ceiling)} are sent"
+
+
+def stuck(found: Bottleneck) -> str:
+    """Return why a run never ends."""
+    return "nobody is left to go on" if found.fault is None else f"after {fault(found.fault)}, nobody goes on"
+
+
+def failing(forecast: Forecast) -> float:
+    """Return the share of attempts that fail, over all seeds."""
+    attempts = sum(play.attempts for play in forecast.plays)
+    return sum(play.failed + play.retried for play in forecast.plays) / attempts if attempts else 0.0
+
+
+def ceiling(forecast: Forecast) -> str:
+    """Return how many messages can be sent at most, why, and what would help."""
+    scenario = forecast.scenario
+    fails = {sender.model.fail for sender in scenario.senders}
+    calm = not any(one.kind is FaultKind.FAIL for one in scenario.faults)
+    if forecast.complete_s.median is None:
+        return f"at most {precisely(forecast.ceiling)}: some messages are never finished"
+    fail = fails.pop() if len(fails) == 1 and calm else failing(forecast)
+    if not fail:
+        return ""
+    about = f"{100 * fail:.3g}%"
+    attempts = plural(scenario.max_attempts, "attempt")
+    text = f"at most {precisely(forecast.ceiling)}: {about} of attempts fail, {attempts} each"
+    missed = [percent for percent in Milestones.PERCENTS if forecast.reached_s[percent].median is None]
+    needed = {percent: attempts_for(percent, fail) for percent in missed}
+    hints = [f"{percent}% needs {n}" for percent, n in needed.items() if n and n > scenario.max_attempts]
+    return text + (f" ({', '.join(hints)})" if hints else "")
+
+
+def attempts_for(percent: int, fail: float) -> int | None:
+    """Return with how many attempts more than this percentage is sent; None if with no number that is allowed."""
+    allowed = range(1, ATTEMPTS_MAX + 1)
+    return next((n for n in allowed if 100 * (1 - fail**n) > percent + 1e-9), None)
+
+
+def limit(forecast: Forecast, found: Bottleneck) -> str:
+    """Return what limits how soon the run is over."""
+    scenario = forecast.scenario
+    lanes = plural(sum(sender.lanes for sender in scenario.senders), "lane")
+    used = f"{share(found.busy)} of the time of {lanes} is in use"
+    match found.cause:
+        case Cause.NOTHING:
+            return "nothing: there are no messages"
+        case Cause.STUCK:
+            return f"a run that never ends: {stuck(found)}"
+        case Cause.FAULTS:
+            calm = forecast.calm_complete_s
+            return f"faults: without them, all is done after {moment(calm or 0.0)} instead of " + moment(
+                forecast.complete_s.median or 0.0
+            )
+        case Cause.RATE:
+            released_s = scenario.total / (scenario.rate_per_s or 1.0)
+            return f"the rate: the last message is released after {clock(released_s)}; {used}"
+        case Cause.MESSAGE:
+            return "the time of a single message: there is a lane for each"
+        case Cause.LAST:
+            return f"the last messages of {escape(found.sender)}, which others wait for; {used}"
+        case _:
+            of = f" of {escape(scenario.senders[0].name)}" if len(scenario.senders) == 1 else ""
+            return f"lanes: {share(found.busy)} of the time of {lanes}{of} is in use; more lanes would make it faster"
+
+
+def machine(forecast: Forecast) -> str:
+    """Return a warning if a run here could not keep up with the plan; else nothing."""
+    attempts, complete_s = forecast.count("attempts").median, forecast.complete_s.median
+    per_s = attempts / complete_s if attempts and complete_s else 0.0
+    if per_s <= MACHINE_PER_S:
+        return ""
+    return (
+        f"{count(round(per_s))} attempts per second: more than the {count(MACHINE_PER_S)} per second "
+        "that one machine was measured to do. The plan does not model CPU time"
+    )

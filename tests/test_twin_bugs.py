@@ -1,0 +1,91 @@
+"""Each bug that is planted in the twin is found by a check that the twin passes without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from statistics import mean, stdev
+from typing import Any, Final
+
+import pytest
+import twin_bugs as bugs
+from test_twin_oracle import IDEAL, is_alike
+from twin_support import against_core, against_heap, biased, few, played
+
+from smssim.core.model import AttemptModel
+from smssim.plan.scale import FULL, Scale
+from smssim.plan.scenario import PlannedSender, Scenario
+from smssim.plan.seeds import Play, play, unscaled
+
+SOME: Final = 8  # of the drawn scenarios of a kind
+
+Check = Callable[[], list[str]]  # returns what is wrong
+
+
+def as_ideal(name: str) -> list[str]:
+    """Compare with the ideal schedule."""
+    return against_heap(IDEAL[name], counts=is_alike(IDEAL[name]))
+
+
+def as_core(kind: str) -> list[str]:
+    """Compare with the real core."""
+    misses, deviations = against_core(kind, few(kind)[:SOME])
+    return misses + biased(kind, deviations)
+
+
+def conserves(kind: str) -> list[str]:
+    """Look for plays that end with other than all messages counted once."""
+    twins = [played(scenario, seed) for scenario in few(kind) for seed in range(8)]
+    ends = [(twin.course.sent + twin.course.failed, twin.total) for twin in twins]
+    return [f"{kind}: {counted} of {total} counted" for counted, total in ends if counted != total]
+
+
+def last_of_scaled() -> list[str]:
+    """Compare the last message of scaled plays with that of full ones."""
+    model = AttemptModel(0.1, 0.1, "exponential", fail=0.1)
+    scenario, scale = Scenario(200_000, (PlannedSender("a", model, 2000),)), Scale(100)
+
+    def last_s(plays: list[Play]) -> list[float]:
+        return [one.complete_s or 0.0 for one in plays]
+
+    full = last_s([play(scenario, seed) for seed in range(20)])
+    scaled = last_s(unscaled([play(scenario, seed, scale) for seed in range(20)], scale))
+    assert scale != FULL
+    apart_s, error_s = mean(scaled) - mean(full), (stdev(full) ** 2 / 20 + stdev(scaled) ** 2 / 20) ** 0.5
+    return [f"{apart_s:+.3f} s apart, standard error {error_s:.3f} s"] if abs(apart_s) > 4 * error_s else []
+
+
+FOUND: Final[dict[bugs.Bug, Check]] = {
+    bugs.starts_at_the_edge_of_a_window: partial(as_ideal, "exponential times"),
+    bugs.keeps_what_starts_beyond_the_horizon: partial(as_ideal, "gamma with a spread of 4 means"),
+    bugs.hands_out_a_message_twice: partial(as_ideal, "equal lanes"),
+    bugs.releases_messages_too_late: partial(as_ideal, "a rate of 0.9, 1 attempts"),
+    bugs.lets_late_senders_join_at_once: partial(as_ideal, "a late sender"),
+    bugs.is_never_slow: partial(as_ideal, "a slow sender"),
+    bugs.keeps_the_messages_of_a_killed_sender: partial(as_ideal, "a killed sender"),
+    bugs.plays_the_end_of_a_scaled_play_scaled: last_of_scaled,
+    bugs.reports_without_delay: partial(as_core, "plain"),
+    bugs.delivers_retries_to_any_sender: partial(as_core, "failures"),
+    bugs.forgets_a_senders_own_retries: partial(conserves, "failures"),
+    bugs.lets_a_slow_sender_have_no_queue_ahead: partial(as_core, "slow"),
+    bugs.lets_no_lease_expire: partial(as_core, "pause"),
+    bugs.forgets_retries_in_a_pause: partial(conserves, "pause"),
+    bugs.counts_late_outcomes_twice: partial(conserves, "pause"),
+    bugs.drops_late_outcomes: partial(as_core, "pause"),
+    bugs.ignores_a_paused_producer: partial(as_core, "pause producer"),
+    bugs.records_while_the_monitor_is_away: partial(as_core, "pause monitor"),
+}
+
+
+@pytest.mark.parametrize("bug", FOUND, ids=lambda bug: bug.__name__)
+def test_a_planted_bug_is_found(bug: bugs.Bug) -> None:
+    with bug():
+        assert FOUND[bug]() != []
+
+
+@pytest.mark.parametrize("check", [last_of_scaled, partial(conserves, "failures"), partial(conserves, "pause")])
+def test_a_twin_without_bugs_passes(check: Check) -> None:
+    without: Any = nullcontext()
+    with without:
+        assert check() == []

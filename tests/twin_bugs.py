@@ -1,0 +1,207 @@
+"""Bugs of the twin that its tests must find. Each replaces one method of the code, and only while it is switched on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from smssim.core.fault import Fault
+from smssim.plan.lots import SPARE, Done, Lot
+from smssim.plan.member import HOP_S, Member
+from smssim.plan.pool import GiveBack, LaneNumbers, Outcomes, Pool, Record, Take, Times
+from smssim.plan.scarce import Later
+from smssim.plan.supply import Supply
+from smssim.plan.trouble import Trouble
+from smssim.plan.twin import Twin
+
+Bug = Callable[[], AbstractContextManager[Any]]
+
+_advance_pool = Twin._advance_pool
+_law = Member._law
+_take = Supply.take
+_killed = Trouble._killed
+
+
+# ---- Lanes and messages
+
+
+def starts_at_the_edge_of_a_window() -> AbstractContextManager[Any]:
+    """Leave lanes idle that finish shortly before the end of a window, until the next one begins."""
+
+    def advance_pool(self: Twin, pool: Pool, until_s: float, take: Take, give_back: GiveBack) -> None:
+        pool.harvest(np.flatnonzero(pool.free_s < self.now), self.record)
+        np.maximum(pool.free_s, self.now, out=pool.free_s)
+        _advance_pool(self, pool, until_s - 0.3 * pool.mean_s, take, give_back)
+
+    return mock.patch.object(Twin, "_advance_pool", advance_pool)
+
+
+def keeps_what_starts_beyond_the_horizon() -> AbstractContextManager[Any]:
+    """Leave messages with a lane that starts them long after others could have."""
+
+    def start_rows(
+        self: Pool,
+        lanes: LaneNumbers,
+        free_s: Times,
+        durations_s: Any,
+        outcomes: Outcomes,
+        ids: Any,
+        tags: Any,
+        until_s: float,
+        give_back: GiveBack,
+        record: Record,
+    ) -> None:
+        done_s = free_s + np.cumsum(durations_s.reshape(-1, len(lanes)), axis=0, dtype=np.float64)
+        cut = len(ids) - len(lanes)
+        self._place(lanes, done_s[-1], outcomes[cut:], ids[cut:], tags[cut:])
+        record(self, Done(done_s[:-1].ravel(), outcomes[:cut], ids[:cut], tags[:cut]))
+
+    return mock.patch.object(Pool, "_start_rows", start_rows)
+
+
+def hands_out_a_message_twice() -> AbstractContextManager[Any]:
+    """Deliver the last fresh message of a batch again in the next one."""
+
+    def take(self: Supply, wanted: int, now: float) -> list[Lot]:
+        before, lots = self.next_fresh, _take(self, wanted, now)
+        if self.next_fresh - before > 1:
+            self.next_fresh -= 1
+        return lots
+
+    return mock.patch.object(Supply, "take", take)
+
+
+def delivers_retries_last() -> AbstractContextManager[Any]:
+    """Deliver fresh messages before those that are to be retried."""
+
+    def take(self: Supply, wanted: int, now: float) -> list[Lot]:
+        ready, self.ready = self.ready, type(self.ready)()
+        lots = _take(self, wanted, now)
+        self.ready = ready
+        return lots + ready.take(wanted - sum(map(len, lots)))
+
+    return mock.patch.object(Supply, "take", take)
+
+
+def delivers_retries_to_any_sender() -> AbstractContextManager[Any]:
+    """Deliver retries to others than the sender that settles them."""
+
+    def retry(self: Twin, member: Member, done: Done) -> None:
+        for tag in np.unique(done.tags).tolist():
+            which = done.tags == tag
+            self.supply.put_later(done.ids[which], tag + 1, done.times_s[which] + self.retry_s)
+
+    return mock.patch.object(Twin, "_retry", retry)
+
+
+def forgets_a_senders_own_retries() -> AbstractContextManager[Any]:
+    """Lose the retries that a sender is about to start when messages become scarce."""
+    return mock.patch.object(Later, "put_all")
+
+
+def releases_messages_too_late() -> AbstractContextManager[Any]:
+    """Release each message when the next one is due."""
+
+    def release_s(self: Supply, number: int) -> float:
+        return 0.0 if self._rate_per_s is None else (number + 1) * 1.01 / self._rate_per_s
+
+    return mock.patch.object(Supply, "release_s", release_s)
+
+
+def plays_the_end_of_a_scaled_play_scaled() -> AbstractContextManager[Any]:
+    """Let each of the last messages stand for several."""
+    return mock.patch.object(Twin, "_is_tail", return_value=False)
+
+
+# ---- Senders
+
+
+def reports_without_delay() -> AbstractContextManager[Any]:
+    """Record an attempt when it ends."""
+
+    def set_pace(self: Member, wait_s: float) -> None:
+        self.lag_s = HOP_S
+
+    return mock.patch.object(Member, "set_pace", set_pace)
+
+
+def lets_a_slow_sender_have_no_queue_ahead() -> AbstractContextManager[Any]:
+    """Give a slowed sender a message only when a lane is free."""
+
+    def law(self: Member, now: float) -> Any:
+        found = _law(self, now)
+        self.is_slow = False
+        return found
+
+    return mock.patch.object(Member, "_law", law)
+
+
+def lets_late_senders_join_at_once() -> AbstractContextManager[Any]:
+    """Let all senders take part from the start."""
+
+    def at(self: Twin, time_s: float, happen: Callable[[], None]) -> None:
+        joins = isinstance(happen, partial) and happen.func.__name__ == "join"
+        _at(self, 0.0 if joins else time_s, happen)
+
+    return mock.patch.object(Twin, "at", at)
+
+
+_at = Twin.at
+
+
+def is_never_slow() -> AbstractContextManager[Any]:
+    """Ignore slow and fail faults that begin later."""
+    return mock.patch.object(Member, "change")
+
+
+# ---- Faults
+
+
+def keeps_the_messages_of_a_killed_sender() -> AbstractContextManager[Any]:
+    """Lose what a killed sender had."""
+
+    def killed(self: Trouble, member: Member, fault: Fault) -> None:
+        with mock.patch.object(Twin, "give_again"):
+            _killed(self, member, fault)
+
+    return mock.patch.object(Trouble, "_killed", killed)
+
+
+def lets_no_lease_expire() -> AbstractContextManager[Any]:
+    """Let others wait for what a paused sender has, however long."""
+    return mock.patch.object(Trouble, "_expired")
+
+
+def forgets_retries_in_a_pause() -> AbstractContextManager[Any]:
+    """Lose the retries that a sender had reported but not settled when it was paused."""
+    return mock.patch.object(Trouble, "_settle_retries")
+
+
+def counts_late_outcomes_twice() -> AbstractContextManager[Any]:
+    """Count what a sender reports after a pause, although others send it too."""
+    return mock.patch.object(Trouble, "_late", lambda _, __, done: done)
+
+
+def drops_late_outcomes() -> AbstractContextManager[Any]:
+    """Count nothing that a sender reports after others got the same messages."""
+
+    def late(self: Trouble, member: Member, done: Done) -> Done:
+        self._twin.has_spare = True
+        return Done(done.times_s, done.outcomes, done.ids, done.tags | SPARE)
+
+    return mock.patch.object(Trouble, "_late", late)
+
+
+def ignores_a_paused_producer() -> AbstractContextManager[Any]:
+    """Let senders take messages from a paused producer."""
+    return mock.patch.object(Trouble, "_producer_paused")
+
+
+def records_while_the_monitor_is_away() -> AbstractContextManager[Any]:
+    """Record attempts as if the monitor were there."""
+    return mock.patch.object(Trouble, "_monitor_away")
