@@ -94,7 +94,7 @@ def heap(work: Work, times_s: list[float]) -> tuple[float, list[float]]:
 
 def twin(work: Work, _times_s: list[float], expected_s: list[float]) -> float:
     """Play the work with the twin, which draws the times itself. The times that it gives include the report lag."""
-    from smssim.plan.twin import Twin
+    from smssim.plan.twin.twin import Twin
 
     scenario = work.scenario()
     began = time.process_time()

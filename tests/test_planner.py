@@ -20,11 +20,11 @@ from smssim.core.fault import Fault, FaultKind
 from smssim.core.model import AttemptModel
 from smssim.core.threshold import Threshold
 from smssim.errors import SmssimError
-from smssim.plan.answer import Answer, Odds
 from smssim.plan.bottleneck import Bottleneck, Cause, bottleneck
 from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL, LANES_MIN, Scale, messages_max, scale_for
 from smssim.plan.scenario import PlannedSender, Scenario
+from smssim.plan.search.answer import Answer, Odds
 from smssim.plan.seeds import FIGURES, Play, SenderShare, play, unscaled
 from smssim.planner import course_file, says, show
 from smssim.planner.curve import HEIGHT, Curve, chart

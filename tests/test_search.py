@@ -16,14 +16,14 @@ from smssim.core.fault import MONITOR, Fault, FaultKind
 from smssim.core.model import AttemptModel
 from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
-from smssim.plan.answer import Answer, Odds
-from smssim.plan.confidence import Look, at_most, clopper_pearson_low
-from smssim.plan.obstacle import obstacle
 from smssim.plan.scale import FULL, Scale
 from smssim.plan.scenario import PlannedSender, Scenario
-from smssim.plan.search import LOOKS, SEARCH_SEEDS, Plays, Search
+from smssim.plan.search.answer import Answer, Odds
+from smssim.plan.search.confidence import Look, at_most, clopper_pearson_low
+from smssim.plan.search.obstacle import obstacle
+from smssim.plan.search.search import LOOKS, SEARCH_SEEDS, Plays, Search
+from smssim.plan.search.steps import Steps
 from smssim.plan.seeds import Play, play
-from smssim.plan.steps import Steps
 from smssim.settings.find import Find
 
 FRESH = 10**6  # a seed that no search uses

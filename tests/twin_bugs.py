@@ -11,13 +11,13 @@ from unittest import mock
 import numpy as np
 
 from smssim.core.fault import Fault
-from smssim.plan.lots import SPARE, Done, Lot
-from smssim.plan.member import HOP_S, Member
-from smssim.plan.pool import GiveBack, LaneNumbers, Outcomes, Pool, Record, Take, Times
-from smssim.plan.scarce import Later
-from smssim.plan.supply import Supply
-from smssim.plan.trouble import Trouble
-from smssim.plan.twin import Twin
+from smssim.plan.twin.lots import SPARE, Done, Lot
+from smssim.plan.twin.member import HOP_S, Member
+from smssim.plan.twin.pool import GiveBack, LaneNumbers, Outcomes, Pool, Record, Take, Times
+from smssim.plan.twin.scarce import Later
+from smssim.plan.twin.supply import Supply
+from smssim.plan.twin.trouble import Trouble
+from smssim.plan.twin.twin import Twin
 
 Bug = Callable[[], AbstractContextManager[Any]]
 

@@ -22,10 +22,10 @@ from smssim.core.limits import LIMITS
 from smssim.core.model import Outcome
 from smssim.core.pace import report_wait_s
 from smssim.core.progress import Milestones
-from smssim.plan.course import BINS, Course
-from smssim.plan.member import HOP_S
 from smssim.plan.scenario import Scenario
-from smssim.plan.twin import Twin
+from smssim.plan.twin.course import BINS, Course
+from smssim.plan.twin.member import HOP_S
+from smssim.plan.twin.twin import Twin
 
 Play = Callable[[Scenario, int], Twin]  # plays a scenario with a seed, and returns the twin that has played
 

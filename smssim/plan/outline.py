@@ -19,7 +19,7 @@ from smssim.core.progress import Milestones
 from smssim.plan.scale import Scale, moments, scale_for
 from smssim.plan.scenario import START_S, Scenario
 from smssim.plan.seeds import Floats, Play, Spread, unscaled
-from smssim.plan.twin import TAIL
+from smssim.plan.twin.twin import TAIL
 
 MESSAGES_MAX: Final = 20_000  # of a play, besides a tail that is played in full: then it takes 5 to 200 ms
 IN_FULL_MAX: Final = 1_000_000  # messages of such a tail: 0.3 s

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from smssim.core.progress import Milestones
 from smssim.plan.scale import FULL, Scale
 from smssim.plan.scenario import Scenario
-from smssim.plan.twin import Twin
+from smssim.plan.twin.twin import Twin
 
 POINTS: Final = 500  # of the course of a play
 MIDDLE: Final = 0.95  # share of the seeds between low and high

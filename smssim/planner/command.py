@@ -19,13 +19,13 @@ from smssim.core.threshold import Threshold, warnings
 from smssim.errors import ExitCode, bad
 from smssim.escaping import quote
 from smssim.outputs import files
-from smssim.plan.answer import Answer
 from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL, Scale, messages_max, scale_for
 from smssim.plan.scenario import Scenario
-from smssim.plan.search import Search
+from smssim.plan.search.answer import Answer
+from smssim.plan.search.search import Search
+from smssim.plan.search.steps import Steps
 from smssim.plan.seeds import FIGURES, Play
-from smssim.plan.steps import Steps
 from smssim.planner import course_file, show
 from smssim.planner.page import Page
 from smssim.planner.seeds import SEEDS_MIN, fitting, seeds_from

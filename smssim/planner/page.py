@@ -12,9 +12,9 @@ from pathlib import PurePath
 from typing import Final
 
 from smssim.escaping import escape
-from smssim.plan.answer import Answer
 from smssim.plan.bottleneck import bottleneck
 from smssim.plan.forecast import Forecast, SenderForecast
+from smssim.plan.search.answer import Answer
 from smssim.plan.seeds import Spread
 from smssim.planner import says
 from smssim.planner.curve import Curve, Line, chart

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from smssim.core.model import Ids
 from smssim.core.pace import released
-from smssim.plan.lots import SPARE, Lot, LotQueue
+from smssim.plan.twin.lots import SPARE, Lot, LotQueue
 
 Times = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 
 from smssim.core.threshold import Threshold
-from smssim.plan.deadlines import lateness
 from smssim.plan.scale import Scale
 from smssim.plan.scenario import Scenario
+from smssim.plan.search.deadlines import lateness
 from smssim.plan.seeds import Play, unscaled
 
 

@@ -16,12 +16,12 @@ import numpy as np
 from smssim.core.fault import MONITOR, PRODUCER, Fault, FaultKind
 from smssim.core.model import Outcome
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
-from smssim.plan.lots import SPARE, Done, Lot, LotQueue
-from smssim.plan.member import Member
-from smssim.plan.pool import Pool
+from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue
+from smssim.plan.twin.member import Member
+from smssim.plan.twin.pool import Pool
 
 if TYPE_CHECKING:
-    from smssim.plan.twin import Twin
+    from smssim.plan.twin.twin import Twin
 
 
 class Trouble:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from smssim.core.fate import Fates
 from smssim.core.model import Ids
-from smssim.plan.lots import SPARE, Done, Lot, Tags, columns_of, lots_in_order
+from smssim.plan.twin.lots import SPARE, Done, Lot, Tags, columns_of, lots_in_order
 
 CHUNK: Final = 16_384  # messages drawn at once: their columns fit into the cache
 LANES: Final = 2048  # of a pool that advance together: several messages in a row cost less than one for each lane

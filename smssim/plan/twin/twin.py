@@ -21,16 +21,16 @@ from smssim.core.fault import FaultKind
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome
 from smssim.core.pace import report_wait_s
-from smssim.plan.course import Course
-from smssim.plan.idle import start_all
-from smssim.plan.lots import SPARE, Done, Lot, LotQueue
-from smssim.plan.member import HOP_S, Member
-from smssim.plan.pool import GiveBack, Pool, Take
 from smssim.plan.scale import FULL, Scale, moments
-from smssim.plan.scarce import Scarcity
 from smssim.plan.scenario import Scenario
-from smssim.plan.supply import Supply
-from smssim.plan.trouble import Trouble
+from smssim.plan.twin.course import Course
+from smssim.plan.twin.idle import start_all
+from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue
+from smssim.plan.twin.member import HOP_S, Member
+from smssim.plan.twin.pool import GiveBack, Pool, Take
+from smssim.plan.twin.scarce import Scarcity
+from smssim.plan.twin.supply import Supply
+from smssim.plan.twin.trouble import Trouble
 
 WINDOW_MEANS: Final = 0.2  # a horizon shorter than this, in means, is not worth a pass over each pool
 STARTS_MAX: Final = 50_000_000  # in one horizon: bounds the retries that are kept

@@ -9,7 +9,7 @@ from typing import Any
 
 from smssim.core.threshold import Threshold
 from smssim.plan.forecast import SURE
-from smssim.plan.steps import Sought
+from smssim.plan.search.steps import Sought
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from smssim.plan.lots import Lot
-from smssim.plan.member import Member
-from smssim.plan.pool import Pool, Times
-from smssim.plan.supply import Supply
+from smssim.plan.twin.lots import Lot
+from smssim.plan.twin.member import Member
+from smssim.plan.twin.pool import Pool, Times
+from smssim.plan.twin.supply import Supply
 
 Timed = list[tuple[Lot, Times]]  # messages, each with the time from which it may start
 

@@ -16,16 +16,16 @@ from typing import Final
 from smssim.core.limits import SEED_MAX
 from smssim.core.threshold import REACHED, TIMES, Threshold
 from smssim.errors import UsageError, bad_value
-from smssim.plan.answer import Answer, Odds, percent
-from smssim.plan.confidence import Look, clopper_pearson_low
-from smssim.plan.deadlines import Deadline, first_guess, wants_less
 from smssim.plan.forecast import SURE
-from smssim.plan.obstacle import obstacle
 from smssim.plan.scale import FULL, Scale, scale_for
 from smssim.plan.scenario import Scenario
+from smssim.plan.search.answer import Answer, Odds, percent
+from smssim.plan.search.confidence import Look, clopper_pearson_low
+from smssim.plan.search.deadlines import Deadline, first_guess, wants_less
+from smssim.plan.search.obstacle import obstacle
+from smssim.plan.search.steps import Sought, Steps
+from smssim.plan.search.trial import Trial
 from smssim.plan.seeds import Play
-from smssim.plan.steps import Sought, Steps
-from smssim.plan.trial import Trial
 
 Plays = Callable[[Scenario, Sequence[int], Scale], list[Play]]  # plays a scenario with each of these seeds, in order
 

@@ -17,11 +17,11 @@ from smssim.core.fault import MONITOR, Fault, FaultKind
 from smssim.core.limits import ATTEMPTS_MAX
 from smssim.core.progress import Milestones
 from smssim.core.threshold import REACHED, Threshold
-from smssim.plan.confidence import at_most
-from smssim.plan.deadlines import Deadline
 from smssim.plan.forecast import SURE
 from smssim.plan.scale import moments
 from smssim.plan.scenario import PlannedSender, Scenario
+from smssim.plan.search.confidence import at_most
+from smssim.plan.search.deadlines import Deadline
 from smssim.plan.seeds import Play
 
 _HOPELESS: Final = 0.05  # a bound of a probability that is below this leaves no doubt

@@ -14,7 +14,7 @@ from smssim.core.fault import Fault, FaultKind
 from smssim.core.threshold import REACHED, Threshold
 from smssim.plan.scale import moments
 from smssim.plan.scenario import PlannedSender, Scenario
-from smssim.plan.steps import Steps
+from smssim.plan.search.steps import Steps
 from smssim.plan.theory.pace import report_lag_s
 
 _DEVIATIONS: Final = 2.0  # by which most runs are later than the mean

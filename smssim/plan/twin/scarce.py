@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from smssim.core.limits import Limits
 from smssim.core.model import Ids, Outcome
-from smssim.plan.lots import SPARE, Done, Lot, lots_in_order
-from smssim.plan.member import Member
-from smssim.plan.pool import Pool
-from smssim.plan.supply import Supply
+from smssim.plan.twin.lots import SPARE, Done, Lot, lots_in_order
+from smssim.plan.twin.member import Member
+from smssim.plan.twin.pool import Pool
+from smssim.plan.twin.supply import Supply
 
 BLOCK: Final = 512  # fresh messages whose fates are drawn together
 KEPT: Final = 8192  # finished attempts that are counted together

@@ -18,11 +18,11 @@ from smssim.core.leaseholder import LeaseHolder
 from smssim.core.limits import MEAN_MIN_S, Limits
 from smssim.core.model import Outcome
 from smssim.core.pace import messages_ahead, window
-from smssim.plan.lots import SPARE, Done, Lot, LotQueue, lots_in_order
-from smssim.plan.pool import Pool
 from smssim.plan.scale import FULL, Scale, moments
 from smssim.plan.scenario import PlannedSender
-from smssim.plan.supply import Supply
+from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue, lots_in_order
+from smssim.plan.twin.pool import Pool
+from smssim.plan.twin.supply import Supply
 
 HOP_S: Final = 0.0005  # one way between two nodes, with what they do about a message on the way
 

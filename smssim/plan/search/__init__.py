@@ -1,0 +1,1 @@
+"""The search for the least of one setting that meets all goals."""
