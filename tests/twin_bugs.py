@@ -125,7 +125,7 @@ def reports_without_delay() -> AbstractContextManager[Any]:
     """Record an attempt when it ends."""
 
     def set_pace(self: Member, wait_s: float) -> None:
-        self.lag_s = HOP_S
+        self.lag_s = self.dry_lag_s = HOP_S
 
     return mock.patch.object(Member, "set_pace", set_pace)
 

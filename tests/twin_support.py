@@ -142,6 +142,7 @@ GAPS: Final = {
     ("pause producer", 27),
     ("kill monitor", 10),
     ("pause monitor", 10),
+    ("pause monitor", 12),
 }
 
 # Between which bounds the mean of the middle deviations of a kind is, the core being later if it is positive. The twin

@@ -40,6 +40,10 @@ class Scale:
         """Return how many lanes are played for this many."""
         return max(1, round(lanes / self.lanes))
 
+    def copies_of(self, copies: int) -> int:
+        """Return how many equal senders are played for this many: each has as many lanes as before, if possible."""
+        return max(1, round(copies / self.lanes))
+
     def model_of(self, model: AttemptModel, lanes: int) -> AttemptModel:
         """Return how the attempts of a played lane go, of a sender with this many lanes."""
         if self.messages == 1:

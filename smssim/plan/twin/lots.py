@@ -46,17 +46,19 @@ class Done:
     outcomes: NDArray[np.uint8]
     ids: Ids
     tags: Tags
+    dry: NDArray[np.bool_] | None = None  # which left their sender without any message; None for none of them
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def pick(self, which: NDArray[np.bool_]) -> Done:
         """Return some of them."""
-        return Done(self.times_s[which], self.outcomes[which], self.ids[which], self.tags[which])
+        dry = None if self.dry is None else self.dry[which]
+        return Done(self.times_s[which], self.outcomes[which], self.ids[which], self.tags[which], dry)
 
     def at(self, times_s: NDArray[np.float64]) -> Done:
         """Return the same attempts with other times."""
-        return Done(times_s, self.outcomes, self.ids, self.tags)
+        return Done(times_s, self.outcomes, self.ids, self.tags, self.dry)
 
 
 def columns_of(lots: list[Lot]) -> tuple[Ids, Tags]:

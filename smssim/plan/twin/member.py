@@ -59,7 +59,7 @@ class Member:
         self.unsettled_s = self.unreported_s = math.inf
         self.unsettled: list[Lot] = []
         self.unreported: list[Done] = []
-        self.lag_s = HOP_S  # from the end of an attempt to its record
+        self.lag_s = self.dry_lag_s = HOP_S  # from the end of an attempt to its record; if nothing else is left
         self.hidden_s = (math.inf, math.inf)  # between these times, nothing is recorded
         self.attempts = self.sent = self.failed = 0
         self.used_s = self.lane_s = 0.0  # of its lanes: with a message, and since they joined
@@ -70,7 +70,8 @@ class Member:
         """Start to take part."""
         lanes = self._scale.lanes_of(self.sender.lanes)
         self.forget()  # a fault of others may have been foreseen before
-        self.pool = Pool(self.number, lanes, self.sender.copies, now, *self._law(now))
+        copies = self._scale.copies_of(self.sender.copies)
+        self.pool = Pool(self.number, lanes, copies, now, *self._law(now))
 
     def change(self, now: float) -> None:
         """Let attempts that start from now on go as the faults say."""
@@ -92,22 +93,29 @@ class Member:
         self.retries.multiply(times, 0)
         if self.held is not None:
             self.held.multiply(times)
-        return [] if self.pool is None else self.pool.multiply(times, self.sender.lanes)
+        return [] if self.pool is None else self.pool.multiply(times, self.sender.lanes, self.sender.copies)
 
     def set_pace(self, wait_s: float) -> None:
         """Set how long an outcome waits for its report, on average, if there is one report in `wait_s` at most.
 
         An outcome is reported at once if the last report is that old. If outcomes come at random, r of them in
-        `wait_s`, there are r + e^-r of them between two reports, and r of these wait half of `wait_s`.
+        `wait_s`, there are r + e^-r of them between two reports, and r of these wait half of `wait_s`. A sender that
+        has nothing else left reports `Limits.dry_hurry` times sooner after its last report, which may be at once.
         """
         if self.pool is not None:
             look_s = wait_s / self._limits.looks_per_report
             each = min(1e6, wait_s * self.sender.concurrency / moments(self.sender.model)[0])
-            self.lag_s = (wait_s + look_s) / 2 * each / (each + math.exp(-each)) + HOP_S
+            waiting = each / (each + math.exp(-each))  # share of the attempts
+            self.lag_s = waiting * (wait_s + look_s) / 2 + HOP_S
+            self.dry_lag_s = waiting * (wait_s / self._limits.dry_hurry**2 + look_s) / 2 + HOP_S
 
-    def recorded_s(self, done_s: float) -> float:
-        """Return when the monitor records an attempt that ended at this time."""
-        at_s = done_s + self.lag_s
+    def lags_s(self, done: Done) -> NDArray[np.float64] | float:
+        """Return how long after their ends the monitor records these attempts."""
+        return self.lag_s if done.dry is None else np.where(done.dry, self.dry_lag_s, self.lag_s)
+
+    def recorded_s(self, done_s: float, *, dry: bool) -> float:
+        """Return when the monitor records an attempt that ended at this time; `dry`: and was its sender's last one."""
+        at_s = done_s + (self.dry_lag_s if dry else self.lag_s)
         return self.hidden_s[1] if self.hidden_s[0] < at_s < self.hidden_s[1] else at_s
 
     def leave(self, now: float) -> list[Lot]:

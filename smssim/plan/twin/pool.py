@@ -60,6 +60,10 @@ class Pool:
         """Lanes with a message."""
         return int(np.count_nonzero(self.outcomes))
 
+    def sender_of(self, lanes: LaneNumbers) -> LaneNumbers:
+        """Return which of the equal senders has each of these lanes."""
+        return lanes % self.senders
+
     @property
     def per_s(self) -> float:
         """Messages per second that its lanes can start."""
@@ -170,9 +174,13 @@ class Pool:
             self.outcomes[done] = 0
 
     def finished_by(self, until_s: float) -> Done:
-        """Return what the lanes have finished by then, and make these lanes idle."""
-        lanes = np.flatnonzero((self.free_s <= until_s) & (self.outcomes > 0))
-        done = self._done(lanes)
+        """Return what the lanes have finished by then, and make these lanes idle. Assumes that they get no others."""
+        busy = np.flatnonzero(self.outcomes)
+        busy = busy[np.argsort(self.free_s[busy], kind="stable")]
+        last = np.zeros(self.senders, np.int64)  # lane of each sender that finishes last
+        last[self.sender_of(busy)] = busy
+        lanes = busy[: int(np.searchsorted(self.free_s[busy], until_s, "right"))]
+        done = Done(*self._columns(lanes), dry=last[self.sender_of(lanes)] == lanes)
         self.outcomes[lanes] = 0
         return done
 
@@ -181,7 +189,10 @@ class Pool:
         return self._done(np.flatnonzero(self.outcomes))
 
     def _done(self, lanes: LaneNumbers) -> Done:
-        return Done(self.free_s[lanes], self.outcomes[lanes], self.ids[lanes], self.tags[lanes])
+        return Done(*self._columns(lanes))
+
+    def _columns(self, lanes: LaneNumbers) -> tuple[Times, Outcomes, Ids, Tags]:
+        return self.free_s[lanes], self.outcomes[lanes], self.ids[lanes], self.tags[lanes]
 
     def start(
         self,
@@ -230,10 +241,10 @@ class Pool:
         self.tags[which] |= SPARE
         return self.ids[which]
 
-    def multiply(self, times: int, lanes: int) -> list[Lot]:
+    def multiply(self, times: int, lanes: int, senders: int) -> list[Lot]:
         """Let each lane stand for itself: make `lanes` of them, about `times` as many, with messages of their own.
 
-        Returns the messages for which there is no lane.
+        `senders`: how many have these lanes. Returns the messages for which there is no lane.
         """
         places = np.arange(max(lanes, times * self.lanes))
         which, turn = places % self.lanes, places // self.lanes
@@ -245,5 +256,5 @@ class Pool:
         self.free_s, self.outcomes, self.tags = self.free_s[:lanes], self.outcomes[:lanes], self.tags[:lanes]
         self.ids = self.ids[:lanes]
         self.idle_s *= lanes / self.lanes
-        self.lanes = lanes
+        self.lanes, self.senders = lanes, senders
         return lots

@@ -110,6 +110,11 @@ class Scarcity:
         self._idle = [np.flatnonzero(pool.outcomes == 0).tolist()[::-1] for pool in self._pools]
         self._idle_lanes = sum(map(len, self._idle))
         self._busy = [pool.lanes - len(idle) for pool, idle in zip(self._pools, self._idle, strict=True)]
+        # Messages of each copy of a sender, by pool: a copy that has none left reports sooner.
+        self._held = [
+            np.bincount(pool.sender_of(np.flatnonzero(pool.outcomes)), minlength=pool.senders).tolist()
+            for pool in self._pools
+        ]
         self._under = self._messages_in_lanes()  # a heap: done when, place of the pool, lane, outcome, message
         self._ready: deque[Message] = deque()
         for lot in supply.ready.drop():
@@ -121,7 +126,7 @@ class Scarcity:
             for lot in member.retries.ready.drop():
                 own.put_all(np.zeros(len(lot)), lot)
         self._block, self._begin = Block(np.empty(0, np.int64)), 0  # of fresh messages
-        self._done: list[list[tuple[float, int, Message]]] = [[] for _ in self._pools]
+        self._done: list[list[tuple[float, int, Message, bool]]] = [[] for _ in self._pools]
         self._kept = 0
         self._shares: list[float] = []  # of requests, summed up pool by pool
         self._each = 0.0  # requests between two rounds
@@ -214,21 +219,26 @@ class Scarcity:
         done_s = now + durations_s[i]
         self._idle_lanes -= 1
         self._busy[place] += 1
+        self._held[place][lane % pool.senders] += 1
         heappush(self._under, (done_s, place, lane, outcomes[i], message))
 
     def _finish(self, retry_s: float, keeps_retries: bool) -> None:
         """Let the next lane finish, and queue its message again if it is to be retried."""
         done_s, place, lane, outcome, message = heappop(self._under)
-        self._pools[place].free_s[lane] = done_s
+        pool, held = self._pools[place], self._held[place]
+        pool.free_s[lane] = done_s
         self._idle[place].append(lane)
         self._idle_lanes += 1
         self._busy[place] -= 1
-        self._done[place].append((done_s, outcome, message))
+        copy = lane % pool.senders
+        held[copy] -= 1
+        dry = not held[copy]
+        self._done[place].append((done_s, outcome, message, dry))
         self._kept += 1
         if outcome == RETRY and message[2] < SPARE:
             member = self._members[place]
             if done_s <= member.unsettled_s:
-                at_s = member.recorded_s(done_s) + retry_s
+                at_s = member.recorded_s(done_s, dry=dry) + retry_s
                 (self._own[place] if keeps_retries else self._later).put(at_s, (message[0], message[1], message[2] + 1))
         if self._kept >= KEPT:
             self._flush()
@@ -277,10 +287,11 @@ class Scarcity:
         """Count what was finished. Retries are queued already, except those that are not settled."""
         for member, done in zip(self._members, self._done, strict=True):
             if done:
-                ids, tags = _columns([message for _, _, message in done])
-                times_s = np.array([time_s for time_s, _, _ in done])
-                outcomes = np.array([outcome for _, outcome, _ in done], np.uint8)
-                self._count(member, Done(times_s, outcomes, ids, tags), times_s > member.unsettled_s)
+                ids, tags = _columns([message for _, _, message, _ in done])
+                times_s = np.array([time_s for time_s, _, _, _ in done])
+                outcomes = np.array([outcome for _, outcome, _, _ in done], np.uint8)
+                dry = np.array([dry for _, _, _, dry in done])
+                self._count(member, Done(times_s, outcomes, ids, tags, dry), times_s > member.unsettled_s)
                 done.clear()
         self._kept = 0
 

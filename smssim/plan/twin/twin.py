@@ -220,7 +220,7 @@ class Twin:
         if not pools or min(next_s, done_s) == math.inf:
             return limit_s
         lanes = sum(pool.lanes for pool in pools)
-        again_s = self.retry_s + min(member.lag_s for member in members)  # from the end of an attempt to the next one
+        again_s = self.retry_s + min(member.dry_lag_s for member in members)  # from an attempt's end to the next one
         soon_s = min(limit_s, max(self.now, min(next_s, done_s)) + again_s)
         if next_s == math.inf or (lanes > LANES_MANY and start_all(members, self.supply, self.now, soon_s)):
             until_s = soon_s if self.scenario.max_attempts > 1 or next_s < math.inf else limit_s
@@ -319,7 +319,7 @@ class Twin:
             reported, settled = member.keep_back(done)
             settled = settled if again is None else settled & again
             done, again = done.pick(reported), settled[reported]
-        self.count(member, done.at(done.times_s + member.lag_s), again)
+        self.count(member, done.at(done.times_s + member.lags_s(done)), again)
 
     def count(self, member: Member, done: Done, again: NDArray[np.bool_] | None = None) -> None:
         """Count attempts that are recorded at these times, and queue retries; `again`: which to retry, None for all."""
