@@ -33,10 +33,12 @@ _killed = Trouble._killed
 def starts_at_the_edge_of_a_window() -> AbstractContextManager[Any]:
     """Leave lanes idle that finish shortly before the end of a window, until the next one begins."""
 
-    def advance_pool(self: Twin, pool: Pool, until_s: float, take: Take, give_back: GiveBack) -> None:
+    def advance_pool(self: Twin, member: Member, until_s: float, take: Take, give_back: GiveBack) -> None:
+        pool = member.pool
+        assert pool is not None
         pool.harvest(np.flatnonzero(pool.free_s < self.now), self.record)
         np.maximum(pool.free_s, self.now, out=pool.free_s)
-        _advance_pool(self, pool, until_s - 0.3 * pool.mean_s, take, give_back)
+        _advance_pool(self, member, until_s - 0.3 * pool.mean_s, take, give_back)
 
     return mock.patch.object(Twin, "_advance_pool", advance_pool)
 

@@ -186,11 +186,12 @@ def against_core(kind: str, scenarios: Sequence[Scenario], play: Play = played) 
     """
     misses, deviations = [], []
     for scenario in scenarios:
-        plays = [times_of(play(scenario, seed)) for seed in CORE_SEEDS]
+        twins = [play(scenario, seed) for seed in CORE_SEEDS]
+        plays = [times_of(twin) for twin in twins]
         slack_s = report_wait_s(sum(sender.copies for sender in scenario.senders)) + _wave_s(scenario)
         for name, time in core_times(scenario).items():
             theirs = [one[name] for one in plays if name in one]
-            if not theirs:
+            if not theirs and not _is_close(scenario, name, twins):
                 misses.append(f"{kind}: {name} never comes, core {time:.3f} s: {scenario}")
             if len(theirs) < len(plays):
                 continue
@@ -203,8 +204,17 @@ def against_core(kind: str, scenarios: Sequence[Scenario], play: Play = played) 
             f"{kind}: {name} comes, but not in the core: {scenario}"
             for name in plays[0]
             if name not in core_times(scenario) and all(name in one for one in plays)
+            if not _is_close(scenario, name, twins)
         ]
     return misses, deviations
+
+
+def _is_close(scenario: Scenario, name: str, twins: Sequence[Twin]) -> bool:
+    """Return whether it is a matter of luck if a milestone is reached: about as many messages are sent."""
+    if name == "last":
+        return False
+    sent = [twin.course.sent for twin in twins]
+    return abs(mean(sent) - needed(scenario, int(name[1:]))) < 3 * stdev(sent)
 
 
 def bias(deviations: Sequence[float]) -> float:

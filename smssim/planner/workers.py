@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import Final, Self
+from typing import Self
 
 from smssim.errors import SmssimError
 from smssim.plan.scale import Scale
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import START_S, Scenario
 from smssim.plan.seeds import Play, play
 from smssim.process.parent import end_with_parent
-
-START_S: Final = 0.5  # from when `smssim run` starts a process until it takes part: importing gRPC takes most of that
 
 Task = tuple[Scenario, int, Scale]
 PlayOne = Callable[[Scenario, int, Scale], Play]

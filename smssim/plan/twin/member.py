@@ -64,6 +64,7 @@ class Member:
         self.attempts = self.sent = self.failed = 0
         self.used_s = self.lane_s = 0.0  # of its lanes: with a message, and since they joined
         self._scale = scale
+        self.declared_per_s = sender.declared_per_s / scale.messages  # of its lanes in this play
         self._seed, self._max_attempts, self._limits = seed, max_attempts, limits
 
     def join(self, now: float) -> None:
@@ -90,6 +91,7 @@ class Member:
     def play_in_full(self, times: int) -> list[Lot]:
         """Let each lane and each message stand for itself from now on; return messages for which there is no lane."""
         self._scale = FULL
+        self.declared_per_s = self.sender.declared_per_s
         self.retries.multiply(times, 0)
         if self.held is not None:
             self.held.multiply(times)
@@ -169,12 +171,6 @@ class Member:
         holder.leased = holder.delivered = holder.received = busy + held
         holder.credit = max(0, holder.idle_lanes + self.ahead(wait_s) - held)
         return holder.allowance(fair_share)
-
-    @property
-    def declared_per_s(self) -> float:
-        """The messages per second that its lanes in this play can send, as it declares."""
-        assert self.pool is not None
-        return self.sender.declared_per_s / self._scale.messages
 
     def keep_back(self, done: Done) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which of these attempts are reported, and which of them are settled; keep the others in mind."""

@@ -7,6 +7,7 @@ messages come from, other pools, or faults.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +21,9 @@ from smssim.plan.twin.lots import SPARE, Done, Lot, Tags, columns_of, lots_in_or
 CHUNK: Final = 16_384  # messages drawn at once: their columns fit into the cache
 LANES: Final = 2048  # of a pool that advance together: several messages in a row cost less than one for each lane
 SURE: Final = 0.85  # share of a horizon that lanes fill with several messages in a row, without looking at each start
+LANES_FEW: Final = (
+    256  # of a pool: with fewer, messages given back cost less than further passes: all are drawn in the first one
+)
 
 LaneNumbers = NDArray[np.int64]
 Times = NDArray[np.float64]
@@ -45,6 +49,7 @@ class Pool:
         self.tags = np.zeros(lanes, np.int16)
         self.joined_s = joined_s
         self.idle_s = 0.0  # of all lanes together
+        self._is_sparing = True
 
     def change(self, fates: Fates, mean_s: float, cv: float) -> None:
         """Let the attempts that start from now on have these fates, with this mean and coefficient of variation."""
@@ -97,8 +102,14 @@ class Pool:
 
     # -- while messages suffice
 
-    def advance(self, until_s: float, take: Take, give_back: GiveBack, record: Record) -> None:
-        """Start messages on all lanes that are free before `until_s`. A lane for which none is left stays idle."""
+    def advance(
+        self, until_s: float, take: Take, give_back: GiveBack, record: Record, *, sparing: bool = False
+    ) -> None:
+        """Start messages on all lanes that are free before `until_s`. A lane for which none is left stays idle.
+
+        `sparing`: take hardly more messages than lanes start.
+        """
+        self._is_sparing = sparing or self.lanes > LANES_FEW
         for first in range(0, self.lanes, LANES):
             lanes = np.arange(first, min(first + LANES, self.lanes))
             self._advance_some(lanes[self.free_s[lanes] < until_s], until_s, take, give_back, record)
@@ -129,8 +140,10 @@ class Pool:
             lanes = lanes[self.free_s[lanes] < until_s]
 
     def _rounds(self, lanes: int, time_s: float) -> int:
-        """Return how many messages in a row each of this many lanes surely starts within this time."""
-        return max(1, min(CHUNK // lanes, int(SURE * time_s / self.mean_s)))
+        """Return how many messages in a row to draw for each of this many lanes, which may start them in this time."""
+        expected = max(0.0, time_s / self.mean_s)
+        rounds = SURE * expected if self._is_sparing else 1 + expected + 2 * self.cv * math.sqrt(expected)
+        return max(1, min(CHUNK // lanes, int(rounds)))
 
     def _start_rows(
         self,

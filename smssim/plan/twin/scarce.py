@@ -117,7 +117,7 @@ class Scarcity:
         ]
         self._under = self._messages_in_lanes()  # a heap: done when, place of the pool, lane, outcome, message
         self._ready: deque[Message] = deque()
-        for lot in supply.ready.drop():
+        for lot in supply.take_ready():
             block = Block(lot.ids)
             self._ready.extend((block, i, lot.tag) for i in range(len(lot)))
         self._later = Later(supply)
@@ -190,7 +190,11 @@ class Scarcity:
 
     def _fresh_s(self) -> float:
         """Return when the next fresh message may be taken; infinity if there is none."""
-        return self._supply.release_s(self._supply.next_fresh) if self._supply.fresh else math.inf
+        return (
+            self._supply.release_s(self._supply.next_fresh)
+            if self._supply.next_fresh < self._supply.total
+            else math.inf
+        )
 
     def _fresh(self) -> Message:
         """Take the next fresh message."""

@@ -30,6 +30,7 @@ class Supply:
         self.total = total
         self.ready = LotQueue()
         self.next_fresh = 0
+        self._returned = LotQueue()  # fresh ones that were taken but not started: they wait behind those in `ready`
         self._rate_per_s = rate_per_s
         self.round_s = round_s
         self._wait_s = round_s / 2
@@ -38,8 +39,8 @@ class Supply:
 
     @property
     def fresh(self) -> int:
-        """Messages that were never taken."""
-        return self.total - self.next_fresh
+        """Messages that were never started."""
+        return self._returned.count + self.total - self.next_fresh
 
     @property
     def is_empty(self) -> bool:
@@ -48,18 +49,16 @@ class Supply:
 
     def available(self, now: float) -> int:
         """Return how many messages may be taken now."""
-        return self.ready.count + self._released(now) - self.next_fresh
+        return self.ready.count + self._returned.count + self._released(now) - self.next_fresh
 
     def _released(self, now: float) -> int:
         return max(self.next_fresh, min(1, self.total), released(self.total, self._rate_per_s, now - self._wait_s))
 
     def next_s(self) -> float:
         """Return when the next message becomes available; infinity if none ever does."""
-        if self.ready.count:
+        if self.ready.count or self._returned.count:
             return -math.inf
-        fresh_s = math.inf
-        if self.fresh:
-            fresh_s = self.release_s(self.next_fresh)
+        fresh_s = self.release_s(self.next_fresh) if self.fresh else math.inf
         return min(fresh_s, self._later[0][0] if self._later else math.inf)
 
     def put_later(self, ids: Ids, tag: int, times_s: Times) -> None:
@@ -82,11 +81,23 @@ class Supply:
         """Take the next messages that are available now, at most `wanted`."""
         lots = self.ready.take(wanted)
         wanted -= sum(map(len, lots))
+        returned = self._returned.take(wanted)
+        lots += returned
+        wanted -= sum(map(len, returned))
         upto = min(self.next_fresh + wanted, self._released(now))
         if upto > self.next_fresh:
             lots.append(Lot(np.arange(self.next_fresh, upto), 1))
             self.next_fresh = upto
         return lots
+
+    def put_back(self, lots: list[Lot]) -> None:
+        """Put back messages that were taken but not started."""
+        self.ready.put_first([lot for lot in lots if lot.tag > 1])
+        self._returned.put_first([lot for lot in lots if lot.tag == 1])
+
+    def take_ready(self) -> list[Lot]:
+        """Take all messages that are not fresh, or were taken before."""
+        return self.ready.drop() + self._returned.drop()
 
     def count_before(self, until_s: float) -> int:
         """Return how many messages become available before `until_s`."""
@@ -96,7 +107,7 @@ class Supply:
 
     def take_before(self, until_s: float) -> list[tuple[Lot, Times]]:
         """Take all messages that become available before `until_s`, with their times."""
-        taken = [(lot, np.full(len(lot), -math.inf)) for lot in self.ready.drop()]
+        taken = [(lot, np.full(len(lot), -math.inf)) for lot in self.take_ready()]
         upto = self._released(until_s)
         if upto > self.next_fresh:
             ids = np.arange(self.next_fresh, upto)
@@ -121,7 +132,7 @@ class Supply:
 
     def withdraw(self, ids: Ids) -> Ids:
         """Take out those of these messages that wait here, now or until later, and are not spare; return them."""
-        found, later = [self.ready.remove(ids)], []
+        found, later = [self.ready.remove(ids), self._returned.remove(ids)], []
         for at_s, order, times_s, some, tag in self._later:
             which = np.isin(some, ids) if tag < SPARE else np.zeros(len(some), bool)
             found.append(some[which])
@@ -140,6 +151,7 @@ class Supply:
     def multiply(self, times: int, more: int) -> None:
         """Put in `times` messages for each one, with ids of their own, and `more` fresh ones."""
         self.ready.multiply(times)
+        self._returned.multiply(times)
         self.next_fresh *= times
         self.total = self.total * times + more
         if self._rate_per_s is not None:
