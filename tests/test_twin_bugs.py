@@ -63,6 +63,7 @@ FOUND: Final[dict[bugs.Bug, Check]] = {
     bugs.releases_messages_too_late: partial(as_ideal, "a rate of 0.9, 1 attempts"),
     bugs.lets_late_senders_join_at_once: partial(as_ideal, "a late sender"),
     bugs.is_never_slow: partial(as_ideal, "a slow sender"),
+    bugs.delivers_retries_to_the_first_sender: partial(as_ideal, "unlike failures, delayed retries"),
     bugs.keeps_the_messages_of_a_killed_sender: partial(as_ideal, "a killed sender"),
     bugs.plays_the_end_of_a_scaled_play_scaled: last_of_scaled,
     bugs.reports_without_delay: partial(as_core, "plain"),

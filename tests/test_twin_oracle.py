@@ -44,6 +44,12 @@ SOME: Final[dict[str, Scenario]] = {
     "unlike senders with retries": Scenario(6000, UNEVEN, 3, retry_delay_s=0.1),
     "retries": alone(OFTEN, max_attempts=4),
     "delayed retries": alone(OFTEN, max_attempts=4, retry_delay_s=0.5),
+    "unlike failures, delayed retries": Scenario(
+        6000,
+        (replace(TWO[0], model=replace(OFTEN, fail=0.5)), replace(TWO[1], model=replace(OFTEN, fail=0.05))),
+        3,
+        0.5,
+    ),
     "exponential times": alone(AttemptModel(0.2, 0.2, "exponential"), total=6000),
     "five a lane": alone(AttemptModel(0.2, 0.2, "exponential"), total=250),
     "uniform times": alone(AttemptModel(0.2, 0.1, "uniform")),

@@ -22,6 +22,7 @@ from smssim.plan.twin.twin import Twin
 Bug = Callable[[], AbstractContextManager[Any]]
 
 _advance_pool = Twin._advance_pool
+_init = Twin.__init__
 _law = Member._law
 _take = Supply.take
 _killed = Trouble._killed
@@ -93,12 +94,16 @@ def delivers_retries_last() -> AbstractContextManager[Any]:
 def delivers_retries_to_any_sender() -> AbstractContextManager[Any]:
     """Deliver retries to others than the sender that settles them."""
 
-    def retry(self: Twin, member: Member, done: Done) -> None:
-        for tag in np.unique(done.tags).tolist():
-            which = done.tags == tag
-            self.supply.put_later(done.ids[which], tag + 1, done.times_s[which] + self.retry_s)
+    def init(self: Twin, *args: Any, **kwargs: Any) -> None:
+        _init(self, *args, **kwargs)
+        self._keeps_retries = False
 
-    return mock.patch.object(Twin, "_retry", retry)
+    return mock.patch.object(Twin, "__init__", init)
+
+
+def delivers_retries_to_the_first_sender() -> AbstractContextManager[Any]:
+    """Let the first sender have all retries that are for anyone."""
+    return mock.patch("smssim.plan.twin.twin.deal")
 
 
 def forgets_a_senders_own_retries() -> AbstractContextManager[Any]:

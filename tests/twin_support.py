@@ -86,15 +86,19 @@ def against_heap(
     """Return how the twin deviates from the ideal schedule, in the mean over seeds.
 
     A milestone may deviate by `tolerance` or, if that is more, by three standard errors of the mean difference. The
-    last message is one of few and has only the latter. `counts`: whether the counts of each seed must be the same.
+    last message is one of few and has only the latter. `counts`: whether the counts of each seed must be the same; if
+    not, their means must be.
     """
-    pairs, misses = [], []
+    pairs, misses, failed = [], [], []
     for seed in seeds:
         schedule, twin = Heap(scenario, seed, lag_s=AGAIN_S).play(), play(scenario, seed)
         theirs = tuple(schedule.count(outcome) for outcome in (Outcome.SENT, Outcome.FAILED, Outcome.RETRY))
         if counts and counts_of(twin.course) != theirs:
             misses.append(f"seed {seed}: counts {counts_of(twin.course)}, ideal {theirs}")
         pairs.append((ideal_times(schedule), times_of(twin)))
+        failed.append(twin.course.failed - schedule.count(Outcome.FAILED))
+    if abs(mean(failed)) > 1 + 4 * stdev(failed) / math.sqrt(len(failed)):
+        misses.append(f"failed {mean(failed):+.1f}, standard deviation {stdev(failed):.1f}")
     for name in pairs[0][0]:
         if not all(name in ideal for ideal, _ in pairs):
             continue
@@ -136,8 +140,6 @@ ROUGH: Final = {"kill monitor": 0.02, "pause monitor": 0.04, "pause": 0.015}
 # few messages more or less in a queue ahead move a milestone by one wave of messages, or by the time that a peer is
 # away.
 GAPS: Final = {
-    ("slow", 42),  # retries stay with a slowed sender
-    ("failures", 26),  # waves of delayed retries
     ("pause", 40),
     ("pause producer", 27),
     ("kill monitor", 10),
@@ -152,6 +154,7 @@ BIAS_USUAL: Final = (-0.007, 0.005)
 BIAS: Final = {
     "copies": (-0.015, 0.003),
     "pause": (-0.010, 0.005),
+    "failures": (-0.010, 0.010),  # few milestones come
     "kill producer": (-0.035, 0.010),
     "kill monitor": (-0.015, 0.035),
 }
@@ -189,6 +192,9 @@ def against_core(kind: str, scenarios: Sequence[Scenario], play: Play = played) 
         twins = [play(scenario, seed) for seed in CORE_SEEDS]
         plays = [times_of(twin) for twin in twins]
         slack_s = report_wait_s(sum(sender.copies for sender in scenario.senders)) + _wave_s(scenario)
+        failed, most = [twin.course.failed for twin in twins], 0.1 * core(scenario).failed
+        if abs(mean(failed) - core(scenario).failed) > 2 + most + SPREADS * stdev(failed):
+            misses.append(f"{kind}: failed {mean(failed):.1f}, core {core(scenario).failed}: {scenario}")
         for name, time in core_times(scenario).items():
             theirs = [one[name] for one in plays if name in one]
             if not theirs and not _is_close(scenario, name, twins):

@@ -28,6 +28,7 @@ from smssim.plan.twin.idle import start_all
 from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue
 from smssim.plan.twin.member import HOP_S, Member
 from smssim.plan.twin.pool import GiveBack, Pool, Take
+from smssim.plan.twin.retries import deal, keep_own
 from smssim.plan.twin.scarce import Scarcity
 from smssim.plan.twin.supply import Supply
 from smssim.plan.twin.trouble import Trouble
@@ -37,7 +38,7 @@ STARTS_MAX: Final = 50_000_000  # in one horizon: bounds the retries that are ke
 SENT, FAILED, RETRY = (int(one) for one in (Outcome.SENT, Outcome.FAILED, Outcome.RETRY))  # faster than an enum
 SESSION: Final = 5000  # messages that are given to lanes one by one before the columns are looked at again
 LANES_MANY: Final = 5000  # with more, messages are given to idle lanes all at once where that is possible
-KEEPING: Final = 25  # horizons of a play in which each sender keeps its retries: with 400, times differ by 0.1%
+KEEPING: Final = 15  # horizons of a play in which each sender keeps its retries: with 400, times differ by 0.1%
 TAIL: Final = 4  # messages a lane that are left when a scaled play goes on in full
 
 
@@ -71,10 +72,11 @@ class Twin:
         self.joined = 0  # sessions so far, which set the pace of reports
         # Whether it matters which sender gets a retry. Then horizons are short.
         shares = {sender.model.fail for sender in scenario.senders}
+        slows = any(fault.kind is FaultKind.SLOW for fault in scenario.faults)
         shares |= {fault.share for fault in scenario.faults if fault.kind is FaultKind.FAIL}
-        self._keeps_retries = scenario.max_attempts > 1 and not scenario.retry_delay_s and len(shares) > 1
+        self._keeps_retries = scenario.max_attempts > 1 and not scenario.retry_delay_s and (len(shares) > 1 or slows)
         self._horizon_s = math.inf
-        if self._keeps_retries:
+        if self._keeps_retries or (scenario.max_attempts > 1 and scenario.retry_delay_s):
             self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / KEEPING)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -155,7 +157,7 @@ class Twin:
         """Go on, at most until `limit_s`; return whether anything can still happen."""
         self.supply.promote(self.now)
         if self._keeps_retries:
-            self._sort_retries()
+            keep_own(self.members, self.supply, self.waiting(), self.now, self.wait_s)
         if self.weight > 1 and self._is_tail():
             self._play_in_full()
         direct = [member for member in self.members if member.takes_directly]
@@ -175,36 +177,6 @@ class Twin:
             self._advance_pool(member, until_s, member.held.take, member.held.put_first)
         self.now = max(self.now, until_s)
         return True
-
-    def _sort_retries(self) -> None:
-        """Let senders keep as many of their retries as the producer would lease to them; the others are for all."""
-        declared_per_s, taken = self.declared_per_s, self._taken
-        half = self.waiting() / 2 / declared_per_s if declared_per_s else 0.0
-        for member in self.members:
-            retries = member.retries
-            retries.promote(self.now)
-            if not retries.ready.count:
-                continue
-            keeps = 0
-            if member.pool is not None and not member.is_cut_off:
-                keeps = retries.ready.count
-                if half * member.declared_per_s < member.ahead(self.wait_s):
-                    keeps = round(keeps * min(1.0, taken / max(taken, member.sender.model.fail)))
-                keeps = max(member.pool.lanes - member.pool.busy, keeps)
-            kept = retries.ready.take(keeps)
-            self.supply.ready.put_last(retries.ready.drop())
-            (retries.ready if member.held is None else member.held).put_last(kept)
-
-    @property
-    def _taken(self) -> float:
-        """How many messages a sender takes for each one that it finishes, while the queues ahead shrink.
-
-        With n finished, r n retries among all n, and k taken by all, each queue shrinks by half its share of k - r n.
-        So k = n - (k - r n) / 2, or k = n (2 + r) / 3.
-        """
-        there = [member for member in self.members if member.pool is not None]
-        failed_per_s = sum(member.declared_per_s * member.sender.model.fail for member in there)
-        return (2 + failed_per_s / self.declared_per_s) / 3 if there else 1.0
 
     def _guided_s(self, member: Member) -> float:
         """Return when to fill a queue ahead again: soon, if it holds less and less as fewer messages wait."""
@@ -270,9 +242,13 @@ class Twin:
 
     def _advance(self, direct: list[Member], held: list[Member], until_s: float) -> None:
         """Advance all lanes to a horizon until which messages suffice."""
+        shared = [] if self._keeps_retries else direct
+        deal(shared, self.supply, self.random)
         for member in direct:
             take = partial(self._take_after, member.retries.ready)
             self._advance_pool(member, until_s, take, self.supply.put_back)
+        for member in shared:
+            self.supply.ready.put_last(member.retries.ready.drop())
         for member in held:
             queue = member.held
             assert queue is not None
