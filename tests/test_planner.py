@@ -170,7 +170,7 @@ def test_what_was_found_is_on_the_page() -> None:
     ("part", "text"),
     [(0, "0%"), (1, "100%"), (0.0001, "<0.1%"), (0.99999, ">99.9%"), (0.123, "12.3%"), (0.9, "90.0%")],
 )
-def test_shares_in_words(part: float, text: str) -> None:
+def test_a_share_is_written_as_a_person_reads_it(part: float, text: str) -> None:
     assert says.share(part) == text
 
 
@@ -178,7 +178,7 @@ def test_shares_in_words(part: float, text: str) -> None:
     ("part", "text"),
     [(0.0, "0%"), (1.0, "100%"), (0.9, "90.0%"), (0.99, "99.0%"), (0.9999, "99.990%"), (1 - 1e-15, "100%")],
 )
-def test_ceilings_in_words(part: float, text: str) -> None:
+def test_a_ceiling_is_written_as_precisely_as_it_matters(part: float, text: str) -> None:
     assert says.precisely(part) == text
 
 
@@ -192,14 +192,14 @@ def test_ceilings_in_words(part: float, text: str) -> None:
         (Fault(1, FaultKind.FAIL, "city", share=0.5), "fail city, share 50%"),
     ],
 )
-def test_faults_in_words(fault: Fault, text: str) -> None:
+def test_a_fault_is_written_as_a_sentence_part(fault: Fault, text: str) -> None:
     assert says.fault(fault) == text
 
 
 @pytest.mark.parametrize(
     ("percent", "fail", "needed"), [(95, 0.1, 2), (99, 0.1, 3), (50, 0.0, 1), (50, 1.0, None), (99, 0.9, 44)]
 )
-def test_attempts_that_a_share_needs(percent: int, fail: float, needed: int | None) -> None:
+def test_the_attempts_that_a_share_needs_are_the_fewest(percent: int, fail: float, needed: int | None) -> None:
     assert says.attempts_for(percent, fail) == needed
 
 
@@ -207,7 +207,7 @@ def test_attempts_that_a_share_needs(percent: int, fail: float, needed: int | No
     ("time_s", "text"),
     [(0.0323, "32.3 ms"), (12.345, "12.35 s"), (245, "4m05s"), (7e5, "8.1 days"), (1e10, "316.9 years")],
 )
-def test_times_of_a_run_in_words(time_s: float, text: str) -> None:
+def test_a_time_of_a_run_is_written_as_precisely_as_it_matters(time_s: float, text: str) -> None:
     assert moment(time_s) == text
 
 
@@ -232,7 +232,7 @@ KILLED = Fault(5.0, FaultKind.KILL, "slow")
         (replace(SMALL, faults=(KILLED,)), made(complete_s=None), Bottleneck(Cause.STUCK, 0.9, fault=KILLED)),
     ],
 )
-def test_what_limits_a_run(scenario: Scenario, one: Play, found: Bottleneck) -> None:
+def test_the_page_says_what_limits_a_run(scenario: Scenario, one: Play, found: Bottleneck) -> None:
     of = forecast(scenario, one)
     limits = bottleneck(of)
     assert replace(limits, busy=round(limits.busy, 9)) == found
@@ -304,7 +304,7 @@ def test_seeds_follow_the_first_and_wrap_around() -> None:
     ("played", "took_s", "number"),
     [(20, 1e-9, SEEDS_MAX), (20, 60.0, 20), (1, 60.0, 1), (1, PLAY_S / 2.5, 2), (20, PLAY_S / 5.1, 100)],
 )
-def test_as_many_seeds_as_there_is_time_for(played: int, took_s: float, number: int) -> None:
+def test_a_plan_has_as_many_seeds_as_there_is_time_for(played: int, took_s: float, number: int) -> None:
     assert fitting(played, took_s) == number
     assert number in SEEDS_STEPS
 

@@ -105,24 +105,23 @@ UNIT = Scenario(1000, (sender(lanes=1, mean_s=1.0, fail=0.0),))
     ("met", "played", "low"),
     [(59, 59, 0.95049), (58, 58, 0.94966), (92, 93, 0.95001), (9, 10, 0.60584), (50, 100, 0.41362), (0, 5, 0.0)],
 )
-def test_clopper_pearson(met: int, played: int, low: float) -> None:
+def test_lower_bounds_are_those_of_published_tables(met: int, played: int, low: float) -> None:
     """Bounds as published tables and other programs have them; 59 of 59 is the least that shows 95%."""
     assert clopper_pearson_low(met, played) == pytest.approx(low, abs=1e-5)
 
 
 @given(st.integers(1, 60), st.integers(0, 60), st.floats(0.01, 0.99))
 @settings(max_examples=60, deadline=None)
-def test_binomial(n: int, k: int, p: float) -> None:
-    """The incomplete beta function equals the sum of the binomial distribution."""
+def test_the_incomplete_beta_function_sums_the_binomial_distribution(n: int, k: int, p: float) -> None:
     whole = sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(min(k, n) + 1))
     assert at_most(k, n, p) == pytest.approx(whole, abs=1e-10)
 
 
-def test_binomial_of_many() -> None:
+def test_the_binomial_distribution_is_right_for_huge_counts() -> None:
     assert at_most(10**8, 10**10, 0.01) == pytest.approx(0.5, abs=1e-4)
 
 
-def test_looks_err_rarely() -> None:
+def test_two_looks_together_err_in_at_most_5_percent() -> None:
     """Both looks together take a value for enough in at most 5% of the cases if its probability is just too small."""
     (first, none), (second, few) = [(look.plays, look.misses) for look in LOOKS]
     assert (none, few) == (0, 5)
@@ -137,7 +136,7 @@ def test_looks_err_rarely() -> None:
 
 @given(st.floats(1e-5, 1e6), st.floats(1.0, 1e4))
 @settings(max_examples=100, deadline=None)
-def test_means_have_three_digits(low: float, times: float) -> None:
+def test_means_descend_in_steps_of_three_digits(low: float, times: float) -> None:
     """The means of a range descend in steps of three digits, from exactly its high end to exactly its low end."""
     steps = Steps(Find("city", "mean", low, low * times))
     assert steps.value(steps.first) == low * times
@@ -149,7 +148,7 @@ def test_means_have_three_digits(low: float, times: float) -> None:
         assert steps.value(steps.step(steps.value(step))) == steps.value(step)
 
 
-def test_mean_changes_the_spread() -> None:
+def test_another_mean_keeps_the_relative_spread() -> None:
     steps = Steps(Find("city", "mean", 0.1, 2.0))
     model = steps.scenario(CITY, steps.step(0.2)).senders[0].model
     assert (model.mean_s, model.std_s) == pytest.approx((0.2, 0.06))
@@ -159,7 +158,7 @@ def test_mean_changes_the_spread() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.002, 0.02, 0.2])
-def test_coverage(spread: float) -> None:
+def test_at_least_95_percent_of_answers_are_right(spread: float) -> None:
     """At least 95% of the answers have a probability of 95%, and what is said to be too little mostly has less."""
     enough, less, answers = 0, 0, 40
     for number in range(answers):
@@ -182,8 +181,7 @@ def test_coverage(spread: float) -> None:
     assert less >= 0.6 * answers  # where neighbours hardly differ, the next one that misses often may just be enough
 
 
-def test_second_look() -> None:
-    """Where the next value costs much more, a few misses lead to more plays instead of a faster value."""
+def test_a_few_misses_lead_to_more_plays_where_the_next_value_costs_much_more() -> None:
 
     def law(speed: float, random: np.random.Generator) -> float:
         return 50.0 if random.random() < {1: 0.5, 2: 0.988}.get(round(speed), 1.0) else 70.0
@@ -198,8 +196,7 @@ def test_second_look() -> None:
 
 @given(st.permutations(["t95<60s", "t50<50s", "rate_per_s>17", "elapsed_s<1m", "failed<1%", "t99>10s"]))
 @settings(max_examples=30, deadline=None)
-def test_order_of_goals(goals: list[str]) -> None:
-    """The order of goals does not matter, nor whether one is given twice."""
+def test_the_order_of_goals_does_not_matter(goals: list[str]) -> None:
     player = playing(lognormal(900.0, 0.05))
     usual = search(UNIT, "city.copies=1..100", *sorted(goals), plays=player)
     other = search(UNIT, "city.copies=1..100", *goals, goals[0], plays=player)
@@ -207,7 +204,7 @@ def test_order_of_goals(goals: list[str]) -> None:
     assert other.found is not None
 
 
-def test_too_many_copies() -> None:
+def test_an_answer_comes_from_before_the_number_beyond_which_more_takes_longer() -> None:
     """Beyond some number, more copies take longer: the answer comes from before, and says so."""
 
     def law(speed: float, random: np.random.Generator) -> float:
@@ -223,7 +220,7 @@ def test_too_many_copies() -> None:
     assert none.played < 150
 
 
-def test_best_is_in_between() -> None:
+def test_a_best_value_in_the_middle_of_the_range_is_found() -> None:
     def law(speed: float, random: np.random.Generator) -> float:
         return (1000 / speed + speed / 2) * math.exp(0.01 * random.standard_normal())
 
@@ -231,8 +228,7 @@ def test_best_is_in_between() -> None:
     assert found.found == Odds(29, 1.0)
 
 
-def test_next_value_is_worse() -> None:
-    """With senders of several speeds, the next faster value is played too."""
+def test_the_next_faster_value_is_played_too_with_senders_of_several_speeds() -> None:
 
     def law(speed: float, random: np.random.Generator) -> float:
         return {1: 70.0, 2: 50.0, 3: 70.0}.get(round(speed), 40.0)
@@ -250,8 +246,7 @@ def test_next_value_is_worse() -> None:
     assert "With 3, although faster, it is only 0%" in str(found)
 
 
-def test_never_is_a_miss() -> None:
-    """A share of the plays in which a goal is never reached counts against a value."""
+def test_a_goal_that_is_never_reached_counts_as_missed() -> None:
 
     def law(speed: float, random: np.random.Generator) -> float | None:
         return None if random.random() > speed / 10 else 1.0
@@ -265,7 +260,7 @@ def test_never_is_a_miss() -> None:
     assert "of the messages are sent in the end" in none.why
 
 
-def test_seeds() -> None:
+def test_values_are_confirmed_with_seeds_that_the_search_has_not_used() -> None:
     """Values are confirmed with other seeds than they are searched with, the same ones for each value."""
     used: dict[int, list[int]] = {}
     inner = playing(lognormal(900.0, 0.1))
@@ -321,8 +316,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_holds_for_fresh_seeds(name: str) -> None:
-    """The value meets all goals with fresh seeds too, and the next one does not."""
+def test_an_answer_holds_for_fresh_seeds_and_the_value_below_does_not(name: str) -> None:
     scenario, find, goals = CASES[name]
     found = search(scenario, find, *goals)
     assert found.found is not None
@@ -336,8 +330,7 @@ def test_holds_for_fresh_seeds(name: str) -> None:
     assert found.played < 500
 
 
-def test_few_plays() -> None:
-    """The usual question takes some hundred plays."""
+def test_the_usual_question_takes_few_plays() -> None:
     found = search(CITY, "city.copies=1..200", "t95<60s")
     assert found.as_dict() == {
         "setting": "city.copies",
@@ -353,7 +346,7 @@ def test_few_plays() -> None:
     )
 
 
-def test_low_is_enough() -> None:
+def test_the_low_end_of_a_range_may_be_the_answer() -> None:
     found = search(SMALL, "city.copies=3..9", "t95<60s")
     assert found.found is not None
     assert (found.found.value, found.below) == (3, None)
@@ -361,25 +354,25 @@ def test_low_is_enough() -> None:
     assert "3 is the smallest value of the range." in str(found)
 
 
-def test_high_is_not_enough() -> None:
+def test_a_high_end_that_is_not_enough_is_no_answer() -> None:
     found = search(CITY, "city.copies=1..4", "t95<60s")
     assert found.as_dict()["value"] is None
     assert found.why.startswith("even with 4, t95<60s is met with a probability of only 0%: t95 is about 79")
     assert found.played < 100
 
 
-def test_range_of_one_value() -> None:
+def test_a_range_may_have_one_value() -> None:
     assert search(CITY, "city.copies=6..6", "t95<60s").found is not None
     assert search(CITY, "city.copies=5..5", "t95<60s").found is None
 
 
-def test_mean_of_the_range_is_enough() -> None:
+def test_the_largest_mean_of_the_range_may_be_the_answer() -> None:
     found = search(SMALL, "city.mean=0.1..0.123456", "t95<60s")
     assert found.found is not None
     assert (found.found.value, found.below) == (0.123456, None)
 
 
-def test_goals_that_contradict() -> None:
+def test_goals_that_contradict_each_other_have_no_answer() -> None:
     """Faster senders are needed for one goal, and slower ones for another."""
     found = search(CITY, "city.copies=1..200", "t95<60s", "t50>40s")
     assert found.why.startswith("with 6, only 0 of 66 plays meet all goals, and slower senders do not meet t95<60s")
@@ -387,8 +380,7 @@ def test_goals_that_contradict() -> None:
     assert "faster senders are no help" in search(SMALL, "city.copies=1..200", "t50>40s").why
 
 
-def test_scaled() -> None:
-    """A large run is played scaled down, and the answer says so; in full, it would be the same."""
+def test_a_large_run_is_searched_scaled_down_and_the_answer_says_so() -> None:
     large = replace(CITY, total=1_200_000, senders=(sender(lanes=100),))
     found = search(large, "city.copies=1..100", "t95<1000s")
     assert found.found is not None
@@ -397,7 +389,7 @@ def test_scaled() -> None:
     assert share_met(large, "city.copies=1..100", found.found.value, ["t95<1000s"], seeds=2) == 1
 
 
-def test_full() -> None:
+def test_in_full_an_answer_is_confirmed_without_scaling() -> None:
     scales = set()
 
     def plays(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
@@ -449,8 +441,7 @@ ONE_SENDER_DIES = replace(CITY, faults=(Fault(0.1, FaultKind.KILL, "city"),))
         (replace(CITY, total=0), "t95<60s", "there are no messages"),
     ],
 )
-def test_impossible_at_once(scenario: Scenario, goal: str, why: str) -> None:
-    """What no number of lanes can do is said without a play, with the reason."""
+def test_what_no_number_of_lanes_can_do_is_said_without_a_play(scenario: Scenario, goal: str, why: str) -> None:
     found = search(scenario, "city.copies=1..200", goal, "t50<1h", plays=no_plays)
     assert found.found is None
     assert found.played == 0
@@ -460,7 +451,7 @@ def test_impossible_at_once(scenario: Scenario, goal: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))
-def test_possible_is_not_ruled_out(number: int) -> None:
+def test_goals_that_can_be_met_are_not_ruled_out(number: int) -> None:
     """Nothing stands in the way of goals that are met; nor of ones that many lanes just meet."""
     scenario, find, goals = list(CASES.values())[number]
     assert obstacle(scenario, goals_of(*goals)) is None
@@ -470,8 +461,7 @@ def test_possible_is_not_ruled_out(number: int) -> None:
     assert obstacle(fastest, goals_of(f"t95<={reached[1]:.6f}s")) is None
 
 
-def test_reasons_in_any_order() -> None:
-    """With several goals that are impossible, the order does not decide which is named."""
+def test_the_order_of_impossible_goals_does_not_decide_which_one_is_named() -> None:
     goals = ["failed==0", "t50<0.3s", "rate_per_s>1e9"]
     assert len({search(CITY, "city.copies=1..9", *order, plays=no_plays).why for order in permutations(goals)}) == 1
 
@@ -479,11 +469,11 @@ def test_reasons_in_any_order() -> None:
 # ---- Wrong use
 
 
-def test_without_goals() -> None:
+def test_a_search_needs_a_goal() -> None:
     with pytest.raises(UsageError, match="--find: no goal to meet; add one"):
         search(CITY, "city.copies=1..9")
 
 
-def test_unknown_sender() -> None:
+def test_a_search_needs_a_sender_of_the_scenario() -> None:
     with pytest.raises(UsageError, match="--find: got town; expected the name of a sender: city"):
         search(CITY, "town.copies=1..9", "t95<60s")

@@ -161,7 +161,7 @@ def test_the_spread_agrees_with_an_exact_simulation() -> None:
 # ---- Known figures
 
 
-def test_a_nation_in_closed_form() -> None:
+def test_a_nation_takes_as_long_as_the_formula_says() -> None:
     """340 million messages, 50,000 lanes: m [q n / ((1 - f) L) + (1 - cv^2) / 2]."""
     theory = Theory(scenario(340_000_000, (50_000, gamma(0.01, 0.1))), lag_s=0.0)
     cv2 = law_of(gamma(0.01)).cv2
@@ -176,7 +176,7 @@ def test_fixed_times_end_in_waves() -> None:
     assert Theory(scenario(50_000, (10_000, fixed(1.0, 0.1))), lag_s=0.0).reached_s(50) == pytest.approx(3.0, abs=0.005)
 
 
-def test_exponential_times_five_a_lane() -> None:
+def test_the_end_counts_where_a_lane_has_five_messages() -> None:
     """The last lane starts at 4; then 0.9 (5 - e^-x) = 4."""
     theory = Theory(scenario(50_000, (10_000, exponential(1.0, 0.1))), lag_s=0.0)
     assert theory.reached_s(80) == pytest.approx(4 - math.log(5 - 4 / 0.9), abs=0.005)
@@ -187,7 +187,9 @@ def test_exponential_times_five_a_lane() -> None:
     ("lanes", "load", "allen_ms", "low_ms", "random_ms"),
     [(4, 0.90, 4.4, 1.9, 98), (100, 0.95, 0.23, 0.15, 5.1), (100, 0.99, 2.0, 1.8, 44)],
 )
-def test_waits_at_a_rate(lanes: int, load: float, allen_ms: float, low_ms: float, random_ms: float) -> None:
+def test_waits_at_a_rate_are_those_of_published_formulas_and_a_simulation(
+    lanes: int, load: float, allen_ms: float, low_ms: float, random_ms: float
+) -> None:
     theory = Theory(scenario(10**6, (lanes, gamma(0.05)), rate_per_s=load * lanes / 0.05))
     waiting = theory.waiting
     assert waiting is not None
@@ -219,7 +221,7 @@ def test_the_queue_grows_to_its_steady_state() -> None:
 # ---- The renewal function
 
 
-def test_known_renewal_functions() -> None:
+def test_renewals_equal_known_renewal_functions() -> None:
     t_s = np.array([0.0, 0.3, 1.0, 1.9, 7.5])
     assert law_of(exponential(1.0)).renewals(t_s) == pytest.approx(t_s, abs=0.01)
     assert law_of(fixed(1.0)).renewals(t_s) == pytest.approx(np.floor(t_s))
@@ -249,19 +251,19 @@ def test_the_mean_is_that_of_the_table_after_the_cap() -> None:
 # ---- Shares
 
 
-def test_the_ceiling() -> None:
+def test_the_ceiling_is_what_no_attempt_fails() -> None:
     assert ceiling_of(0.1, 3) == pytest.approx(0.999)
     assert Theory(scenario(10_000, (10, gamma(1.0, 0.1)), max_attempts=3)).ceiling == pytest.approx(0.999)
     one_attempt = Theory(scenario(10_000, (10, gamma(1.0, 0.3)), (10, gamma(0.5, 0.0))))
     assert one_attempt.ceiling == pytest.approx(0.9, abs=0.001)
 
 
-def test_attempts_per_message() -> None:
+def test_attempts_per_message_are_a_geometric_sum() -> None:
     theory = Theory(scenario(10_000, (10, gamma(1.0, 0.5)), max_attempts=3))
     assert theory.attempts_per_message == pytest.approx(1.75)
 
 
-def test_the_chance_to_reach_a_share() -> None:
+def test_the_chance_to_reach_a_share_is_binomial() -> None:
     assert share_reaching(1_000, 0.5, 500) == pytest.approx(0.51, abs=0.01)
     assert share_reaching(1_000, 1.0, 1_000) == 1.0
     assert share_reaching(1_000, 0.9, 990) < 1e-6
@@ -319,7 +321,7 @@ def test_it_refuses_single_shares(what: Scenario, percent: int, why: str) -> Non
     assert theory.reached_s(percent) is None
 
 
-def test_edges() -> None:
+def test_no_messages_only_failures_and_no_time_have_an_answer() -> None:
     assert Theory(scenario(0, (1, gamma(1.0)))).complete_s == 0.0
     failing = Theory(scenario(1_000, (10, gamma(1.0, 1.0)), max_attempts=2))
     assert failing.ceiling == 0.0
@@ -328,7 +330,7 @@ def test_edges() -> None:
     assert instant.reached_s(50) == pytest.approx(49.9, abs=1e-3)
 
 
-def test_what_limits_a_run() -> None:
+def test_a_run_is_limited_by_lanes_or_by_the_rate_or_by_one_message() -> None:
     assert Theory(scenario(1_000, (10, gamma(1.0)))).limit is Limit.LANES
     assert Theory(scenario(100, (1_000, gamma(1.0)))).limit is Limit.MESSAGE
     assert Theory(scenario(1_000, (100, gamma(1.0)), rate_per_s=10.0)).limit is Limit.RATE
@@ -344,7 +346,7 @@ def test_times_include_the_wait_for_a_report() -> None:
     assert recorded.reached_s(50) == pytest.approx((bare.reached_s(50) or 0) + report_lag_s(1))
 
 
-def test_the_mean_wait_for_a_report() -> None:
+def test_an_outcome_waits_for_half_the_time_between_two_reports() -> None:
     assert report_wait_s(1) == LIMITS.report_wait_min_s
     assert report_wait_s(50) == 50 * LIMITS.report_wait_per_sender_s
     assert report_lag_s(1) == pytest.approx(0.02 / 2 + 0.02 / 8 / 2)

@@ -261,7 +261,7 @@ def live(stage: Stage, scenario: Path) -> LiveRun:
     """Run a scenario, with the seed of the stage, with `smssim run` and return what it found. Raises BenchError."""
     summary = scenario.with_name(f"{scenario.stem}-{stage.seed}.json")
     words = [sys.executable, "-m", "smssim", "run", str(scenario), f"--seed={stage.seed}"]
-    words += [f"--summary-json={summary}", "--json", "--interval=1", "--log-level=warning"]
+    words += [f"--summary-json={summary}", "--no-plan", "--json", "--interval=1", "--log-level=warning"]
     with stage.group() as group:
         run = group.start("run", words)
         for _, line in group.until_ended([run]):
