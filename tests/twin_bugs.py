@@ -115,7 +115,7 @@ def releases_messages_too_late() -> AbstractContextManager[Any]:
     """Release each message when the next one is due."""
 
     def release_s(self: Supply, number: int) -> float:
-        return 0.0 if self._rate_per_s is None else (number + 1) * 1.01 / self._rate_per_s
+        return 0.0 if self.rate_per_s is None else (number + 1) * 1.01 / self.rate_per_s
 
     return mock.patch.object(Supply, "release_s", release_s)
 

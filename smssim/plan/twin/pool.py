@@ -197,6 +197,15 @@ class Pool:
         self.outcomes[lanes] = 0
         return done
 
+    def go_on(self, done_s: Times, outcomes: Outcomes, ids: Ids, tags: Tags, idle_since_s: float) -> None:
+        """Let idle lanes be under way with these messages, and the others be idle since then; columns of shape (n,).
+
+        Does not account for idle time.
+        """
+        idle = np.flatnonzero(self.outcomes == 0)
+        self.free_s[idle] = idle_since_s
+        self._place(idle[: len(ids)], done_s, outcomes, ids, tags)
+
     def under_way(self) -> Done:
         """Return what the lanes are going to finish."""
         return self._done(np.flatnonzero(self.outcomes))

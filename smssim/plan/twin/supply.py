@@ -31,7 +31,7 @@ class Supply:
         self.ready = LotQueue()
         self.next_fresh = 0
         self._returned = LotQueue()  # fresh ones that were taken but not started: they wait behind those in `ready`
-        self._rate_per_s = rate_per_s
+        self.rate_per_s = rate_per_s
         self.round_s = round_s
         self._wait_s = round_s / 2
         self._later: list[tuple[float, int, Times, Ids, int]] = []  # a heap by the first time
@@ -52,11 +52,16 @@ class Supply:
         return self.ready.count + self._returned.count + self._released(now) - self.next_fresh
 
     def _released(self, now: float) -> int:
-        return max(self.next_fresh, min(1, self.total), released(self.total, self._rate_per_s, now - self._wait_s))
+        return max(self.next_fresh, min(1, self.total), released(self.total, self.rate_per_s, now - self._wait_s))
+
+    @property
+    def any_ready(self) -> bool:
+        """Whether messages that were taken before may be taken again now."""
+        return self.ready.count + self._returned.count > 0
 
     def next_s(self) -> float:
         """Return when the next message becomes available; infinity if none ever does."""
-        if self.ready.count or self._returned.count:
+        if self.any_ready:
             return -math.inf
         fresh_s = self.release_s(self.next_fresh) if self.fresh else math.inf
         return min(fresh_s, self._later[0][0] if self._later else math.inf)
@@ -111,9 +116,7 @@ class Supply:
         upto = self._released(until_s)
         if upto > self.next_fresh:
             ids = np.arange(self.next_fresh, upto)
-            times_s = (
-                np.full(len(ids), -math.inf) if self._rate_per_s is None else ids / self._rate_per_s + self._wait_s
-            )
+            times_s = np.full(len(ids), -math.inf) if self.rate_per_s is None else ids / self.rate_per_s + self._wait_s
             taken.append((Lot(ids, 1), times_s))
             self.next_fresh = upto
         while self._later and self._later[0][0] < until_s:
@@ -146,7 +149,7 @@ class Supply:
 
     def release_s(self, number: int) -> float:
         """Return when the fresh message with this number may be taken."""
-        return 0.0 if self._rate_per_s is None else number / self._rate_per_s + self._wait_s
+        return 0.0 if self.rate_per_s is None else number / self.rate_per_s + self._wait_s
 
     def multiply(self, times: int, more: int) -> None:
         """Put in `times` messages for each one, with ids of their own, and `more` fresh ones."""
@@ -154,8 +157,8 @@ class Supply:
         self._returned.multiply(times)
         self.next_fresh *= times
         self.total = self.total * times + more
-        if self._rate_per_s is not None:
-            self._rate_per_s *= times
+        if self.rate_per_s is not None:
+            self.rate_per_s *= times
         self._later = [
             (at_s, order, np.repeat(times_s, times), (ids[:, None] * times + np.arange(times)).ravel(), tag)
             for at_s, order, times_s, ids, tag in self._later

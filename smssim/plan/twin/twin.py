@@ -23,6 +23,7 @@ from smssim.core.model import Outcome
 from smssim.core.pace import report_wait_s
 from smssim.plan.scale import FULL, Scale, moments
 from smssim.plan.scenario import Scenario
+from smssim.plan.twin.alone import Alone
 from smssim.plan.twin.course import Course
 from smssim.plan.twin.idle import start_all
 from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue
@@ -75,6 +76,7 @@ class Twin:
         slows = any(fault.kind is FaultKind.SLOW for fault in scenario.faults)
         shares |= {fault.share for fault in scenario.faults if fault.kind is FaultKind.FAIL}
         self._keeps_retries = scenario.max_attempts > 1 and not scenario.retry_delay_s and (len(shares) > 1 or slows)
+        self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
         if self._keeps_retries or (scenario.max_attempts > 1 and scenario.retry_delay_s):
             self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / KEEPING)
@@ -202,10 +204,18 @@ class Twin:
             for pool in pools:
                 self.record(pool, pool.finished_by(until_s))
             return until_s
+        if self._is_alone(members[0]):
+            return self._alone[members[0].number].play(self.now, limit_s, self.retry_s)
         begin_s = max(self.now, min(next_s, done_s))
         until_s = min(limit_s, begin_s + SESSION / sum(pool.per_s for pool in pools))
         scarcity = Scarcity(members, self.supply, self._record_of, self.random, self.wait_s, self.limits, until_s)
         return scarcity.play(self.now, self.retry_s, keeps_retries=self._keeps_retries)
+
+    def _is_alone(self, member: Member) -> bool:
+        """Return whether messages are released to this sender alone, and no fault is near."""
+        calm = member.unsettled_s == member.hidden_s[0] == math.inf and not (self.has_spare or self._keeps_retries)
+        there = [other for other in self.members if other.pool is not None]
+        return calm and there == [member] and self.supply.rate_per_s is not None
 
     def _on_its_own_s(self, member: Member) -> float:
         """Return until when a sender with a queue ahead goes on without the supply, and without affecting others."""
