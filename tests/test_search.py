@@ -285,7 +285,7 @@ CASES = {
     "mean": (SMALL, "city.mean=1ms..5", ["t95<40s"]),
     "several goals": (SMALL, "city.copies=1..200", ["failed<2%", "elapsed_s<20s", "t50<5s"]),
     "rate of outcomes": (SMALL, "city.concurrency=1..200", ["rate_per_s>50"]),
-    "released at a rate": (replace(SMALL, rate_per_s=60.0), "city.concurrency=1..200", ["t95<11s"]),
+    "released at a rate": (replace(SMALL, rate_per_s=60.0), "city.concurrency=1..200", ["t95<10.9s"]),
     "last message": (SMALL, "city.concurrency=1..1000", ["elapsed_s<15s"]),
     "other senders": (
         replace(SMALL, senders=(sender(), sender("slow", mean_s=2.0, fail=0.3))),

@@ -62,6 +62,8 @@ class Steps:
         """Return the value of a step; that of the first and the last one is exactly the end of the range."""
         if not self.is_mean:
             return step
+        if step == self.first:
+            return self.sought.high
         power, digits = divmod(-step, _DIGITS)
         value = float(f"{digits + 100}e{power}")
         return min(max(value, self.sought.low, MEAN_MIN_S), self.sought.high)
