@@ -194,11 +194,11 @@ def planned(*fails: float, faults: tuple[Fault, ...] = (), max_attempts: int = 1
     return Scenario(500, senders, max_attempts, faults=faults)
 
 
-def test_counts_are_exact_if_all_attempts_fail_equally_often() -> None:
-    assert agreement.counts_are_exact(planned(0.1, 0.1))
-    assert not agreement.counts_are_exact(planned(0.1, 0.2))
-    assert agreement.counts_are_exact(planned(0.1, faults=(Fault(1.0, FaultKind.KILL, "s0"),)))
-    assert not agreement.counts_are_exact(planned(0.1, faults=(Fault(1.0, FaultKind.FAIL, "s0", share=0.5),)))
+def test_a_scenario_has_a_failure_rate_if_all_its_attempts_fail_equally_often() -> None:
+    assert planned(0.1, 0.1).fail == 0.1
+    assert planned(0.1, 0.2).fail is None
+    assert planned(0.1, faults=(Fault(1.0, FaultKind.KILL, "s0"),)).fail == 0.1
+    assert planned(0.1, faults=(Fault(1.0, FaultKind.FAIL, "s0", share=0.5),)).fail is None
 
 
 def test_a_forecast_has_the_figures_of_each_seed_and_the_theory() -> None:

@@ -25,11 +25,11 @@ from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL, LANES_MIN, Scale, messages_max, scale_for
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.search.answer import Answer, Odds
-from smssim.plan.seeds import FIGURES, Play, SenderShare, play, unscaled
+from smssim.plan.seeds import FIGURES, Play, SenderShare, play, seeds_from, unscaled
 from smssim.planner import course_file, says, show
 from smssim.planner.curve import HEIGHT, Curve, chart
 from smssim.planner.page import Page
-from smssim.planner.seeds import PLAY_S, SEEDS_MAX, SEEDS_STEPS, fitting, seeds_from
+from smssim.planner.seeds import PLAY_S, SEEDS_MAX, SEEDS_STEPS, fitting
 from smssim.planner.workers import Workers
 from smssim.settings import Find
 from smssim.words import clock, moment

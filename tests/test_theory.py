@@ -21,7 +21,7 @@ from smssim.core.pace import report_wait_s
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.theory.pace import report_lag_s
 from smssim.plan.theory.renewal import law_of
-from smssim.plan.theory.theory import Limit, Theory, ceiling_of, share_reaching
+from smssim.plan.theory.theory import Theory, ceiling_of, share_reaching
 from smssim.plan.theory.waiting import Waiting, erlang_c, excess
 
 PERCENTS = (50, 80, 95, 99)
@@ -328,14 +328,6 @@ def test_no_messages_only_failures_and_no_time_have_an_answer() -> None:
     assert failing.complete_s == pytest.approx(200, rel=0.01)
     instant = Theory(scenario(1_000, (10, fixed(0.0)), rate_per_s=10.0), lag_s=0.0)
     assert instant.reached_s(50) == pytest.approx(49.9, abs=1e-3)
-
-
-def test_a_run_is_limited_by_lanes_or_by_the_rate_or_by_one_message() -> None:
-    assert Theory(scenario(1_000, (10, gamma(1.0)))).limit is Limit.LANES
-    assert Theory(scenario(100, (1_000, gamma(1.0)))).limit is Limit.MESSAGE
-    assert Theory(scenario(1_000, (100, gamma(1.0)), rate_per_s=10.0)).limit is Limit.RATE
-    assert Theory(scenario(1_000, (10, gamma(1.0)), rate_per_s=100.0)).limit is Limit.LANES
-    assert Theory(scenario(1_000)).limit is Limit.NOTHING
 
 
 # ---- Reports

@@ -38,6 +38,12 @@ def at_rate(share: float, model: AttemptModel, attempts: int) -> Scenario:
     return Scenario(3000, alike, attempts, rate_per_s=share * PER_S / each)
 
 
+def merged(scenario: Scenario) -> Scenario:
+    """Return a scenario with one sender that has the lanes of all."""
+    lanes = sum(sender.lanes for sender in scenario.senders)
+    return replace(scenario, senders=(PlannedSender("a", scenario.senders[0].model, lanes),))
+
+
 SOME: Final[dict[str, Scenario]] = {
     "equal lanes": alone(USUAL),
     "unlike senders": Scenario(6000, UNEVEN),
@@ -75,6 +81,10 @@ RATED: Final = {
     f"a rate of {share:g}, {attempts} attempts": at_rate(share, model, attempts)
     for share in (0.5, 0.9, 1.0, 1.1)
     for model, attempts in ((replace(USUAL, fail=0.0), 1), (OFTEN, 3))
+} | {
+    f"a rate of {share:g} to one sender, {attempts} attempts": merged(at_rate(share, model, attempts))
+    for share in (0.5, 0.9, 1.0)
+    for model, attempts in ((replace(USUAL, fail=0.0), 1), (OFTEN, 3), (AttemptModel(0.2, 0.5, "lognormal", 1.0), 1))
 }
 IDEAL: Final = SOME | TAILED | RATED
 

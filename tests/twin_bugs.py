@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 
 from smssim.core.fault import Fault
+from smssim.plan.twin.alone import Alone
 from smssim.plan.twin.lots import SPARE, Done, Lot
 from smssim.plan.twin.member import HOP_S, Member
 from smssim.plan.twin.pool import GiveBack, LaneNumbers, Outcomes, Pool, Record, Take, Times
@@ -118,6 +119,16 @@ def releases_messages_too_late() -> AbstractContextManager[Any]:
         return 0.0 if self.rate_per_s is None else (number + 1) * 1.01 / self.rate_per_s
 
     return mock.patch.object(Supply, "release_s", release_s)
+
+
+def starts_messages_although_all_lanes_are_busy() -> AbstractContextManager[Any]:
+    """Let no message wait for a lane of a sender to which messages are released alone."""
+    return mock.patch.object(Alone, "_any_waits", return_value=False)
+
+
+def spreads_scaled_plays_as_they_are() -> AbstractContextManager[Any]:
+    """Leave out the correction of the spread of scaled plays."""
+    return mock.patch("smssim.plan.seeds.shrink", return_value=1.0)
 
 
 def plays_the_end_of_a_scaled_play_scaled() -> AbstractContextManager[Any]:

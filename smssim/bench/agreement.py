@@ -161,7 +161,8 @@ def forecasts(plan: Plan, theory: Theory, runs: int) -> tuple[Forecast, ...]:
         in_theory |= {"sent": sent, "failed": scenario.total - sent, "retried": retried}
     found = []
     for name in played[0]:
-        values, is_exact = [figures[name] for figures in played], name in COUNTS and counts_are_exact(scenario)
+        values = [figures[name] for figures in played]
+        is_exact = name in COUNTS and scenario.fail is not None  # then it makes no difference which sender gets what
         spread = Spread.of(values)
         if name != "retried" or scenario.max_attempts > 1:
             interval = spread.low, spread.median, spread.high
@@ -173,12 +174,6 @@ def figures_of(one: Play) -> dict[str, Value]:
     """Return the figures of a play, by the names of forecasts."""
     times = {f"t{percent}": one.reached_s[percent] for percent in PERCENTS}
     return times | {LAST: one.complete_s} | {name: getattr(one, name) for name in COUNTS}
-
-
-def counts_are_exact(scenario: Scenario) -> bool:
-    """Return whether all attempts fail equally often, so that the seed determines the counts."""
-    changes = any(fault.kind is FaultKind.FAIL for fault in scenario.faults)
-    return not changes and len({sender.model.fail for sender in scenario.senders}) == 1
 
 
 # ---- When senders join

@@ -60,15 +60,14 @@ class Fates:
         return durations_s, outcomes
 
     def draw_mixed(
-        self, ids: NDArray[np.int64] | NDArray[np.uint64], attempts: Attempts
+        self, ids: NDArray[np.int64] | NDArray[np.uint64], attempts: Attempts | NDArray[np.int16]
     ) -> tuple[NDArray[np.float32], Outcomes]:
-        """Return the durations and the outcomes of attempts with different numbers; all columns of shape (n,)."""
-        words = ids.view(np.uint64)
-        numbers = np.unique(attempts).tolist()
-        if len(numbers) == 1:
-            return self.draw(words, numbers[0])
+        """Return the durations and the outcomes of attempts with different numbers; columns of shape (n,), n > 0."""
+        words, first = ids.view(np.uint64), int(attempts[0])
+        if (attempts == first).all():
+            return self.draw(words, first)
         durations_s, outcomes = np.empty(len(ids), np.float32), np.empty(len(ids), np.uint8)
-        for number in numbers:
+        for number in np.unique(attempts).tolist():
             which = np.flatnonzero(attempts == number)
             durations_s[which], outcomes[which] = self.draw(words[which], number)
         return durations_s, outcomes

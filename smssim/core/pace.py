@@ -15,6 +15,11 @@ def report_wait_s(senders: int, limits: Limits = LIMITS) -> float:
     return max(limits.report_wait_min_s, limits.report_wait_per_sender_s * senders)
 
 
+def sender_wait_s(senders: int, limits: Limits = LIMITS) -> float:
+    """Return how long each of this many senders waits: no longer than a limit, whatever the monitor asks for."""
+    return min(report_wait_s(senders, limits), limits.report_wait_max_s)
+
+
 def messages_ahead(per_s: float, wait_s: float, limits: Limits = LIMITS) -> int:
     """Return how many messages beyond its lanes a sender asks for, at this speed and with this wait between reports."""
     return min(limits.ahead_max, max(1, math.ceil(per_s * max(limits.ahead_s, wait_s))))

@@ -204,7 +204,12 @@ class Milestones:
 
     def __init__(self, total: int) -> None:
         self.reached_s: dict[int, float] = {}
-        self._needed = [(percent, -(-total * percent // 100)) for percent in self.PERCENTS] if total else []
+        self._needed = [(percent, self.needed(percent, total)) for percent in self.PERCENTS] if total else []
+
+    @staticmethod
+    def needed(percent: int, total: int) -> int:
+        """Return how many of all messages have to be sent, rounded up."""
+        return -(-total * percent // 100)
 
     def note(self, sent: int, elapsed_s: float) -> None:
         """Record the milestones that are reached with `sent` messages."""

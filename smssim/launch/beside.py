@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from smssim.core.limits import SEED_MAX
 from smssim.core.planned import PlannedCourse
 from smssim.process.logs import Log
 from smssim.process.ready import Facts
@@ -75,15 +74,15 @@ def make_plan(scenario: Scenario, seed: int, is_wanted: Callable[[], bool] = lam
     """
     from smssim.plan.outline import outline, outline_scale  # imported late: in the thread, and only for a plan
     from smssim.plan.scenario import START_S
-    from smssim.plan.seeds import Play, play
+    from smssim.plan.seeds import Play, play, seeds_from
 
-    scale, took_s = outline_scale(scenario), 0.0
+    scale, seeds, took_s = outline_scale(scenario), seeds_from(seed, PLAYS_MAX), 0.0
     plays: list[Play] = []
     while is_wanted():
         began_s = time.thread_time()
         if len(plays) >= (PLAYS_MIN if began_s + took_s > CPU_S else PLAYS_MAX):
             return outline(scenario, plays, scale)
-        plays.append(play(scenario, (seed + len(plays)) % (SEED_MAX + 1), scale, START_S))
+        plays.append(play(scenario, seeds[len(plays)], scale, START_S))
         took_s = time.thread_time() - began_s
     return None
 

@@ -13,17 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from smssim.core.fault import FaultKind
 from smssim.core.progress import Milestones
 from smssim.core.threshold import Threshold
 from smssim.plan.scale import Scale
 from smssim.plan.scenario import Scenario
-from smssim.plan.seeds import MIDDLE, Floats, Play, Spread, shrink, unscaled
-from smssim.plan.theory.theory import Theory
+from smssim.plan.seeds import COUNTS, ENDS, Floats, Play, Spread, shrink, unscaled
+from smssim.plan.theory.theory import Theory, ceiling_of
 
 SURE: Final = 0.95  # the probability with which a goal must be met
-ENDS: Final = ((1 - MIDDLE) / 2, (1 + MIDDLE) / 2)  # the quantiles between which the middle of the seeds lies
-COUNTS: Final = ("sent", "failed", "retried", "attempts", "duplicates")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +98,8 @@ class Forecast:
     def ceiling(self) -> float:
         """The share of all messages that is sent in the end, expected."""
         scenario = self.scenario
-        fails = {sender.model.fail for sender in scenario.senders}
-        changes = any(fault.kind is FaultKind.FAIL for fault in scenario.faults)
-        if len(fails) == 1 and not changes and self.complete_s.share == 1:
-            return float(1 - fails.pop() ** scenario.max_attempts)
+        if scenario.fail is not None and self.complete_s.share == 1:
+            return ceiling_of(scenario.fail, scenario.max_attempts)
         return sum(play.sent for play in self.plays) / len(self.plays) / scenario.total if scenario.total else 0.0
 
     @cached_property

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.pace import report_wait_s
+from smssim.core.pace import sender_wait_s
 from smssim.core.planned import POINTS_MAX, PlannedCourse, PlannedTime
 from smssim.core.progress import Milestones
 from smssim.plan.scale import Scale, moments, scale_for
@@ -63,9 +63,9 @@ def _slack_s(scenario: Scenario, scale: Scale, limits: Limits) -> float:
     Processes start, senders report at intervals, and in a play whose messages stand for several that are sent one after
     another, all of them end together.
     """
-    report_s = report_wait_s(sum(sender.copies for sender in scenario.senders), limits)
+    report_s = sender_wait_s(sum(sender.copies for sender in scenario.senders), limits)
     together_s = (scale.each - 1) * max((moments(sender.model)[0] for sender in scenario.senders), default=0.0)
-    return START_S + min(report_s, limits.report_wait_max_s) + together_s
+    return START_S + report_s + together_s
 
 
 def _points(plays: Sequence[Play]) -> Floats:

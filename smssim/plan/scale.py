@@ -17,7 +17,7 @@ import numpy as np
 from smssim.core.fate import time_table
 from smssim.core.limits import MEAN_MIN_S
 from smssim.core.model import AttemptModel
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import Scenario, attempts_each
 
 MESSAGES_MAX: Final = 1_000_000  # of a play that is scaled down
 MESSAGES_MIN: Final = 10_000  # fewer are never scaled down
@@ -67,7 +67,7 @@ def messages_max(scenario: Scenario) -> int:
     """
     lanes = sum(sender.lanes for sender in scenario.senders)
     fail = max((sender.model.fail for sender in scenario.senders), default=0.0)
-    attempts = sum(fail**k for k in range(scenario.max_attempts))
+    attempts = attempts_each(fail, scenario.max_attempts)
     most = min(MESSAGES_MAX, max(MESSAGES_MAX // 10, 1000 * lanes))
     if scenario.rate_per_s is not None:
         most = MESSAGES_MAX // 20

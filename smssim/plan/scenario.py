@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from smssim.core.fault import Fault
+from smssim.core.fault import Fault, FaultKind
 from smssim.core.model import AttemptModel, declared_speed
 
-START_S: Final = (
-    0.5  # from when `smssim run` starts a process until it takes part: 0.25 to 0.8 s, mostly to import gRPC
-)
+START_S: Final = 0.5  # from when `smssim run` starts a process until it takes part: 0.25 to 0.8 s, by machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,11 @@ class PlannedSender:
         return self.copies * declared_speed(self.concurrency, self.model.mean_s)
 
 
+def attempts_each(fail: float, max_attempts: int) -> float:
+    """Return the expected attempts of a message if each fails with this probability: 1 + f + f^2 + ..."""
+    return sum(fail**k for k in range(max_attempts))
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """What is played. Times are in seconds, rates in messages per second."""
@@ -49,6 +52,13 @@ class Scenario:
     lease_timeout_s: float = 10.0
     give_up_s: float = 60.0
     faults: tuple[Fault, ...] = ()
+
+    @property
+    def fail(self) -> float | None:
+        """The probability that an attempt fails; None if it depends on the sender or on the time."""
+        shares = {sender.model.fail for sender in self.senders}
+        changes = any(fault.kind is FaultKind.FAIL for fault in self.faults)
+        return None if changes or len(shares) != 1 else shares.pop()
 
     def faults_of(self, name: str) -> tuple[Fault, ...]:
         """Return the faults of one node, in order of time."""

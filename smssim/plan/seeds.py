@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.limits import SEED_MAX
 from smssim.core.progress import Milestones
 from smssim.plan.scale import FULL, Scale
 from smssim.plan.scenario import Scenario
@@ -20,8 +21,10 @@ from smssim.plan.twin.twin import Twin
 
 POINTS: Final = 500  # of the course of a play
 MIDDLE: Final = 0.95  # share of the seeds between low and high
+ENDS: Final = ((1 - MIDDLE) / 2, (1 + MIDDLE) / 2)  # the quantiles between which they lie
+COUNTS: Final = ("sent", "failed", "retried", "attempts", "duplicates")
 FIGURES: Final = (  # that goals may ask for
-    *("sent", "failed", "retried", "attempts", "duplicates"),
+    *COUNTS,
     *(f"t{percent}" for percent in Milestones.PERCENTS),
     *("total", "waiting", "in_flight", "elapsed_s", "avg_time_s", "rate_per_s"),
 )
@@ -63,9 +66,8 @@ class Play:
     def figures(self, total: int) -> dict[str, float | None]:
         """Return the `FIGURES`, by name."""
         done, end_s = self.sent + self.failed, self.complete_s
-        names = ("sent", "failed", "retried", "attempts", "duplicates")
         return {
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in COUNTS},
             **{f"t{percent}": time_s for percent, time_s in self.reached_s.items()},
             "total": total,
             "waiting": total - done,
@@ -81,29 +83,39 @@ def play(scenario: Scenario, seed: int, scale: Scale = FULL, start_s: float = 0.
     twin = Twin(scenario, seed, scale, start_s)
     course = twin.play()
     times_s = np.linspace(0.0, course.last_s, POINTS)
-    attempts = sum(member.attempts for member in twin.members)
-    used_s = sum(member.used_s for member in twin.members)
+    members = twin.members
+    attempts, used_s = sum(member.attempts for member in members), sum(member.used_s for member in members)
+    each = scenario.total / twin.total if twin.total else 1.0  # a scaled play may leave out a few messages
+    sent, is_complete = round(each * course.sent), twin.final >= twin.total
     return Play(
-        sent=course.sent,
-        failed=course.failed,
-        retried=course.retried,
-        duplicates=course.duplicates,
+        sent=sent,
+        failed=scenario.total - sent if is_complete else round(each * course.failed),
+        retried=round(each * course.retried),
+        duplicates=round(each * course.duplicates),
         reached_s={
-            percent: course.reached_s(-(-scenario.total * percent // 100)) if scenario.total else None
+            percent: course.reached_s(Milestones.needed(percent, twin.total)) if twin.total else None
             for percent in Milestones.PERCENTS
         },
-        complete_s=course.last_s if twin.final >= twin.total else None,
-        time_s=scale.lanes * used_s / attempts if attempts else None,
+        complete_s=course.last_s if is_complete else None,
+        time_s=used_s / attempts if attempts else None,
         tail_s=course.tail_s,
         senders=tuple(
             SenderShare(
-                member.attempts, member.sent, member.failed, member.used_s / member.lane_s if member.lane_s else 0.0
+                round(each * member.attempts),
+                round(each * member.sent),
+                round(each * member.failed),
+                member.used_s / member.lane_s if member.lane_s else 0.0,
             )
-            for member in twin.members
+            for member in members
         ),
         times_s=times_s,
-        course=course.counts_at(times_s),
+        course=each * course.counts_at(times_s),
     )
+
+
+def seeds_from(first: int, number: int) -> list[int]:
+    """Return so many consecutive seeds; after the largest one comes 0."""
+    return [(first + i) % (SEED_MAX + 1) for i in range(number)]
 
 
 def shrink(scale: Scale, plays: int) -> float:
@@ -177,7 +189,7 @@ class Spread:
         """Return the spread of a figure. A seed without it counts as one in which it is never reached."""
         known = sorted(math.inf if value is None else value for value in values)
         share = sum(value is not None for value in values) / len(values)
-        low, median, high = (_quantile(known, q) for q in ((1 - MIDDLE) / 2, 0.5, (1 + MIDDLE) / 2))
+        low, median, high = (_quantile(known, q) for q in (ENDS[0], 0.5, ENDS[1]))
         return cls(median, low, high, share)
 
     def as_dict(self, with_share: bool = False) -> dict[str, float | None]:

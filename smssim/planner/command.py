@@ -25,10 +25,10 @@ from smssim.plan.scenario import Scenario
 from smssim.plan.search.answer import Answer
 from smssim.plan.search.search import Search
 from smssim.plan.search.steps import Steps
-from smssim.plan.seeds import FIGURES, Play
+from smssim.plan.seeds import FIGURES, Play, seeds_from
 from smssim.planner import course_file, show
 from smssim.planner.page import Page
-from smssim.planner.seeds import SEEDS_MIN, fitting, seeds_from
+from smssim.planner.seeds import SEEDS_MIN, fitting
 from smssim.planner.workers import Workers
 from smssim.process import signals, terminal
 from smssim.settings import Find, PlanSettings

@@ -78,11 +78,9 @@ def failing(forecast: Forecast) -> float:
 def ceiling(forecast: Forecast) -> str:
     """Return how many messages can be sent at most, why, and what would help."""
     scenario = forecast.scenario
-    fails = {sender.model.fail for sender in scenario.senders}
-    calm = not any(one.kind is FaultKind.FAIL for one in scenario.faults)
     if forecast.complete_s.median is None:
         return f"at most {precisely(forecast.ceiling)}: some messages are never finished"
-    fail = fails.pop() if len(fails) == 1 and calm else failing(forecast)
+    fail = failing(forecast) if scenario.fail is None else scenario.fail
     if not fail:
         return ""
     about = f"{100 * fail:.3g}%"

@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from smssim.core.limits import SEED_MAX
-
 SEEDS_MIN: Final = 20  # unless every message is played
 SEEDS_MAX: Final = 400
 SEEDS_STEPS: Final = (1, 2, 5, 10, SEEDS_MIN, 30, 50, 100, 200, SEEDS_MAX)  # coarse, so that repeated plans are equal
 PLAY_S: Final = 1.5  # time for plays; with imports and the page, a plan takes about two seconds
-
-
-def seeds_from(first: int, number: int) -> list[int]:
-    """Return consecutive seeds."""
-    return [(first + i) % (SEED_MAX + 1) for i in range(number)]
 
 
 def fitting(played: int, took_s: float, steps: Sequence[int] = SEEDS_STEPS) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smssim.core.fault import Fault, FaultKind
+from smssim.core.progress import Milestones
 from smssim.core.threshold import REACHED, Threshold
 from smssim.plan.scale import moments
 from smssim.plan.scenario import PlannedSender, Scenario
@@ -38,7 +39,7 @@ class Deadline:
         if goal.name not in _TIMES or goal.sign not in ("<", "<=", "=="):
             return None
         percent = int(goal.name[1:]) if goal.name in REACHED else 100
-        return cls(-(-total * percent // 100), bound, goal.name in REACHED)
+        return cls(Milestones.needed(percent, total), bound, goal.name in REACHED)
 
 
 def lateness(goal: Threshold, value: float | None) -> float | None:

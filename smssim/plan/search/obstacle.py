@@ -22,27 +22,18 @@ from smssim.plan.scale import moments
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.search.confidence import at_most
 from smssim.plan.search.deadlines import Deadline
-from smssim.plan.seeds import Play
 
 _HOPELESS: Final = 0.05  # a bound of a probability that is below this leaves no doubt
 _ROUNDING_S: Final = 1e-6
 _AWAY: Final = (FaultKind.KILL, FaultKind.PAUSE)
-_NONE: Final = np.zeros((0, 2))
-KNOWN: Final = frozenset(
-    Play(
-        *(0, 0, 0, 0, dict.fromkeys(Milestones.PERCENTS), None, None, math.inf, ()), times_s=_NONE[:, 0], course=_NONE
-    ).figures(0)
-)  # the figures of a play
 
 
 def obstacle(scenario: Scenario, goals: Iterable[Threshold]) -> str | None:
     """Return why a goal can't be met by any number of lanes, as a clause; None if nothing is known to stand in the way.
 
-    The scenario has the shortest times that are possible.
+    Assumes goals for `FIGURES`. The scenario has the shortest times that are possible.
     """
     for goal in goals:
-        if goal.name not in KNOWN:
-            return f"a plan doesn't find out {goal.name}, which {goal} asks for"
         if why := _failures(scenario, goal) or _attempts(scenario, goal) or _late(scenario, goal):
             return why
     return None
@@ -61,7 +52,7 @@ def _failed_max(goal: Threshold, total: int) -> int | None:
     """Return how many messages may fail; None if the goal doesn't say."""
     bound = goal.bound * total / 100 if goal.is_share else goal.bound
     if goal.name in REACHED and goal.sign in ("<", "<=", "=="):
-        return total - -(-total * int(goal.name[1:]) // 100)
+        return total - Milestones.needed(int(goal.name[1:]), total)
     if goal.name == "failed" and goal.sign in ("<", "<=", "=="):
         return math.ceil(bound) - 1 if goal.sign == "<" else math.floor(bound)
     if goal.name == "sent" and goal.sign in (">", ">=", "=="):
@@ -83,7 +74,7 @@ def _failures(scenario: Scenario, goal: Threshold) -> str | None:
     enough = next((k for k in range(attempts + 1, ATTEMPTS_MAX + 1) if at_most(most, total, fail**k) >= SURE), None)
     if most < 0:
         return f"no run can meet {goal}"
-    tries = "their only attempt" if attempts == 1 else f"all of {attempts} attempts"
+    tries = "their only attempt" if attempts == 1 else f"all {attempts} attempts"
     remedy = "" if enough is None else f"; {enough} attempts would be needed"
     failed = f"{_percent(fail**attempts)} of the messages fail in {tries}"
     return f"{failed}, so {goal} is met with a probability of {_percent(chance)}{remedy}"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Final
 
-from smssim.core.limits import SEED_MAX
 from smssim.core.threshold import REACHED, TIMES, Threshold
 from smssim.errors import UsageError, bad_value
 from smssim.plan.forecast import SURE
@@ -25,7 +24,7 @@ from smssim.plan.search.deadlines import Deadline, first_guess, wants_less
 from smssim.plan.search.obstacle import obstacle
 from smssim.plan.search.steps import Sought, Steps
 from smssim.plan.search.trial import Trial
-from smssim.plan.seeds import Play
+from smssim.plan.seeds import Play, seeds_from
 
 Plays = Callable[[Scenario, Sequence[int], Scale], list[Play]]  # plays a scenario with each of these seeds, in order
 
@@ -119,7 +118,7 @@ class Search:
             scale = FULL if is_fresh and self._full else scale_for(scenario, most)
             trial = self._trials[is_fresh, step] = Trial(scenario, scale, self._searched)
         first = self._first_seed + (SEARCH_SEEDS if is_fresh else 0)
-        numbers = [(first + number) % (SEED_MAX + 1) for number in range(len(trial), seeds)]
+        numbers = seeds_from(first, seeds)[len(trial) :]
         if numbers:
             trial.add(self._plays(trial.scenario, numbers, trial.scale))
             self._played += len(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.pace import report_wait_s
+from smssim.core.pace import sender_wait_s
 
 
 def report_lag_s(senders: int, limits: Limits = LIMITS, *, dry: bool = False) -> float:
@@ -14,6 +14,6 @@ def report_lag_s(senders: int, limits: Limits = LIMITS, *, dry: bool = False) ->
     reports `Limits.dry_hurry` times sooner than usual after its last report, which may be at once. The time on the
     network is not included.
     """
-    wait_s = min(report_wait_s(senders, limits), limits.report_wait_max_s)
+    wait_s = sender_wait_s(senders, limits)
     look_s = wait_s / limits.looks_per_report
     return wait_s / (2 * limits.dry_hurry**2 if dry else 2) + look_s / 2

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from enum import StrEnum
 from functools import cached_property
 from typing import Final
 
@@ -31,15 +30,6 @@ _UNEQUAL_MAX: Final = 0.005  # of the time: how much the choice of a sender may 
 _SPREAD_MAX: Final = 0.1  # of the time: with more, the mean says little about any run ...
 _SPREAD_LATE_MAX: Final = 0.04  # ... and late in a run, where means and medians differ
 _TOTAL_MIN: Final = 50  # messages: with fewer, a run is a matter of chance
-
-
-class Limit(StrEnum):
-    """What limits how soon messages are sent."""
-
-    NOTHING = "nothing"  # there are no messages, or no sender
-    MESSAGE = "message"  # the time of an attempt: all messages start at once
-    LANES = "lanes"
-    RATE = "rate"
 
 
 def ceiling_of(fail: float, max_attempts: int) -> float:
@@ -203,15 +193,6 @@ class Theory:
             pools = staggered + [pool for pool in pools if pool not in self._there]
         return Backlog(pools, total, rules.attempts, rules.lag_s)
 
-    @cached_property
-    def limit(self) -> Limit:
-        """What limits how soon messages are sent."""
-        if self._unplayable or not self._scenario.total:
-            return Limit.NOTHING
-        if isinstance(self._course, Flow):
-            return Limit.RATE
-        return Limit.MESSAGE if self._scenario.total <= sum(pool.lanes for pool in self._there) else Limit.LANES
-
     # ---- Shares
 
     @cached_property
@@ -243,7 +224,7 @@ class Theory:
         return self._times[count]
 
     def _count(self, percent: int) -> int:
-        return -(-self._scenario.total * percent // 100)
+        return Milestones.needed(percent, self._scenario.total)
 
     # ---- Times
 

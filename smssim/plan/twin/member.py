@@ -130,12 +130,13 @@ class Member:
         return lots
 
     def account(self, now: float) -> None:
-        """Add the lane time of its pool until now."""
+        """Add the lane time of its pool until now, for all lanes that it stands for."""
         assert self.pool is not None
-        pool = self.pool
+        pool, each = self.pool, self._scale.lanes
         lane_s = pool.lanes * max(0.0, now - pool.joined_s)
-        self.lane_s += lane_s
-        self.used_s += max(0.0, lane_s - pool.idle_s - float(np.maximum(0.0, now - pool.free_s).sum()))
+        idle_s = pool.idle_s + float(np.maximum(0.0, now - pool.free_s).sum())
+        self.lane_s += each * lane_s
+        self.used_s += each * max(0.0, lane_s - idle_s)
 
     # -- messages
 

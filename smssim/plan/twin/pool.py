@@ -20,7 +20,7 @@ from smssim.plan.twin.lots import SPARE, Done, Lot, Tags, columns_of, lots_in_or
 
 CHUNK: Final = 16_384  # messages drawn at once: their columns fit into the cache
 LANES: Final = 2048  # of a pool that advance together: several messages in a row cost less than one for each lane
-SURE: Final = 0.85  # share of a horizon that lanes fill with several messages in a row, without looking at each start
+FILLED: Final = 0.85  # share of a horizon that lanes fill with several messages in a row, without looking at each start
 LANES_FEW: Final = (
     256  # of a pool: with fewer, messages given back cost less than further passes: all are drawn in the first one
 )
@@ -142,7 +142,7 @@ class Pool:
     def _rounds(self, lanes: int, time_s: float) -> int:
         """Return how many messages in a row to draw for each of this many lanes, which may start them in this time."""
         expected = max(0.0, time_s / self.mean_s)
-        rounds = SURE * expected if self._is_sparing else 1 + expected + 2 * self.cv * math.sqrt(expected)
+        rounds = FILLED * expected if self._is_sparing else 1 + expected + 2 * self.cv * math.sqrt(expected)
         return max(1, min(CHUNK // lanes, int(rounds)))
 
     def _start_rows(
@@ -236,15 +236,8 @@ class Pool:
         self.tags[lanes] = tags
 
     def draw(self, ids: Ids, tags: Tags) -> tuple[NDArray[np.float32], Outcomes]:
-        """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,)."""
-        first = int(tags[0])
-        if first == int(tags[-1]) and (tags == first).all():
-            return self.fates.draw(ids.view(np.uint64), first % SPARE)
-        durations_s, outcomes = np.empty(len(ids), np.float32), np.empty(len(ids), np.uint8)
-        for tag in np.unique(tags).tolist():
-            which = tags == tag
-            durations_s[which], outcomes[which] = self.fates.draw(ids[which].view(np.uint64), tag % SPARE)
-        return durations_s, outcomes
+        """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,), n > 0."""
+        return self.fates.draw_mixed(ids, tags % SPARE)
 
     def drop(self) -> list[Lot]:
         """Take the messages out of all lanes."""

@@ -42,11 +42,6 @@ class Supply:
         """Messages that were never started."""
         return self._returned.count + self.total - self.next_fresh
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is left, now or later."""
-        return not (self.ready.count or self.fresh or self._later)
-
     def available(self, now: float) -> int:
         """Return how many messages may be taken now."""
         return self.ready.count + self._returned.count + self._released(now) - self.next_fresh
@@ -101,7 +96,7 @@ class Supply:
         self._returned.put_first([lot for lot in lots if lot.tag == 1])
 
     def take_ready(self) -> list[Lot]:
-        """Take all messages that are not fresh, or were taken before."""
+        """Take the messages that are ready again, and fresh ones that were taken but not started."""
         return self.ready.drop() + self._returned.drop()
 
     def count_before(self, until_s: float) -> int:
@@ -148,8 +143,14 @@ class Supply:
         return np.concatenate(found)
 
     def release_s(self, number: int) -> float:
-        """Return when the fresh message with this number may be taken."""
-        return 0.0 if self.rate_per_s is None else number / self.rate_per_s + self._wait_s
+        """Return when the fresh message with this number may be taken: the first one at once."""
+        return number / self.rate_per_s + self._wait_s if self.rate_per_s is not None and number else 0.0
+
+    def _releases_s(self, numbers: Ids) -> Times:
+        """Return the same for several: a column of shape (n,)."""
+        if self.rate_per_s is None:
+            return np.zeros(len(numbers))
+        return np.where(numbers > 0, numbers / self.rate_per_s + self._wait_s, 0.0)
 
     def multiply(self, times: int, more: int) -> None:
         """Put in `times` messages for each one, with ids of their own, and `more` fresh ones."""

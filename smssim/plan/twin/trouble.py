@@ -117,7 +117,12 @@ class Trouble:
         self._hold(member)
         member.is_paused, member.has_expired = True, False
         # Its last request is as old as its last report, or as a heartbeat.
-        expires_s = fault.at_s + twin.scenario.lease_timeout_s + limits.lease_check_s / 2 - min(twin.wait_s / 2, 0.5)
+        expires_s = (
+            fault.at_s
+            + twin.scenario.lease_timeout_s
+            + limits.lease_check_s / 2
+            - min(twin.wait_s, limits.heartbeat_s) / 2
+        )
         if expires_s < fault.until_s:
             twin.at(expires_s, partial(self._expired, member, member.pool))
         if fault.for_s is not None:

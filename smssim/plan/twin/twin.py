@@ -1,7 +1,7 @@
 """The twin: plays a scenario in virtual time, message by message, far faster than a live run.
 
 While messages suffice, each pool of lanes advances alone to a common horizon. Once they are short (near the end, or
-with a rate), `matching` gives the next message to the lane that is free first. Faults are in `trouble`. Not played are
+with a rate), `scarce` gives the next message to the lane that is free first. Faults are in `trouble`. Not played are
 the network, CPU time, and the queues ahead of senders that send as fast as they declare.
 """
 
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from smssim.core.fault import FaultKind
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome
-from smssim.core.pace import report_wait_s
+from smssim.core.pace import sender_wait_s
 from smssim.plan.scale import FULL, Scale, moments
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import Scenario, attempts_each
 from smssim.plan.twin.alone import Alone
 from smssim.plan.twin.course import Course
 from smssim.plan.twin.idle import start_all
@@ -72,10 +72,8 @@ class Twin:
         self.has_spare = False  # whether messages are under way that are counted elsewhere
         self.joined = 0  # sessions so far, which set the pace of reports
         # Whether it matters which sender gets a retry. Then horizons are short.
-        shares = {sender.model.fail for sender in scenario.senders}
-        slows = any(fault.kind is FaultKind.SLOW for fault in scenario.faults)
-        shares |= {fault.share for fault in scenario.faults if fault.kind is FaultKind.FAIL}
-        self._keeps_retries = scenario.max_attempts > 1 and not scenario.retry_delay_s and (len(shares) > 1 or slows)
+        is_uneven = scenario.fail is None or any(fault.kind is FaultKind.SLOW for fault in scenario.faults)
+        self._keeps_retries = is_uneven and scenario.max_attempts > 1 and not scenario.retry_delay_s
         self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
         if self._keeps_retries or (scenario.max_attempts > 1 and scenario.retry_delay_s):
@@ -142,7 +140,7 @@ class Twin:
 
     def set_pace(self) -> None:
         """Set the delays that depend on how often senders report."""
-        self.wait_s = min(report_wait_s(self.joined, self.limits), self.limits.report_wait_max_s)
+        self.wait_s = sender_wait_s(self.joined, self.limits)
         # A settlement travels with the next request: at once if no message waits at the sender, as when they are short.
         self.retry_s = 3 * HOP_S + self.scenario.retry_delay_s  # from the record to the next attempt
         for member in self.members:
@@ -365,7 +363,7 @@ class Twin:
         scenario = self.scenario
         speed = sum(sender.lanes / moments(sender.model)[0] for sender in scenario.senders)
         fail = min((sender.model.fail for sender in scenario.senders), default=0.0)
-        attempts = scenario.total * sum(fail**k for k in range(scenario.max_attempts))
+        attempts = scenario.total * attempts_each(fail, scenario.max_attempts)
         longest_s = max((moments(sender.model)[0] for sender in scenario.senders), default=1.0)
         released_s = 0.0 if scenario.rate_per_s is None else scenario.total / scenario.rate_per_s
         return max(attempts / speed if speed else 0.0, released_s) + 5 * longest_s + 0.1
