@@ -117,12 +117,8 @@ class Trouble:
         self._hold(member)
         member.is_paused, member.has_expired = True, False
         # Its last request is as old as its last report, or as a heartbeat.
-        expires_s = (
-            fault.at_s
-            + twin.scenario.lease_timeout_s
-            + limits.lease_check_s / 2
-            - min(twin.wait_s, limits.heartbeat_s) / 2
-        )
+        old_s = min(twin.wait_s, limits.heartbeat_s) / 2
+        expires_s = fault.at_s + twin.scenario.lease_timeout_s + limits.lease_check_s / 2 - old_s
         if expires_s < fault.until_s:
             twin.at(expires_s, partial(self._expired, member, member.pool))
         if fault.for_s is not None:
