@@ -169,6 +169,7 @@ class Page:
         if len(senders) > 1:
             busiest, idlest = (choose(senders, key=lambda sender: sender.busy) for choose in (max, min))
             lines += [self._sender("busiest", busiest), self._sender("idlest", idlest)]
+        lines += self._prose("theory", says.theory(forecast.theory), "head")
         return lines + self._prose("machine", says.machine(forecast))
 
     def _sender(self, head: str, sender: SenderForecast) -> Line:

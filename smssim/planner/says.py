@@ -15,6 +15,7 @@ from smssim.escaping import escape
 from smssim.plan.bottleneck import Bottleneck, Cause
 from smssim.plan.forecast import Forecast
 from smssim.plan.scenario import Scenario
+from smssim.plan.theory.theory import Theory
 from smssim.words import clock, count, moment, plural, setting_s
 
 MACHINE_PER_S: Final = 3_000_000  # attempts per second that a run was measured to do on two cores; docs/benchmarks.md
@@ -123,6 +124,19 @@ def limit(forecast: Forecast, found: Bottleneck) -> str:
         case _:
             of = f" of {escape(scenario.senders[0].name)}" if len(scenario.senders) == 1 else ""
             return f"lanes: {share(found.busy)} of the time of {lanes}{of} is in use; more lanes would make it faster"
+
+
+def theory(one: Theory) -> str:
+    """Return what formulas say besides times: the wait for a lane at a rate, or else bounds of the end."""
+    if not one.valid:
+        return ""
+    if one.waiting is not None:
+        load, wait = precisely(one.waiting.load), moment(one.waiting.mean_s)
+        return f"at a load of {load}, a message waits {wait} for a lane on average"
+    if one.bounds_s is None:
+        return ""
+    low, high = map(moment, one.bounds_s)
+    return f"all is done between {low} and {high} on average, whatever the order of the messages"
 
 
 def machine(forecast: Forecast) -> str:
