@@ -63,14 +63,15 @@ FULL: Final = Scale()
 def messages_max(scenario: Scenario) -> int:
     """Return how many messages a play should have at most, so that it takes a few tenths of a second.
 
-    Messages take longer to play on few lanes, with many attempts, and at a rate. The numbers are measured.
+    Messages take longer to play on few lanes, with many attempts, and at a rate, above all with several senders. The
+    numbers are measured.
     """
     lanes = sum(sender.lanes for sender in scenario.senders)
     fail = max((sender.model.fail for sender in scenario.senders), default=0.0)
     attempts = attempts_each(fail, scenario.max_attempts)
     most = min(MESSAGES_MAX, max(MESSAGES_MAX // 10, 1000 * lanes))
     if scenario.rate_per_s is not None:
-        most = MESSAGES_MAX // 20
+        most = MESSAGES_MAX // (4 if len(scenario.senders) == 1 else 20)
     return max(MESSAGES_MIN, round(most / max(1.0, attempts / 2)))
 
 
