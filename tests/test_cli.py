@@ -470,6 +470,10 @@ REFUSED = {
     "run --sender concurrency=1e7 --sender concurrency=1e7 --sender mean=1": "smssim run: --sender: got 20,000,001; "
     "expected at most 20,000,000 lanes (concurrency x copies) in total",
     "run --csv -": "smssim run: --csv: got -; expected a file that can be written; for figures on stdout, use --json",
+    "run --sender name=a,copies=2 --sender name=a-1": "smssim run: --sender: got a-1; expected a name that no "
+    "copy of another sender has",
+    "run docs/scenarios/calm.yaml --failed docs/scenarios/../scenarios/calm.yaml": "smssim run: --failed: got "
+    "docs/scenarios/../scenarios/calm.yaml; expected a different file from the scenario",
     "run --csv x --summary-json ./x": "smssim run: --summary-json: got ./x; expected a different file from --csv",
     "monitor --journal x --failed x": "smssim monitor: --journal: got x; expected a different file from --failed",
     "run --listen 127.0.0.1:1": "smssim run: --listen: unknown flag; see smssim run --help",

@@ -60,7 +60,8 @@ def behind_s(plan: PlannedCourse, at_s: float, sent: int, *, was_off: bool = Fal
         (PAUSED, 6.0, 400, 0),
         (PAUSED, 8.5, 400, 0),
         (PAUSED, 9.0, 400, 1.0),  # behind the end of the pause
-        (PAUSED, 6.0, 410, -2.1),
+        (PAUSED, 6.0, 410, -0.1),
+        (PAUSED, 7.0, 300, 1.0),  # the pause itself does not count
         (PAUSED, 3.6, 400, 0),
     ],
 )

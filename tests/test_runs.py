@@ -35,7 +35,7 @@ from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, LaterError, PeerError
 
 TOTAL = 4
-CHECK_S, LOST_S = LIMITS.end_check_s, LIMITS.lost_after_s
+CHECK_S, LOST_S, OPEN_S = LIMITS.end_check_s, LIMITS.lost_after_s, LIMITS.open_after_pause_s
 POLICY = Policy(interval_s=1.0, give_up_s=60.0)
 LINGER = replace(POLICY, linger=True)
 WHOLE = RunEnd(True, TOTAL, 0)
@@ -366,6 +366,29 @@ def test_a_pause_drops_no_run_whose_reports_could_not_arrive() -> None:
     with pytest.raises(LaterError):
         tell(runs, B, 100.0)
     assert list(runs.followed) == ["A"]
+
+
+def test_a_run_stays_open_after_a_pause_so_that_what_happened_meanwhile_is_announced() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    look_on(runs, 1.0)
+    complete(runs, A, 10.0, sequence=2)
+    runs.look(10.0)
+    look_on(runs, 10.0 + OPEN_S - 0.2)
+    assert not runs.finished
+    runs.announce(KILLED)
+    (ended,) = of_kind(look_on(runs, 10.0 + OPEN_S + 0.2), Ended)
+    assert ended.snapshot.events == (KILLED,)
+    assert ended.snapshot.figures.elapsed_s == 11.0  # when it was complete; its first report was one second late
+
+
+def test_a_stop_ends_a_run_that_stays_open_after_a_pause() -> None:
+    runs = Runs(POLICY)
+    tell(runs, A)
+    look_on(runs, 1.0)
+    runs.look(10.0)
+    runs.stop(10.1)
+    assert runs.finished
 
 
 # -- which runs are followed

@@ -255,6 +255,13 @@ def test_a_pause_longer_than_the_lease_timeout_gives_its_messages_to_others(play
     assert json.loads(summary.read_text())["redelivered"] >= 40
 
 
+def test_what_happens_while_the_monitor_is_paused_is_announced_although_the_run_is_over_by_then(play: Play) -> None:
+    faults = ("at: 500ms, pause: monitor, for: 3s", "at: 500ms, slow: city, factor: 2, for: 500ms")
+    last, happened = play.complete(scenario(100, {"city": QUICK}, *faults))
+    assert set(happened) == {"monitor paused", "city slowed", "city recovered", "monitor resumed"}
+    assert last["elapsed_s"] < 5
+
+
 @pytest.mark.parametrize("node", ["producer", "monitor"])
 def test_a_paused_server_continues_without_duplicates(play: Play, node: str) -> None:
     last, happened = play.complete(scenario(500, {"city": QUICK}, f"at: 1s, pause: {node}, for: 1s"))

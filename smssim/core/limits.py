@@ -102,6 +102,7 @@ class Limits:
 
     end_check_s: float = 0.1  # how often the end of a run is checked
     paused_s: float = 1.0  # a check that is this late shows that the process was paused
+    open_after_pause_s: float = 2.5  # how long a run stays open after that, so that peers find the monitor again
     last_figures_s: float = 2.0  # how long watchers may take to read the last figures
     lost_after_s: float = 5.0  # after this time without a report, a sender counts as lost: over twice the longest wait
     silent_after_s: float = 2.5  # after this time without a report, a sender counts as silent: one is due every 2 s

@@ -18,6 +18,7 @@ from smssim.core.progress import Figures, Milestones
 POINTS_MAX: Final = 101  # of a course
 EARLY_SHARE: Final = 0.02  # of the messages that are sent in the end: before that, nothing is said about the pace
 MODEL_ERROR: Final = 0.01  # of the time: what the model of a run leaves out
+SLOW_SHARE: Final = 0.05  # of the mean pace of a plan: below, senders or servers are away
 # A run is off its plan if it lies beyond twice the range of 95%: about four standard deviations, because it is looked
 # at many times. Once it is off, half of that and half of the slack bring it back, so that the verdict does not flicker.
 WIDE: Final = 2.0
@@ -74,10 +75,19 @@ class PlannedCourse:
         if late_s > 0:
             return late_s
         if sent < self._bound(at_s - slack_s, self.sent_low, ease):
-            return max(0.0, at_s - self._at_s(sent, "right"))
+            return max(0.0, self._sending_s(self._at_s(sent, "right"), at_s))
         if sent > self._bound(at_s + slack_s, self.sent_high, ease):
-            return min(0.0, at_s - self._at_s(sent, "left"))
+            return min(0.0, self._sending_s(self._at_s(sent, "left"), at_s))
         return 0.0
+
+    def _sending_s(self, since_s: float, until_s: float) -> float:
+        """Return the time between two times, without that in which the plan sends hardly anything before its end."""
+        times_s, sent = np.array(self.times_s), np.array(self.sent)
+        took_s = np.diff(times_s)
+        slow = np.diff(sent) < SLOW_SHARE * sent[-1] / times_s[-1] * took_s
+        so_far_s = np.append(0.0, np.cumsum(np.where(slow, 0.0, took_s)))
+        since, until = np.interp([since_s, until_s], times_s, so_far_s)
+        return float(until - since + max(0.0, until_s - times_s[-1])) or until_s - since_s
 
     def _bound(self, at_s: float, counts: tuple[int, ...], ease: float) -> float:
         """Return the count at this time at which a run is off its plan."""

@@ -110,6 +110,7 @@ class FollowedRun:
         self._due = now  # when the next moment is due
         self._check_at = now  # when to check next whether the run has ended
         self._before: Figures | None = None  # of the last moment
+        self.open_until = -math.inf  # it does not end before that, unless the monitor is stopped
         self._warned = 0  # how many senders of `tally.missed` had their `Missed` event
         self._shared: Snapshot | None = None
         self._shared_until = -math.inf
@@ -247,7 +248,7 @@ class Runs:
         for followed in self._in_progress():
             if followed.wake_at <= now:
                 self.events += followed.look(now)
-                ending = followed.tally.ending(now, self._policy.give_up_s)
+                ending = followed.tally.ending(now, self._policy.give_up_s) if now >= followed.open_until else None
                 if ending is not None and followed.may_drop(now):
                     self._drop(followed, now)
                 elif ending is not None:
@@ -373,10 +374,12 @@ class Runs:
     def _forgive_pause(self, now: float) -> None:
         """Extend all sender deadlines by a pause of the monitor itself, during which it received no reports.
 
-        A look that is late by more than `Limits.paused_s` shows a pause; a shorter delay is normal on a busy machine.
+        Runs stay open for a while, so that peers find the monitor again and announce what happened meanwhile. A look
+        that is late by more than `Limits.paused_s` shows a pause; a shorter delay is normal on a busy machine.
         """
         late_s = now - self.wake_at
         if late_s > self._limits.paused_s:
             self.wake_at = now
             for followed in self._in_progress():
                 followed.tally.forgive_pause(late_s, now)
+                followed.open_until = now + self._limits.open_after_pause_s

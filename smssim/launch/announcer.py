@@ -28,7 +28,7 @@ class Announcer:
         self._events.put_nowait(event)
 
     def monitor_is_up(self, is_up: bool) -> None:
-        """Begin or stop to keep the events, without a limit on the time, because the monitor was killed on purpose."""
+        """Begin or stop to keep the events, without a limit on the time, because the monitor was killed or paused."""
         if is_up:
             self._monitor_is_up.set()
         else:

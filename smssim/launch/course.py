@@ -34,7 +34,8 @@ class Course:
     ) -> None:
         """Make the timetable. `producer`: its ready record.
 
-        `say` gets each event. `monitor_is_up` gets False when the monitor is killed, and True when it is back.
+        `say` gets each event. `monitor_is_up` gets False when the monitor is killed or paused, and True once it is
+        back.
         """
         elapsed_s = producer.facts["elapsed_s"]  # None, unless the run resumes from a journal
         joins_s = (sender.joins_s for sender in settings.senders)
@@ -99,12 +100,12 @@ class Course:
                 await self._start(member)
             case Act.KILL:
                 self._members.strike(member)
-                if member.key == MONITOR:
-                    self._monitor_is_up(False)
             case Act.PAUSE:
                 member.node.signal(signal.SIGSTOP)
             case Act.RESUME:
                 member.node.signal(signal.SIGCONT)
+        if member.key == MONITOR and step.act in (Act.KILL, Act.PAUSE, Act.RESUME):
+            self._monitor_is_up(step.act is Act.RESUME)
         if not silent:
             self._say(step.event(now_s, self._run_id, member.name, member.title))
         self.moved.set()

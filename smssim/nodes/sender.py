@@ -24,7 +24,7 @@ from smssim.outputs import metrics
 from smssim.outputs.terminal.each import EachMessage
 from smssim.process import program, ready, waiting
 from smssim.process.logs import node_log
-from smssim.settings import FREE_ADDRESS, SenderSettings
+from smssim.settings import FREE_ADDRESS, SenderSettings, copy_names
 from smssim.words import plural
 
 
@@ -114,7 +114,7 @@ def serve(settings: SenderSettings) -> int:
 
     async def main(stop: asyncio.Event) -> int:
         base = settings.name or f"{socket.gethostname()[:40]}-{os.getpid()}"
-        names = [base] if settings.copies == 1 else [f"{base}-{i}" for i in range(1, settings.copies + 1)]
+        names = copy_names(base, settings.copies)
         channels = Channels(access.load(settings))
         each = EachMessage()
         senders = [Sender(settings, name, channels, stop, each) for name in names]

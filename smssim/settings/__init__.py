@@ -18,7 +18,7 @@ from smssim.settings.find import Find
 from smssim.settings.flags import VARIABLE_PREFIX, Checked, Flag, command_line, flags_of
 from smssim.settings.nodes import DISTRIBUTIONS, MonitorSettings, ProducerSettings, SenderSettings
 from smssim.settings.runs import PlanSettings, RunSettings
-from smssim.settings.senders import sender_names
+from smssim.settings.senders import copy_names, sender_names
 from smssim.settings.shared import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
@@ -55,6 +55,7 @@ __all__ = [
     "WatchSettings",
     "address_words",
     "command_line",
+    "copy_names",
     "flags_of",
     "is_address",
     "is_loopback",

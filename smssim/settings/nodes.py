@@ -291,16 +291,17 @@ class MonitorSettings(ServerSettings):
             raise UsageError("--journal can't be used with --linger, because a journal holds one run")
         if self.failed is not None and self.linger:
             raise UsageError("--failed can't be used with --linger, because its file is for one run")
-        self._check_files()
+        self.check_files()
 
-    def _check_files(self) -> None:
-        """Raise UsageError if this node would write two outputs to the same file."""
+    def check_files(self, **read: str) -> None:
+        """Raise UsageError if this node would write two outputs to the same file, or to one that is `read`."""
         written = {
             setting: flag.name
             for setting, flag in flags_of(MonitorSettings).items()
             if flag.metavar == "FILE" and flag.panel in ("Output", "Crashes")
         }
-        files = [(name, path) for setting, name in written.items() if (path := getattr(self, setting)) is not None]
+        files = [(f"the {what}", path) for what, path in read.items()]
+        files += [(name, path) for setting, name in written.items() if (path := getattr(self, setting)) is not None]
         for (one, path), (other, its) in combinations(files, 2):
             if _is_same_file(path, its):
                 raise bad_value(other, its, f"a different file from {one}")

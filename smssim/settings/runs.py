@@ -90,6 +90,8 @@ class RunSettings(Checked):
         super().__post_init__()
         check_senders(self.senders)
         check_faults(self.faults, self.senders)
+        if self.scenario is not None:
+            self.monitor.check_files(scenario=self.scenario)
 
     @classmethod
     def flags(cls) -> Mapping[str, Flag]:

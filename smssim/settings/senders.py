@@ -57,11 +57,19 @@ def sender_names(senders: Iterable[SenderSettings]) -> tuple[str, ...]:
     return tuple(sender.name or f"sender-{number}" for number, sender in enumerate(senders, 1))
 
 
+def copy_names(name: str, copies: int) -> list[str]:
+    """Return the name of each copy of a sender."""
+    return [name] if copies == 1 else [f"{name}-{number}" for number in range(1, copies + 1)]
+
+
 def check_senders(senders: Iterable[SenderSettings], label: str = "--sender") -> None:
     """Raise UsageError, which begins with `label`, unless these senders can take part in one run."""
     senders = tuple(senders)
     lanes = sum(sender.lanes for sender in senders)
     if lanes > RUN_LANES_MAX:
         raise bad_value(label, f"{lanes:,}", f"at most {RUN_LANES_MAX:,} lanes (concurrency x copies) in total")
+    of_copies = {name for one in senders if one.name and one.copies > 1 for name in copy_names(one.name, one.copies)}
+    for name in of_copies.intersection(sender.name for sender in senders if sender.copies == 1):
+        raise bad_value(label, name, "a name that no copy of another sender has")
     if senders and all(sender.joins_s for sender in senders):
         raise UsageError(f"{label}: got only senders that join later; expected one that is there from the start")

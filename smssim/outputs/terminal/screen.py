@@ -47,7 +47,9 @@ class RunView:
     def lines(self, width: int, height: int) -> list[Text]:
         """Return the full view, in at most `width` columns and `height` lines."""
         width = min(width, WIDTH_MAX)
-        plan, events = self._plan(width), self._events()
+        plan = self._plan(width)
+        room = height - FRAME_LINES - len(plan)
+        events = self._events()[-max(1, room - SENDERS_MIN) :]
         lines = [
             *self.short_lines(width)[:2],
             Text(),
@@ -55,7 +57,7 @@ class RunView:
             *plan,
             self._trouble(width),
             *events,
-            *self._senders(width, height - FRAME_LINES - len(plan) - len(events)),
+            *self._senders(width, room - len(events)),
         ]
         return _cropped(lines, width, height)
 
