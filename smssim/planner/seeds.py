@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from smssim.core.limits import SEED_MAX
@@ -18,7 +17,7 @@ def seeds_from(first: int, number: int) -> list[int]:
     return [(first + i) % (SEED_MAX + 1) for i in range(number)]
 
 
-def fitting(played: int, took_s: float, steps: Sequence[int] = SEEDS_STEPS) -> int:
+def fitting(played: int, took_s: float) -> int:
     """Return how many seeds fit into the time, those that were played included, if all take equally long."""
     most = played * PLAY_S / max(took_s, 1e-9)
-    return max([played, *(step for step in steps if step <= most)])
+    return max([played, *(step for step in SEEDS_STEPS if step <= most)])
