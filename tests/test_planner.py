@@ -239,6 +239,18 @@ def test_the_page_says_what_limits_a_run(scenario: Scenario, one: Play, found: B
     assert says.limit(of, found)
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (None, "no sender is left"),
+        (Fault(5.0, FaultKind.KILL, "city"), "no sender is left after kill city"),
+        (Fault(5.0, FaultKind.PAUSE, "monitor"), "the monitor stays away after pause monitor"),
+    ],
+)
+def test_a_run_that_never_ends_says_who_is_missing(fault: Fault | None, why: str) -> None:
+    assert says.stuck(Bottleneck(Cause.STUCK, fault=fault)) == why
+
+
 def test_faults_limit_a_run_that_is_faster_without_them() -> None:
     scenario = replace(SMALL, faults=(KILLED,))
     for calm_s, cause in ((8.0, Cause.FAULTS), (9.5, Cause.LANES)):
@@ -465,7 +477,7 @@ def test_a_run_whose_senders_all_die_never_ends(tmp_path: Path) -> None:
     path.write_text("messages: {count: 9000}\nsenders: {a: {mean: 1s}}\nfaults: [{at: 5s, kill: a}]\n")
     done = smssim("plan", path, "--seeds=2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "a run that never ends: after kill a, nobody goes on" in done.stdout
+    assert "a run that never ends: no sender is left after kill a" in done.stdout
     assert "the run does not get that far" in done.stdout
 
 
