@@ -14,12 +14,12 @@ from smssim.bench import agreement, agreement_cases, agreement_table
 from smssim.bench import main as bench_main
 from smssim.bench.agreement import FORECASTS, Agreement, Joins, Result
 from smssim.bench.agreement_cases import AGREEMENT_CASES, AgreementCase, CaseFault, CaseSender
-from smssim.bench.comparison import LAST, Comparison, Forecast, LiveRun, Value, compare
+from smssim.bench.comparison import LAST, Comparison, FigureForecast, LiveRun, Value, compare
 from smssim.bench.process_group import BenchError
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.model import AttemptModel
 from smssim.errors import ExitCode, UsageError
-from smssim.plan.forecast import Forecast as Plan
+from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.seeds import play
@@ -204,7 +204,7 @@ def test_a_scenario_has_a_failure_rate_if_all_its_attempts_fail_equally_often() 
 def test_a_forecast_has_the_figures_of_each_seed_and_the_theory() -> None:
     scenario = planned(0.1, max_attempts=2)
     plays = [play(scenario, seed) for seed in (1, 2, 3)]
-    found = {one.name: one for one in agreement.forecasts(Plan(scenario, plays, FULL), Theory(scenario), runs=2)}
+    found = {one.name: one for one in agreement.forecasts(Forecast(scenario, plays, FULL), Theory(scenario), runs=2)}
     assert found["sent"].values == tuple(one.sent for one in plays)
     assert found["sent"].is_exact
     assert found["sent"].theory == pytest.approx(500 * 0.99)
@@ -222,16 +222,16 @@ def test_a_forecast_has_the_figures_of_each_seed_and_the_theory() -> None:
 def test_retries_are_no_figure_of_a_run_with_one_attempt() -> None:
     scenario = planned(0.1)
     assert "retried" not in [
-        one.name for one in agreement.forecasts(Plan(scenario, [play(scenario, 1)], FULL), Theory(scenario), 1)
+        one.name for one in agreement.forecasts(Forecast(scenario, [play(scenario, 1)], FULL), Theory(scenario), 1)
     ]
 
 
 def forecast(
     *values: Value, name: str = "t50", runs: int = 2, is_exact: bool = False, theory: Value = None
-) -> Forecast:
+) -> FigureForecast:
     known = sorted(value for value in values if value is not None)
     low, high = (known[0], known[-1]) if known else (None, None)
-    return Forecast.of(
+    return FigureForecast.of(
         name, values, (low, known[len(known) // 2] if known else None, high), runs, is_exact=is_exact, theory=theory
     )
 
@@ -247,7 +247,7 @@ def test_the_tolerance_is_one_percent_or_two_standard_errors_whichever_is_more()
 # ---- Verdicts
 
 
-def comparison(of: Forecast, *live: Value, hindsight: Sequence[Value] = ()) -> Comparison:
+def comparison(of: FigureForecast, *live: Value, hindsight: Sequence[Value] = ()) -> Comparison:
     runs = [LiveRun(seed, {of.name: value}) for seed, value in enumerate(live, 1)]
     (one,) = compare([of], runs, [{of.name: value} for value in hindsight or live])
     return one

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from grpc import aio
-from nodes_support import Stage, codes, free_address, play
+from nodes_support import Stage, codes, free_address, play, until
 
 from smssim.core.event import Event, Kind
 from smssim.core.snapshot import Snapshot
@@ -86,8 +86,7 @@ def test_an_event_that_is_announced_after_the_end_of_its_run_is_dropped_without_
             producer = await stage.producer(20, monitor=monitor.address)
             assert await codes(stage.sender(producer.address), producer) == [0, 0]
             event = Event(0.5, Kind.KILLED, "city killed", producer.run.run_id, "city")
-            while monitor.node.runs.followed[producer.run.run_id].final is None:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await until(lambda: monitor.node.runs.followed[producer.run.run_id].final is not None)
             assert not await announce(monitor.address, monitor.node.access, event, node_log("run"), 20.0)
 
     play(scene())

@@ -31,7 +31,7 @@ NODES = {
     "watch": "smssim.nodes.watch",
     "run": "smssim.launch.cluster",
     "plan": "smssim.planner",
-    "scenario": "smssim.outputs.scenario",
+    "scenario": "smssim.cli.scenario",
     "trace": "smssim.outputs.trace",
     "bench": "smssim.bench.main",
     "certs": "smssim.net.certs",

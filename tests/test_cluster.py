@@ -15,10 +15,10 @@ from signal import SIGCONT, SIGINT, SIGKILL, SIGTERM, SIGTSTP, Signals
 from typing import Any
 
 import pytest
-from nodes_support import Stage, codes, play
+from nodes_support import Stage, codes, play, until
 from processes_support import Figures, Node, Nodes, assert_conserved, assert_exact, assert_quiet, eventually
 
-from smssim.errors import ExitCode
+from smssim.errors import ExitCode, SmssimError
 from smssim.launch.cluster import Cluster
 from smssim.launch.limits import LaunchLimits
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, RunSettings, SenderSettings, flags_of
@@ -256,6 +256,34 @@ def test_the_nodes_of_a_killed_run_end_too(nodes: Nodes) -> None:
     run.signal(SIGKILL)
     assert run.code() == -SIGKILL
     assert_nothing_left(nodes)
+
+
+# -- what is done beside a run
+
+
+async def failing(error: Exception) -> None:
+    raise error
+
+
+def test_an_error_of_what_is_done_beside_a_run_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        cluster = Cluster(RunSettings(ProducerSettings(), MonitorSettings()))
+        async with cluster._beside(failing(SmssimError("lost the monitor"))):
+            await until(lambda: "run: lost the monitor" in caplog.messages)
+
+    play(scene())
+
+
+def test_a_bug_in_what_is_done_beside_a_run_is_raised_after_the_run() -> None:
+    async def scene() -> None:
+        cluster = Cluster(RunSettings(ProducerSettings(), MonitorSettings()))
+        async with cluster._beside(failing(TypeError("a planted bug"))):
+            done.append("the run")
+
+    done: list[str] = []
+    with pytest.raises(TypeError, match="a planted bug"):
+        play(scene())
+    assert done == ["the run"]
 
 
 # -- a node that dies

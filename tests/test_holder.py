@@ -129,7 +129,7 @@ def test_a_slowed_sender_keeps_its_leases_for_as_long_as_its_slowed_attempts_tak
     assert stream.holder.leased == 1
     assert stream.holder.speed == 0.1  # as declared: fair shares don't follow the fault
     conditions = Conditions(1, 1, settings.attempt_model, settings.faults)
-    (slowed_s,), _ = conditions.at(0.0).draw(np.zeros(1, np.uint64), 1)
+    (slowed_s,), _ = conditions.fates_in(1).draw(np.zeros(1, np.uint64), 1)
     assert slowed_s == 1000.0
     assert expired(producer.backlog, 2 * slowed_s) == []
     assert expired(producer.backlog, 100 * slowed_s) == [stream.holder]

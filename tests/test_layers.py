@@ -26,7 +26,8 @@ LAYERS = (
 )
 NODES = ("smssim.nodes.producer", "smssim.nodes.sender", "smssim.nodes.monitor", "smssim.nodes.watch")
 
-# The core only decides, and the plan only computes: they read no clock, draw no random numbers and do no I/O.
+# The core only decides, and the plan only computes: they read no clock, draw random numbers only from a seed, and do no
+# I/O.
 PURE = ("smssim.core", "smssim.plan")
 CORE_IMPORTS = {"numpy", "smssim", *sys.stdlib_module_names} - {
     *("asyncio", "datetime", "io", "logging", "os", "pathlib", "random", "secrets", "selectors", "shutil", "signal"),

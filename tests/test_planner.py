@@ -9,12 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes_support import eventually
 
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.model import AttemptModel
@@ -239,6 +239,18 @@ def test_the_page_says_what_limits_a_run(scenario: Scenario, one: Play, found: B
     assert says.limit(of, found)
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (None, "no sender is left"),
+        (Fault(5.0, FaultKind.KILL, "city"), "no sender is left after kill city"),
+        (Fault(5.0, FaultKind.PAUSE, "monitor"), "the monitor stays away after pause monitor"),
+    ],
+)
+def test_a_run_that_never_ends_says_who_is_missing(fault: Fault | None, why: str) -> None:
+    assert says.stuck(Bottleneck(Cause.STUCK, fault=fault)) == why
+
+
 def test_faults_limit_a_run_that_is_faster_without_them() -> None:
     scenario = replace(SMALL, faults=(KILLED,))
     for calm_s, cause in ((8.0, Cause.FAULTS), (9.5, Cause.LANES)):
@@ -346,12 +358,12 @@ def broken(scenario: Scenario, seed: int, scale: Scale) -> Play:
 
 
 def test_plays_come_in_the_order_of_their_seeds_whatever_process_plays_them() -> None:
-    told: list[int] = []
+    told: list[None] = []
     with Workers(2) as workers:
-        plays = workers.plays(SMALL, [5, 3, 4], FULL, told.append)
+        plays = workers.plays(SMALL, [5, 3, 4], FULL, lambda: told.append(None))
         assert workers.plays(SMALL, [], FULL) == []
         again = workers.plays(SMALL, [4], FULL)
-    assert told == [1, 2, 3]
+    assert len(told) == 3
     assert len({one.complete_s for one in plays}) == 3
     assert again[0].complete_s == plays[2].complete_s
 
@@ -465,25 +477,23 @@ def test_a_run_whose_senders_all_die_never_ends(tmp_path: Path) -> None:
     path.write_text("messages: {count: 9000}\nsenders: {a: {mean: 1s}}\nfaults: [{at: 5s, kill: a}]\n")
     done = smssim("plan", path, "--seeds=2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "a run that never ends: after kill a, nobody goes on" in done.stdout
+    assert "a run that never ends: no sender is left after kill a" in done.stdout
     assert "the run does not get that far" in done.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_plan_and_its_workers_at_once(number: signal.Signals) -> None:
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_plan_and_its_workers_at_once(ends: signal.Signals) -> None:
     words = ["plan", "--count=1e9", "--sender=mean=0.01,concurrency=1000", "--full"]
     process = subprocess.Popen(
         [sys.executable, "-m", "smssim", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while len(workers := children.read_text().split()) < len(os.sched_getaffinity(0)):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(number)
+    number = len(os.sched_getaffinity(0))
+    workers = eventually(lambda: len(found := children.read_text().split()) == number and found, "the workers")
+    process.send_signal(ends)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (3, "", "smssim plan: interrupted\n")
-    while any(is_running(int(pid)) for pid in workers):  # until the kernel has ended them
-        time.sleep(0.01)
+    eventually(lambda: not any(is_running(int(pid)) for pid in workers), "the end of the workers")
 
 
 def is_running(pid: int) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from smssim.core.history import History
 from smssim.core.planned import POINTS_MAX, PlannedTime
 from smssim.core.snapshot import Snapshot
 from smssim.errors import ExitCode, PeerError
+from smssim.launch.beside import _in_thread
 from smssim.net import watching
 from smssim.net.announcing import announce_plan
 from smssim.net.planning import plan_from_proto, plan_to_proto
@@ -148,6 +152,28 @@ def test_a_run_makes_its_plan_and_ends_about_as_planned(nodes: Nodes) -> None:
     assert plan["50"] == pytest.approx(3.8, rel=0.1)  # 750 of 200 a second, 1% of which fail
     assert plan["50"] < plan["80"] < plan["95"]
     assert all("plan_reached_s" not in one for one in run.figures()[:-1])
+
+
+def test_work_in_a_thread_that_fails_after_it_was_cancelled_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise asyncio would log a traceback once the failure is collected."""
+    began, cancelled = threading.Event(), threading.Event()
+
+    def work(is_wanted: Callable[[], bool]) -> None:
+        began.set()
+        cancelled.wait()
+        raise RuntimeError("a planted bug")
+
+    async def scene() -> None:
+        doing = asyncio.create_task(_in_thread(work))
+        await asyncio.to_thread(began.wait)
+        doing.cancel()
+        asyncio.get_running_loop().call_soon(cancelled.set)
+        with pytest.raises(asyncio.CancelledError):
+            await doing
+
+    play(scene())
+    gc.collect()
+    assert caplog.messages == []
 
 
 def test_a_run_without_a_plan_says_null(nodes: Nodes) -> None:

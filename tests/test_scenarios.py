@@ -220,7 +220,7 @@ def test_the_producer_and_the_monitor_are_killed_at_the_same_second(play: Play, 
 
 def test_a_run_that_resumes_from_its_journal_skips_the_faults_that_struck_before(play: Play, tmp_path: Path) -> None:
     senders = {"city": TARDY, "spare": QUICK.replace("}", ", joins: 1s}")}
-    text = scenario(700, senders, "at: 1500ms, kill: city", "at: 4s, pause: spare, for: 500ms")
+    text = scenario(1600, senders, "at: 1500ms, kill: city", "at: 8s, pause: spare, for: 500ms")
     first = play.start(text, f"--journal={tmp_path / 'journal'}")
     first.says("Killed sender city")
     first.shows(lambda f: f["elapsed_s"] > 2.0, "a commit after the kill")
@@ -228,7 +228,7 @@ def test_a_run_that_resumes_from_its_journal_skips_the_faults_that_struck_before
     first.code()
     eventually(lambda: not play.nodes.left(), "the end of all processes")
     run = play.run(text, f"--journal={tmp_path / 'journal'}")
-    assert_exact(run, 700)
+    assert_exact(run, 1600)
     kinds = [f"{one['target']} {one['kind']}" for one in run.figures()[-1]["events"]]
     assert kinds == ["spare joined", "city killed", "spare paused", "spare resumed"]
     assert not any("Killed" in line or "Started sender" in line for line in run.err)

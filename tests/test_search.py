@@ -471,8 +471,3 @@ def test_the_order_of_impossible_goals_does_not_decide_which_one_is_named() -> N
 def test_a_search_needs_a_goal() -> None:
     with pytest.raises(UsageError, match="--find: no goal to meet; add one"):
         search(CITY, "city.copies=1..9")
-
-
-def test_a_search_needs_a_sender_of_the_scenario() -> None:
-    with pytest.raises(UsageError, match="--find: got town; expected the name of a sender: city"):
-        search(CITY, "town.copies=1..9", "t95<60s")

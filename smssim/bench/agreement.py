@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from smssim.bench.agreement_cases import AgreementCase
-from smssim.bench.comparison import LAST, Comparison, Forecast, LiveRun, Value, compare
+from smssim.bench.comparison import LAST, Comparison, FigureForecast, LiveRun, Value, compare
 from smssim.bench.process_group import BenchError, ProcessGroup
 from smssim.bench.runs import Stage
 from smssim.core.fault import FaultKind
 from smssim.errors import UsageError, bad_value
-from smssim.plan.forecast import Forecast as Plan
+from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.seeds import Play, Spread, play
@@ -51,7 +51,7 @@ class Prepared:
     file: Path  # of the scenario
     scenario: Scenario
     starts: tuple[Joins, ...]  # in ascending order of the messages that they cost
-    forecasts: tuple[Forecast, ...]
+    forecasts: tuple[FigureForecast, ...]
     why: str  # why there is no theory; empty if there is one
 
     @property
@@ -143,14 +143,14 @@ class Agreement:
             self.poll()
         middle = scenarios[len(scenarios) // 2]
         theory = Theory(middle) if Theory(middle).valid else Theory(scenario)
-        found = forecasts(Plan(middle, plays, FULL), theory, self.repeat)
+        found = forecasts(Forecast(middle, plays, FULL), theory, self.repeat)
         return Prepared(case, file, scenario, starts, found, theory.why)
 
 
 # ---- Forecasts
 
 
-def forecasts(plan: Plan, theory: Theory, runs: int) -> tuple[Forecast, ...]:
+def forecasts(plan: Forecast, theory: Theory, runs: int) -> tuple[FigureForecast, ...]:
     """Return the forecasts of all figures, for a comparison with this many live runs."""
     scenario = plan.scenario
     played = [figures_of(one) for one in plan.plays]
@@ -166,7 +166,7 @@ def forecasts(plan: Plan, theory: Theory, runs: int) -> tuple[Forecast, ...]:
         spread = Spread.of(values)
         if name != "retried" or scenario.max_attempts > 1:
             interval = spread.low, spread.median, spread.high
-            found.append(Forecast.of(name, values, interval, runs, theory=in_theory.get(name), is_exact=is_exact))
+            found.append(FigureForecast.of(name, values, interval, runs, theory=in_theory.get(name), is_exact=is_exact))
     return tuple(found)
 
 

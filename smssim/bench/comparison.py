@@ -20,7 +20,7 @@ Value = float | None  # None: never reached
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class FigureForecast:
     """One figure of a scenario, as forecast before any run. Times are in seconds."""
 
     name: str  # t50, t80, t95, t99, complete_s, sent, failed or retried
@@ -42,7 +42,7 @@ class Forecast:
         *,
         theory: Value = None,
         is_exact: bool = False,
-    ) -> Forecast:
+    ) -> FigureForecast:
         """Return the forecast from the values of some seeds, for a comparison with this many live runs.
 
         The standard error is that of the difference between the mean of the runs and that of the seeds, both with the
@@ -84,7 +84,7 @@ class LiveRun:
 class Comparison:
     """A forecast and what live runs found."""
 
-    forecast: Forecast
+    forecast: FigureForecast
     live: tuple[Value, ...]
     seeds: tuple[int, ...]
     hindsight: tuple[Value, ...]  # plays with the seeds of the live runs, and senders that join when they did there
@@ -141,7 +141,7 @@ class Comparison:
 
 
 def compare(
-    forecasts: Sequence[Forecast], runs: Sequence[LiveRun], hindsight: Sequence[Mapping[str, Value]]
+    forecasts: Sequence[FigureForecast], runs: Sequence[LiveRun], hindsight: Sequence[Mapping[str, Value]]
 ) -> list[Comparison]:
     """Return each forecast beside what the runs found; `hindsight`: the figures of a play for each run."""
     seeds = tuple(run.seed for run in runs)

@@ -120,7 +120,7 @@ def plan(settings: PlanSettings) -> int:
 @_command(ScenarioSettings, "smssim scenario docs/scenarios/bad-day.yaml", "smssim scenario --schema")
 def scenario(settings: ScenarioSettings) -> int:
     """Check a scenario file, or print the JSON schema of scenario files."""
-    from smssim.outputs.scenario import serve
+    from smssim.cli.scenario import serve
 
     return serve(settings)
 

@@ -1,21 +1,17 @@
 """The conditions under which a sender's attempts start: how long they take then, and how often they fail.
 
 Slow and fail faults change them at given seconds of the run. The fate of an attempt is a pure function of the run's
-seed, the message, the attempt and the time at which the attempt starts, so a sender and the twin draw the same fates
-from the same objects. Knows the faults of one sender. Must not know lanes, other senders or any clock.
+seed, the message, the attempt and the time at which the attempt starts. The twin draws from the same `Fates` and
+`model_at`. Knows the faults of one sender. Must not know lanes, other senders or any clock.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable
-
-import numpy as np
-from numpy.typing import NDArray
 
 from smssim.core.fate import Fates
 from smssim.core.fault import Fault, changes_s, model_at, slowdown
-from smssim.core.model import AttemptModel, Attempts, Outcomes
+from smssim.core.model import AttemptModel
 
 
 class Conditions:
@@ -29,16 +25,11 @@ class Conditions:
         """`faults`: those of the sender; the others than slow and fail are ignored."""
         faults = tuple(faults)
         self.edges_s = tuple(changes_s(faults))  # when the fates may change, ascending
-        self._edges_s = np.array(self.edges_s)
         self._models = [model, *(model_at(model, faults, edge_s) for edge_s in self.edges_s)]  # before, and from each
         self._slowdowns = [1.0, *(slowdown(faults, edge_s) for edge_s in self.edges_s)]
         self._seed, self._max_attempts = seed, max_attempts
         self._fates: dict[AttemptModel, Fates] = {}  # computed on first use: a table takes some milliseconds
         self.usual = self._of(model)
-
-    def at(self, start_s: float) -> Fates:
-        """Return the fates of the attempts that start at this second of the run; `usual` if nothing changes them."""
-        return self.fates_in(bisect_right(self.edges_s, start_s))
 
     def fates_in(self, segment: int) -> Fates:
         """Return the fates of the attempts that start in this segment; `usual` if nothing changes them."""
@@ -47,32 +38,6 @@ class Conditions:
     def slowdown_in(self, segment: int) -> float:
         """Return how many times as long as usual the attempts take that start in this segment, apart from a cap."""
         return self._slowdowns[segment]
-
-    def redraw(
-        self,
-        ids: NDArray[np.int64] | NDArray[np.uint64],
-        attempts: Attempts,
-        starts_s: NDArray[np.float64],
-        durations_s: NDArray[np.float32],
-        outcomes: Outcomes,
-    ) -> tuple[NDArray[np.float32], Outcomes]:
-        """Return durations and outcomes by the time at which each attempt starts; columns of shape (n,).
-
-        `durations_s` and `outcomes` are the usual ones, and remain as they are. They are returned themselves if all
-        attempts start while nothing changes them.
-        """
-        segments = np.searchsorted(self._edges_s, starts_s, side="right")
-        disturbed = [
-            (segment, fates)
-            for segment in np.unique(segments).tolist()
-            if (fates := self.fates_in(segment)) is not self.usual
-        ]
-        if disturbed:
-            durations_s, outcomes = durations_s.copy(), outcomes.copy()
-        for segment, fates in disturbed:
-            which = np.flatnonzero(segments == segment)
-            durations_s[which], outcomes[which] = fates.draw_mixed(ids[which], attempts[which])
-        return durations_s, outcomes
 
     def _of(self, model: AttemptModel) -> Fates:
         if model not in self._fates:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from smssim.core.limits import EVENTS_MAX
 from smssim.core.pieces import Changes, Pieces, pack, unpack
@@ -47,6 +47,8 @@ class Event:
 class Events:
     """The events of one run, at most `EVENTS_MAX`."""
 
+    PIECE: Final = "all"  # the name of the piece that holds them
+
     def __init__(self, run_id: str) -> None:
         self.all: tuple[Event, ...] = ()  # in order of time
         self._run_id = run_id
@@ -66,9 +68,9 @@ class Events:
     def changes(self) -> Changes:
         """Return the changes since the last call."""
         changed, self._changed = self._changed, False
-        return {"all": pack({"events": [one.as_dict() for one in self.all]})} if changed else {}
+        return {self.PIECE: pack({"events": [one.as_dict() for one in self.all]})} if changed else {}
 
     def restore(self, pieces: Pieces) -> None:
         """Restore saved events, if any; raises DAMAGE."""
-        saved = unpack(pieces["all"])[0]["events"] if "all" in pieces else []
+        saved = unpack(pieces[self.PIECE])[0]["events"] if self.PIECE in pieces else []
         self.all = tuple(Event(**{**one, "kind": Kind(one["kind"]), "run_id": self._run_id}) for one in saved)

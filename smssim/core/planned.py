@@ -128,6 +128,8 @@ def _off_s(at_s: float, planned: PlannedTime, slack_s: float, ease: float) -> fl
 class Plan:
     """The plan of one run, if there is one: it is set once, and then the run is compared with it."""
 
+    PIECE: Final = "course"  # the name of the piece that holds it
+
     def __init__(self) -> None:
         self.course: PlannedCourse | None = None
         self._is_off = False  # whether the run was ahead or behind when it was compared last
@@ -139,7 +141,10 @@ class Plan:
             self.course, self._changed = course, True
 
     def behind_s(self, figures: Figures, reached_s: Mapping[int, float]) -> float | None:
-        """Return how far the run is behind now, see `PlannedCourse.behind_s`; None also without a plan."""
+        """Return how far the run is behind now, see `PlannedCourse.behind_s`; None also without a plan.
+
+        Remembers whether the run is off its plan.
+        """
         if self.course is None:
             return None
         behind_s = self.course.behind_s(figures, reached_s, self._is_off)
@@ -149,12 +154,12 @@ class Plan:
     def changes(self) -> Changes:
         """Return the changes since the last call."""
         changed, self._changed = self._changed, False
-        return {"course": pack(asdict(self.course))} if changed and self.course is not None else {}
+        return {self.PIECE: pack(asdict(self.course))} if changed and self.course is not None else {}
 
     def restore(self, pieces: Pieces) -> None:
         """Restore the saved plan, if any; raises DAMAGE."""
-        if "course" in pieces:
-            self.course = _course_of(unpack(pieces["course"])[0])
+        if self.PIECE in pieces:
+            self.course = _course_of(unpack(pieces[self.PIECE])[0])
 
 
 def _course_of(saved: Mapping[str, Any]) -> PlannedCourse:

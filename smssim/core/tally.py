@@ -364,7 +364,8 @@ class Tally:
     def erased(self, now: float) -> Changes:
         """Return changes that delete all pieces of a run of which nothing is counted."""
         sessions = [f"session/{session_id}" for session_id in self.sessions]
-        return dict.fromkeys([*self.changes(now), "events/all", "plan/course", *sessions])
+        once = f"events/{Events.PIECE}", f"plan/{Plan.PIECE}"
+        return dict.fromkeys([*self.changes(now), *once, *sessions])
 
     @classmethod
     def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:

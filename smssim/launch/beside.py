@@ -1,8 +1,8 @@
 """The plan of a run, made beside the live run and announced to its monitor.
 
-It takes at most about a second of CPU time, in a thread with a low priority, so that the run is not slowed. A failure
-is one warning in the log, and nothing else. Knows threads and CPU time. Must not know how a scenario is played, or what
-a plan is compared with.
+It takes at most about a second of CPU time, unless the fewest plays take longer, in a thread with a low priority, so
+that the run is not slowed. A failure is one warning in the log, and nothing else. Knows threads and CPU time. Must not
+know how a scenario is played, or what a plan is compared with.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
+    result.add_done_callback(asyncio.Future.exception)  # so that asyncio does not print a failure after cancellation
     is_cancelled = threading.Event()
 
     def settle(value: T | None, error: BaseException | None) -> None:
@@ -114,7 +115,8 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
 
     threading.Thread(target=run, name="plan", daemon=True).start()
     try:
-        return await asyncio.shield(result)
+        await asyncio.wait([result])  # leaves the future alone when this is cancelled
+        return result.result()
     finally:
         is_cancelled.set()
         await asyncio.wait([result], timeout=END_S)

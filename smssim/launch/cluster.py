@@ -161,16 +161,26 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def _beside(self, what: Coroutine[Any, Any, None], longer_s: float = 0.0) -> AsyncIterator[None]:
-        """Do this during the block, and for at most `longer_s` after it. Log its failure."""
-        doing = asyncio.create_task(what)
+        """Do this during the block, and for at most `longer_s` after it.
+
+        Logs a SmssimError at once. Raises any other exception after the block.
+        """
+
+        async def logged() -> None:
+            try:
+                await what
+            except SmssimError as error:
+                self._log.error("%s", error)
+
+        doing = asyncio.create_task(logged())
         try:
             yield
         finally:
             await asyncio.wait([doing], timeout=longer_s)
             doing.cancel()
-            (failure,) = await asyncio.gather(doing, return_exceptions=True)
-            if isinstance(failure, SmssimError):
-                self._log.error("%s", failure)
+            await asyncio.wait([doing])
+            if not doing.cancelled():
+                doing.result()
 
     def _watching(self, monitor: str) -> WatchSettings:
         """Return the settings of this process as a client of the monitor."""
@@ -191,10 +201,7 @@ class Cluster:
 
         watcher = WatchClient(watching, self._log, met=True, limits=VIEW_LIMITS)
         self._say_stopping = watcher.say_stopping
-        try:
-            await watcher.serve(asyncio.Event())
-        except SmssimError as error:
-            self._log.error("%s", error)
+        await watcher.serve(asyncio.Event())
 
     async def _announce(self, announcer: Announcer) -> None:
         """Announce the events to the monitor, if there can be any."""

@@ -52,8 +52,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             journaled=settings.journal is not None,
             rows_max=0 if settings.json else ROWS_MAX,
         )
-        report = lambda *outcomes: self._outputs.outcomes(*outcomes)  # noqa: E731, PLW0108 - the outputs are replaced
-        self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), report, limits)
+        self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
         self._due = waiting.Wakeup()  # rung when a report causes events
         self.audience = Audience(self.runs.followed, settings.interval_s, limits)
         self._turns: dict[Watcher, waiting.Wakeup] = {}
@@ -70,10 +69,9 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     async def start(self) -> None:
         """Listen, and open the outputs; raises UsageError."""
-        services = ["smssim.v1.MonitorService"]
         try:
             self.address = await rpc.start(
-                self._server, self.access, self._settings.listen, services, self._log, self._limits
+                self._server, self.access, self._settings.listen, ["smssim.v1.MonitorService"], self._log, self._limits
             )
             self._outputs = await open_outputs(self._settings, self._log, self._resumed, self._limits)
         except BaseException:
@@ -87,7 +85,6 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Follow the runs to their end, and return the exit code. Assumes `start`."""
-        is_whole = True
         try:
             self._log.info("Waiting for a sender")
             self.runs.await_sender(self._clock())
@@ -162,6 +159,10 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 if not one.passed:
                     self._log.error("Threshold missed: %s %s", one.text, value(one, ended.run.total))
 
+    def _take_outcomes(self, *outcomes: Any) -> None:
+        """Write outcomes to the outputs, which `start` replaces; see `OnReport`."""
+        self._outputs.outcomes(*outcomes)
+
     def _resume(self, journal: Journal) -> None:
         """Resume the run in the journal; raises JournalError."""
         with restoring(journal):
@@ -219,8 +220,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     ) -> AsyncIterator[Any]:  # encoded responses
         """See monitor.proto."""
         async with rpc.answering(context):
-            wanted, interval_s = watching.watch_from_proto(rpc.decoded(request))
-            watcher = self.audience.join(wanted, interval_s, self._clock())
+            watcher = self.audience.join(*watching.watch_from_proto(rpc.decoded(request)), self._clock())
         turn = self._turns[watcher] = waiting.Wakeup()
         try:
             await context.send_initial_metadata(())  # confirms the call: the first run may come much later

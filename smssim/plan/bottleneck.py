@@ -1,4 +1,4 @@
-"""What limits a planned run: its lanes, the rate, a fault, or that nobody is left to send.
+"""What limits a planned run: its lanes, the rate, a fault, or that no sender is left.
 
 Knows forecasts. Must not know how the answer is worded.
 """

@@ -126,10 +126,10 @@ class _Progress:
         self._began_s = time.monotonic()
         self._is_shown = False
 
-    def of(self, total: int) -> Callable[[int], None]:
+    def of(self, total: int) -> Callable[[], None]:
         """Return what to call after each play of the next ones; `total`: of all, if known, or 0."""
 
-        def told(_: int) -> None:
+        def told() -> None:
             self._played += 1
             if sys.stderr.isatty() and time.monotonic() - self._began_s > PROGRESS_AFTER_S:
                 self._write(f"smssim plan: {self._played} plays" + f" of {total}" * (total >= self._played))

@@ -44,6 +44,7 @@ class Page:
         answer: Answer | None = None,
     ) -> None:
         self._forecast = forecast
+        self._bottleneck = bottleneck(forecast)
         self._file = file
         self._seeds = seeds
         self._took_s = took_s
@@ -103,8 +104,9 @@ class Page:
         heads = [f"{'median':>{CELL}}", f"   {'95% of the seeds':<{2 * CELL + 1}}", f"{'theory':>{CELL}}" * has_theory]
         lines = [self._row("sent after", ("".join(heads).rstrip(), "head"))]
         rows = [(f"{percent}%", spread, theory.reached_s(percent)) for percent, spread in forecast.reached_s.items()]
+        stuck = says.stuck(self._bottleneck)
         for name, spread, formula_s in [*rows, ("all done", forecast.complete_s, theory.complete_s)]:
-            why = says.never(forecast, int(name[:-1])) if name.endswith("%") else says.stuck(bottleneck(forecast))
+            why = says.never(forecast, int(name[:-1])) if name.endswith("%") else stuck
             lines.append(self._time(name, spread, formula_s if has_theory else None, has_theory, why))
         note = theory.why if not theory.valid else ""
         return lines + (self._prose("theory", f"does not apply: {note}", "head") if note else [])
@@ -164,8 +166,8 @@ class Page:
 
     def _limits(self) -> list[Line]:
         forecast = self._forecast
-        lines = self._prose("limited by", says.limit(forecast, bottleneck(forecast)))
-        senders = [sender for sender in forecast.senders if forecast.scenario.total]
+        lines = self._prose("limited by", says.limit(forecast, self._bottleneck))
+        senders = forecast.senders if forecast.scenario.total else []
         if len(senders) > 1:
             busiest, idlest = (choose(senders, key=lambda sender: sender.busy) for choose in (max, min))
             lines += [self._sender("busiest", busiest), self._sender("idlest", idlest)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from smssim.core.fault import Fault, FaultKind
+from smssim.core.fault import MONITOR, PRODUCER, Fault, FaultKind
 from smssim.core.limits import ATTEMPTS_MAX
 from smssim.core.progress import Milestones
 from smssim.escaping import escape
@@ -67,7 +67,10 @@ def never(forecast: Forecast, percent: int) -> str:
 
 def stuck(found: Bottleneck) -> str:
     """Return why a run never ends."""
-    return "nobody is left to go on" if found.fault is None else f"after {fault(found.fault)}, nobody goes on"
+    if found.fault is None:
+        return "no sender is left"
+    who = f"the {found.fault.target} stays away" if found.fault.target in (PRODUCER, MONITOR) else "no sender is left"
+    return f"{who} after {fault(found.fault)}"
 
 
 def failing(forecast: Forecast) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 SEEDS_MIN: Final = 20  # unless every message is played
@@ -11,7 +10,7 @@ SEEDS_STEPS: Final = (1, 2, 5, 10, SEEDS_MIN, 30, 50, 100, 200, SEEDS_MAX)  # co
 PLAY_S: Final = 1.5  # time for plays; with imports and the page, a plan takes about two seconds
 
 
-def fitting(played: int, took_s: float, steps: Sequence[int] = SEEDS_STEPS) -> int:
+def fitting(played: int, took_s: float) -> int:
     """Return how many seeds fit into the time, those that were played included, if all take equally long."""
     most = played * PLAY_S / max(took_s, 1e-9)
-    return max([played, *(step for step in steps if step <= most)])
+    return max([played, *(step for step in SEEDS_STEPS if step <= most)])

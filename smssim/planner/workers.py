@@ -64,20 +64,19 @@ class Workers:
     def kill(self) -> None:
         """End all workers at once. May be called in any thread."""
         for worker in self._workers:
-            with suppress(ProcessLookupError):
-                os.kill(worker.process.pid or 0, signal.SIGKILL)
+            worker.process.kill()
 
     def plays(
-        self, scenario: Scenario, seeds: Sequence[int], scale: Scale, told: Callable[[int], None] = lambda _: None
+        self, scenario: Scenario, seeds: Sequence[int], scale: Scale, told: Callable[[], None] = lambda: None
     ) -> list[Play]:
         """Play a scenario with each of these seeds, and return the plays in their order.
 
-        `told` is called with the number of finished plays after each one. Raises SmssimError if a worker dies.
+        `told` is called after each play. Raises SmssimError if a worker dies.
         """
         found: dict[int, Play] = {}
         for at, one in self._finished(scenario, seeds, scale):
             found[at] = one
-            told(len(found))
+            told()
         return [found[at] for at in range(len(seeds))]
 
     def _finished(self, scenario: Scenario, seeds: Sequence[int], scale: Scale) -> Iterator[tuple[int, Play]]:

@@ -11,12 +11,13 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from smssim.core.fault import MONITOR, PRODUCER, Fault, FaultKind
-from smssim.core.limits import SLOWDOWN_MAX, TIME_MAX_S
+from smssim.core.limits import TIME_MAX_S
 from smssim.errors import bad
 from smssim.escaping import quote
 from smssim.settings.flags import Flag
 from smssim.settings.nodes import SenderSettings
-from smssim.settings.rules import real, seconds, share
+from smssim.settings.rules import seconds
+from smssim.settings.sender_faults import FACTOR, SHARE
 from smssim.settings.senders import sender_names
 from smssim.settings.shared import ANY_TIME
 
@@ -41,13 +42,8 @@ def _key(rule: Any, metavar: str, purpose: str, word: str) -> Flag:
 FAULT_FLAGS: Final[Mapping[str, Flag]] = {
     "at_s": _key(ANY_TIME, "TIME", "When it strikes, in seconds since the first message was delivered", "at"),
     "for_s": _key(seconds(0.001, TIME_MAX_S), "TIME", "How long it lasts; without it, until the end of the run", "for"),
-    "factor": _key(
-        real(1, SLOWDOWN_MAX, f"a number from 1 to {SLOWDOWN_MAX:g}"),
-        "NUMBER",
-        "How many times as long attempts take",
-        "factor",
-    ),
-    "share": _key(share(), "SHARE", "Probability that an attempt fails", "share"),
+    "factor": _key(FACTOR, "NUMBER", "How many times as long attempts take", "factor"),
+    "share": _key(SHARE, "SHARE", "Probability that an attempt fails", "share"),
 }
 EXTRA: Final[Mapping[FaultKind, str]] = {FaultKind.SLOW: "factor", FaultKind.FAIL: "share"}  # required by these kinds
 

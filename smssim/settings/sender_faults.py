@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.limits import SLOWDOWN_MAX, TIME_MAX_S
-from smssim.core.threshold import TIME_UNITS
-from smssim.settings.rules import SHARE_UNITS, Rule, real
+from smssim.core.limits import SLOWDOWN_MAX
+from smssim.settings.rules import Rule, real, share
+from smssim.settings.shared import ANY_TIME
 
-_TIME: Final = real(0, TIME_MAX_S, "", TIME_UNITS)
-_KEYS: Final[Mapping[str, Rule]] = {
-    "at": _TIME,
-    "for": _TIME,
-    "slow": real(1, SLOWDOWN_MAX, ""),
-    "fail": real(0, 1, "", SHARE_UNITS),
-}
+FACTOR: Final = real(1, SLOWDOWN_MAX, f"a number from 1 to {SLOWDOWN_MAX:g}")
+SHARE: Final = share()
+# `for` may be shorter than the shortest of a scenario file: `smssim run` gives a sender what is left of a fault.
+_KEYS: Final[Mapping[str, Rule]] = {"at": ANY_TIME, "for": ANY_TIME, "slow": FACTOR, "fail": SHARE}
 
 
 def parse_fault(spec: str) -> Fault:
@@ -44,7 +41,7 @@ def _is_of_a_sender(got: object) -> bool:
     if not isinstance(got, Fault):
         return False
     times = (got.at_s, got.for_s or 0.0)
-    in_range = all(map(_TIME.holds, times)) and _KEYS["slow"].holds(got.factor) and _KEYS["fail"].holds(got.share)
+    in_range = all(map(ANY_TIME.holds, times)) and FACTOR.holds(got.factor) and SHARE.holds(got.share)
     return in_range and got.kind in (FaultKind.SLOW, FaultKind.FAIL)
 
 

@@ -20,7 +20,7 @@ def at_most(k: int, n: int, p: float) -> float:
 
 
 def clopper_pearson_low(met: int, played: int, confidence: float = 0.95) -> float:
-    """Return a lower bound of a probability, one-sided, of which `met` of `played` tries were met.
+    """Return a one-sided lower bound of the probability of an event that happened in `met` of `played` tries.
 
     Clopper and Pearson 1934, "The use of confidence or fiducial limits illustrated in the case of the binomial": the
     probability with which so many or more are met with 1 - `confidence`. Found by bisection.

@@ -2,8 +2,8 @@
 
 A value is enough if plays of fresh seeds show, at 95% confidence, that all goals are met together with a probability of
 95%. All values are played with the same seeds. So, where a faster value is never worse with a seed, it does not matter
-how many values are tried: one that is not enough is taken for enough only if the last one that is not enough is. Knows
-scenarios, goals and plays. Must not know processes, nor how a scenario is played.
+how many values are tried: the search can err only at the largest value that is not enough, so its error is that of one
+test. Knows scenarios, goals and plays. Must not know processes, nor how a scenario is played.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import median
 from typing import Final
 
 from smssim.core.threshold import REACHED, TIMES, Threshold
-from smssim.errors import UsageError, bad_value
+from smssim.errors import UsageError
 from smssim.plan.forecast import SURE
 from smssim.plan.scale import FULL, Scale, scale_for
 from smssim.plan.scenario import Scenario
@@ -44,7 +44,7 @@ Probe = Callable[[int], tuple[bool, float]]  # whether a step is enough, and how
 
 
 class Search:
-    """One search. Raises UsageError if there is nothing to search."""
+    """One search. Assumes that the scenario has the sender. Raises UsageError if there is no goal."""
 
     def __init__(
         self,
@@ -57,9 +57,6 @@ class Search:
         full: bool = False,
     ) -> None:
         """`full`: confirm with every message, however long it takes."""
-        names = [sender.name for sender in scenario.senders]
-        if sought.name not in names:
-            raise bad_value("--find", sought.name, f"the name of a sender: {', '.join(names)}")
         if not goals:
             raise UsageError("--find: no goal to meet; add one, such as --goal 't95<60s', or goals in the scenario")
         self._scenario = scenario
