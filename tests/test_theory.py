@@ -18,10 +18,10 @@ from smssim.core.fault import Fault, FaultKind
 from smssim.core.limits import LIMITS
 from smssim.core.model import AttemptModel
 from smssim.core.pace import report_wait_s
-from smssim.plan.scenario import PlannedSender, Scenario
+from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of
 from smssim.plan.theory.pace import report_lag_s
 from smssim.plan.theory.renewal import law_of
-from smssim.plan.theory.theory import Theory, ceiling_of, share_reaching
+from smssim.plan.theory.theory import Theory, share_reaching
 from smssim.plan.theory.waiting import Waiting, erlang_c, excess
 
 PERCENTS = (50, 80, 95, 99)

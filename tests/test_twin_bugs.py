@@ -47,7 +47,7 @@ def of_scaled(figure: Callable[[Play], float | None], spreads: bool = False) -> 
         return [figure(one) or 0.0 for one in plays]
 
     full = times_s([play(scenario, seed) for seed in range(20)])
-    scaled = times_s(unscaled([play(scenario, seed, scale) for seed in range(20)], scale))
+    scaled = times_s(unscaled([play(scenario, seed, scale) for seed in range(20)], scale, scenario))
     if spreads:
         ratio = stdev(scaled) / stdev(full)
         return [f"{ratio:.2f} of the spread"] if not 1 / 5 < ratio < 5 else []  # 2.4 are expected

@@ -62,8 +62,8 @@ class Fates:
     def draw_mixed(
         self, ids: NDArray[np.int64] | NDArray[np.uint64], attempts: Attempts | NDArray[np.int16]
     ) -> tuple[NDArray[np.float32], Outcomes]:
-        """Return the durations and the outcomes of attempts with different numbers; columns of shape (n,), n > 0."""
-        words, first = ids.view(np.uint64), int(attempts[0])
+        """Return the durations and the outcomes of attempts with different numbers; all columns of shape (n,)."""
+        words, first = ids.view(np.uint64), int(attempts[0]) if len(attempts) else 1
         if (attempts == first).all():
             return self.draw(words, first)
         durations_s, outcomes = np.empty(len(ids), np.float32), np.empty(len(ids), np.uint8)

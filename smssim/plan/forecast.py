@@ -6,7 +6,7 @@ Knows plays and goals. Must not know how a scenario is played, nor how a forecas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 from typing import Any, Final
@@ -16,9 +16,9 @@ import numpy as np
 from smssim.core.progress import Milestones
 from smssim.core.threshold import Threshold
 from smssim.plan.scale import Scale
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import Scenario, ceiling_of
 from smssim.plan.seeds import COUNTS, ENDS, Floats, Play, Spread, shrink, unscaled
-from smssim.plan.theory.theory import Theory, ceiling_of
+from smssim.plan.theory.theory import Theory
 
 SURE: Final = 0.95  # the probability with which a goal must be met
 
@@ -61,9 +61,9 @@ class Forecast:
         """`calm`: plays of the same scenario without its faults, to see what these cost."""
         self.scenario = scenario
         self.scale = scale
-        self.plays = unscaled(plays, scale)
+        self.plays = unscaled(plays, scale, scenario)
         self.goals = [GoalForecast(goal, self.probability(goal)) for goal in goals]
-        self.calm = unscaled(calm, scale)
+        self.calm = unscaled(calm, scale, replace(scenario, faults=()))
         self.theory = Theory(scenario)
 
     def probability(self, goal: Threshold) -> float:

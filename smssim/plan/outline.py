@@ -44,7 +44,7 @@ def outline(scenario: Scenario, plays: Sequence[Play], scale: Scale, limits: Lim
     median, either_way = np.median(sent, axis=0), _range(len(plays)) * sent.std(axis=0, ddof=1)
     low = np.minimum.accumulate(np.maximum(0, median - either_way)[::-1])[::-1]
     high = np.maximum.accumulate(np.minimum(scenario.total, median + either_way))
-    found = unscaled(plays, scale)
+    found = unscaled(plays, scale, scenario)
     return PlannedCourse(
         times_s=tuple(times_s.tolist()),
         sent=_counts(np.round(median)),

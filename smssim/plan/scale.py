@@ -72,7 +72,8 @@ def messages_max(scenario: Scenario) -> int:
     most = min(MESSAGES_MAX, max(MESSAGES_MAX // 10, 1000 * lanes))
     if scenario.rate_per_s is not None:
         most = MESSAGES_MAX // (4 if len(scenario.senders) == 1 else 20)
-    return max(MESSAGES_MIN, round(most / max(1.0, attempts / 2)))
+    many = max(1.0, attempts / 10)
+    return round(max(MESSAGES_MIN, most / max(1.0, attempts / 2)) / many)
 
 
 def scale_for(scenario: Scenario, messages_max: int) -> Scale:

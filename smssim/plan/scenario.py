@@ -35,6 +35,11 @@ class PlannedSender:
         return self.copies * declared_speed(self.concurrency, self.model.mean_s)
 
 
+def ceiling_of(fail: float, max_attempts: int) -> float:
+    """Return 1 - f^K, the expected share of messages that is sent if each of K attempts fails with probability f."""
+    return 1 - fail**max_attempts
+
+
 def attempts_each(fail: float, max_attempts: int) -> float:
     """Return the expected attempts of a message if each fails with this probability: 1 + f + f^2 + ..."""
     return sum(fail**k for k in range(max_attempts))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from smssim.core.limits import SEED_MAX
 from smssim.core.progress import Milestones
 from smssim.plan.scale import FULL, Scale
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import Scenario, attempts_each, ceiling_of
 from smssim.plan.twin.twin import Twin
 
 POINTS: Final = 500  # of the course of a play
@@ -127,10 +127,11 @@ def shrink(scale: Scale, plays: int) -> float:
     return 1.0 if scale.messages == 1 else min(1.0, math.sqrt(1 / scale.messages + 1 / plays))
 
 
-def unscaled(plays: Sequence[Play], scale: Scale) -> list[Play]:
+def unscaled(plays: Sequence[Play], scale: Scale, scenario: Scenario) -> list[Play]:
     """Return plays with the spread around their mean that they would have if every message were played: `shrink`.
 
-    The end of a scaled play is played in full and keeps its own spread.
+    The end of a scaled play is played in full and keeps its own spread. If all attempts fail equally often, the means
+    of the counts are known, so that their spread needs no allowance for the mean of the plays.
     """
     if scale.messages == 1 or len(plays) < 2:
         return list(plays)
@@ -144,9 +145,13 @@ def unscaled(plays: Sequence[Play], scale: Scale) -> list[Play]:
         for percent in plays[0].reached_s
     }
     complete = _shrunk([one.complete_s for one in plays], late, tails, smaller)
-    sent = _drawn_in([one.sent for one in plays], smaller)
-    done = _drawn_in([one.sent + one.failed for one in plays], smaller)
-    retried = _drawn_in([one.retried for one in plays], smaller)
+    means: tuple[float, float] | None = None
+    if scenario.fail is not None and all(one.complete_s is not None for one in plays):
+        each = attempts_each(scenario.fail, scenario.max_attempts)
+        means = scenario.total * ceiling_of(scenario.fail, scenario.max_attempts), scenario.total * (each - 1)
+    sent = _drawn_in([one.sent for one in plays], smaller, scale, means and means[0])
+    done = _drawn_in([one.sent + one.failed for one in plays], smaller, scale, None)
+    retried = _drawn_in([one.retried for one in plays], smaller, scale, means and means[1])
     return [
         replace(
             one,
@@ -170,7 +175,10 @@ def _shrunk(times: Sequence[float | None], late: Floats, tails: Floats, smaller:
     ]
 
 
-def _drawn_in(counts: Sequence[int], smaller: float) -> list[int]:
+def _drawn_in(counts: Sequence[int], smaller: float, scale: Scale, mean: float | None) -> list[int]:
+    """Return counts with less spread; `mean`: the true one, if it is known."""
+    if mean is not None:
+        return [round(mean + (one - mean) / math.sqrt(scale.messages)) for one in counts]
     mean = sum(counts) / len(counts)
     return [round(mean + (one - mean) * smaller) for one in counts]
 

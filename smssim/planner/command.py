@@ -83,7 +83,7 @@ def check(settings: PlanSettings) -> None:
 def check_goal(goal: Threshold) -> None:
     """Raise UsageError if a plan does not know the figure that a goal is about."""
     if goal.name not in FIGURES:
-        raise bad("goal", quote(goal.text), f"a figure that a plan can forecast: {', '.join(FIGURES)}")
+        raise bad("a goal", quote(goal.text), f"a figure that a plan can forecast: {', '.join(FIGURES)}")
 
 
 def _seeds(settings: PlanSettings, number: int) -> list[int]:

@@ -62,7 +62,7 @@ def never(forecast: Forecast, percent: int) -> str:
     """Return why a share of the messages is not sent in most seeds."""
     if forecast.complete_s.median is None and forecast.complete_s.share < 1:
         return "the run does not get that far"
-    return f"at most {precisely(forecast.ceiling)} are sent"
+    return f"{precisely(forecast.ceiling)} are sent on average"
 
 
 def stuck(found: Bottleneck) -> str:
@@ -83,13 +83,13 @@ def ceiling(forecast: Forecast) -> str:
     """Return how many messages can be sent at most, why, and what would help."""
     scenario = forecast.scenario
     if forecast.complete_s.median is None:
-        return f"at most {precisely(forecast.ceiling)}: some messages are never finished"
+        return f"{precisely(forecast.ceiling)} on average: some messages are never finished"
     fail = failing(forecast) if scenario.fail is None else scenario.fail
     if not fail:
         return ""
     about = f"{100 * fail:.3g}%"
     attempts = plural(scenario.max_attempts, "attempt")
-    text = f"at most {precisely(forecast.ceiling)}: {about} of attempts fail, {attempts} each"
+    text = f"{precisely(forecast.ceiling)} on average: {about} of attempts fail, {attempts} each"
     missed = [percent for percent in Milestones.PERCENTS if forecast.reached_s[percent].median is None]
     needed = {percent: attempts_for(percent, fail) for percent in missed}
     hints = [f"{percent}% needs {n}" for percent, n in needed.items() if n and n > scenario.max_attempts]

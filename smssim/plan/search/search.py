@@ -35,6 +35,7 @@ _FEW: Final = 5  # seeds that often show that a value is not enough
 _ERRORS: Final = (0.035, 0.015)  # of the two looks at a value: 5% in all (Bonferroni)
 LOOKS: Final = (Look.at(66, SURE, _ERRORS[0]), Look.at(246, SURE, _ERRORS[1]))
 _BATCH: Final = 22  # seeds that are played together
+_CHEAP: Final = 2_000_000  # messages: about a second; as few are worth a second look in any case
 _COARSE: Final = 0.02  # between values that differ by more, it is worth a second look whether the slower one is enough
 _SECANTS_MAX: Final = 8  # steps by interpolation; after them, the range is halved
 _PARTS: Final = 8  # of the range, where more is not always faster ...
@@ -130,7 +131,8 @@ class Search:
 
     def _is_enough(self, step: int) -> tuple[bool, float]:
         """Return whether fresh seeds show that a step meets all goals surely enough."""
-        looks = LOOKS if self._steps.is_coarse(step, _COARSE) else LOOKS[:1]
+        is_cheap = LOOKS[-1].plays * self._scenario.total <= _CHEAP
+        looks = LOOKS if is_cheap or self._steps.is_coarse(step, _COARSE) else LOOKS[:1]
         most = looks[-1].misses
         trial = self._trial(step, _BATCH, True)
         for look in looks:

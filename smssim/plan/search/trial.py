@@ -32,7 +32,7 @@ class Trial:
     def add(self, plays: Sequence[Play]) -> None:
         """Add plays of further seeds."""
         self.plays += plays
-        self.figures = [play.figures(self.scenario.total) for play in unscaled(self.plays, self.scale)]
+        self.figures = [play.figures(self.scenario.total) for play in unscaled(self.plays, self.scale, self.scenario)]
         self._late = sorted(map(self._lateness, self.figures), reverse=True)
 
     def met(self, goals: Sequence[Threshold]) -> int:

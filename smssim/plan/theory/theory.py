@@ -13,7 +13,7 @@ from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Milestones
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import Scenario, ceiling_of
 from smssim.plan.theory.backlog import Backlog
 from smssim.plan.theory.ending import Rules
 from smssim.plan.theory.flow import Answers, Flow, Load, filling
@@ -29,12 +29,9 @@ _UNEVEN_MAX: Final = 0.01  # of the time: how much chance may move the mean
 _UNEQUAL_MAX: Final = 0.005  # of the time: how much the choice of a sender may matter
 _SPREAD_MAX: Final = 0.1  # of the time: with more, the mean says little about any run ...
 _SPREAD_LATE_MAX: Final = 0.04  # ... and late in a run, where means and medians differ
+_LAG_MAX: Final = 0.2  # of the time: a longer wait for reports would have to be known exactly
+_LAG_MIN_S: Final = 0.05  # a shorter one does not matter to people
 _TOTAL_MIN: Final = 50  # messages: with fewer, a run is a matter of chance
-
-
-def ceiling_of(fail: float, max_attempts: int) -> float:
-    """Return 1 - f^K, the expected share of messages that is sent if each of K attempts fails with probability f."""
-    return 1 - fail**max_attempts
 
 
 def share_reaching(total: int, ceiling: float, count: int) -> float:
@@ -84,6 +81,8 @@ class Theory:
             return f"fewer than {_TOTAL_MIN} messages: chance decides"
         if why := self._unplayable or self._unclear_senders:
             return why
+        if self._lag_s > _LAG_MAX * self._course.last_s and self._lag_s > _LAG_MIN_S:
+            return "the run is over before senders have reported more than a few times"
         end_s = self._course.last_s + self._last_lag_s
         early = sorted((fault for fault in self._scenario.faults if fault.at_s < end_s), key=lambda one: one.at_s)
         if early:

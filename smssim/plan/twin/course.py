@@ -77,7 +77,7 @@ class Course:
             return None
         at = int(np.searchsorted(sent, count))
         before = int(sent[at - 1]) if at else 0
-        return (at + (count - before) / (int(sent[at]) - before)) * self._width_s
+        return min(self.last_s, (at + (count - before) / (int(sent[at]) - before)) * self._width_s)
 
     def counts_at(self, times_s: Times) -> NDArray[np.float64]:
         """Return how many messages are sent and failed by each time: shape (n, 2)."""

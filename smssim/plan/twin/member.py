@@ -140,6 +140,11 @@ class Member:
 
     # -- messages
 
+    def requests_per_s(self, pause_s: float, busy: int) -> float:
+        """Return how often all its copies make requests with this many busy lanes; see `Pool.requests_per_s`."""
+        assert self.pool is not None
+        return self.pool.requests_per_s(pause_s, busy, self.sender.copies, self._scale.lanes)
+
     @property
     def takes_directly(self) -> bool:
         """Whether its lanes take messages from the supply."""

@@ -74,13 +74,14 @@ class Pool:
         """Messages per second that its lanes can start."""
         return self.lanes / self.mean_s if self.mean_s else float("inf")
 
-    def requests_per_s(self, pause_s: float, busy: int) -> float:
-        """Return how often its senders make requests with this many busy lanes, at most once in `pause_s` each.
+    def requests_per_s(self, pause_s: float, busy: int, copies: int, each: int) -> float:
+        """Return how often so many equal senders make requests, at most once in `pause_s` each.
 
         A sender makes one when its idle lanes have changed since the last one: it has received or finished a message.
+        `busy`: its busy lanes here, each of which stands for several.
         """
-        changes_per_s = 2 * busy / self.mean_s / self.senders
-        return self.senders / (pause_s + 1 / changes_per_s) if changes_per_s else 0.0
+        changes_per_s = 2 * busy * each / self.mean_s / copies
+        return copies / (pause_s + 1 / changes_per_s) if changes_per_s else 0.0
 
     def next_done_s(self) -> float:
         """Return when the next lane finishes; infinity if none has a message."""
@@ -236,7 +237,7 @@ class Pool:
         self.tags[lanes] = tags
 
     def draw(self, ids: Ids, tags: Tags) -> tuple[NDArray[np.float32], Outcomes]:
-        """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,), n > 0."""
+        """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,)."""
         return self.fates.draw_mixed(ids, tags % SPARE)
 
     def drop(self) -> list[Lot]:

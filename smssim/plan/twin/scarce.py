@@ -253,7 +253,8 @@ class Scarcity:
         """Return the place of the pool that gets the next message. Assumes that one has an idle lane.
 
         The producer gives it to the sender whose request comes first, or else, in its next round, to the one with the
-        smallest share of busy lanes. At the start of a run, to the one that joined first.
+        smallest share of busy lanes. At the start of a run, to the one that joined first. Chance decides
+        between equals.
         """
         if len(self._pools) == 1:
             return 0
@@ -264,26 +265,33 @@ class Scarcity:
             asked = self._asked()
             if asked is not None and self._idle[asked]:
                 return asked
-        return min(places, key=lambda place: self._busy[place] / self._pools[place].lanes)
+        shares = [self._busy[place] / self._pools[place].lanes for place in places]
+        least = min(shares)
+        tied = [place for place, share in zip(places, shares, strict=True) if share == least]
+        return tied[0] if len(tied) == 1 else tied[int(self._lucky() * len(tied))]
 
     def _asked(self) -> int | None:
         """Draw whose request comes next; None if a round of the producer comes before."""
         if self._starts % WEIGH == 0:
             pause_s = max(self._limits.starved_s, self._wait_s / self._limits.looks_per_report)
-            per_s = [pool.requests_per_s(pause_s, busy) for pool, busy in zip(self._pools, self._busy, strict=True)]
+            per_s = [one.requests_per_s(pause_s, busy) for one, busy in zip(self._members, self._busy, strict=True)]
             total = sum(per_s)
             self._each = self._supply.round_s * total
             self._shares = np.cumsum(per_s).tolist()
         self._starts += 1
         if not self._shares[-1]:
             return None
-        if len(self._luck) < 2:
-            self._luck = self._random.random(1000).tolist()
         # A round comes `round_s` after the last round or request, if there is no request before.
-        if self._luck.pop() < self._each / math.expm1(self._each):
+        if self._lucky() < self._each / math.expm1(self._each):
             return None
-        at = self._luck.pop() * self._shares[-1]
+        at = self._lucky() * self._shares[-1]
         return next(place for place, share in enumerate(self._shares) if at <= share)
+
+    def _lucky(self) -> float:
+        """Draw a number from 0 to 1."""
+        if not self._luck:
+            self._luck = self._random.random(1000).tolist()
+        return self._luck.pop()
 
     # -- the end
 

@@ -204,8 +204,11 @@ class Twin:
             return until_s
         if self._is_alone(members[0]):
             return self._alone[members[0].number].play(self.now, limit_s, self.retry_s)
+        if not self.now and self.start_s:  # chance decides which process is there first
+            members = [members[number] for number in self.random.permutation(len(members))]
         begin_s = max(self.now, min(next_s, done_s))
-        until_s = min(limit_s, begin_s + SESSION / sum(pool.per_s for pool in pools))
+        pace_per_s = min(sum(pool.per_s for pool in pools), 3 * (self.supply.rate_per_s or math.inf))
+        until_s = min(limit_s, begin_s + SESSION / pace_per_s)
         scarcity = Scarcity(members, self.supply, self._record_of, self.random, self.wait_s, self.limits, until_s)
         return scarcity.play(self.now, self.retry_s, keeps_retries=self._keeps_retries)
 
@@ -250,13 +253,13 @@ class Twin:
 
     def _advance(self, direct: list[Member], held: list[Member], until_s: float) -> None:
         """Advance all lanes to a horizon until which messages suffice."""
-        shared = [] if self._keeps_retries else direct
+        shared = [] if self._keeps_retries else [*direct, *(member for member in held if not member.is_cut_off)]
         deal(shared, self.supply, self.random)
         for member in direct:
             take = partial(self._take_after, member.retries.ready)
             self._advance_pool(member, until_s, take, self.supply.put_back)
-        for member in shared:
-            self.supply.ready.put_last(member.retries.ready.drop())
+            if not self._keeps_retries:
+                self.supply.ready.put_last(member.retries.ready.drop())
         for member in held:
             queue = member.held
             assert queue is not None
