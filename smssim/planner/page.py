@@ -159,6 +159,7 @@ class Page:
             per_message = f"   {median / total:.2f} per message" if name == "attempts" else ""
             style = {"sent": "good", "failed": "bad" if median else ""}.get(name, "number")
             text = f"{share:>8}{between}{per_message}" if share or between else per_message
+            text = text[: max(0, self._width - len(INDENT) - HEAD - wide)]
             lines.append(self._row(name, (f"{_number(median):>{wide}}", style), (text, "")))
             if name == "sent":
                 lines += self._prose("", says.ceiling(forecast), "head")

@@ -8,7 +8,7 @@ faults.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
@@ -93,33 +93,37 @@ class Alone:
         self, under_way: Done, starts_s: Times, ids: Ids, tags: Tags, until_s: float, retry_s: float
     ) -> _Attempts:
         """Return what is under way, these messages, and those of their retries that may start before `until_s`."""
-        rate_per_s = self._supply.rate_per_s or 0.0
-        others_idle = max(0.0, 1 - rate_per_s * self._pool.mean_s / self._pool.lanes)
-        dry = others_idle ** (self._pool.lanes / self._pool.senders - 1)  # share of the attempts
-
-        def attempts(starts_s: Times, done: Done) -> _Attempts:
-            done = Done(done.times_s, done.outcomes, done.ids, done.tags, self._random.random(len(done)) < dry)
-            delays_s = np.full(len(done), retry_s) + self._member.lags_s(done)
-            assert done.dry is not None
-            nothing = np.full(len(done), -1)
-            return _Attempts(starts_s, done.times_s, done.outcomes, done.ids, done.tags, done.dry, delays_s, nothing)
-
-        def drawn(starts_s: Times, ids: Ids, tags: Tags) -> _Attempts:
-            if not len(ids):
-                return attempts(starts_s, Done(starts_s, np.empty(0, np.uint8), ids, tags))
-            durations_s, outcomes = self._pool.draw(ids, tags)
-            return attempts(starts_s, Done(starts_s + durations_s, outcomes, ids, tags))
-
-        found = attempts(np.full(len(under_way), -math.inf), under_way)
-        found.extend(drawn(starts_s, ids, tags))
+        found = self._attempts(np.full(len(under_way), -math.inf), under_way, retry_s)
+        found.extend(self._begun(starts_s, ids, tags, retry_s))
         first = 0
         while first < len(found.ids):
             again = first + np.flatnonzero(_is_retried(found.outcomes[first:], found.tags[first:]))
-            again = again[found.done_s[again] + found.delays_s[again] < until_s]
+            again_s = found.done_s[again] + found.delays_s[again]
+            again, again_s = again[again_s < until_s], again_s[again_s < until_s]
             first = len(found.ids)
             found.next[again] = first + np.arange(len(again))
-            found.extend(drawn(found.done_s[again] + found.delays_s[again], found.ids[again], found.tags[again] + 1))
+            found.extend(self._begun(again_s, found.ids[again], found.tags[again] + 1, retry_s))
         return found
+
+    def _begun(self, starts_s: Times, ids: Ids, tags: Tags, retry_s: float) -> _Attempts:
+        """Return attempts that start at these times; columns of shape (n,)."""
+        durations_s, outcomes = self._pool.draw(ids, tags)
+        return self._attempts(starts_s, Done(starts_s + durations_s, outcomes, ids, tags), retry_s)
+
+    def _attempts(self, starts_s: Times, done: Done, retry_s: float) -> _Attempts:
+        """Return attempts that start and end at these times; columns of shape (n,)."""
+        done = replace(done, dry=self._random.random(len(done)) < self._dry_share)
+        assert done.dry is not None
+        delays_s = np.full(len(done), retry_s) + self._member.lags_s(done)
+        nothing = np.full(len(done), -1)
+        return _Attempts(starts_s, done.times_s, done.outcomes, done.ids, done.tags, done.dry, delays_s, nothing)
+
+    @property
+    def _dry_share(self) -> float:
+        """How often an attempt leaves a copy of the sender without any message: if its other lanes are idle."""
+        pool, rate_per_s = self._pool, self._supply.rate_per_s or 0.0
+        idle = max(0.0, 1 - rate_per_s * pool.mean_s / pool.lanes)
+        return float(idle ** (pool.lanes / pool.senders - 1))
 
     # -- starts
 
