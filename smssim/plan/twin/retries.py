@@ -52,12 +52,12 @@ def _taken(members: Sequence[Member]) -> float:
 
 
 def deal(members: Sequence[Member], supply: Supply, random: np.random.Generator) -> None:
-    """Deal the messages that are ready again out to these senders, by the speed at which they really send."""
+    """Deal the messages that are ready again out to these senders, by chance and by how fast they really send."""
     if len(members) < 2 or not supply.ready.count:
         return
-    upto = np.cumsum([member.pool.per_s for member in members if member.pool is not None])
+    speeds_per_s = np.array([member.pool.per_s for member in members if member.pool is not None])
     for lot in supply.ready.drop():
-        edges = np.floor(upto / upto[-1] * len(lot) + random.random()).astype(np.int64)
-        for member, ids in zip(members, np.split(lot.ids, edges[:-1]), strict=True):
+        counts = random.multinomial(len(lot), speeds_per_s / speeds_per_s.sum())
+        for member, ids in zip(members, np.split(lot.ids, np.cumsum(counts)[:-1]), strict=True):
             queue = member.retries.ready if member.held is None else member.held
             queue.put_last([Lot(ids, lot.tag)] if len(ids) else [])
