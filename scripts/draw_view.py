@@ -16,12 +16,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from view_support import Terminal  # noqa: E402 - needs the path above
 
-COLUMNS, LINES = 100, 15
+COLUMNS, LINES = 100, 17
+RUN = ("run", "--seed=7", "--interval=0.5")
 
 
 def main() -> None:
     """Start a run, wait until two thirds of it are done, and draw the screen."""
-    with Terminal("run", "--seed=7", "--interval=0.5", columns=COLUMNS, lines=LINES) as terminal:
+    with Terminal(*RUN, columns=COLUMNS, lines=LINES, SMSSIM_RUN_NO_PLAN="false") as terminal:
         terminal.until(lambda: any(re.match(r"run .* 7\.\d s$", shown) for shown in terminal.lines()), "two thirds")
         text = Text("\n").join(line(terminal, y) for y in range(LINES))
         terminal.code()
