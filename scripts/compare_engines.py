@@ -102,10 +102,10 @@ def twin(work: Work, _times_s: list[float], expected_s: list[float]) -> float:
     course = played.play()
     cost_s = time.process_time() - began
     half = -(-work.count // 2)
-    reached_s = course.reached_s(half)
-    lag_s = played.members[0].lag_s
-    if reached_s is None or abs(reached_s - lag_s - expected_s[half - 1]) > TWIN_NEAR * expected_s[half - 1]:
-        raise WrongError(f"the twin reaches 50% at {reached_s} s, the heap at {expected_s[half - 1]} s")
+    heap_s, recorded_s = expected_s[half - 1], course.reached_s(half)
+    twin_s = math.nan if recorded_s is None else recorded_s - played.members[0].lag_s
+    if not abs(twin_s - heap_s) <= TWIN_NEAR * heap_s:
+        raise WrongError(f"the twin reaches 50% at {twin_s} s, the heap at {heap_s} s")
     return cost_s
 
 

@@ -145,13 +145,15 @@ def unscaled(plays: Sequence[Play], scale: Scale, scenario: Scenario) -> list[Pl
         for percent in plays[0].reached_s
     }
     complete = _shrunk([one.complete_s for one in plays], late, tails, smaller)
-    means: tuple[float, float] | None = None
+    sent_mean = retried_mean = None
+    smaller_counts = smaller
     if scenario.fail is not None and all(one.complete_s is not None for one in plays):
-        each = attempts_each(scenario.fail, scenario.max_attempts)
-        means = scenario.total * ceiling_of(scenario.fail, scenario.max_attempts), scenario.total * (each - 1)
-    sent = _drawn_in([one.sent for one in plays], smaller, scale, means and means[0])
-    done = _drawn_in([one.sent + one.failed for one in plays], smaller, scale, None)
-    retried = _drawn_in([one.retried for one in plays], smaller, scale, means and means[1])
+        sent_mean = scenario.total * ceiling_of(scenario.fail, scenario.max_attempts)
+        retried_mean = scenario.total * (attempts_each(scenario.fail, scenario.max_attempts) - 1)
+        smaller_counts = 1 / math.sqrt(scale.messages)
+    sent = _drawn_in([one.sent for one in plays], smaller_counts, sent_mean)
+    done = _drawn_in([one.sent + one.failed for one in plays], smaller)
+    retried = _drawn_in([one.retried for one in plays], smaller_counts, retried_mean)
     return [
         replace(
             one,
@@ -175,12 +177,10 @@ def _shrunk(times: Sequence[float | None], late: Floats, tails: Floats, smaller:
     ]
 
 
-def _drawn_in(counts: Sequence[int], smaller: float, scale: Scale, mean: float | None) -> list[int]:
-    """Return counts with less spread; `mean`: the true one, if it is known."""
-    if mean is not None:
-        return [round(mean + (one - mean) / math.sqrt(scale.messages)) for one in counts]
-    mean = sum(counts) / len(counts)
-    return [round(mean + (one - mean) * smaller) for one in counts]
+def _drawn_in(counts: Sequence[int], smaller: float, mean: float | None = None) -> list[int]:
+    """Return counts with less spread around this mean, or around their own."""
+    around = sum(counts) / len(counts) if mean is None else mean
+    return [round(around + (one - around) * smaller) for one in counts]
 
 
 @dataclass(frozen=True, slots=True)

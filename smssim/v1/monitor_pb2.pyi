@@ -333,7 +333,7 @@ class WatchProgressResponse(_message.Message):
 
     @_builtins.property
     def plan(self) -> Global___Plan:
-        """The plan of the run. Absent if there is none, or none yet."""
+        """The plan of the run; absent if no plan has been announced."""
 
     def __init__(
         self,
@@ -437,11 +437,11 @@ class Plan(_message.Message):
 
     @_builtins.property
     def sent_low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """With a probability of 95%, at least so many messages are sent by then."""
+        """The lower end of the range in which that number is with a probability of 95%."""
 
     @_builtins.property
     def sent_high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """With a probability of 95% that includes the one above, at most so many messages are sent by then."""
+        """The upper end of that range."""
 
     @_builtins.property
     def reached(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedShare]:

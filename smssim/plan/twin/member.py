@@ -141,9 +141,14 @@ class Member:
     # -- messages
 
     def requests_per_s(self, pause_s: float, busy: int) -> float:
-        """Return how often all its copies make requests with this many busy lanes; see `Pool.requests_per_s`."""
+        """Return how often all its copies make requests with this many busy lanes, at most once in `pause_s` each.
+
+        A copy makes one when its idle lanes have changed since the last one: it has received or finished a message.
+        """
         assert self.pool is not None
-        return self.pool.requests_per_s(pause_s, busy, self.sender.copies, self._scale.lanes)
+        copies = self.sender.copies
+        changes_per_s = 2 * busy * self._scale.lanes / self.pool.mean_s / copies
+        return copies / (pause_s + 1 / changes_per_s) if changes_per_s else 0.0
 
     @property
     def takes_directly(self) -> bool:

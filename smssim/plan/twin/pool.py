@@ -74,15 +74,6 @@ class Pool:
         """Messages per second that its lanes can start."""
         return self.lanes / self.mean_s if self.mean_s else float("inf")
 
-    def requests_per_s(self, pause_s: float, busy: int, copies: int, each: int) -> float:
-        """Return how often so many equal senders make requests, at most once in `pause_s` each.
-
-        A sender makes one when its idle lanes have changed since the last one: it has received or finished a message.
-        `busy`: its busy lanes here, each of which stands for several.
-        """
-        changes_per_s = 2 * busy * each / self.mean_s / copies
-        return copies / (pause_s + 1 / changes_per_s) if changes_per_s else 0.0
-
     def next_done_s(self) -> float:
         """Return when the next lane finishes; infinity if none has a message."""
         busy = self.outcomes > 0

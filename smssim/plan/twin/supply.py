@@ -111,8 +111,7 @@ class Supply:
         upto = self._released(until_s)
         if upto > self.next_fresh:
             ids = np.arange(self.next_fresh, upto)
-            times_s = np.full(len(ids), -math.inf) if self.rate_per_s is None else ids / self.rate_per_s + self._wait_s
-            taken.append((Lot(ids, 1), times_s))
+            taken.append((Lot(ids, 1), self._releases_s(ids)))
             self.next_fresh = upto
         while self._later and self._later[0][0] < until_s:
             _, order, times_s, ids, tag = heapq.heappop(self._later)

@@ -76,7 +76,7 @@ class Twin:
         self._keeps_retries = is_uneven and scenario.max_attempts > 1 and not scenario.retry_delay_s
         self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
-        if self._keeps_retries or (scenario.max_attempts > 1 and scenario.retry_delay_s):
+        if scenario.max_attempts > 1 and (is_uneven or scenario.retry_delay_s):
             self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / KEEPING)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
