@@ -30,8 +30,8 @@ class LogStore(Protocol):
     async def write(self, data: bytes, after: int) -> int | None:
         """Append an entry if the last one has the sequence `after` (0: the log is empty), and return its sequence.
 
-        Returns None if another entry is the last one, which may be an earlier copy of this one. An entry is durable once
-        its sequence is returned. Raises UnclearError: then it may be appended now, later or never.
+        Returns None if another entry is the last one, which may be an earlier copy of this one. An entry is durable
+        once its sequence is returned. Raises UnclearError: then it may be appended now, later or never.
         """
 
     async def read(self, after: int) -> Entry | None:
