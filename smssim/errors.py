@@ -56,6 +56,16 @@ class NotSavedError(SmssimError):
     exit_code = ExitCode.INCOMPLETE
 
 
+class FencedError(NotSavedError):
+    """Another node has taken over. The last changes were not saved and not acknowledged."""
+
+
+class DamagedLogError(SmssimError):
+    """The engine's fault: acknowledged records of a log are missing or damaged, so the state can't be restored."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
 class PeerError(SmssimError):
     """The peer's fault: what it sent violates the protocol. None of it was applied."""
 

@@ -185,6 +185,22 @@ class Limits:
     commit_share_max: float = 0.3  # ... or longer, so that commits take at most this share of the time ...
     commit_rest_max_s: float = 1.0  # ... but at most this long after a commit: a paused process may have made it long
 
+    # -- with an engine
+
+    append_every_s: float = 0.07  # between the starts of two commits: about 14 a second ...
+    renew_s: float = 1.0  # ... and without changes, so that standbys see that the owner is alive
+    append_retry_max_s: float = 0.5  # before an append with an unknown result is repeated, at most
+    repeat_standby_s: float = 60.0  # how often a standby logs who owns the run
+    poll_s: float = 0.5  # how often a standby looks at the end of the log
+    takeover_after_s: float = 5.0  # without a new record, a standby takes the log: several renewals are missing
+    cut_off_after_s: float = 4.0  # an owner that can't append for this time sends its peers to other nodes
+    leave_s: float = 3.0  # how long an owner that leaves tries to say so in the log
+    record_bytes_max: int = 512 << 10  # of a part of a commit: an engine takes 1 MiB by default
+    log_bytes_max: int = 64 << 20  # since the last checkpoint, or ...
+    log_states_max: int = 4  # ... this many times the whole state, before the next checkpoint ...
+    log_records_max: int = 5_000  # ... or this many records: reading each takes about a millisecond
+    broken_reads_max: int = 3  # a log is read this often before records count as missing
+
     def __post_init__(self) -> None:
         """Check the rules; raises ValueError if one is broken."""
         check_rules(self.rules())
@@ -231,6 +247,10 @@ class Limits:
             (self.left_rate_over_moments <= self.history_rates_max, "the time left follows from moments that are kept"),
             (self.record_group_rows <= self.record_queued_max, "a row group fits into the queue of a record"),
             (self.heap_array_bytes_max <= self.heap_free_bytes_max, "the heap keeps the largest freed array"),
+            (2 * self.renew_s < self.takeover_after_s, "an owner misses two renewals before a standby takes over"),
+            (self.poll_s < self.takeover_after_s, "a standby looks at the log more often than it takes over"),
+            (self.renew_s < self.cut_off_after_s, "an owner that is cut off has missed a renewal"),
+            (2 * self.append_retry_max_s < self.takeover_after_s, "an owner repeats an append before it is replaced"),
             (0 < self.commit_share_max <= 1, "commits take a share of the time above 0 and up to 1"),
         )
 

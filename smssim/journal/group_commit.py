@@ -1,38 +1,48 @@
-"""Writes a node's state to its journal: carries out the commits of `GroupCommits` in a separate thread.
+"""Saves a node's state in its log: carries out the commits that `GroupCommits` decides on.
 
-Knows a journal, and a function that returns changes. Must not know what they mean, or which node it serves.
+Knows a log, and a function that returns changes. Must not know what they mean, or which node it serves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from smssim.core.commits import GroupCommits
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.pieces import DAMAGE, Changes
-from smssim.errors import JournalError, NotSavedError
-from smssim.journal.sqlite import Journal
+from smssim.core.owned_log import Appended, OwnedLog
+from smssim.core.pieces import Changes
+from smssim.core.reconnect import Reconnector
+from smssim.errors import FencedError, NotSavedError
+from smssim.process.waiting import Wakeup
 
 
 class GroupCommit:
     """Commits the changes of a node whenever a task waits for them to be saved.
 
-    Without a journal, everything counts as saved at once.
+    Without a log, everything counts as saved at once.
     """
 
-    def __init__(self, journal: Journal | None, changes: Callable[[], Changes], limits: Limits = LIMITS) -> None:
-        self._journal = journal
-        self._commits = GroupCommits[asyncio.Future[None]](changes, limits)
+    def __init__(
+        self,
+        log: OwnedLog | None,
+        changes: Callable[[], Changes],
+        limits: Limits = LIMITS,
+        engine: Reconnector | None = None,
+        say: Callable[[str], None] = lambda notice: None,
+    ) -> None:
+        """`engine` waits for the engine that keeps the log, if there is one; `say` logs its notices."""
+        self._log = log
+        self._limits = limits
+        self._say = say
+        self._commits = GroupCommits[asyncio.Future[None]](changes, limits, engine)
         self._clock = asyncio.get_running_loop().time
-        self._wanted = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "journal")
-        self._task = None if journal is None else asyncio.create_task(self._commit_on())
+        self._wanted = Wakeup()
+        self._task = None if log is None else asyncio.create_task(self._commit_on(log))
 
     async def saved(self) -> None:
-        """Wait until all changes up to now are on disk.
+        """Wait until all changes up to now are durable.
 
         Raises NotSavedError if a commit fails, and on every later call.
         """
@@ -42,8 +52,13 @@ class GroupCommit:
             self._task.result()
         waiter = asyncio.get_running_loop().create_future()
         self._commits.join(waiter)
-        self._wanted.set()
+        self._wanted.ring()
         await waiter
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether nothing could be saved for so long that another node may have taken over."""
+        return self._commits.cut_off_s(self._clock()) >= self._limits.cut_off_after_s
 
     async def broken(self) -> None:
         """Wait until a commit fails, then raise its NotSavedError; never return."""
@@ -52,26 +67,40 @@ class GroupCommit:
             self._task.result()
         await asyncio.Event().wait()
 
+    async def leave(self, ended: tuple[int, str] | None = None) -> None:
+        """Record that this node leaves the log, if that takes no longer than `Limits.leave_s`. See `OwnedLog.leave`.
+
+        Nothing can be saved after that.
+        """
+        log, task = self._log, self._task
+        if log is None or task is None or task.done():
+            return
+        await self._stop()
+        with suppress(NotSavedError, TimeoutError):
+            async with asyncio.timeout(self._limits.leave_s):
+                await self._carry_out(log, lambda: log.leave(ended))
+
     async def close(self) -> None:
-        """Finish the commit that is in progress, and close the journal."""
-        if self._task is not None and self._journal is not None:
+        """Finish the commit that is in progress, and close the log."""
+        await self._stop()
+        if self._log is not None:
+            await self._log.close()
+
+    async def _stop(self) -> None:
+        if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.close)
-        self._thread.shutdown(wait=False)
 
-    async def _commit_on(self) -> None:
-        """Commit whenever a task waits for it; raises NotSavedError."""
-        assert self._journal is not None
+    async def _commit_on(self, log: OwnedLog) -> None:
+        """Commit whenever a task waits for it, or a sign of life is due; raises NotSavedError."""
         while True:
-            await self._wanted.wait()
-            if (wait_s := self._commits.begins_at - self._clock()) > 0:
-                await asyncio.sleep(wait_s)
-            self._wanted.clear()
+            while (due := self._commits.begins_at) > self._clock():
+                await self._wanted.wait(due)
             changes = self._commits.begin(self._clock())
             try:
-                if changes:
-                    await asyncio.get_running_loop().run_in_executor(self._thread, self._journal.commit, changes)
+                if self._commits.must_write(changes):
+                    await self._carry_out(log, lambda: log.append(changes))  # noqa: B023 - called only in this turn
+                    await self._carry_out(log, log.trim)
             except NotSavedError as error:
                 for waiter in self._commits.failed(error):
                     if not waiter.done():  # otherwise the waiting task was cancelled
@@ -81,21 +110,14 @@ class GroupCommit:
                 if not waiter.done():
                     waiter.set_result(None)
 
-
-@contextmanager
-def restoring(journal: Journal | None) -> Iterator[None]:
-    """Turn the errors of damaged pieces that the block raises into JournalError; close the journal on any error."""
-    try:
-        yield
-    except DAMAGE as error:
-        if journal is None:
-            raise
-        journal.close()
-        raise JournalError(
-            f"journal {journal.path}: the file is damaged ({error}): "
-            f"delete it and {journal.path}-wal to begin a new run"
-        ) from error
-    except BaseException:
-        if journal is not None:
-            journal.close()
-        raise
+    async def _carry_out(self, log: OwnedLog, act: Callable[[], Awaitable[Appended]]) -> None:
+        """Repeat this until its result is known. Raises FencedError or NotSavedError."""
+        while (result := await act()) is Appended.UNKNOWN:
+            retry = self._commits.unclear(log.why, self._clock())
+            if retry.notice:
+                self._say(retry.notice)
+            await asyncio.sleep(retry.wait_s)
+        if result is Appended.FENCED:
+            raise FencedError(f"{log.name}: another node has taken over")
+        if notice := self._commits.clear(self._clock()):
+            self._say(notice)

@@ -1,0 +1,90 @@
+"""Standing by: when a node takes a log that another node owns.
+
+Judges what it sees at the end of the log. A wrong judgement costs a takeover, never a count, because taking a log is
+safe at any time. Knows the ends of one log and the time that it is given. Must not know how a log is read or taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.log_record import Kind
+from smssim.core.replicated_log import Tail
+from smssim.errors import ExitCode
+
+_RESUMABLE: Final = (ExitCode.INCOMPLETE,)  # a run that ended with one of these can be continued
+
+
+class Move(Enum):
+    """What a standby does next."""
+
+    WAIT = auto()  # look again after `Limits.poll_s`
+    TAKE = auto()
+    LEAVE = auto()  # the run is over
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a standby does next, and what it logs."""
+
+    move: Move
+    notice: str = ""  # one line for people
+
+
+class Standby:
+    """One node that stands by for one log."""
+
+    def __init__(self, run: str, limits: Limits = LIMITS) -> None:
+        """`run`: its name."""
+        self.owner = ""  # of the log; empty if nobody owns it
+        self.ended: Tail | None = None  # once the run is over
+        self._run = run
+        self._limits = limits
+        self._tail: Tail | None = None
+        self._was_owned = False  # whether this node has seen the log grow
+        self._changed_at: float | None = None  # when it was first seen as it is now
+        self._seen_at: float | None = None  # when it was last seen, if nothing has failed since
+        self._silent_s = 0.0  # how long it was seen unchanged
+        self._noticed_at = 0.0
+
+    def saw(self, tail: Tail | None, now: float) -> Step:
+        """Return what to do after the end of the log was read. `tail` is None if the log is empty."""
+        before, self._tail = self._tail, tail
+        if tail is None:
+            self.owner = ""
+            return Step(Move.TAKE)
+        if before != tail or self._changed_at is None:
+            self._was_owned |= before is not None and before.kind is not Kind.ENDED
+            self._changed_at, self._silent_s = now, 0.0
+        elif self._seen_at is not None:
+            self._silent_s += now - self._seen_at
+        self._seen_at = now
+        if tail.kind is Kind.ENDED and (self._was_owned or tail.code not in _RESUMABLE):
+            self.ended = tail
+            return Step(Move.LEAVE, f"Run {self._run} is over: {tail.reason}")
+        if tail.kind in (Kind.ENDED, Kind.RELEASED):
+            self.owner = ""
+            return Step(Move.TAKE)
+        if self._silent_s >= self._limits.takeover_after_s:
+            return Step(Move.TAKE, f"No sign of {tail.owner} for {self._silent_s:.1f} s: taking over run {self._run}")
+        return Step(Move.WAIT, self._notice(tail, before, now))
+
+    def missed(self) -> None:
+        """Record that the end of the log could not be read. Such times don't count as silence of the owner."""
+        self._seen_at = None
+
+    def away_s(self, now: float) -> float:
+        """Return for how long the log has not changed, as far as this node has seen."""
+        return 0.0 if self._changed_at is None else now - self._changed_at
+
+    def _notice(self, tail: Tail, before: Tail | None, now: float) -> str:
+        """Return who owns the log, if that is news or has not been said for a while; otherwise an empty string."""
+        is_news = before is None or tail.epoch != before.epoch or not self.owner
+        self.owner = tail.owner
+        if not is_news and now - self._noticed_at < self._limits.repeat_standby_s:
+            return ""
+        self._noticed_at = now
+        return f"Standing by: {tail.owner} has owned run {self._run} for {tail.owned_s:.0f} s"
