@@ -185,6 +185,18 @@ class Limits:
     commit_share_max: float = 0.3  # ... or longer, so that commits take at most this share of the time ...
     commit_rest_max_s: float = 1.0  # ... but at most this long after a commit: a paused process may have made it long
 
+    # -- an engine
+
+    engine_connect_s: float = 2.0  # for connecting to one of its servers
+    engine_retry_s: float = 0.2  # between two rounds of attempts to reconnect
+    engine_ping_s: float = 1.0  # between two pings to the server ...
+    engine_pings_max: int = 2  # ... of which so many may be unanswered: a dead server is noticed in about 3 s
+    engine_check_s: float = 0.25  # how often the connection is checked
+    engine_answer_s: float = 2.0  # for the answer to a request, after which its result is unknown
+    engine_ready_s: float = 30.0  # for enough servers of a cluster to start: an election takes about 10 s
+    engine_ahead_max: int = 4  # entries that are requested at the same time when a log is read: about 2 MB
+    engine_payload_bytes_min: int = 1 << 20  # that a server must accept in a message: its default
+
     def __post_init__(self) -> None:
         """Check the rules; raises ValueError if one is broken."""
         check_rules(self.rules())
