@@ -7,7 +7,6 @@ this one stands by until it is needed. Carries out what `Standby` decides. Must 
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import uuid
 from collections.abc import Iterator
@@ -67,22 +66,15 @@ class Keeping:
     def __init__(
         self, settings: ProducerSettings | MonitorSettings, kind: str, log: Log, limits: Limits = LIMITS
     ) -> None:
-        self.is_shared = getattr(settings, "engine", None) is not None
+        self.is_shared = settings.engine is not None
         self.exit_code = ExitCode.INCOMPLETE  # of a node that never owned the run
         self._settings = settings
         self._kind = kind
         self._log = log
         self._limits = limits
         self._clock = asyncio.get_running_loop().time
-        self._standby = Standby(getattr(settings, "run_name", None) or "", limits)
+        self._standby = Standby(settings.run_name or "", limits)
         self._store: NatsStore | None = None
-        self._engine: Reconnector | None = None
-        if getattr(settings, "engine", None) is not None:
-            self._engine = self._reconnector(settings.engine)
-
-    def _reconnector(self, engine: str) -> Reconnector:
-        limits = replace(self._limits, backoff_max_s=self._limits.append_retry_max_s)
-        return Reconnector(f"engine {engine}", self._settings.give_up_s, random.uniform, limits)
 
     def stands_by(self) -> LaterError:
         """Return the error of a call that this node can't answer, because it does not own the run."""
@@ -122,60 +114,54 @@ class Keeping:
     async def _own_shared(self, address: str) -> Ownership | None:
         """Stand by until the log can be taken."""
         store = self._store = self._store or await self._open()
+        engine = store.reconnector
         name = f"run {self._settings.run_name}"
         log = ReplicatedLog(store, name, _node_name(address), lambda: str(uuid.uuid4()), self._clock, self._limits)
-        standby = self._standby = Standby(getattr(self._settings, "run_name", None) or "", self._limits)
+        standby = self._standby = Standby(self._settings.run_name or "", self._limits)
         while True:
             wait_s = self._limits.poll_s
             try:
                 step = standby.saw(await log.tail(), self._clock())
-                self._answered()
-                if step.notice:
-                    self._log.info("%s", step.notice)
+                self._say(engine.found(self._clock()))
+                self._say(step.notice)
                 if step.move is Move.LEAVE and standby.ended is not None:
                     self.exit_code = ExitCode(standby.ended.code)
                     return None
-                if step.move is Move.TAKE and (taken := await self._take(log)) is not None:
-                    return Ownership(log, replace(taken, away_s=standby.away_s(self._clock())), self._engine)
+                if step.move is Move.TAKE and (taken := await self._take(log, engine)) is not None:
+                    return Ownership(log, replace(taken, away_s=standby.away_s(self._clock())), engine)
             except UnclearError as error:
                 standby.missed()
-                wait_s = self._wait_s(error)
+                wait_s = self._wait_s(engine, error)
             await asyncio.sleep(wait_s)
 
-    async def _take(self, log: ReplicatedLog) -> Taken | None:
+    async def _take(self, log: ReplicatedLog, engine: Reconnector) -> Taken | None:
         """Take the log; None if another node was faster. Raises GoneError or DamagedLogError."""
         while True:
             try:
                 taken = await log.take()
             except UnclearError as error:
-                await asyncio.sleep(self._wait_s(error))
+                await asyncio.sleep(self._wait_s(engine, error))
             else:
-                self._answered()
+                self._say(engine.found(self._clock()))
                 return taken
 
     async def _open(self) -> NatsStore:
         """Connect to the engine, and wait for it if it is away. Raises UsageError."""
         from smssim.engine.opening import open_store  # imported late: only nodes with an engine need it
 
-        while True:
-            try:
-                return await open_store(self._settings, self._kind, self._limits)
-            except UnclearError as error:
-                await asyncio.sleep(self._wait_s(error))
+        return await open_store(self._settings, self._kind, self._log, self._limits)
 
-    def _answered(self) -> None:
-        if self._engine is not None and (notice := self._engine.found(self._clock())):
-            self._log.info("%s", notice)
-
-    def _wait_s(self, error: UnclearError) -> float:
+    def _wait_s(self, engine: Reconnector, error: UnclearError) -> float:
         """Return the wait before the engine is called again; raises GoneError if it has been away for too long."""
-        assert self._engine is not None
-        step = self._engine.lost(Loss(Kind.MAY_PASS, str(error)), self._clock())
+        step = engine.lost(Loss(Kind.MAY_PASS, str(error)), self._clock())
         if not isinstance(step, Retry):
             raise step.error
-        if step.notice:
-            self._log.info("%s", step.notice)
+        self._say(step.notice)
         return step.wait_s
+
+    def _say(self, notice: str) -> None:
+        if notice:
+            self._log.info("%s", notice)
 
 
 def _node_name(address: str) -> str:

@@ -14,6 +14,12 @@ from smssim.settings.commands import (
     TraceSettings,
     WatchSettings,
 )
+from smssim.settings.engine import (
+    ENGINE_PASSWORD_VARIABLE,
+    ENGINE_TOKEN_VARIABLE,
+    ENGINE_USER_VARIABLE,
+    EngineSettings,
+)
 from smssim.settings.find import Find
 from smssim.settings.flags import VARIABLE_PREFIX, Checked, Flag, command_line, flags_of
 from smssim.settings.nodes import DISTRIBUTIONS, MonitorSettings, ProducerSettings, SenderSettings
@@ -32,6 +38,9 @@ __all__ = [
     "AGREEMENT",
     "BENCH_CASES",
     "DISTRIBUTIONS",
+    "ENGINE_PASSWORD_VARIABLE",
+    "ENGINE_TOKEN_VARIABLE",
+    "ENGINE_USER_VARIABLE",
     "FREE_ADDRESS",
     "TOKEN_CHARACTERS_MAX",
     "TOKEN_CHARACTERS_MIN",
@@ -42,6 +51,7 @@ __all__ = [
     "BenchSettings",
     "CertsSettings",
     "Checked",
+    "EngineSettings",
     "Find",
     "Flag",
     "LogSettings",
