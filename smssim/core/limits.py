@@ -62,6 +62,9 @@ class Limits:
     backoff_share_min: float = 0.5  # of it, at least; the rest is random ("equal jitter", AWS Architecture Blog, 2015)
     reasons_asked_max: int = 5  # retries in a row that only ask a peer why it ended a call
     repeat_notice_s: float = 10.0  # how often a node repeats what it waits for
+    # With several addresses of a peer, a node tries the next one soon:
+    failover_keepalive_s: float = 3.0  # the loss of the peer's machine is noticed in at most twice this time
+    failover_lookup_s: float = 2.0  # for the IP address of a host name; connecting takes at most backoff_max_s
 
     # -- what a sender asks for, sends and reports
 

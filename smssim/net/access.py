@@ -74,13 +74,20 @@ class Access:
     def of_client(self, address: str) -> grpc.ChannelCredentials | None:
         """Return the credentials of a client, or None to connect without TLS.
 
-        Raises UsageError if the token would be sent to another machine without TLS, and `insecure` is not set.
+        Raises UsageError if the token may not be sent there.
         """
         if self.ca is not None:
             return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
-        if self.token and not self.settings.insecure and not is_loopback(address):
-            raise UsageError(f"--tls-ca or --insecure is required to send the token to {address}")
+        self.check_client(address)
         return None
+
+    def check_client(self, address: str) -> None:
+        """Raise UsageError if a client may not send the token to this address.
+
+        It may, if the address is on this machine, or with TLS, or if `insecure` is set.
+        """
+        if self.ca is None and self.token and not self.settings.insecure and not is_loopback(address):
+            raise UsageError(f"--tls-ca or --insecure is required to send the token to {address}")
 
     async def fault(self, address: str, details: str, limits: Limits = LIMITS) -> str | None:
         """Return why no connection to a peer can work; None if the peer may only be unreachable for now.

@@ -4,7 +4,15 @@ Other packages import from here. A new flag is a field of one class in this pack
 `smssim --help` loads it.
 """
 
-from smssim.settings.addresses import FREE_ADDRESS, address_words, is_address, is_loopback, split_address
+from smssim.settings.addresses import (
+    FREE_ADDRESS,
+    addresses_words,
+    are_addresses,
+    each_address,
+    is_address,
+    is_loopback,
+    split_address,
+)
 from smssim.settings.commands import (
     AGREEMENT,
     BENCH_CASES,
@@ -63,9 +71,11 @@ __all__ = [
     "SenderSettings",
     "TraceSettings",
     "WatchSettings",
-    "address_words",
+    "addresses_words",
+    "are_addresses",
     "command_line",
     "copy_names",
+    "each_address",
     "flags_of",
     "is_address",
     "is_loopback",

@@ -31,7 +31,7 @@ from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, PORT_MAX, PRODUCER_ADDRESS
 from smssim.settings.engine import EngineSettings
 from smssim.settings.flags import Flag, flag, flags_of, like, switch
-from smssim.settings.rules import Rule, address, file, one_of, real, seconds, share, text, whole
+from smssim.settings.rules import Rule, address, addresses, file, one_of, real, seconds, share, text, whole
 from smssim.settings.sender_faults import FAULT
 from smssim.settings.shared import ANY_TIME, ClientSettings
 
@@ -52,7 +52,7 @@ _LENGTH: Final = whole(1, TEXT_LENGTH_MAX)
 _RATE: Final = real(1e-6, RATE_MAX_PER_S, "0.000001 to 10^12 messages per second")
 _LEASE: Final = seconds(LEASE_TIMEOUT_MIN_S, TIME_MAX_S)
 _HERE: Final = address(port_min=0)
-_PEER: Final = address(port_min=1)
+_PEER: Final = addresses(port_min=1)
 _PORT: Final = whole(0, PORT_MAX)
 _NAME: Final = text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name)
 _JOURNAL: Final = text("a path, created if it does not exist", bool)
