@@ -1,10 +1,12 @@
-"""The piece of a producer's state that identifies its run, and the check that the flags match that run.
+"""The run of a producer: a new one, or the one that a piece of the state identifies, whose flags must match.
 
 Knows settings, and one piece. Must not know the other pieces, or when anything is written.
 """
 
 from __future__ import annotations
 
+import secrets
+import uuid
 from dataclasses import replace
 from typing import Final
 
@@ -13,6 +15,15 @@ from smssim.errors import bad_value
 from smssim.settings import ProducerSettings, flags_of
 
 OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that are fixed for a run
+
+
+SEED_BITS: Final = 32  # of a random seed: short enough to type again
+
+
+def new_run(settings: ProducerSettings) -> tuple[str, ProducerSettings]:
+    """Return the id of a new run, and the settings with its seed, which is random if none is given."""
+    seed = secrets.randbits(SEED_BITS) if settings.seed is None else settings.seed
+    return str(uuid.uuid4()), replace(settings, seed=seed)
 
 
 def run_piece(run_id: str, settings: ProducerSettings) -> bytes:

@@ -77,7 +77,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     async def _new_term(self, own: Ownership) -> ProducerTerm:
         """Return a new term; raises UsageError, or the error of a damaged log."""
-        return ProducerTerm(self._settings, own, self._log, self._limits)
+        return ProducerTerm(self._settings, own, self.access, self._log, self._limits)
 
     async def FetchMessage(self, requests: Requests, context: Context) -> AsyncIterator[Encoded]:
         """See producer.proto."""

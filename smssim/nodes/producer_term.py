@@ -1,21 +1,20 @@
 """One producer while it owns its run: moves requests and batches between gRPC, the log and `ProducerRun`.
 
-Must not know how a run is taken, the monitor, or other nodes.
+Must not know how a run is taken, or other nodes, apart from the addresses of the monitor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import secrets
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import asdict, replace
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any
 
 from grpc import StatusCode, aio
 
 from smssim.core import producer_events as events
+from smssim.core.event import Event, Kind
 from smssim.core.exchange import Request
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Writer
@@ -23,10 +22,12 @@ from smssim.core.model import RunFacts
 from smssim.core.pieces import Changes
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.core.producing import ProducerRun
-from smssim.errors import PeerError
+from smssim.errors import PeerError, UsageError
 from smssim.journal.group_commit import GroupCommit
-from smssim.journal.run_piece import run_from, run_piece
+from smssim.journal.run_piece import new_run, run_from, run_piece
 from smssim.net import rpc, wire
+from smssim.net.access import Access
+from smssim.net.announcing import announce
 from smssim.nodes import producer_log
 from smssim.nodes.keeping import Ownership
 from smssim.outputs import metrics
@@ -36,8 +37,6 @@ from smssim.settings import ProducerSettings
 from smssim.v1 import producer_pb2
 from smssim.words import count, plural
 
-SEED_BITS: Final = 32  # of a random seed: short enough to type again
-
 Requests = AsyncIterator[producer_pb2.FetchMessageRequest | None]
 Encoded = Any  # a FetchMessageResponse, or the bytes of one
 Context = aio.ServicerContext[Any, Any]
@@ -46,16 +45,20 @@ Context = aio.ServicerContext[Any, Any]
 class ProducerTerm:
     """A producer of one run, from when it takes the run to the end, or until another one takes over."""
 
-    def __init__(self, settings: ProducerSettings, own: Ownership, log: Log, limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, settings: ProducerSettings, own: Ownership, its_access: Access, log: Log, limits: Limits = LIMITS
+    ) -> None:
         """Continue the run on record, or begin one. Raises UsageError or the error of a damaged log."""
         if own.resumes and own.log is not None:
             with own.restoring():
                 run_id, settings = run_from(own.taken.pieces, own.log.name, settings)
         else:
-            run_id, settings = str(uuid.uuid4()), _with_seed(settings)
+            run_id, settings = new_run(settings)
         assert settings.seed is not None
         self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts)
         self._settings = settings
+        self._access = its_access
+        self._taken = own.taken
         self._limits = limits
         self._log = log
         self._clock = asyncio.get_running_loop().time
@@ -81,6 +84,7 @@ class ProducerTerm:
         self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
         self._writable: dict[int, asyncio.Event] = {}  # one for each open stream, by the number of its lease holder
         self._tick_at = -math.inf  # when the next tick is scheduled
+        self._is_abandoned = False
         self._early_tick = waiting.Wakeup()
         self._save_wanted = waiting.Wakeup()
 
@@ -91,7 +95,8 @@ class ProducerTerm:
     async def serve(self, stop: asyncio.Event) -> int:
         """Serve the run to its end. See `Term`."""
         producer_log.log_start(self._log, self.core, self.run)
-        await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self.saving.broken())
+        takeover = waiting.forever(self._announce_takeover())
+        await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self.saving.broken(), takeover)
         return self.core.exit_code
 
     @property
@@ -104,6 +109,7 @@ class ProducerTerm:
 
     def abandon(self, reason: str) -> None:
         """Close all streams. See `Term`."""
+        self._is_abandoned = True
         self._carry_out(self.core.turn_away(reason, self._clock()))
 
     @property
@@ -116,6 +122,19 @@ class ProducerTerm:
         return metrics.of_producer(self._backlog, len(self.core.streams))
 
     # -- inputs and events of the core
+
+    async def _announce_takeover(self) -> None:
+        """Let the monitor record that this producer has taken over, if it has."""
+        at_s = self.core.elapsed_s(self._clock())
+        if not self._taken.previous or at_s is None or self._backlog.complete:
+            return
+        text = f"producer taken over from {self._taken.previous} after {self._taken.away_s:.1f} s"
+        event = Event(at_s, Kind.TAKEN_OVER, text, self.run.run_id, "producer")
+        settings = self._settings
+        try:
+            await announce(settings.monitor, self._access, event, self._log, settings.give_up_s, self._limits)
+        except UsageError as error:  # this producer may not send its token there
+            self._log.warning("Event not recorded: %s (%s)", text, error)
 
     async def _tick(self) -> None:
         while not self.core.left:
@@ -145,7 +164,7 @@ class ProducerTerm:
                 self._save_wanted.ring()
             elif isinstance(event, events.Started):
                 ready.announce("started", last=True)
-            if not isinstance(event, events.Write | events.Save):  # both are frequent and have no log line
+            if not (self._is_abandoned or isinstance(event, events.Write | events.Save)):  # which are frequent
                 producer_log.log_event(self._log, event, self.run.total)
         if self.core.wake_at < self._tick_at:
             self._early_tick.ring()
@@ -224,8 +243,3 @@ class ProducerTerm:
             )
         end = None if response.end is None else wire.end_to_proto(response.end)
         return producer_pb2.FetchMessageResponse(end=end, settled=settled)
-
-
-def _with_seed(settings: ProducerSettings) -> ProducerSettings:
-    """Return the settings, with a random seed if none is given."""
-    return settings if settings.seed is not None else replace(settings, seed=secrets.randbits(SEED_BITS))
