@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, metavar="N", help="draw the moments of faults from this seed (default: random)"
     )
+    parser.addoption(
+        "--schedules", type=int, metavar="N", default=2, help="random schedules of tests/test_failover.py (default: 2)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
