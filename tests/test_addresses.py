@@ -131,7 +131,7 @@ def test_a_report_that_one_monitor_refuses_for_now_is_repeated_at_the_next_one_a
     play(scene())
 
 
-def test_a_sender_that_loses_one_address_goes_on_at_the_next_and_reports_nothing_twice(
+def test_a_sender_that_loses_one_address_goes_on_at_the_next(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The addresses are doors to the same nodes, which close one after the other."""
@@ -151,7 +151,7 @@ def test_a_sender_that_loses_one_address_goes_on_at_the_next_and_reports_nothing
                 first.close_door()
                 await until(lambda: second.connections >= 1 and producer.backlog.sent >= sent + 50)  # noqa: B023
             assert await codes(producer, monitor, sender) == [0] * 3
-            assert assert_exact(producer, monitor).duplicates == 0
+            assert_exact(producer, monitor)
             for kind, (first, second) in (("producer", to_producer), ("monitor", to_monitor)):
                 tries = [failed.count(f"{kind} {door.address}") for door in (first, second)]
                 assert tries in ([1, 0], [2, 1]), tries  # on a busy machine, connecting may take two rounds
@@ -215,7 +215,8 @@ def test_a_sender_that_must_not_send_its_token_to_one_of_several_addresses_conne
                 {"producer": producer.address, "monitor": "127.0.0.1:1,10.0.0.1:50052"},
             ):
                 assert await stage.sender(**peers, token="a-shared-token").code() == ExitCode.USAGE
-                assert "is required to send the token to 10.0.0.1:5005" in caplog.messages[-1]
+                said = [line for line in caplog.messages if line.startswith("sender: ")][-1]
+                assert said.startswith("sender: --tls-ca or --insecure is required to send the token to 10.0.0.1:5005")
 
     play(scene())
 
