@@ -413,6 +413,7 @@ def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pyte
 
 LISTED = "producer, sender, monitor, run, plan, scenario, watch, trace, bench or certs"
 SHARE = SAID["sender", "--fail"].rule.expected
+ADDRESSES = "host:port with a port from 1 to 65535, or up to 8 different ones separated by commas"
 REFUSED = {
     "foo": f"smssim: command: got foo; expected {LISTED}",
     "sendr --fail 1": f"smssim: command: got sendr; expected {LISTED}; did you mean sender?",
@@ -441,7 +442,13 @@ REFUSED = {
     "producer --tls-ca x": "smssim producer: --tls-cert is required with --tls-ca",
     "sender --tls-cert x --tls-key y": "smssim sender: --tls-ca is required with --tls-cert",
     "watch --tls-key y": "smssim watch: --tls-cert is required with --tls-key",
-    "watch nowhere": "smssim watch: HOST:PORT: got nowhere; expected host:port with a port from 1 to 65535",
+    "watch nowhere": f"smssim watch: HOST:PORT: got nowhere; expected {ADDRESSES}",
+    "watch a:1,b": f"smssim watch: HOST:PORT: got a:1,b; expected {ADDRESSES}",
+    "sender --producer a:1,a:1": f"smssim sender: --producer: got a:1,a:1; expected {ADDRESSES}",
+    "sender --monitor a:1,,b:1": f"smssim sender: --monitor: got a:1,,b:1; expected {ADDRESSES}",
+    "producer --monitor a:1,b:0": f"smssim producer: --monitor: got a:1,b:0; expected {ADDRESSES}",
+    "producer --listen 127.0.0.1:1,127.0.0.1:2": "smssim producer: --listen: got 127.0.0.1:1,127.0.0.1:2; expected "
+    "host:port with a port from 0 to 65535",
     "certs ": "smssim certs: DIR: got ''; expected a directory, created if it does not exist",
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
     "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",

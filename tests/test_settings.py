@@ -27,8 +27,8 @@ from smssim.settings import (
     SenderSettings,
     TraceSettings,
     WatchSettings,
+    are_addresses,
     flags_of,
-    is_address,
     split_address,
 )
 from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, parse_sender
@@ -43,7 +43,10 @@ NO_ADDRESS = (
     *("host:\uff11", "a b:1", "a\nb:1", "h:1 ", "\udcff:1", "user@host:1", "http://host:1"),
     *("::1:50051", "[::1]", "[::1:1", "[]:1"),
 )
-NO_PEER = (*NO_ADDRESS, "host:0", "[::1]:0")
+NO_PEER = (
+    *(*NO_ADDRESS, "host:0", "[::1]:0", ",", "a:1,", ",a:1", "a:1,,b:1", "a:1, b:1", "a:1,b", "a:1;b:1", "a:1,b:1,a:1"),
+    ",".join(f"a:{port}" for port in range(1, 10)),
+)
 NO_THRESHOLD = (
     *("", "failed", "failed<", "failed<-1", "nothing<1", "complete==1", "rate_per_s>5%", "sent<3s", "t50<5%"),
 )
@@ -177,6 +180,9 @@ def test_a_good_value_is_read() -> None:
         ("--listen", "127.0.0.1:0", "127.0.0.1:0"),
         ("--producer", "[::1]:50051", "[::1]:50051"),
         ("--producer", "host.example:65535", "host.example:65535"),
+        ("--producer", "a:1,[::1]:2,b:3", "a:1,[::1]:2,b:3"),
+        ("--monitor", ",".join(f"a:{port}" for port in range(1, 9)), ",".join(f"a:{port}" for port in range(1, 9))),
+        ("HOST:PORT", "a:1,b:1", "a:1,b:1"),
         ("--json", "yes", True),
         ("--json", "TRUE", True),
         ("--json", "0", False),
@@ -298,8 +304,8 @@ def test_any_other_address_requires_tls_or_insecure() -> None:
 
 
 def test_the_protocol_and_the_flags_accept_the_same_addresses() -> None:
-    for text in (*NO_PEER, "127.0.0.1:1", "[::1]:65535", "host.example:50051"):
-        assert NAMED["--monitor"].rule.holds(text) == is_address(text, port_min=1), text
+    for text in (*NO_PEER, "127.0.0.1:1", "[::1]:65535", "host.example:50051", "a:1,b:2"):
+        assert NAMED["--monitor"].rule.holds(text) == are_addresses(text, port_min=1), text
 
 
 def test_an_address_splits_into_host_and_port() -> None:
