@@ -102,7 +102,7 @@ def _creds(settings: EngineSettings) -> str | None:
     try:
         jwt, seed = (lines[lines.index(f"-----BEGIN {part}-----") + 1] for part in _CREDS_PARTS)
         nkeys.from_seed(bytearray(seed.encode())).wipe()
-    except (ValueError, IndexError, nkeys.errors.NkeysError) as error:
+    except (ValueError, IndexError, nkeys.NkeysError) as error:
         raise bad_value("--engine-creds", name, expected) from error
     if jwt.count(".") != 2:
         raise bad_value("--engine-creds", name, expected)
