@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from nats_cluster import Cluster, ClusterError, Server
@@ -79,14 +79,17 @@ class Node:
 
 
 class Stage:
-    """All processes of the demonstration, and the account of what happens."""
+    """All processes of the demonstration, and the account of what happens. A signal ends it in order."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
+        self._stopped_by = 0  # the number of the signal
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
         self._began_at = time.monotonic()
 
     def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +117,7 @@ class Stage:
         """Follow the nodes until a condition holds. Raises FailedError if that takes too long, or if a node fails."""
         deadline = time.monotonic() + WITHIN_S
         while not holds():
+            self._check_stopped()
             if time.monotonic() > deadline:
                 stories = "\n".join(node.story() for node in self.nodes)
                 raise FailedError(f"timed out: {what}\n{stories}")
@@ -122,6 +126,15 @@ class Stage:
             for node in self.nodes:
                 if node.child.reap() and node.child.code and not node.is_lost:
                     raise FailedError(f"{node.child.ending()}\n{node.story()}")
+
+    def _stop(self, number: int, _: object) -> None:
+        """Handle a signal. Python ignores the exception in some places, such as at a fork; `until` then repeats it."""
+        self._stopped_by = number
+        self._check_stopped()
+
+    def _check_stopped(self) -> None:
+        if self._stopped_by:
+            raise SystemExit(128 + self._stopped_by)
 
     def _read(self, node: Node, line: Line) -> None:
         if not line.is_log:
@@ -253,11 +266,6 @@ def check(summary: dict[str, Any], count: int) -> None:
     print(f"  exact          {sent:,} sent + {count - sent:,} failed = {count:,}, as seed {SEED} dictates")
 
 
-def interrupt(number: int, _: object) -> NoReturn:
-    """End in order at a signal."""
-    raise SystemExit(128 + number)
-
-
 def main() -> int:
     """Read the command line, play, and return the exit code."""
     parser = argparse.ArgumentParser(
@@ -267,8 +275,6 @@ def main() -> int:
     count = parser.parse_args().count
     if count < COUNT_MIN:
         parser.error(f"--count: got {count}; expected at least {COUNT_MIN}")
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
     try:
         rehearse(count)
     except (FailedError, ClusterError) as error:
