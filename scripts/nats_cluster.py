@@ -1,8 +1,8 @@
 """NATS servers on this machine, as the engine of a demonstration or a test.
 
 They listen on free ports of the loopback address, keep their streams below a directory of the caller, and sync each
-write to disk. The kernel kills them if the thread that started them ends. They can be killed, paused, wiped and
-replaced. Each wait is for a state that they report, and has a deadline far beyond the time that this takes.
+write to disk. The kernel kills those that the main thread has started when this process ends, however. They can be killed,
+paused, wiped and replaced. Each wait is for a state that they report, and has a deadline far beyond the time that this takes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -106,7 +107,8 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that Ctrl-C in the terminal does not reach it
-                preexec_fn=end_with_parent,  # noqa: PLW1509 - one system call, looked up beforehand
+                # One system call, looked up beforehand. A server must not end with another thread than the main one.
+                preexec_fn=end_with_parent if threading.current_thread() is threading.main_thread() else None,  # noqa: PLW1509
             )
 
     def signal(self, number: signal.Signals) -> None:
@@ -265,7 +267,10 @@ class Cluster:
         until(is_up_to_date, f"all have {stream}", self.story)
 
     def replace(self, number: int) -> Server:
-        """Replace a server and its disk by a new one with another name, at the same addresses."""
+        """Replace a server and its disk by a new one with another name, at the same addresses.
+
+        The others still wait for the old one, until the cluster is told that it never returns.
+        """
         old = self.servers[number]
         old.wipe()
         new = Server(self._name(), self._directory, old.client_port, old.route_port, old.page_port)

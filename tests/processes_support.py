@@ -136,7 +136,7 @@ class Nodes:
     """A set of started nodes. Leaving it ends all of them, and all processes that they have started."""
 
     def __init__(self) -> None:
-        self.mark = str(uuid.uuid4())
+        self._mark = str(uuid.uuid4())
         self._stack = ExitStack()
         self.all: list[Node] = []
 
@@ -148,9 +148,11 @@ class Nodes:
         for pid in self.left():
             os.kill(pid, signal.SIGKILL)
 
-    def start(self, *words: object, stdout: int = subprocess.PIPE, **variables: str) -> Node:
+    def start(
+        self, *words: object, before: tuple[str, ...] = (), stdout: int = subprocess.PIPE, **variables: str
+    ) -> Node:
         """Start a command with these arguments, and with these variables in addition to those of this process."""
-        node = Node(words, {"PYTHONUNBUFFERED": "", **UNPLANNED, **variables, MARK: self.mark}, stdout=stdout)
+        node = Node(words, {"PYTHONUNBUFFERED": "", **UNPLANNED, **variables, MARK: self._mark}, before, stdout)
         self.all.append(node)
         self._stack.callback(node.close)
         return node
@@ -174,7 +176,7 @@ class Nodes:
 
     def _is_ours(self, pid: int) -> bool:
         try:
-            return f"{MARK}={self.mark}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+            return f"{MARK}={self._mark}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:  # the process has ended, or belongs to another user
             return False
 

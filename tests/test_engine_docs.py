@@ -355,7 +355,7 @@ def test_a_run_survives_the_loss_of_the_machine_that_owns_it() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demonstration_leaves_nothing_behind_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
     with Nodes() as nodes:
-        variables = os.environ | {MARK: nodes.mark, "TMPDIR": str(tmp_path)}
+        variables = os.environ | {MARK: nodes._mark, "TMPDIR": str(tmp_path)}
         with subprocess.Popen([DEMONSTRATION], env=variables, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             shown = [next(line for line in process.stdout if "senders" in line)]
