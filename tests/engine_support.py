@@ -1,7 +1,6 @@
-"""Helpers for the tests with an engine: NATS servers on loopback, which can be killed, paused, wiped and replaced.
+"""Helpers for the tests with an engine: NATS servers with an administrator, impostors, and signed credentials.
 
-Each wait is for a state that the servers report, and has a deadline far beyond the time that this takes. An election
-among the servers takes 5 to 10 s, so tests of a file share one cluster if they can.
+An election among the servers takes 5 to 10 s, so tests of a file share one cluster if they can.
 """
 
 from __future__ import annotations
@@ -11,27 +10,16 @@ import base64
 import contextlib
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import nats
+import nats_cluster
 import nkeys
 from nats.aio.client import Client
-from nodes_support import free_address
-
-DEADLINE_S: Final = 60.0
-POLL_S: Final = 0.05
-TAIL_LINES: Final = 15  # of a server's log, in failure messages
-BINARY: Final = Path(sys.executable).parent / "nats-server"
 
 # Clients without credentials get the account APP, so that a test can also connect as an administrator.
 OPEN: Final = """
@@ -42,235 +30,17 @@ accounts {
 no_auth_user: app
 """
 
-_BY_US: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 
+class Cluster(nats_cluster.Cluster):
+    """NATS servers on loopback, with an administrator."""
 
-def free_ports(count: int) -> list[int]:
-    """Return different ports that are free, for servers that start later, and again after they were killed."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(int(free_address().rpartition(":")[2]))
-    return list(ports)
-
-
-def until(condition: Callable[[], Any], what: str, story: Callable[[], str] = str) -> Any:
-    """Wait until a condition holds and return what it yields. If it takes too long, fail and tell the story."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"timed out: {what}\n{story()}"
-        time.sleep(POLL_S)
-    return result
-
-
-@dataclass
-class Server:
-    """One nats-server process; its store and its log survive a restart."""
-
-    name: str
-    directory: Path
-    client_port: int
-    route_port: int
-    page_port: int
-    config: str = ""
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-    is_paused: bool = False
-
-    @property
-    def address(self) -> str:
-        """The address for clients."""
-        return f"127.0.0.1:{self.client_port}"
-
-    @property
-    def page(self) -> str:
-        """The address for monitoring."""
-        return f"http://127.0.0.1:{self.page_port}"
-
-    @property
-    def runs(self) -> bool:
-        """Whether the process exists and is not paused."""
-        return self.process is not None and not self.is_paused
-
-    @property
-    def store(self) -> Path:
-        """Where it keeps streams."""
-        return self.directory / "store"
-
-    def start(self) -> None:
-        """Start the process, unless it runs."""
-        if self.process is not None:
-            return
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / "nats.conf"
-        path.write_text(self.config, encoding="utf-8")
-        with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [BINARY, "-c", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process."""
-        assert self.process is not None, f"{self.name} does not run"
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """Kill the process, if it runs."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process, self.is_paused = None, False
-
-    def pause(self) -> None:
-        """Stop the process with SIGSTOP."""
-        self.signal(signal.SIGSTOP)
-        self.is_paused = True
-
-    def resume(self) -> None:
-        """Continue the process with SIGCONT."""
-        self.signal(signal.SIGCONT)
-        self.is_paused = False
-
-    def restart(self) -> None:
-        """Kill the process and start it again."""
-        self.kill()
-        self.start()
-
-    def wipe(self) -> None:
-        """Kill the process and delete its store: the loss of a disk."""
-        self.kill()
-        shutil.rmtree(self.store, ignore_errors=True)
-
-    def says(self, path: str) -> Any:
-        """Return what it answers to a request for monitoring; None if it does not."""
-        try:
-            with contextlib.closing(_BY_US.open(self.page + path, timeout=2)) as answer:
-                return json.load(answer)
-        except (OSError, urllib.error.URLError, ValueError):
-            return None
-
-    def is_healthy(self) -> bool:
-        """Return whether it is ready, as far as it knows: JetStream runs and its streams are up to date."""
-        return self.runs and (self.says("/healthz") or {}).get("status") == "ok"
-
-    def has_ended(self) -> bool:
-        """Return whether the process has ended by itself."""
-        return self.process is not None and self.process.poll() is not None
-
-    def tail(self) -> str:
-        """Return the end of its log."""
-        path = self.directory / "log"
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-        return "\n".join([f"-- {self.name} ({'runs' if self.runs else 'does not run'}):", *lines[-TAIL_LINES:]])
-
-
-class Cluster:
-    """NATS servers with JetStream that sync each write. Servers are numbered from 0; use it as a context manager."""
-
-    def __init__(
-        self,
-        directory: Path,
-        size: int = 3,
-        *,
-        jetstream: str | None = "sync_interval: always",
-        extra: str = OPEN,
-        scheme: str = "nats",
-    ) -> None:
-        """`jetstream`: the settings in its section; None for none. `extra`: further lines of the configuration."""
-        self._directory = directory
-        self._jetstream = jetstream
-        self._extra = extra
-        self._scheme = scheme
-        ports = iter(free_ports(3 * size))
-        self._routes = [next(ports) for _ in range(size)]
-        self._names = 0
-        self.servers = [Server(self._name(), directory, next(ports), route, next(ports)) for route in self._routes]
-        for server in self.servers:
-            self._configure(server)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def __init__(self, directory: Path, size: int = 3, *, extra: str = OPEN, **more: Any) -> None:
+        super().__init__(directory, size, extra=extra, **more)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
             print(self.story())
-        self.close()
-
-    @property
-    def urls(self) -> str:
-        """The value of --engine."""
-        return ",".join(f"{self._scheme}://{server.address}" for server in self.servers)
-
-    @property
-    def pages(self) -> str:
-        """The value of --engine-monitoring."""
-        return ",".join(server.page for server in self.servers)
-
-    def start(self) -> None:
-        """Start all servers that do not run, and wait until the cluster is ready."""
-        for server in self.servers:
-            server.start()
-        self.ready()
-
-    def close(self) -> None:
-        """End all servers, also paused ones."""
-        for server in self.servers:
-            server.kill()
-
-    def repair(self) -> None:
-        """Make all servers run again, after a test that has paused or killed some, and wait until they are ready."""
-        for server in self.servers:
-            if server.is_paused:
-                server.resume()
-        self.start()
-
-    def ready(self) -> None:
-        """Wait until all servers that run are healthy and agree on a leader that runs."""
-        running = [server for server in self.servers if server.runs]
-        assert running, "no server runs"
-        names = {server.name for server in running}
-
-        def is_ready() -> bool:
-            ended = [server.name for server in running if server.has_ended()]
-            assert not ended, f"{ended} ended\n{self.story()}"
-            if len(self.servers) == 1 or self._jetstream is None:
-                return all(server.says("/varz") and server.is_healthy() for server in running)
-            leaders = {((server.says("/jsz") or {}).get("meta_cluster") or {}).get("leader") for server in running}
-            return len(leaders) == 1 and leaders <= names and all(server.is_healthy() for server in running)
-
-        until(is_ready, "the servers are ready", self.story)
-
-    def leader_of(self, stream: str) -> Server:
-        """Return the leader of a stream, once the servers that run agree on one."""
-
-        def find() -> Server | None:
-            running = [server for server in self.servers if server.runs]
-            said = {self._leader_by(server, stream) for server in running} - {None}
-            return next((server for server in running if said == {server.name}), None)
-
-        found: Server = until(find, f"{stream} has a leader", self.story)
-        return found
-
-    def up_to_date(self, stream: str) -> None:
-        """Wait until every server has all entries of a stream."""
-
-        def is_up_to_date() -> bool:
-            details = [self._detail(server, stream) for server in self.servers]
-            return all(details) and len({detail["state"]["last_seq"] for detail in details if detail}) == 1
-
-        until(is_up_to_date, f"all have {stream}", self.story)
-
-    def replace(self, number: int) -> Server:
-        """Replace a server and its disk by a new one with another name, at the same addresses.
-
-        Then call `remove` with the name of the old one.
-        """
-        old = self.servers[number]
-        old.wipe()
-        new = Server(self._name(), self._directory, old.client_port, old.route_port, old.page_port)
-        self._configure(new)
-        self.servers[number] = new
-        new.start()
-        return new
+        super().__exit__()
 
     async def delete_streams(self) -> None:
         """Delete all streams, so that later elections and recoveries take no longer because of them."""
@@ -285,6 +55,7 @@ class Cluster:
             answer = await client.request("$JS.API.SERVER.REMOVE", json.dumps({"peer": name}).encode(), timeout=10)
         assert json.loads(answer.data).get("success"), answer.data
 
+<<<<<<< HEAD
     @contextlib.asynccontextmanager
     async def _client(self, **options: str) -> AsyncIterator[Client]:
         client = await nats.connect(self.servers[0].address, **options)
@@ -326,6 +97,8 @@ class Cluster:
         detail = self._detail(server, stream)
         return (detail.get("cluster") or {}).get("leader") or server.name if detail else None
 
+=======
+>>>>>>> 20bb58fbdc9d993a33a2d70d906b57b19bb25f39
 
 @dataclass
 class Impostor:

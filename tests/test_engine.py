@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from engine_support import Authority, Cluster, Server, free_ports, impostor
+from engine_support import Authority, Cluster, impostor
+from nats_cluster import Server, free_ports
 from nodes_support import play, until
 
 from smssim.core.limits import LIMITS
