@@ -49,7 +49,7 @@ class Conduct:
 
     def _now(self) -> _Since:
         producer, now = self._producer, self._world.clock.now
-        return _Since(now, now - producer.paused_s, producer.pauses_over)
+        return _Since(now, now - producer.pauses.sum_s, producer.pauses.over)
 
     def _awake_s(self, since: _Since) -> float:
         """Return how long the producer has been awake since then."""
@@ -108,7 +108,7 @@ class Conduct:
         if stream.ended.startswith("no request"):
             self._check_passed(heard, self._world.plan.lease_timeout_s, "a lease expires early")
         else:
-            check(self._world.was_long_paused, "a well-behaved sender's leases expire: %s", stream.ended)
+            check(self._world.faults.was_long_paused, "a well-behaved sender's leases expire: %s", stream.ended)
 
     # -- the end
 
@@ -155,11 +155,10 @@ class Conduct:
             check(drained_s >= self._limits.farewell_s - NEAR_S, "a drain ends after only %s s", drained_s)
 
     def tells(self, end: RunEnd) -> None:
-        """Check that the end is on disk before it is sent to anyone."""
-        disk = self._world.disks[self._producer.name]
-        if disk is not None:
-            written = self._world.written[self._producer.name].get(disk.commits, 0)
-            check(self._ended is not None and written >= self._settled_at_end, "%s is sent before it is on disk", end)
+        """Check that the end is on record before it is sent to anyone."""
+        if self._producer.saves:
+            durable = self._producer.book.durable_upto
+            check(self._ended is not None and durable >= self._settled_at_end, "%s is sent before it is on record", end)
 
     @property
     def _grace_s(self) -> float:
@@ -182,8 +181,9 @@ class Conduct:
                 now >= self._announced.now + self._limits.farewell_s - NEAR_S,
                 "the producer leaves open streams before the farewell is over",
             )
-        elif settled and self._joined is not None and (disk := self._world.disks[producer.name]) is not None:
-            check("told" in disk.pieces(), "the announcement of the end is not on disk")
+        elif settled and self._joined is not None and producer.saves:
+            told = "told" in self._world.records["producer"].pieces
+            check(told, "the announcement of the end is not on record")
 
     # -- what is due
 

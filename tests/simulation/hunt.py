@@ -12,7 +12,7 @@ from functools import cache
 from itertools import islice, zip_longest
 from typing import Any
 
-from simulation.plan import FAULTS, Plan, draw_plan
+from simulation.plan import RATES, Plan, draw_plan
 from simulation.world import SimulationError, play
 from smssim.errors import SmssimError
 
@@ -77,5 +77,5 @@ def focused(plan: Plan, faults: Iterable[str]) -> Plan:
         faulty_s=FAULTY_S,
         max_attempts=max(3, plan.max_attempts),
         senders=tuple(replace(sender, fail=max(FAILS_MIN, sender.fail)) for sender in plan.senders),
-        faults={"stream cut": FAULTS["stream cut"]} | {fault: max(OFTEN_PER_S, FAULTS[fault]) for fault in faults},
+        faults={"stream cut": RATES["stream cut"]} | {fault: max(OFTEN_PER_S, RATES[fault]) for fault in faults},
     )

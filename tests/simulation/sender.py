@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from smssim.errors import ExitCode, GoneError, LaterError, PeerError
 from smssim.settings import SenderSettings
 
 if TYPE_CHECKING:
+    from simulation.host import Host
     from simulation.world import World
 
 UNEXPLAINED = 0.2  # chance that a loss comes without its reason
@@ -43,6 +45,7 @@ class Sender(Process):
         self._joined_runs: set[str] = set()
         self._done_runs: set[str] = set()  # those that it stayed in to their end
         self._sessions = 0
+        self._tried = Counter[str]()  # how often a node of each kind could not be reached
         self._search()
 
     @property
@@ -107,7 +110,7 @@ class Sender(Process):
             self.clock.strike("sender lingers", self.name)
             self._search()
         else:
-            self.alive = False
+            self.finish()
 
     def _check_end(self, end: SenderEnd, run: RunFacts) -> None:
         if isinstance(end.error, GoneError):
@@ -119,7 +122,8 @@ class Sender(Process):
             self._done_runs.add(run.run_id)
         if end.exit_code == ExitCode.OK and not self._book.draining:
             settled = len(self.world.producer_books[run.run_id].settled)
-            check(settled == run.total, "%s leaves with 0 when only %s are settled", self.name, settled)
+            done = settled == run.total or self.world.loses
+            check(done, "%s leaves with 0 when only %s are settled", self.name, settled)
 
     def _later(self, delay_s: float, happen: Callable[[], None]) -> None:
         """Schedule something that happens only if the sender is then still in the same run or search."""
@@ -132,14 +136,20 @@ class Sender(Process):
     # -- the producer
 
     def _connect(self) -> None:
-        self.stream = self.world.network.open(self, self.world.producer)
+        host = self._next("producer")
+        self.stream = None if host is None or host.stands_by else self.world.network.open(self, host.owner)
         self._offered = False  # on this stream
         if self.stream is None:
             self._lost_producer()
         else:
             self.stream.up.send(copy.copy(self))  # as it is now
 
+    def _next(self, kind: str) -> Host | None:
+        """Return the process at the address that is tried next."""
+        return self.world.at(kind, self._tried[kind] % self.world.addresses(kind))
+
     def _lost_producer(self) -> None:
+        self._tried["producer"] += 1
         loss, now = self._loss(), self.clock.now
         if self._part is None:
             step = self._producer.lost(loss, now)
@@ -263,11 +273,13 @@ class Sender(Process):
         report, run = self._under_way, self.run
         assert report is not None
         assert run is not None
-        serve = partial(self.world.report, self.world.monitor, run, self.session_id, report)
+        address = self._tried["monitor"] % self.world.addresses("monitor")
+        serve = partial(self.world.report, address, self._next("monitor"), run, self.session_id, report)
         answered = partial(self._if_same, self.session_id, self._answered)
         self.world.network.call(self, serve, answered, self.limits.report_timeout_s)
 
     def _failed(self, loss: Loss) -> None:
+        self._tried["monitor"] += 1
         now, needless = self.clock.now, self.part.protocol.needs_no_monitor
         retry = self.part.on_report_failed(loss, now)
         if retry is not None:
@@ -282,7 +294,7 @@ class Sender(Process):
             self._failed(self._loss())
             return
         if isinstance(answer, PeerError):
-            accepted = self.world.plan.journals and not self.world.accounts.misled
+            accepted = self.world.plan.journals and not self.world.past.misled and not self.world.loses
             check(self.forged or not accepted, "a report is refused: %s", answer)
             later = isinstance(answer, LaterError)
             self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))
