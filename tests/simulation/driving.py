@@ -62,24 +62,30 @@ class Driven(Generic[Result]):
         self.is_over = False
         self._coroutine = coroutine
         self._done = done
+        self._is_running = False
         self._step()
 
     def _step(self) -> None:
         if self.is_over:
             return
+        self._is_running = True
         try:
             waits_for = self._coroutine.send(None)
-        except StopIteration as over:
-            self.is_over = True
-            if self._done is not None:
-                self._done(over.value)
+        except StopIteration as end:
+            was_cancelled, self.is_over = self.is_over, True
+            if self._done is not None and not was_cancelled:
+                self._done(end.value)
         else:
             waits_for.then(self._step)
+        finally:
+            self._is_running = False
+        if self.is_over:
+            self._coroutine.close()
 
     def cancel(self) -> None:
-        """Stop the coroutine where it waits, for good."""
-        if not self.is_over:
-            self.is_over = True
+        """Stop the coroutine where it waits, or will wait next, for good."""
+        self.is_over = True
+        if not self._is_running:
             self._coroutine.close()
 
 

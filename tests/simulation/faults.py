@@ -12,7 +12,7 @@ from simulation.engine import LATE_MAX_S, Temper
 from simulation.host import Host
 from simulation.monitor import Monitor
 from simulation.network import Weather
-from simulation.plan import ENGINE_FAULTS
+from simulation.plan import ENGINE_FAULTS, LOSSES
 from simulation.producer import Producer
 from simulation.sender import Sender
 from smssim.core.model import RunFacts
@@ -73,7 +73,7 @@ class Faults:
 
     def _strike(self, fault: str) -> None:
         what, _, how = fault.rpartition(" ")
-        if fault in ENGINE_FAULTS:
+        if fault in ENGINE_FAULTS or fault in LOSSES:
             self._strike_engine(fault)
         elif how == "joins" and len(self._world.senders) < SENDERS_MAX:
             self._clock.strike(fault)

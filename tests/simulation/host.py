@@ -57,7 +57,9 @@ class Host(Process):
 
     def _own(self, hold: Hold | None, taken: Taken) -> None:
         if hold is not None:
-            expected = hold.records.pieces if not hold.replicated else hold.writing.commit and hold.writing.commit.pieces
+            expected = (
+                hold.records.pieces if not hold.replicated else hold.writing.commit and hold.writing.commit.pieces
+            )
             check(taken.pieces == (expected or {}), "what %s takes is not what is on record", self.name)
         pieces = dict(taken.pieces)
         self.owner = (Producer if self.kind == "producer" else Monitor)(self._world, self, hold, pieces)

@@ -157,6 +157,9 @@ class Monitor(Process):
             resumes = self.stopping and code != ExitCode.OK
             self.saver.leave(None if resumes else (code, "the run is over"), partial(self._host.exit, code))
 
+    def drop(self) -> None:
+        """Do nothing: no call stays open."""
+
     # -- watchers
 
     def watch(self) -> None:

@@ -35,10 +35,11 @@ ENGINE_FAULTS = {  # likewise, in plans with an engine
     "node cut off": 0.3,
     "node lost": 0.15,  # killed, and not started again
     "node relieved": 0.12,  # stopped, so that another one takes over at once
-    "entries lost": 0.1,
 }
-RATES = FAULTS | ENGINE_FAULTS
-WITH_ENGINE = 0.0  # share of the plans with journals that have an engine instead
+LOSSES = {"entries lost": 0.15}  # likewise, in plans whose engine loses acknowledged entries
+RATES = FAULTS | ENGINE_FAULTS | LOSSES
+LOSING = 0.15  # share of the plans with an engine that loses entries
+WITH_ENGINE = 0.4  # share of the plans with journals that have an engine instead
 MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported one by one; long pauses are extra
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
@@ -194,7 +195,7 @@ def _with_engine(plan: Plan) -> Plan:
         unanswered=random.choice([0.0, 0.02, 0.1]),
         late=random.choice([0.0, 0.02, 0.1]),
         stale=random.choice([0.0, 0.1, 0.4]),
-        loses="entries lost" in wanted,
+        loses=random.random() < LOSING,
     )
     engine = EnginePlan(
         producers=random.choice([1, 2, 2, 3]),
@@ -204,7 +205,7 @@ def _with_engine(plan: Plan) -> Plan:
         log_bytes_max=random.choice([2000, 20_000, LIMITS.log_bytes_max]),
         log_records_max=random.choice([10, 100, LIMITS.log_records_max]),
     )
-    faults = plan.faults | {fault: ENGINE_FAULTS[fault] for fault in wanted}
+    faults = plan.faults | {fault: ENGINE_FAULTS[fault] for fault in wanted} | (LOSSES if temper.loses else {})
     return replace(plan, engine=engine, faults=faults)
 
 

@@ -125,6 +125,8 @@ class Producer(Process):
             self.conduct.ends(self.core.end)
         if self.core.left and not self.left:
             self._leave()
+        if self.left:
+            return
         if (due := max(self.core.wake_at, self.clock.now)) < self._tick_at:
             self._tick_at = due
             self.clock.after(due - self.clock.now, self, partial(self._tick, due))

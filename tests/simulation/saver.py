@@ -114,13 +114,9 @@ class Saver:
         if due != self._awake_at:
             return
         self._awake_at = math.inf
-        if self._closed:
-            return
-        if self._commits.begins_at > self._clock.now:
-            self._wake_when_due()
-            return
-        assert self._hold is not None
-        self._committing = Driven(self._commit(self._hold))
+        if not self._closed:
+            assert self._hold is not None
+            self._committing = Driven(self._commit(self._hold))
 
     async def _commit(self, hold: Hold) -> None:
         log, writing = hold.log, hold.writing
