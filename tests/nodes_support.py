@@ -133,7 +133,7 @@ class RunningProducer(Running):
         self.node = node
         self.address = node.address
         self.run = node.run
-        self.backlog = node._backlog
+        self.backlog = node.term.core.backlog
 
     def book(self) -> tuple[int, int, int, int]:
         """Return the numbers of messages that are sent, failed, leased and waiting."""
@@ -142,8 +142,9 @@ class RunningProducer(Running):
 
     def open_streams(self) -> int:
         """Return the number of streams that have sent a hello and have not ended."""
-        assert len(self.node._streams) >= len(self.backlog.holders)
-        return len(self.node._streams)
+        streams = self.node.term.core.streams
+        assert len(streams) >= len(self.backlog.holders)
+        return len(streams)
 
 
 class RunningMonitor(Running):

@@ -250,7 +250,7 @@ def test_clients_that_come_and_go_trigger_no_distribution() -> None:
                     looks += 1
                     return []
 
-                producer.node._core._distribute = look  # type: ignore[method-assign]
+                producer.node.term.core._distribute = look  # type: ignore[method-assign]
                 for _ in range(20):
                     async with Fetching(channel) as stranger:
                         await stranger.say(hello())

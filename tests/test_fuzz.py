@@ -184,7 +184,7 @@ class World:
         """Return the sizes of everything that may grow."""
         node, backlog = self.producer.node, self.producer.backlog
         sessions = len(self.monitor.node.runs.followed[RUN.run_id].tally.sessions)
-        streams = (len(node._streams), len(backlog.holders), len(backlog.holders._with_credit))
+        streams = (len(node.term.core.streams), len(backlog.holders), len(backlog.holders._with_credit))
         return (*streams, sessions, len(self.monitor.node.audience.watchers))
 
     async def close(self) -> None:

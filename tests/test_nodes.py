@@ -776,7 +776,7 @@ def test_a_monitor_that_cannot_show_a_run_ends_with_the_error(monkeypatch: pytes
     async def scene() -> None:
         async with Stage() as stage:
             monitor = await stage.monitor()
-            monkeypatch.setattr(monitor.node._outputs, "moment", no_space)
+            monkeypatch.setattr(monitor.node.term.outputs, "moment", no_space)
             producer = await stage.producer(2000, monitor=monitor.address)
             stage.sender(producer.address)
             with pytest.raises(OSError, match="no space left"):

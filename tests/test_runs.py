@@ -239,7 +239,7 @@ def test_a_run_and_its_monitor_end_with_the_goodbye_of_the_last_sender() -> None
     assert codes(look_on(runs, 5 * CHECK_S)) == [ExitCode.OK]
     assert runs.finished
     assert runs.any_ended
-    assert runs.exit_code() == ExitCode.OK
+    assert runs.exit_code == ExitCode.OK
     assert runs.wake_at == math.inf
 
 
@@ -264,7 +264,7 @@ def test_the_summary_evaluates_the_thresholds_and_a_missed_one_decides_the_exit_
     (ended,) = of_kind(look_on(runs, 1.0), Ended)
     assert [one.passed for one in ended.snapshot.summary.thresholds] == [False, True]
     assert ended.ending.exit_code == ExitCode.OK
-    assert runs.exit_code() == ExitCode.THRESHOLD
+    assert runs.exit_code == ExitCode.THRESHOLD
 
 
 def test_later_reports_do_not_change_the_last_figures() -> None:
@@ -309,24 +309,20 @@ def test_after_a_stop_no_new_run_is_followed_and_late_reports_are_still_answered
 
 
 @pytest.mark.parametrize(
-    ("policy", "ids", "is_whole", "code"),
+    ("policy", "ids", "code"),
     [
-        (POLICY, None, True, ExitCode.INCOMPLETE),  # stopped before a sender has come
-        (LINGER, None, True, ExitCode.OK),
-        (LINGER, None, False, ExitCode.INCOMPLETE),
-        (POLICY, range(TOTAL), True, ExitCode.OK),
-        (POLICY, range(TOTAL), False, ExitCode.INCOMPLETE),  # an output is incomplete
-        (POLICY, range(2), False, ExitCode.DISAGREE),
+        (POLICY, None, ExitCode.INCOMPLETE),  # stopped before a sender has come
+        (LINGER, None, ExitCode.OK),
+        (POLICY, range(TOTAL), ExitCode.OK),
+        (POLICY, range(2), ExitCode.DISAGREE),
     ],
 )
-def test_the_exit_code_of_a_monitor_is_the_worst_of_its_runs_and_outputs(
-    policy: Policy, ids: Any, is_whole: bool, code: ExitCode
-) -> None:
+def test_the_exit_code_of_a_monitor_is_the_worst_of_its_runs(policy: Policy, ids: Any, code: ExitCode) -> None:
     runs = Runs(policy)
     if ids is not None:
         tell(runs, A, ids=ids, end=RunEnd(True, 1, 0) if len(ids) < TOTAL else WHOLE)
         look_on(runs, 1.0)
-    assert runs.exit_code(outputs_whole=is_whole) == code
+    assert runs.exit_code == code
 
 
 def test_a_lingering_monitor_is_never_finished_and_keeps_the_worst_code() -> None:
@@ -335,7 +331,7 @@ def test_a_lingering_monitor_is_never_finished_and_keeps_the_worst_code() -> Non
     complete(runs, B)
     assert sorted(codes(look_on(runs, 1.0))) == [ExitCode.OK, ExitCode.DISAGREE]
     assert not runs.finished
-    assert runs.exit_code() == ExitCode.DISAGREE
+    assert runs.exit_code == ExitCode.DISAGREE
 
 
 # -- pauses of the monitor itself

@@ -61,6 +61,7 @@ def _warn_of_variables(name: str) -> None:
     known = {TOKEN_VARIABLE}
     for command in COMMANDS.values():
         known |= {variable for flag in command.flags.values() if (variable := flag.variable(command.name))}
+        known |= {*command.settings.variables.values()}
     ends = sorted(variable.removeprefix(VARIABLE_PREFIX) for variable in known)  # the prefix would make all similar
     for variable in sorted({*given} - known):
         near = get_close_matches(variable.removeprefix(VARIABLE_PREFIX), ends, n=1, cutoff=0.75)

@@ -58,6 +58,8 @@ def _made(command: Command) -> Callable[..., int]:
             for setting, value in given.items()
             if value is not None
         }
+        secrets = {setting: os.environ.get(variable) for setting, variable in command.settings.variables.items()}
+        values |= {setting: secret for setting, secret in secrets.items() if secret}
         return command.serve(command.settings.from_flags(values, os.environ.get(TOKEN_VARIABLE) or None))
 
     return typer_quirks.with_parameters(

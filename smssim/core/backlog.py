@@ -335,8 +335,10 @@ class Backlog:
             changes["figures"] = pack({"figures": figures, "elapsed_s": elapsed_s})
         return changes
 
-    def restore(self, pieces: Pieces, now: float) -> None:
-        """Restore saved state into a new backlog; raises DAMAGE, also if the numbers don't add up.
+    def restore(self, pieces: Pieces, now: float, away_s: float = 0.0) -> None:
+        """Restore state that was saved `away_s` ago into a new backlog.
+
+        Raises DAMAGE, also if the numbers don't add up.
 
         More messages may have been leased after the last commit. Settlements of those are accepted without a check.
         """
@@ -344,7 +346,7 @@ class Backlog:
         self._next_fresh, self.sent, self.failed, self.redelivered = facts["figures"]
         self._fresh_written = self._next_fresh
         self._unsure_below = self._fresh_limit = min(self.total, self._next_fresh + self._limits.unsaved_max)
-        self.started_at = None if facts["elapsed_s"] is None else now - facts["elapsed_s"]
+        self.started_at = None if facts["elapsed_s"] is None else now - away_s - facts["elapsed_s"]
         settled = self._open.restore_closed(pieces)
         written = numbered("open", pieces)
         for numbers in in_parts(np.fromiter(written, np.int64, len(written))):

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     FAILING = "failing"  # the attempts of a sender fail with another probability from now on
     RECOVERED = "recovered"  # the attempts of a sender are no longer slowed, or fail as usual again
     JOINED = "joined"  # a sender was started during the run
+    TAKEN_OVER = "taken over"  # a standby has taken over from a producer or a monitor
     STOPPING = "stopping"  # the run is being stopped: the remaining messages are not sent; never announced to a monitor
 
 

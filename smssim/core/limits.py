@@ -62,6 +62,9 @@ class Limits:
     backoff_share_min: float = 0.5  # of it, at least; the rest is random ("equal jitter", AWS Architecture Blog, 2015)
     reasons_asked_max: int = 5  # retries in a row that only ask a peer why it ended a call
     repeat_notice_s: float = 10.0  # how often a node repeats what it waits for
+    # With several addresses of a peer, a node tries the next one soon:
+    failover_keepalive_s: float = 3.0  # the loss of the peer's machine is noticed in at most twice this time
+    failover_lookup_s: float = 2.0  # for the IP address of a host name; connecting takes at most backoff_max_s
 
     # -- what a sender asks for, sends and reports
 
@@ -185,7 +188,7 @@ class Limits:
     commit_share_max: float = 0.3  # ... or longer, so that commits take at most this share of the time ...
     commit_rest_max_s: float = 1.0  # ... but at most this long after a commit: a paused process may have made it long
 
-    # -- with an engine
+    # -- logs on an engine
 
     append_every_s: float = 0.07  # between the starts of two commits: about 14 a second ...
     renew_s: float = 1.0  # ... and without changes, so that standbys see that the owner is alive
@@ -200,6 +203,18 @@ class Limits:
     log_states_max: int = 4  # ... this many times the whole state, before the next checkpoint ...
     log_records_max: int = 5_000  # ... or this many records: reading each takes about a millisecond
     broken_reads_max: int = 3  # a log is read this often before records count as missing
+
+    # -- the connection to an engine
+
+    engine_connect_s: float = 2.0  # for connecting to one of its servers
+    engine_retry_s: float = 0.2  # between two rounds of attempts to reconnect
+    engine_ping_s: float = 1.0  # between two pings to the server ...
+    engine_pings_max: int = 2  # ... of which so many may be unanswered: a dead server is noticed in about 3 s
+    engine_check_s: float = 0.25  # how often the connection is checked
+    engine_answer_s: float = 2.0  # for the answer to a request, after which its result is unknown
+    engine_ready_s: float = 30.0  # for enough servers of a cluster to start: an election takes about 10 s
+    engine_ahead_max: int = 4  # entries that are requested at the same time when a log is read: about 2 MB
+    engine_payload_bytes_min: int = 1 << 20  # that a server must accept in a message: its default
 
     def __post_init__(self) -> None:
         """Check the rules; raises ValueError if one is broken."""
@@ -249,6 +264,8 @@ class Limits:
             (self.heap_array_bytes_max <= self.heap_free_bytes_max, "the heap keeps the largest freed array"),
             (2 * self.renew_s < self.takeover_after_s, "an owner misses two renewals before a standby takes over"),
             (self.poll_s < self.takeover_after_s, "a standby looks at the log more often than it takes over"),
+            (self.record_bytes_max < self.engine_payload_bytes_min, "a record fits into a message of the engine"),
+            (self.engine_answer_s < self.takeover_after_s, "a late answer is no sign of death"),
             (self.renew_s < self.cut_off_after_s, "an owner that is cut off has missed a renewal"),
             (2 * self.append_retry_max_s < self.takeover_after_s, "an owner repeats an append before it is replaced"),
             (0 < self.commit_share_max <= 1, "commits take a share of the time above 0 and up to 1"),

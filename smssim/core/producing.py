@@ -32,7 +32,9 @@ from smssim.core.producer_events import (
     Write,
 )
 from smssim.core.producer_stream import ProducerStream, Response
-from smssim.errors import ExitCode
+from smssim.errors import ExitCode, LaterError
+
+CUT_OFF: Final = "this producer can't save its state; another one may have taken over"
 
 
 class _Phase(Enum):
@@ -42,10 +44,11 @@ class _Phase(Enum):
     ENDED = "saving the end, which no sender has received yet"
     FAREWELL = "sending the end to the senders"
     LEAVING = "saving that the senders have received it"
+    HANDING_OVER = "saving the last changes, for the next owner of the run"
     LEFT = "finished"
 
 
-_AWAIT_A_SAVE: Final = (_Phase.ENDED, _Phase.LEAVING)
+_AWAIT_A_SAVE: Final = (_Phase.ENDED, _Phase.LEAVING, _Phase.HANDING_OVER)
 
 
 class ProducerRun:
@@ -62,12 +65,16 @@ class ProducerRun:
         give_up_s: float = 60.0,
         linger: bool = False,
         journaled: bool = True,
+        shared: bool = False,
         limits: Limits = LIMITS,
     ) -> None:
         """`linger`: whether senders can still join and receive the end until the producer is stopped.
 
         `journaled`: whether a `Save` writes anything. If not, saves are only requested at the end, which waits for
         them all the same.
+
+        `shared`: whether other producers stand by to continue the run. Then this one delivers nothing while it can't
+        save, because another one may have taken over, and when it is stopped, it leaves the run to the others.
         """
         self.backlog = Backlog(
             run.total, run.max_attempts, retry_delay_s, lease_timeout_s, rate_per_s, give_up_s, limits
@@ -78,6 +85,7 @@ class ProducerRun:
         self._announced: RunEnd | None = None  # the end, once it is saved
         self._give_up_s = give_up_s
         self._linger = linger
+        self._shared = shared
         self._limits = limits
         self._phase = _Phase.RUNNING
         self._stopped = False
@@ -89,6 +97,7 @@ class ProducerRun:
         self._saving: _Phase | None = None  # the phase in which the save in progress was requested
         self._save_every_s = limits.save_s if journaled else math.inf
         self._save_at = now + self._save_every_s
+        self._saved_at = now  # when the last save was done
         self._check_at = now + limits.lease_check_s
         self._distribute_at = math.inf
         self._drain_until = math.inf
@@ -125,11 +134,14 @@ class ProducerRun:
         """Start a new run; `run` is the piece that identifies it."""
         self._unwritten["run"] = run
 
-    def restore(self, pieces: Pieces, now: float) -> None:
-        """Resume the run of a journal. Call it before anything else; raises DAMAGE."""
+    def restore(self, pieces: Pieces, now: float, away_s: float = 0.0) -> None:
+        """Resume the run on record. Call it before anything else; raises DAMAGE.
+
+        `away_s`: for how long nothing was saved, as far as that is known.
+        """
         self.resumed = True
         self._end_announced = "told" in pieces  # written once all senders had left
-        self.backlog.restore(within("backlog", pieces), now)
+        self.backlog.restore(within("backlog", pieces), now, away_s)
 
     def changes(self, now: float) -> Changes:
         """Return the changes since the last call. Assumes that what the last call returned is on disk by now."""
@@ -142,11 +154,14 @@ class ProducerRun:
         """Record that the changes of the last `Save` are on disk, and continue."""
         events: list[Event] = []
         phase, self._saving = self._saving, None
+        self._saved_at = now
         if phase is _Phase.ENDED and self.end is not None:
             self._phase = _Phase.FAREWELL
             self._announced = self.end
             events.append(Announced(self.end, lingers=self._linger and not self._stopped))
             events += map(Write, self.streams.values())
+        elif phase is _Phase.HANDING_OVER:
+            self._phase = _Phase.LEFT
         elif phase is _Phase.LEAVING:
             self._phase = _Phase.FAREWELL if self.streams else _Phase.LEFT  # a sender may have joined in the meantime
         self._save_at = now + self._save_every_s
@@ -157,7 +172,12 @@ class ProducerRun:
     def join(
         self, sender: SenderFacts, distribution: str, std_s: float, now: float
     ) -> tuple[ProducerStream, list[Event]]:
-        """Return a new stream for a sender, and the events. If its session has an open stream, close that one."""
+        """Return a new stream for a sender, and the events. If its session has an open stream, close that one.
+
+        Raises LaterError if another producer may have taken over the run.
+        """
+        if self._is_cut_off(now):
+            raise LaterError(CUT_OFF)
         events: list[Event] = []
         before = self.backlog.holders.of(sender.session_id)
         if before is not None:
@@ -236,7 +256,7 @@ class ProducerRun:
 
     def _lease(self, stream: ProducerStream, now: float) -> list[Event]:
         """Lease to a sender the messages that it may have now."""
-        if self._stopped or self.end is not None:
+        if self._stopped or self.end is not None or self._is_cut_off(now):
             return []
         first = self.backlog.started_at is None
         batches = stream.lease(now)
@@ -262,9 +282,8 @@ class ProducerRun:
         """Expire overdue leases. Without senders, end the run if none are expected any more, or return a reminder."""
         self._forgive_pause(now - self._check_at, now)
         self._check_at = now + self._limits.lease_check_s
-        events: list[Event] = [
-            self._close(self.streams[holder.number], holder.expired, now) for holder in self.backlog.expire(now)
-        ]
+        events: list[Event] = self.turn_away(CUT_OFF, now) if self._is_cut_off(now) else []
+        events += [self._close(self.streams[holder.number], holder.expired, now) for holder in self.backlog.expire(now)]
         if self.streams:
             return events
         alone_s = now - self._alone_since
@@ -289,6 +308,15 @@ class ProducerRun:
         self._distribute_at = now
         return Close(stream)
 
+    def turn_away(self, reason: str, now: float) -> list[Event]:
+        """Close all streams, so that the senders try other producers."""
+        return [self._close(stream, reason, now) for stream in self.streams.values() if not stream.ended]
+
+    def _is_cut_off(self, now: float) -> bool:
+        """Return whether nothing was saved for so long that another producer may have taken over."""
+        overdue = self._phase is _Phase.RUNNING and now - self._saved_at >= self._limits.cut_off_after_s
+        return self._shared and overdue
+
     @property
     def _return_s(self) -> float:
         """How long senders may take to return to a run that was complete before a restart."""
@@ -310,8 +338,10 @@ class ProducerRun:
         return [Save()]
 
     def _end(self) -> None:
-        """End the run in its current state. No sender receives the end before it is saved."""
-        if self.end is None:
+        """End the run in its current state, or leave it to others. No sender receives the end before it is saved."""
+        if self._shared and self._stopped and not self.backlog.complete:
+            self._phase = _Phase.HANDING_OVER
+        elif self.end is None:
             backlog = self.backlog
             self.end = RunEnd(backlog.complete, backlog.sent, backlog.failed, backlog.redelivered)
             self._phase = _Phase.ENDED

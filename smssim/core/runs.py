@@ -263,9 +263,9 @@ class Runs:
             self._end(followed, followed.tally.interrupted(), now)
         self._set_wake_at(now)
 
-    def resume(self, pieces: Pieces, now: float) -> Tally:
-        """Resume the run that was saved in these pieces, and return its tally; raises DAMAGE."""
-        tally = Tally.restored(pieces, now, self._limits)
+    def resume(self, pieces: Pieces, now: float, away_s: float = 0.0) -> Tally:
+        """Resume the run that was saved in these pieces `away_s` ago, and return its tally; raises DAMAGE."""
+        tally = Tally.restored(pieces, now, self._limits, away_s)
         self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now)
         return tally
 
@@ -281,13 +281,10 @@ class Runs:
         """Whether any run ended here."""
         return bool(self._codes)
 
-    def exit_code(self, *, outputs_whole: bool = True) -> ExitCode:
-        """Return the worst exit code of all runs. Without any run, it is OK only if the monitor lingers.
-
-        If not `outputs_whole`, an output could not be written completely, which counts as INCOMPLETE.
-        """
-        codes = set(self._codes) if outputs_whole else {*self._codes, ExitCode.INCOMPLETE}
-        return worst(codes) if codes or self._policy.linger else ExitCode.INCOMPLETE
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst exit code of all runs. Without any run, it is OK only if the monitor lingers."""
+        return worst(self._codes) if self._codes or self._policy.linger else ExitCode.INCOMPLETE
 
     def changes(self, now: float) -> Changes:
         """Return the changes since the last call. With a journal there is at most one run."""

@@ -39,7 +39,7 @@ class Standby:
 
     def __init__(self, run: str, limits: Limits = LIMITS) -> None:
         """`run`: its name."""
-        self.owner = ""  # of the log; empty if nobody owns it
+        self.owner = ""  # of the log; empty if no node owns it
         self.ended: Tail | None = None  # once the run is over
         self._run = run
         self._limits = limits
@@ -55,7 +55,7 @@ class Standby:
         before, self._tail = self._tail, tail
         if tail is None:
             self.owner = ""
-            return Step(Move.TAKE)
+            return Step(Move.TAKE, f"Taking run {self._run}: it is new")
         if before != tail or self._changed_at is None:
             self._was_owned |= before is not None and before.kind is not Kind.ENDED
             self._changed_at, self._silent_s = now, 0.0
@@ -67,7 +67,7 @@ class Standby:
             return Step(Move.LEAVE, f"Run {self._run} is over: {tail.reason}")
         if tail.kind in (Kind.ENDED, Kind.RELEASED):
             self.owner = ""
-            return Step(Move.TAKE)
+            return Step(Move.TAKE, f"Taking over run {self._run}: {tail.owner} has left it")
         if self._silent_s >= self._limits.takeover_after_s:
             return Step(Move.TAKE, f"No sign of {tail.owner} for {self._silent_s:.1f} s: taking over run {self._run}")
         return Step(Move.WAIT, self._notice(tail, before, now))

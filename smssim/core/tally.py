@@ -368,8 +368,8 @@ class Tally:
         return dict.fromkeys([*self.changes(now), *once, *sessions])
 
     @classmethod
-    def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS) -> Tally:
-        """Return the saved tally, which waits for the senders that have not left; raises DAMAGE.
+    def restored(cls, pieces: Pieces, now: float, limits: Limits = LIMITS, away_s: float = 0.0) -> Tally:
+        """Return the tally that was saved `away_s` ago. It waits for the senders that have not left. Raises DAMAGE.
 
         If the producer had ended the run early, the tally drops that end, because the producer may resume the run.
         """
@@ -385,7 +385,7 @@ class Tally:
         if figures["over"] is not None and figures["over"]["complete"]:
             tally.end = RunEnd(**figures["over"])
         if figures["elapsed_s"] is not None:
-            tally._started_at = now - figures["elapsed_s"]
+            tally._started_at = now - figures["elapsed_s"] - (0.0 if figures["full"] else away_s)
         tally._full_at = now if figures["full"] else None
         tally._was_full = figures["full"]
         tally._restored = True

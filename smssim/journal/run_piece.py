@@ -1,19 +1,29 @@
-"""The piece of a producer's journal that identifies its run, and the check that the flags match that run.
+"""The run of a producer: a new one, or the one that a piece of the state identifies, whose flags must match.
 
-Knows settings, and one piece of the journal. Must not know the other pieces, or when anything is written.
+Knows settings, and one piece. Must not know the other pieces, or when anything is written.
 """
 
 from __future__ import annotations
 
+import secrets
+import uuid
 from dataclasses import replace
 from typing import Final
 
-from smssim.core.pieces import pack, unpack
+from smssim.core.pieces import Pieces, pack, unpack
 from smssim.errors import bad_value
-from smssim.journal.sqlite import Journal
 from smssim.settings import ProducerSettings, flags_of
 
 OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that are fixed for a run
+
+
+SEED_BITS: Final = 32  # of a random seed: short enough to type again
+
+
+def new_run(settings: ProducerSettings) -> tuple[str, ProducerSettings]:
+    """Return the id of a new run, and the settings with its seed, which is random if none is given."""
+    seed = secrets.randbits(SEED_BITS) if settings.seed is None else settings.seed
+    return str(uuid.uuid4()), replace(settings, seed=seed)
 
 
 def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
@@ -21,18 +31,16 @@ def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
     return pack({"run_id": run_id, **{name: getattr(settings, name) for name in OF_THE_RUN}})
 
 
-def run_from(journal: Journal, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
-    """Return the id of the run in a journal, and the settings with the run's seed.
+def run_from(pieces: Pieces, log: str, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
+    """Return the id of the run on record, and the settings with the run's seed.
 
-    Raises UsageError if a flag differs from the one that the run was started with, or DAMAGE.
+    `log`: the name of the log, for errors. Raises UsageError if a flag differs from the one that the run was started
+    with, or DAMAGE.
     """
-    run, _ = unpack(journal.pieces["run"])
+    run, _ = unpack(pieces["run"])
     for name in OF_THE_RUN:
         given = getattr(settings, name)
         if given is not None and given != run[name]:
-            raise bad_value(
-                flags_of(ProducerSettings)[name].name,
-                given,
-                f"{run[name]}, the value of the run in journal {journal.path}",
-            )
+            expected = f"{run[name]}, the value of the run in {log}"
+            raise bad_value(flags_of(ProducerSettings)[name].name, given, expected)
     return run["run_id"], replace(settings, seed=run["seed"])

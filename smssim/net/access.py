@@ -8,15 +8,15 @@ from __future__ import annotations
 import hmac
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import grpc
 
 from smssim.core.limits import LIMITS, Limits
-from smssim.errors import UsageError, bad_value
+from smssim.errors import UsageError
 from smssim.net import grpc_quirks, secrecy
 from smssim.net.grpc_quirks import Handshake, Probed
+from smssim.process import secret_files
 from smssim.settings import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
@@ -74,13 +74,20 @@ class Access:
     def of_client(self, address: str) -> grpc.ChannelCredentials | None:
         """Return the credentials of a client, or None to connect without TLS.
 
-        Raises UsageError if the token would be sent to another machine without TLS, and `insecure` is not set.
+        Raises UsageError if the token may not be sent there.
         """
         if self.ca is not None:
             return grpc.ssl_channel_credentials(self.ca, self.key, self.certificate)
-        if self.token and not self.settings.insecure and not is_loopback(address):
-            raise UsageError(f"--tls-ca or --insecure is required to send the token to {address}")
+        self.check_client(address)
         return None
+
+    def check_client(self, address: str) -> None:
+        """Raise UsageError if a client may not send the token to this address.
+
+        It may, if the address is on this machine, or with TLS, or if `insecure` is set.
+        """
+        if self.ca is None and self.token and not self.settings.insecure and not is_loopback(address):
+            raise UsageError(f"--tls-ca or --insecure is required to send the token to {address}")
 
     async def fault(self, address: str, details: str, limits: Limits = LIMITS) -> str | None:
         """Return why no connection to a peer can work; None if the peer may only be unreachable for now.
@@ -110,57 +117,26 @@ def load(settings: AccessSettings, *, warns: bool = True) -> Access:
 
     `warns`: whether to log a warning for each secret that other users of this machine can read.
     """
-    ca = _pem("--tls-ca", settings.tls_ca, b"CERTIFICATE-----")
-    certificate = _pem("--tls-cert", settings.tls_cert, b"CERTIFICATE-----")
-    key = _pem("--tls-key", settings.tls_key, b"PRIVATE KEY-----")
+    ca = secret_files.read_pem("--tls-ca", settings.tls_ca, secret_files.CERTIFICATE)
+    certificate = secret_files.read_pem("--tls-cert", settings.tls_cert, secret_files.CERTIFICATE)
+    key = secret_files.read_pem("--tls-key", settings.tls_key, secret_files.PRIVATE_KEY)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if ca is not None:
-        try:
-            context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
-        except (ssl.SSLError, ValueError) as error:
-            raise bad_value("--tls-ca", settings.tls_ca, "a file with a valid certificate") from error
+    if settings.tls_ca and ca is not None:
+        secret_files.load_ca(context, "--tls-ca", settings.tls_ca, ca)
     if settings.tls_cert and settings.tls_key:
-        _check_pair(context, settings.tls_cert, settings.tls_key)
+        secret_files.load_pair(context, "--tls", settings.tls_cert, settings.tls_key)
     token = _token(settings)
     if warns:
         secrecy.warn(settings)
     return Access(settings, ca, certificate, key, token)
 
 
-def _read(flag: str, name: str) -> bytes:
-    try:
-        return Path(name).read_bytes()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not a valid file name"
-        raise UsageError(f"{flag}: can't read {name!r}: {why}") from error
-
-
-def _pem(flag: str, name: str | None, holds: bytes) -> bytes | None:
-    if name is None:
-        return None
-    content = _read(flag, name)
-    if holds not in content:
-        raise bad_value(flag, name, f"a PEM file with a {holds.decode().rstrip('-').lower()}")
-    return content
-
-
-def _check_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    def no_password() -> str:
-        raise bad_value("--tls-key", key, "a key without a passphrase")
-
-    try:
-        context.load_cert_chain(certificate, key, no_password)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise bad_value("--tls-key", key, f"the private key of the certificate in {certificate}") from error
-        raise bad_value("--tls-cert", certificate, f"a valid certificate, with its private key in {key}") from error
-
-
 def _token(settings: AccessSettings) -> bytes | None:
     """Return the token; raises UsageError if it is invalid. No error contains the token."""
     source, token = TOKEN_VARIABLE, (settings.token or "").encode("utf-8", "surrogateescape")
     if settings.token_file:
-        source, token = f"--token-file: {settings.token_file!r}", _read("--token-file", settings.token_file).strip()
+        source = f"--token-file: {settings.token_file!r}"
+        token = secret_files.read("--token-file", settings.token_file).strip()
     elif not token:
         return None
     if not (TOKEN_CHARACTERS_MIN <= len(token) <= TOKEN_CHARACTERS_MAX and all(33 <= byte <= 126 for byte in token)):

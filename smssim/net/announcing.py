@@ -7,9 +7,9 @@ happens, how a plan is made, or how they are shown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
 
 from grpc import StatusCode, aio
 
@@ -18,8 +18,8 @@ from smssim.core.limits import EVENT_TEXT_BYTES_MAX, LIMITS, NAME_BYTES_MAX, Lim
 from smssim.core.planned import PlannedCourse
 from smssim.core.reconnect import Retry
 from smssim.errors import GoneError, PeerError, RefusedError
-from smssim.net import rpc
 from smssim.net.access import Access
+from smssim.net.connecting import Channels
 from smssim.net.planning import plan_to_proto
 from smssim.net.reconnecting import Peer
 from smssim.net.wire import ELAPSED_MAX_S, number, uuid_of
@@ -59,19 +59,20 @@ def announcement_from_proto(message: monitor_pb2.AnnounceEventRequest) -> Event:
 
 
 async def announce(
-    address: str, access: Access, event: Event, log: Log, within_s: float, limits: Limits = LIMITS
+    addresses: str, access: Access, event: Event, log: Log, within_s: float, limits: Limits = LIMITS
 ) -> bool:
     """Announce an event of the run `event.run_id` to its monitor, and return whether it is on record.
 
     Repeats the call with the usual backoff while the monitor is away, or does not follow the run yet. If that lasts
     for `within_s`, or if the monitor refuses the event, logs a warning and gives up; without a warning if the run has
-    ended. Raises UsageError if the token may not be sent to this address.
+    ended. Raises UsageError if the token may not be sent there.
+
+    `addresses`: those of the monitor, separated by commas.
     """
-    monitor = Peer("monitor", address, access, within_s, log, limits, met=True)
+    monitor = Peer("monitor", addresses, access, within_s, log, limits, met=True)
     request = monitor_pb2.AnnounceEventRequest(run_id=event.run_id, event=event_to_proto(event))
     try:
-        async with _calling(address, access, limits) as (stub, how):
-            await _repeat(monitor, lambda: stub.AnnounceEvent(request, **how))
+        await _repeat(monitor, access, limits, lambda stub, **how: stub.AnnounceEvent(request, **how))
     except aio.AioRpcError:
         return False
     except (GoneError, RefusedError) as error:
@@ -81,44 +82,35 @@ async def announce(
 
 
 async def announce_plan(
-    address: str, access: Access, run_id: str, plan: PlannedCourse, log: Log, within_s: float, limits: Limits = LIMITS
+    addresses: str, access: Access, run_id: str, plan: PlannedCourse, log: Log, within_s: float, limits: Limits = LIMITS
 ) -> None:
     """Announce the plan of a run to its monitor, and repeat that like `announce`.
 
     Does nothing if the run has ended. Raises GoneError if the monitor stays away for `within_s`, RefusedError if it
-    refuses the plan, and UsageError if the token may not be sent to this address.
+    refuses the plan, and UsageError if the token may not be sent there.
     """
-    monitor = Peer("monitor", address, access, within_s, log, limits, met=True)
+    monitor = Peer("monitor", addresses, access, within_s, log, limits, met=True)
     request = monitor_pb2.AnnouncePlanRequest(run_id=run_id, plan=plan_to_proto(plan))
-    async with _calling(address, access, limits) as (stub, how):
-        with suppress(aio.AioRpcError):
-            await _repeat(monitor, lambda: stub.AnnouncePlan(request, **how))
+    with suppress(aio.AioRpcError):
+        await _repeat(monitor, access, limits, lambda stub, **how: stub.AnnouncePlan(request, **how))
 
 
-@asynccontextmanager
-async def _calling(address: str, access: Access, limits: Limits) -> AsyncIterator[tuple[Any, dict[str, Any]]]:
-    """Yield a stub of a monitor, and the arguments of each call."""
-    channel = rpc.channel(address, access, limits)
-    try:
-        yield (
-            monitor_pb2_grpc.MonitorServiceStub(channel),
-            {"timeout": limits.report_timeout_s, "metadata": access.metadata},
-        )
-    finally:
-        await channel.close()
+async def _repeat(monitor: Peer, access: Access, limits: Limits, call: Callable[..., Awaitable[object]]) -> None:
+    """Repeat a call until the monitor answers. Raises GoneError or RefusedError; AioRpcError if the run has ended.
 
-
-async def _repeat(monitor: Peer, call: Callable[[], Awaitable[object]]) -> None:
-    """Repeat a call until the monitor answers. Raises GoneError or RefusedError; AioRpcError if the run has ended."""
-    while True:
-        try:
-            await call()
-        except aio.AioRpcError as error:
-            if error.code() is StatusCode.FAILED_PRECONDITION:
-                raise
-            step = monitor.reconnector.lost(await monitor.loss(error), asyncio.get_running_loop().time())
-            if not isinstance(step, Retry):
-                raise step.error from error
-            await asyncio.sleep(step.wait_s)  # without a notice: others log that the monitor is away
-        else:
-            return
+    `call`: its arguments are a stub and those of each method of the stub.
+    """
+    async with Channels(access, limits) as channels:
+        while True:
+            stub = monitor_pb2_grpc.MonitorServiceStub(channels.to(monitor))
+            try:
+                await call(stub, timeout=limits.report_timeout_s, metadata=access.metadata)
+            except aio.AioRpcError as error:
+                if error.code() is StatusCode.FAILED_PRECONDITION:
+                    raise
+                step = monitor.reconnector.lost(await monitor.loss(error), asyncio.get_running_loop().time())
+                if not isinstance(step, Retry):
+                    raise step.error from error
+                await asyncio.sleep(step.wait_s)  # without a notice: others log that the monitor is away
+            else:
+                return

@@ -111,6 +111,18 @@ def cause(details: str) -> str:
     return details.rpartition(": ")[2].rstrip("]")
 
 
+# ---- Connections
+
+
+def ping_timeout(after_ms: int) -> tuple[str, int]:
+    """Return the option of a channel that closes a connection whose ping is not answered for this long.
+
+    Without it, gRPC waits at least a minute for the answer, whatever `grpc.keepalive_timeout_ms` says, if the peer's
+    machine still acknowledges the bytes, as that of a paused process does.
+    """
+    return "grpc.http2.ping_timeout_ms", after_ms
+
+
 # ---- Handshakes
 
 

@@ -18,10 +18,12 @@ from smssim.escaping import escape
 from smssim.net import grpc_quirks
 from smssim.net.access import Access
 from smssim.process.logs import Log
+from smssim.settings import each_address
+
+STANDS_BY: Final = "stands by: "  # how the reason begins if another node of its kind serves the run
 
 _REFUSALS: Final = frozenset(  # another call would get the same answer
     {
-        grpc.StatusCode.UNIMPLEMENTED,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.INVALID_ARGUMENT,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -32,12 +34,12 @@ _REFUSALS: Final = frozenset(  # another call would get the same answer
 
 
 class Peer:
-    """A peer that a node waits for."""
+    """A peer that a node waits for, at one address or several."""
 
     def __init__(
         self,
         kind: str,
-        address: str,
+        addresses: str,
         access: Access,
         give_up_s: float,
         log: Log,
@@ -45,20 +47,38 @@ class Peer:
         *,
         met: bool = False,
     ) -> None:
-        """`met`: whether the give-up timeout applies from the start."""
-        self.name = f"{kind} {address}"
-        self.reconnector = Reconnector(self.name, give_up_s, random.uniform, limits, met=met)
-        self._address = address
+        """Begin with the first address; raises UsageError if the token may not be sent to one of them.
+
+        `addresses`: separated by commas. `met`: whether the give-up timeout applies from the start.
+        """
+        each = each_address(addresses)
+        for address in each:
+            access.check_client(address)
+        self.reconnector = Reconnector(kind, give_up_s, random.uniform, limits, addresses=each, met=met)
+        self.has_several = len(each) > 1
         self._limits = limits
         self._access = access
         self._log = log
+
+    @property
+    def address(self) -> str:
+        """The address to call."""
+        return self.reconnector.address
+
+    @property
+    def name(self) -> str:
+        """The name of the peer at that address."""
+        return self.reconnector.peer
 
     def found(self) -> None:
         """Record that the peer has answered, and log it if that is news."""
         self.log_notice(self.reconnector.found(_now()))
 
     async def lost(self, error: aio.AioRpcError) -> None:
-        """Wait before the next call, after a failed one; raises GoneError or RefusedError if there must be none."""
+        """Wait before the next call, after a failed one; raises GoneError or RefusedError if there must be none.
+
+        The next call may have another address.
+        """
         step = self.reconnector.lost(await self.loss(error), _now())
         if not isinstance(step, Retry):
             raise step.error
@@ -75,8 +95,10 @@ class Peer:
             return Loss(Kind.UNEXPLAINED, reason_of(error))
         if error.code() in _REFUSALS:
             return Loss(Kind.REFUSED, reason_of(error))
-        if not self.reconnector.met:  # certificates that worked once are not the cause
-            fault = await self._access.fault(self._address, error.details() or "", self._limits)
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            return Loss(Kind.FOREIGN, reason_of(error))
+        if not self.reconnector.has_met:  # certificates that worked once are not the cause
+            fault = await self._access.fault(self.address, error.details() or "", self._limits)
             if fault is not None:
                 return Loss(Kind.UNUSABLE, fault)
         return Loss(Kind.MAY_PASS, reason_of(error))
@@ -94,7 +116,9 @@ def reason_of(error: aio.AioRpcError) -> str:
     if error.code() == grpc.StatusCode.UNAUTHENTICATED:
         return "missing or wrong token: set --token-file or SMSSIM_TOKEN"
     details = escape(error.details() or error.code().name.lower().replace("_", " "))
-    return grpc_quirks.cause(details) if error.code() == grpc.StatusCode.UNAVAILABLE else details
+    if error.code() != grpc.StatusCode.UNAVAILABLE or details.startswith(STANDS_BY):
+        return details
+    return grpc_quirks.cause(details)
 
 
 def _now() -> float:

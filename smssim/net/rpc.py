@@ -79,12 +79,16 @@ def server(access: Access, limits: Limits = LIMITS) -> aio.Server:
 def _server_options(limits: Limits) -> Options:
     """Return gRPC's options for a server."""
     keepalive_ms = _ms(limits.keepalive_s)
+    shortest_s = min(limits.keepalive_s, limits.failover_keepalive_s)  # between two pings of a channel
     connections_max = descriptors.connections_max(descriptors.raise_limit(limits), limits)
     return (
         ("grpc.so_reuseport", 0),  # otherwise two servers could bind the same port without an error
         ("grpc.keepalive_time_ms", keepalive_ms),
         ("grpc.keepalive_timeout_ms", keepalive_ms),
-        ("grpc.http2.min_ping_interval_without_data_ms", keepalive_ms // 2),  # so that channels' pings aren't rejected
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            _ms(shortest_s / 2),
+        ),  # so that channels' pings aren't rejected
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_concurrent_streams", limits.calls_per_connection_max),
         ("grpc.server_handshake_timeout_ms", _ms(limits.handshake_s)),
@@ -93,10 +97,10 @@ def _server_options(limits: Limits) -> Options:
     )
 
 
-def _channel_options(limits: Limits) -> Options:
+def _channel_options(limits: Limits, *, is_one_of_several: bool) -> Options:
     """Return gRPC's options for a channel."""
-    keepalive_ms = _ms(limits.keepalive_s)
-    return (
+    keepalive_ms = _ms(limits.failover_keepalive_s if is_one_of_several else limits.keepalive_s)
+    options: Options = (
         ("grpc.enable_http_proxy", 0),
         ("grpc.initial_reconnect_backoff_ms", _ms(limits.backoff_min_s)),
         ("grpc.min_reconnect_backoff_ms", _ms(limits.backoff_min_s)),
@@ -105,6 +109,10 @@ def _channel_options(limits: Limits) -> Options:
         ("grpc.keepalive_timeout_ms", keepalive_ms),
         ("grpc.http2.max_pings_without_data", 0),
     )
+    if is_one_of_several:
+        lookup_ms = _ms(limits.failover_lookup_s)
+        options += grpc_quirks.ping_timeout(keepalive_ms), ("grpc.dns_ares_query_timeout", lookup_ms)
+    return options
 
 
 def _ms(seconds: float) -> int:
@@ -153,17 +161,19 @@ async def start(
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def channel(address: str, access: Access, limits: Limits = LIMITS) -> aio.Channel:
+def channel(address: str, access: Access, limits: Limits = LIMITS, *, is_one_of_several: bool = False) -> aio.Channel:
     """Return a channel to a peer, which connects on first use and reconnects after a loss.
 
-    A malformed response arrives as None, which `decoded` refuses. Raises UsageError if the token would be sent to
-    another machine without TLS.
+    `is_one_of_several`: whether the peer has other addresses, so that a loss must be noticed soon. A malformed response
+    arrives as None, which `decoded` refuses. Raises UsageError if the token would be sent to another machine without
+    TLS.
     """
     grpc_quirks.quiet_client()
     credentials = access.of_client(address)
+    options = _channel_options(limits, is_one_of_several=is_one_of_several)
     if credentials is None:
-        return aio.insecure_channel(address, options=_channel_options(limits))
-    return aio.secure_channel(address, credentials, options=_channel_options(limits))
+        return aio.insecure_channel(address, options=options)
+    return aio.secure_channel(address, credentials, options=options)
 
 
 @contextlib.asynccontextmanager

@@ -29,7 +29,7 @@ from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.queue import Batch
 from smssim.errors import PeerError, VersionError
 from smssim.escaping import escape, quote
-from smssim.settings import SenderSettings, address_words, is_address
+from smssim.settings import SenderSettings, addresses_words, are_addresses
 from smssim.v1 import monitor_pb2, producer_pb2, run_pb2
 
 PROTOCOL: Final = 1
@@ -100,9 +100,9 @@ def run_from_proto(run: run_pb2.Run) -> RunFacts:
 
 
 def offer_from_proto(offer: producer_pb2.RunOffer) -> tuple[RunFacts, str]:
-    """Return the run that a producer offers, and the address of its monitor; raises PeerError."""
-    if not is_address(offer.monitor, port_min=1):
-        raise PeerError(f"monitor: got {quote(offer.monitor)}; expected {address_words(port_min=1)}")
+    """Return the run that a producer offers, and its monitor's addresses, separated by commas; raises PeerError."""
+    if not are_addresses(offer.monitor, port_min=1):
+        raise PeerError(f"monitor: got {quote(offer.monitor)}; expected {addresses_words(port_min=1)}")
     return run_from_proto(offer.run), offer.monitor
 
 

@@ -1,46 +1,25 @@
 """The producer: holds the messages of one run, delivers them to senders and waits until all are settled.
 
-Moves requests and batches between gRPC, the journal and `ProducerRun`, which decides. Must not know the monitor or
-other nodes.
+Listens, and serves calls while it owns its run. Must not know the monitor or other nodes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-import secrets
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, replace
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
-from grpc import StatusCode, aio
-
-from smssim.core import producer_events as events
-from smssim.core.exchange import Request
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.message import Writer
 from smssim.core.model import RunFacts
-from smssim.core.pieces import Changes
-from smssim.core.producer_stream import ProducerStream, Response
-from smssim.core.producing import ProducerRun
-from smssim.errors import PeerError
-from smssim.journal.group_commit import GroupCommit, restoring
-from smssim.journal.run_piece import run_from, run_piece
-from smssim.journal.sqlite import Journal
-from smssim.net import access, rpc, wire
-from smssim.nodes import producer_log
+from smssim.net import access, rpc
+from smssim.nodes.keeping import Keeping, Ownership
+from smssim.nodes.producer_term import Context, Encoded, ProducerTerm, Requests
+from smssim.nodes.terms import Terms
 from smssim.outputs import metrics
-from smssim.process import program, ready, waiting
+from smssim.process import program, ready
 from smssim.process.logs import node_log
 from smssim.settings import ProducerSettings
-from smssim.v1 import producer_pb2, producer_pb2_grpc
-
-SEED_BITS: Final = 32  # of a random seed: short enough to type again
-
-Requests = AsyncIterator[producer_pb2.FetchMessageRequest | None]
-Encoded = Any  # a FetchMessageResponse, or the bytes of one
-Context = aio.ServicerContext[Any, Any]
+from smssim.v1 import producer_pb2_grpc
 
 
 class Producer(producer_pb2_grpc.ProducerServiceServicer):
@@ -48,191 +27,65 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     def __init__(self, settings: ProducerSettings, limits: Limits = LIMITS) -> None:
         self.access = access.load(settings)
-        journal = Journal(settings.journal, "producer", limits) if settings.journal else None
-        resumes = journal is not None and bool(journal.pieces)
-        if journal is not None and resumes:
-            with restoring(journal):
-                run_id, settings = run_from(journal, settings)
-        else:
-            run_id, settings = str(uuid.uuid4()), _with_seed(settings)
-        assert settings.seed is not None
-        self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts)
         self.address = ""
         self._settings = settings
         self._limits = limits
         self._log = node_log("producer")
-        self._clock = asyncio.get_running_loop().time
-        self._core = ProducerRun(
-            self.run,
-            self._clock(),
-            retry_delay_s=settings.retry_delay_s,
-            lease_timeout_s=settings.lease_timeout_s,
-            rate_per_s=settings.rate_per_s,
-            give_up_s=settings.give_up_s,
-            linger=settings.linger,
-            journaled=journal is not None,
-            limits=limits,
-        )
-        self._backlog, self._streams = self._core.backlog, self._core.streams
-        if journal is not None:
-            with restoring(journal):
-                if resumes:
-                    self._core.restore(journal.pieces, self._clock())
-                else:
-                    self._core.begin(run_piece(run_id, settings))
-            journal.pieces.clear()
-        self._saving = GroupCommit(journal, self._changes, limits)
-        self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
-        self._writable: dict[int, asyncio.Event] = {}  # one for each open stream, by the number of its lease holder
-        self._tick_at = -math.inf  # when the next tick is scheduled
-        self._early_tick = waiting.Wakeup()
-        self._save_wanted = waiting.Wakeup()
+        self._keeping = Keeping(settings, "producer", self._log, limits)
+        self._terms: Terms[ProducerTerm] = Terms(self._keeping, self._new_term, self._log)
         self._server = rpc.server(self.access, limits)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
 
+    @property
+    def term(self) -> ProducerTerm:
+        """The current term; raises LaterError if another producer owns the run."""
+        return self._terms.answering()
+
+    @property
+    def run(self) -> RunFacts:
+        """The run that it owns."""
+        return self.term.run
+
     async def start(self) -> None:
-        """Save the new run, then listen; raises UsageError or NotSavedError."""
+        """Own the run, unless other producers may, and listen; raises UsageError or NotSavedError."""
         services = ["smssim.v1.ProducerService"]
         try:
-            await self._saving.saved()  # a crash must not undo a run that is known to others
+            if not self._keeping.is_shared:
+                await self._terms.begin("", asyncio.Event())
             self.address = await rpc.start(
                 self._server, self.access, self._settings.listen, services, self._log, self._limits
             )
         except BaseException:
-            await self._saving.close()
+            await self._terms.close()
             raise
         self._log.info("Listening on %s", self.address)
-        facts = {"resumed": self._core.resumed, "elapsed_s": self._core.elapsed_s(self._clock()), **asdict(self.run)}
+        facts = {} if self._keeping.is_shared else self.term.start_facts
         ready.announce("ready", kind="producer", address=self.address, **facts)
-        producer_log.log_start(self._log, self._core, self.run)
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Serve the run to its end, and return the exit code. Assumes `start`."""
+        """Serve the run to its end, or stand by, and return the exit code. Assumes `start`. See `Terms.serve`."""
         try:
-            await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self._saving.broken())
+            return await self._terms.serve(self.address, stop)
         finally:
             await self._server.stop(grace=self._limits.server_grace_s)
-            await self._saving.close()
-        return self._core.exit_code
+            await self._terms.close()
+            await self._keeping.close()
 
     def metrics(self) -> list[metrics.Metric]:
         """Return the metrics at this moment."""
-        return metrics.of_producer(self._backlog, len(self._streams))
+        return [] if self._terms.current is None else self._terms.current.metrics()
 
-    # -- inputs and events of the core
-
-    async def _tick(self) -> None:
-        while not self._core.left:
-            self._tick_at = self._core.wake_at
-            await self._early_tick.wait(self._tick_at)
-            self._carry_out(self._core.tick(self._clock()))
-
-    async def _stop_on(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self._carry_out(self._core.stop(self._clock()))
-        await asyncio.Event().wait()
-
-    async def _save(self) -> None:
-        while True:
-            await self._save_wanted.wait(math.inf)
-            await self._saving.saved()
-            self._carry_out(self._core.saved(self._clock()))
-
-    def _changes(self) -> Changes:
-        return self._core.changes(self._clock())
-
-    def _carry_out(self, happened: Sequence[events.Event]) -> None:
-        for event in happened:
-            if isinstance(event, events.Write | events.Close):
-                self._writable[event.stream.holder.number].set()
-            elif isinstance(event, events.Save):
-                self._save_wanted.ring()
-            elif isinstance(event, events.Started):
-                ready.announce("started", last=True)
-            if not isinstance(event, events.Write | events.Save):  # both are frequent and have no log line
-                producer_log.log_event(self._log, event, self.run.total)
-        if self._core.wake_at < self._tick_at:
-            self._early_tick.ring()
-
-    # -- one stream
+    async def _new_term(self, own: Ownership) -> ProducerTerm:
+        """Return a new term; raises UsageError, or the error of a damaged log."""
+        return ProducerTerm(self._settings, own, self.access, self._log, self._limits)
 
     async def FetchMessage(self, requests: Requests, context: Context) -> AsyncIterator[Encoded]:
         """See producer.proto."""
         async with rpc.answering(context):
-            stream = await self._join(requests)
-        writable = self._writable[stream.holder.number]
-        reading = asyncio.create_task(self._read(requests, stream))
-        reading.add_done_callback(lambda _: writable.set())
-        try:
-            offer = producer_pb2.RunOffer(run=wire.run_to_proto(self.run), monitor=self._settings.monitor)
-            yield producer_pb2.FetchMessageResponse(offer=offer)
-            while not (reading.done() or stream.ended):
-                if (response := self._core.response(stream)) is not None:
-                    yield self._encoded(response)
-                else:
-                    writable.clear()
-                    await writable.wait()
-            async with rpc.answering(context):
-                if reading.done():
-                    reading.result()
-            if stream.ended:
-                await context.abort(StatusCode.ABORTED, stream.ended)
-        finally:
-            self._closed(stream)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-
-    async def _join(self, requests: Requests) -> ProducerStream:
-        """Return the stream of a sender that has introduced itself; raises PeerError."""
-        hello = rpc.decoded(await anext(aiter(requests)))
-        if not hello.HasField("hello"):
-            raise PeerError("the first request of a stream must contain hello")
-        wire.check_hello(hello.hello)
-        sender = hello.hello.sender
-        request = wire.request_from_proto(hello, self.run)
-        facts = wire.sender_from_proto(sender)
-        stream, happened = self._core.join(facts, sender.distribution, sender.std_s, self._clock())
-        self._writable[stream.holder.number] = asyncio.Event()
-        self._carry_out(happened)
-        try:
-            self._apply(stream, request)
-        except PeerError:
-            self._closed(stream)
-            raise
-        return stream
-
-    def _closed(self, stream: ProducerStream) -> None:
-        del self._writable[stream.holder.number]
-        self._carry_out(self._core.closed(stream, self._clock()))
-
-    async def _read(self, requests: Requests, stream: ProducerStream) -> None:
-        """Apply the requests of a stream until it ends; raises PeerError."""
-        async for message in requests:
-            request = rpc.decoded(message)
-            if request.HasField("hello"):
-                raise PeerError("only the first request of a stream may contain hello")
-            self._apply(stream, wire.request_from_proto(request, self.run))
-
-    def _apply(self, stream: ProducerStream, request: Request) -> None:
-        """Apply a request. Raises PeerError, and then applies nothing of it."""
-        self._carry_out(self._core.apply(stream, request, self._clock()))
-
-    def _encoded(self, response: Response) -> Encoded:
-        """Return a response as gRPC sends it: a message, or bytes."""
-        batch, settled = response.batch, response.settled
-        if batch is not None:
-            now, backlog = self._clock(), self._backlog
-            content = self._writer.content(batch.ids.view("u8"))
-            return wire.batch_to_bytes(
-                batch, content, backlog.queued_s(batch.ids, now), backlog.elapsed_s(now), settled
-            )
-        end = None if response.end is None else wire.end_to_proto(response.end)
-        return producer_pb2.FetchMessageResponse(end=end, settled=settled)
-
-
-def _with_seed(settings: ProducerSettings) -> ProducerSettings:
-    """Return the settings, with a random seed if none is given."""
-    return settings if settings.seed is not None else replace(settings, seed=secrets.randbits(SEED_BITS))
+            term = self.term
+        async with aclosing(term.fetch(requests, context)) as responses:
+            async for response in responses:
+                yield response
 
 
 def serve(settings: ProducerSettings) -> int:

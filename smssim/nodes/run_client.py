@@ -47,14 +47,14 @@ class RunClient:
     ) -> None:
         """Connect to the monitor; raises UsageError if the token may not be sent there.
 
-        `sender`: a `run_pb2.Sender`. `monitor`: an address.
+        `sender`: a `run_pb2.Sender`. `monitor`: its addresses, separated by commas.
         """
         self._settings = settings
         self._sender = sender
         self._facts = facts
         self._producer = producer
         self._monitor = Peer("monitor", monitor, channels.access, settings.give_up_s, log, limits)
-        self._reports = monitor_pb2_grpc.MonitorServiceStub(channels.to(monitor))
+        self._reports = monitor_pb2_grpc.MonitorServiceStub(channels.to(self._monitor))
         self._channels = channels
         self._log = log
         self._each = each
@@ -125,9 +125,7 @@ class RunClient:
                 return None
             await self._producer.wait(retry)
             try:
-                stream, facts, _ = await open_stream(
-                    self._channels, self._settings.producer, self._sender, self._limits
-                )
+                stream, facts, _ = await open_stream(self._channels, self._producer, self._sender, self._limits)
             except aio.AioRpcError as again:
                 error = again
                 continue
@@ -208,6 +206,7 @@ class RunClient:
                 if retry is None:
                     return
                 await self._monitor.wait(retry)
+                self._reports = monitor_pb2_grpc.MonitorServiceStub(self._channels.to(self._monitor))
                 continue
             with rpc.naming(self._monitor.name):
                 taken = wire.answer_from_proto(rpc.decoded(answer, "response"), self._facts)

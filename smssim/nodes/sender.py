@@ -87,7 +87,7 @@ class Sender:
         sender = wire.sender_to_proto(str(uuid.uuid4()), self._name, settings)
         while True:
             try:
-                stream, facts, announced = await open_stream(channels, settings.producer, sender, self._limits)
+                stream, facts, announced = await open_stream(channels, producer, sender, self._limits)
             except aio.AioRpcError as error:
                 await producer.lost(error)
                 continue
@@ -103,7 +103,7 @@ class Sender:
             client = RunClient(
                 settings, sender, facts, producer, monitor, channels, self._log, self._each, self._limits
             )
-        except SmssimError:  # the monitor's address is not usable
+        except SmssimError:  # an address of the monitor is not usable
             stream.cancel()
             raise
         return client, stream

@@ -15,6 +15,7 @@ from smssim.core.snapshot import Snapshot
 from smssim.core.watched import WatchedRuns
 from smssim.errors import SmssimError
 from smssim.net import access, rpc, watching
+from smssim.net.connecting import Channels
 from smssim.net.reconnecting import Peer
 from smssim.outputs.opening import Outputs, open_outputs
 from smssim.process import program, terminal, waiting
@@ -24,14 +25,17 @@ from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 
 
 class WatchClient:
-    """A client that shows the runs of one monitor."""
+    """A client that shows the runs of one monitor, at one address or several."""
 
     def __init__(self, settings: WatchSettings, log: Log, met: bool = False, limits: Limits = LIMITS) -> None:
+        """Connect to nothing yet; raises UsageError if the token may not be sent to the monitor."""
         self._settings = settings
         self._limits = limits
         self._log = log
-        self._access = access.load(settings)
-        self._monitor = Peer("monitor", settings.monitor, self._access, settings.give_up_s, log, limits, met=met)
+        self._channels = Channels(access.load(settings), limits)
+        self._monitor = Peer(
+            "monitor", settings.monitor, self._channels.access, settings.give_up_s, log, limits, met=met
+        )
         self._outputs = Outputs()  # replaced by `serve`
         self._runs = WatchedRuns()
 
@@ -41,12 +45,11 @@ class WatchClient:
         Raises GoneError, RefusedError or PeerError.
         """
         self._outputs = await open_outputs(self._settings, self._log)
-        channel = rpc.channel(self._settings.monitor, self._access, self._limits)
         try:
-            await waiting.first_of(self._follow(channel), stop.wait())
+            await waiting.first_of(self._follow(), stop.wait())
         finally:
             await self._outputs.close()
-            await channel.close()
+            await self._channels.close()
         if not self._runs.are_over:
             self._log.info("Stopped before the run ended" if self._runs.any_in_progress else "No run seen")
         return self._runs.exit_code
@@ -55,12 +58,12 @@ class WatchClient:
         """Show that the run is being stopped."""
         self._outputs.event(Event(self._runs.elapsed_s, Kind.STOPPING, "stopping the run"))
 
-    async def _follow(self, channel: aio.Channel) -> None:
-        stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+    async def _follow(self) -> None:
         interval_s = max(self._settings.interval_s, WATCH_INTERVAL_MIN_S)
         while True:
             request = monitor_pb2.WatchProgressRequest(interval_s=interval_s)
-            call = stub.WatchProgress(request, metadata=self._access.metadata)
+            stub = monitor_pb2_grpc.MonitorServiceStub(self._channels.to(self._monitor))
+            call = stub.WatchProgress(request, metadata=self._channels.access.metadata)
             try:
                 await call.wait_for_connection()
                 self._monitor.found()

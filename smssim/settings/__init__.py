@@ -4,7 +4,15 @@ Other packages import from here. A new flag is a field of one class in this pack
 `smssim --help` loads it.
 """
 
-from smssim.settings.addresses import FREE_ADDRESS, address_words, is_address, is_loopback, split_address
+from smssim.settings.addresses import (
+    FREE_ADDRESS,
+    addresses_words,
+    are_addresses,
+    each_address,
+    is_address,
+    is_loopback,
+    split_address,
+)
 from smssim.settings.commands import (
     AGREEMENT,
     BENCH_CASES,
@@ -13,6 +21,12 @@ from smssim.settings.commands import (
     ScenarioSettings,
     TraceSettings,
     WatchSettings,
+)
+from smssim.settings.engine import (
+    ENGINE_PASSWORD_VARIABLE,
+    ENGINE_TOKEN_VARIABLE,
+    ENGINE_USER_VARIABLE,
+    EngineSettings,
 )
 from smssim.settings.find import Find
 from smssim.settings.flags import VARIABLE_PREFIX, Checked, Flag, command_line, flags_of
@@ -32,6 +46,9 @@ __all__ = [
     "AGREEMENT",
     "BENCH_CASES",
     "DISTRIBUTIONS",
+    "ENGINE_PASSWORD_VARIABLE",
+    "ENGINE_TOKEN_VARIABLE",
+    "ENGINE_USER_VARIABLE",
     "FREE_ADDRESS",
     "TOKEN_CHARACTERS_MAX",
     "TOKEN_CHARACTERS_MIN",
@@ -42,6 +59,7 @@ __all__ = [
     "BenchSettings",
     "CertsSettings",
     "Checked",
+    "EngineSettings",
     "Find",
     "Flag",
     "LogSettings",
@@ -53,9 +71,11 @@ __all__ = [
     "SenderSettings",
     "TraceSettings",
     "WatchSettings",
-    "address_words",
+    "addresses_words",
+    "are_addresses",
     "command_line",
     "copy_names",
+    "each_address",
     "flags_of",
     "is_address",
     "is_loopback",

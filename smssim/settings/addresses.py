@@ -15,6 +15,7 @@ MONITOR_ADDRESS: Final = "127.0.0.1:50052"
 FREE_ADDRESS: Final = "127.0.0.1:0"  # a free port
 
 PORT_MAX: Final = 65535
+ADDRESSES_MAX: Final = 8  # of one peer
 
 
 def is_address(text: str, port_min: int) -> bool:
@@ -26,6 +27,23 @@ def is_address(text: str, port_min: int) -> bool:
 def address_words(port_min: int) -> str:
     """Return what `is_address` accepts, in words."""
     return f"host:port with a port from {port_min} to {PORT_MAX}"
+
+
+def are_addresses(text: str, port_min: int) -> bool:
+    """Return whether this is one address, or up to `ADDRESSES_MAX` different ones separated by commas."""
+    each = each_address(text)
+    is_sound = len(each) <= ADDRESSES_MAX and len(set(each)) == len(each)
+    return is_sound and all(is_address(one, port_min) for one in each)
+
+
+def addresses_words(port_min: int) -> str:
+    """Return what `are_addresses` accepts, in words."""
+    return f"{address_words(port_min)}, or up to {ADDRESSES_MAX} different ones separated by commas"
+
+
+def each_address(text: str) -> tuple[str, ...]:
+    """Return the addresses that are separated by commas, at least one."""
+    return tuple(text.split(","))
 
 
 def is_host(text: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Final, Self, cast
+from typing import Any, ClassVar, Final, Self, cast
 
 from smssim.errors import UsageError, bad_value
 from smssim.settings.rules import SWITCH, Rule
@@ -145,6 +145,8 @@ def command_line(settings: Any) -> list[str]:
 class Checked:
     """Settings whose values are checked by the rules of their flags."""
 
+    variables: ClassVar[Mapping[str, str]] = {}  # of settings without a flag, by setting; see `from_flags`
+
     def __post_init__(self) -> None:
         for setting, flag in flags_of(type(self)).items():
             flag.check(getattr(self, setting))
@@ -158,6 +160,6 @@ class Checked:
     def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
         """Return the settings for these values of flags, and the token if they include it. Raises UsageError.
 
-        `given` has only the flags that were given. A repeatable flag has a tuple.
+        `given` has only the flags and the `variables` that were given. A repeatable flag has a tuple.
         """
         return cls(**given)

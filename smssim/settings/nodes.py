@@ -29,10 +29,11 @@ from smssim.core.spread import STD_LIMITS, expected_std, usual_std
 from smssim.core.threshold import EXPECTED, PATTERN, Threshold, near_figure
 from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, PORT_MAX, PRODUCER_ADDRESS
+from smssim.settings.engine import EngineSettings
 from smssim.settings.flags import Flag, flag, flags_of, like, switch
-from smssim.settings.rules import Rule, address, file, one_of, real, seconds, share, text, whole
+from smssim.settings.rules import Rule, address, addresses, file, one_of, real, seconds, share, text, whole
 from smssim.settings.sender_faults import FAULT
-from smssim.settings.shared import ANY_TIME, ClientSettings, ServerSettings
+from smssim.settings.shared import ANY_TIME, ClientSettings
 
 if TYPE_CHECKING:
     from smssim.core.model import AttemptModel
@@ -51,7 +52,7 @@ _LENGTH: Final = whole(1, TEXT_LENGTH_MAX)
 _RATE: Final = real(1e-6, RATE_MAX_PER_S, "0.000001 to 10^12 messages per second")
 _LEASE: Final = seconds(LEASE_TIMEOUT_MIN_S, TIME_MAX_S)
 _HERE: Final = address(port_min=0)
-_PEER: Final = address(port_min=1)
+_PEER: Final = addresses(port_min=1)
 _PORT: Final = whole(0, PORT_MAX)
 _NAME: Final = text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name)
 _JOURNAL: Final = text("a path, created if it does not exist", bool)
@@ -75,7 +76,7 @@ JOINS: Final = Flag(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProducerSettings(ServerSettings):
+class ProducerSettings(EngineSettings):
     """`smssim producer`."""
 
     count: int = flag(1000, whole(0, COUNT_MAX, "10^10"), "N", "Messages", "Number of messages")
@@ -141,6 +142,7 @@ class ProducerSettings(ServerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_listen(self.listen)
+        self._check_journal(self.journal)
         if self.min_length > self.max_length:
             raise bad_value("--min-length", self.min_length, f"at most {self.max_length}, the value of --max-length")
 
@@ -233,7 +235,7 @@ class SenderSettings(ClientSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonitorSettings(ServerSettings):
+class MonitorSettings(EngineSettings):
     """`smssim monitor`."""
 
     interval_s: float = flag(
@@ -280,13 +282,16 @@ class MonitorSettings(ServerSettings):
         ProducerSettings,
         "linger",
         purpose="Keep running after the run is complete, for further runs. "
-        "Not with --journal or --failed, which are for one run.",
+        "Not with --journal, --engine or --failed, which are for one run.",
     )
     metrics_port: int | None = like(ProducerSettings, "metrics_port", in_run=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_listen(self.listen)
+        self._check_journal(self.journal)
+        if self.engine is not None and self.linger:
+            raise UsageError("--engine can't be used with --linger, because its log holds one run")
         if self.journal is not None and self.linger:
             raise UsageError("--journal can't be used with --linger, because a journal holds one run")
         if self.failed is not None and self.linger:

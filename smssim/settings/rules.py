@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from smssim.core.threshold import TIME_UNITS
-from smssim.settings.addresses import address_words, is_address
+from smssim.settings.addresses import address_words, addresses_words, are_addresses, is_address
 
 SHARE_UNITS: Final = {"%": Decimal("0.01")}
 
@@ -124,6 +124,11 @@ def file(expected: str) -> Rule:
 def address(port_min: int) -> Rule:
     """Return the rule for `host:port` or `[v6]:port`, with a port of at least `port_min`."""
     return text(address_words(port_min), partial(is_address, port_min=port_min))
+
+
+def addresses(port_min: int) -> Rule:
+    """Return the rule for one such address, or several separated by commas. The value is the text as it is."""
+    return text(addresses_words(port_min), partial(are_addresses, port_min=port_min))
 
 
 SWITCH: Final = Rule("true or false", _read_switch, lambda got: isinstance(got, bool), kind=bool)

@@ -44,6 +44,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """The attempts of a sender are no longer slowed, or fail as usual again."""
     EVENT_KIND_JOINED: _EventKind.ValueType  # 8
     """A sender was started during the run."""
+    EVENT_KIND_TAKEN_OVER: _EventKind.ValueType  # 9
+    """A standby has taken over from a producer or a monitor."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """What happened."""
@@ -66,6 +68,8 @@ EVENT_KIND_RECOVERED: EventKind.ValueType  # 7
 """The attempts of a sender are no longer slowed, or fail as usual again."""
 EVENT_KIND_JOINED: EventKind.ValueType  # 8
 """A sender was started during the run."""
+EVENT_KIND_TAKEN_OVER: EventKind.ValueType  # 9
+"""A standby has taken over from a producer or a monitor."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _SenderState:

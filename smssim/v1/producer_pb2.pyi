@@ -203,7 +203,9 @@ class RunOffer(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     MONITOR_FIELD_NUMBER: _builtins.int
     monitor: _builtins.str
-    """Address of the monitor that counts this run, HOST:PORT."""
+    """Address of the monitor that counts this run, HOST:PORT. Or up to 8 addresses, separated by commas: one of the
+    monitors counts the run, and the others answer UNAVAILABLE until they take over. A sender tries them in turn.
+    """
     @_builtins.property
     def run(self) -> _run_pb2.Run:
         """The run."""

@@ -151,7 +151,7 @@ class Monitor(Process):
     def let_go(self) -> None:
         """Leave unless watchers are still reading their last figures."""
         if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
-            code = self.ending = self.runs.exit_code()
+            code = self.ending = self.runs.exit_code
             self.saver.close()
             self.clock.note(self.name, "leaves: %s", code)
             resumes = self.stopping and code != ExitCode.OK

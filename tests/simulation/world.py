@@ -331,7 +331,7 @@ class World:
             monitor.stop()
         codes = [self._check_run(account) for account in self.past.ended.values()]
         if plan.monitor_lingers and not self.bare_crashes & {"monitor"}:
-            code = monitor.runs.exit_code()
+            code = monitor.runs.exit_code
             check(code == worst(codes), "the monitor exits with %s, its runs with %s", code, codes)
         return worst(codes)
 

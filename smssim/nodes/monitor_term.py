@@ -1,0 +1,242 @@
+"""One monitor while it owns its run: moves reports and figures between gRPC, the log, the outputs and `Runs`.
+
+Must not know how a run is taken, or other nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any
+
+from grpc import StatusCode, aio
+
+from smssim.core.audience import Audience, Watcher
+from smssim.core.digest import KEY_BYTES
+from smssim.core.event import Event, Kind
+from smssim.core.fleet import ROWS_MAX
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.runs import Announced, Dropped, Ended, Moment, Policy, Runs
+from smssim.core.tally import Tally
+from smssim.errors import ExitCode, LaterError
+from smssim.journal.group_commit import GroupCommit
+from smssim.net import announcing, planning, rpc, watching, wire
+from smssim.nodes import monitor_log
+from smssim.nodes.keeping import Ownership
+from smssim.outputs import metrics
+from smssim.outputs.opening import Outputs
+from smssim.process import waiting
+from smssim.process.logs import Log
+from smssim.settings import MonitorSettings
+from smssim.v1 import monitor_pb2
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class MonitorTerm:
+    """A monitor of one run, or of any number if it lingers, until these end or another monitor takes over."""
+
+    def __init__(
+        self, settings: MonitorSettings, own: Ownership, outputs: Outputs, log: Log, limits: Limits = LIMITS
+    ) -> None:
+        """Continue the run on record, if there is one. Raises the error of a damaged log."""
+        self._limits = limits
+        self._settings = settings
+        self._log = log
+        self._clock = asyncio.get_running_loop().time
+        self.outputs = outputs
+        self.resumed = own.resumes
+        policy = Policy(
+            interval_s=settings.interval_s,
+            give_up_s=settings.give_up_s,
+            thresholds=settings.threshold,
+            linger=settings.linger,
+            journaled=own.log is not None,
+            rows_max=0 if settings.json else ROWS_MAX,
+        )
+        self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
+        self._due = waiting.Wakeup()  # rung when a report causes events
+        self.audience = Audience(self.runs.followed, settings.interval_s, limits)
+        self._turns: dict[Watcher, waiting.Wakeup] = {}
+        self._watcher_left = waiting.Wakeup()
+        self._encoder = watching.Encoder()
+        self._abandoned = ""  # why this monitor answers no more
+        self._left = False  # whether another one may continue the run
+        self._shared = own.engine is not None
+        if own.resumes:
+            self._resume(own)
+        self.saving = GroupCommit(own.log, lambda: self.runs.changes(self._clock()), limits, own.engine, log.info)
+
+    async def begin(self) -> None:
+        """Save a takeover, if there was one. See `Term`."""
+        if self.runs.followed:
+            await self.saving.saved()
+
+    async def serve(self, stop: asyncio.Event) -> int:
+        """Follow the runs to their end. See `Term`."""
+        self._log.info("Waiting for a sender")
+        self.runs.await_sender(self._clock())
+        await waiting.first_of(stop.wait(), self._look_on(), self.saving.broken())
+        if self._shared and not self.runs.finished:
+            self._left = True
+            await self.saving.saved()
+            return ExitCode.INCOMPLETE
+        self.runs.stop(self._clock())
+        await self._carry_out()
+        for followed in self.runs.followed.values():
+            await self.outputs.list_messages(followed.tally.run, followed.tally.ledger)
+        await self.saving.saved()
+        await self._farewell()
+        if not self.runs.any_ended:
+            self._log.info("Stopped before a sender connected")
+        return self.runs.exit_code
+
+    @property
+    def ended(self) -> tuple[int, str] | None:
+        """How the run ended. See `Term`."""
+        ends = [run.final.summary for run in self.runs.followed.values() if run.final is not None]
+        if self._left or not ends or ends[0] is None:
+            return None
+        return ends[0].exit_code, ends[0].reason
+
+    def abandon(self, reason: str) -> None:
+        """End the streams of all watchers, and show the runs no more. See `Term`."""
+        self._abandoned = reason
+        for run_id in self.runs.followed:
+            self.outputs.dropped(run_id)
+        self._wake_watchers()
+
+    def metrics(self) -> list[metrics.Metric]:
+        """Return the metrics at this moment."""
+        return metrics.of_monitor([followed.tally for followed in self.runs.followed.values()], self._clock())
+
+    async def _farewell(self) -> None:
+        """Give watchers time to receive the last figures."""
+        self.audience.close(self._clock())
+        self._wake_watchers()
+        while self.audience.is_reading(self._clock()):
+            await self._watcher_left.wait(self.audience.closes_at)
+
+    def _wake_watchers(self) -> None:
+        for turn in self._turns.values():
+            turn.ring()
+
+    # -- the runs
+
+    async def _look_on(self) -> None:
+        """Check the runs whenever a check is due, until they are finished."""
+        while not self.runs.finished:
+            await self._due.wait(self.runs.wake_at)
+            self.runs.look(self._clock())
+            await self._carry_out()
+
+    async def _carry_out(self) -> None:
+        """Carry out the events of the runs."""
+        while self.runs.events:
+            match event := self.runs.events.popleft():
+                case Announced(announced):
+                    self.outputs.event(announced)
+                case Moment(snapshot):
+                    self.outputs.moment(snapshot)
+                case Ended(snapshot=snapshot):
+                    self.outputs.end(snapshot)
+                    if self._settings.json:
+                        monitor_log.log_end(self._log, event)
+                    self._wake_watchers()
+                case _:
+                    monitor_log.log_event(self._log, event)
+            if isinstance(event, Dropped):
+                self.outputs.dropped(event.run.run_id)
+                self._wake_watchers()
+                await self.saving.saved()
+
+    def _take_outcomes(self, *outcomes: Any) -> None:
+        """Write outcomes to the outputs; see `OnReport`."""
+        self.outputs.outcomes(*outcomes)
+
+    def _resume(self, own: Ownership) -> None:
+        """Resume the run on record; raises the error of a damaged log."""
+        now, away_s = self._clock(), own.taken.away_s
+        with own.restoring():
+            tally = self.runs.resume(own.taken.pieces, now, away_s)
+        monitor_log.log_resumed(self._log, tally)
+        if own.taken.previous and not tally.complete:
+            self.runs.announce(_takeover(tally, own, now))
+
+    # -- calls
+
+    async def report(self, request: monitor_pb2.ReportResultRequest | None) -> monitor_pb2.ReportResultResponse:
+        """Record a report; see ReportResult in monitor.proto. Raises PeerError or NotSavedError."""
+        request = rpc.decoded(request)
+        run = wire.run_from_proto(request.run)
+        sender = wire.sender_from_proto(request.sender)
+        report = wire.report_from_proto(request, run)
+        if len(report.finished):
+            await self.outputs.ready()
+        try:
+            answer = self.runs.report(run, sender, report, self._clock())
+        finally:
+            if self.runs.events:
+                self._due.ring()
+        self._log.debug(
+            "Received report %d of sender %s (outcomes: %d, counted: %d)",
+            *(report.sequence, sender.name, len(report.finished), answer.accepted),
+        )
+        await self._saved()  # settled implies recorded: a crash can't undo what is acknowledged
+        return wire.answer_to_proto(answer)
+
+    async def _saved(self) -> None:
+        """Wait until all changes are saved. Raises NotSavedError, or LaterError if another monitor may have taken over.
+
+        A sender then repeats its report, to this monitor or another one.
+        """
+        if not self._shared:
+            await self.saving.saved()
+            return
+        try:
+            async with asyncio.timeout(self._limits.cut_off_after_s):
+                await self.saving.saved()
+        except TimeoutError:
+            raise LaterError("this monitor can't save its state; another one may have taken over") from None
+
+    async def announce(self, request: monitor_pb2.AnnounceEventRequest | None) -> monitor_pb2.AnnounceEventResponse:
+        """Record an event; see AnnounceEvent in monitor.proto. Raises PeerError or NotSavedError."""
+        self.runs.announce(announcing.announcement_from_proto(rpc.decoded(request)))
+        self._due.ring()
+        await self._saved()
+        return monitor_pb2.AnnounceEventResponse()
+
+    async def announce_plan(self, request: monitor_pb2.AnnouncePlanRequest | None) -> monitor_pb2.AnnouncePlanResponse:
+        """Record a plan; see AnnouncePlan in monitor.proto. Raises PeerError or NotSavedError."""
+        self.runs.announce_plan(*planning.announcement_from_proto(rpc.decoded(request)))
+        await self._saved()
+        return monitor_pb2.AnnouncePlanResponse()
+
+    async def watch(
+        self, request: monitor_pb2.WatchProgressRequest | None, context: Context
+    ) -> AsyncGenerator[Any]:  # encoded responses
+        """Serve a watcher; see WatchProgress in monitor.proto."""
+        async with rpc.answering(context):
+            watcher = self.audience.join(*watching.watch_from_proto(rpc.decoded(request)), self._clock())
+        turn = self._turns[watcher] = waiting.Wakeup()
+        try:
+            await context.send_initial_metadata(())  # confirms the call: the first run may come much later
+            while not (watcher.finished or self._abandoned):
+                for followed in watcher.turn(self._clock()):
+                    moment = self._encoder.shared(followed, self._clock())
+                    yield moment.response(watcher.took(moment.snapshot.figures))
+                await turn.wait(watcher.rest(self._clock()))
+            if self._abandoned:
+                await context.abort(StatusCode.UNAVAILABLE, self._abandoned)
+        finally:
+            self.audience.leave(watcher)
+            del self._turns[watcher]
+            self._watcher_left.ring()
+
+
+def _takeover(tally: Tally, own: Ownership, now: float) -> Event:
+    """Return the event that this monitor has taken over."""
+    text = f"monitor taken over from {own.taken.previous} after {own.taken.away_s:.1f} s"
+    return Event(tally.elapsed_s(now), Kind.TAKEN_OVER, text, tally.run.run_id, "monitor")
