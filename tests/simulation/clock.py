@@ -34,7 +34,7 @@ class Process:
     def __init__(self, host: Process | None = None) -> None:
         """`host`: the process that this is a part of."""
         self.host: Process = host or self
-        self.pauses = Pauses() if host is None else host.pauses
+        self.pauses: Pauses = Pauses() if host is None else host.pauses
         self.cut_until = -math.inf  # it does not reach the engine before that
         self._is_alive = True
 

@@ -1,7 +1,7 @@
 """Coroutines of the core in simulated time: they await nothing but `Pending`, and continue when it ends.
 
-Whoever ends a `Pending` does so in an event of the process that waits for it. So a coroutine stops with its process, and
-is delayed while that is paused.
+Whoever ends a `Pending` does so in an event of the process that waits for it. So a coroutine stops with its process,
+and is delayed while that is paused.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A simulated engine: logs with conditional appends, which lie about what they have done.
 
-`EngineLog` is the truth: what is appended, by whom and when. It checks that only one owner appends at a time. `SimStore`
-is how one process sees it: answers are late or lost, appends happen anyway, never or much later, reads are out of date.
-Knows of a record only its header, which it reads by itself.
+`EngineLog` is the truth: what is appended, by whom and when. It checks that only one owner appends at a time.
+`SimStore` is how one process sees it: answers are late or lost, appends happen anyway, never or much later, reads are
+out of date. Knows of a record only its header, which it reads by itself.
 """
 
 from __future__ import annotations
@@ -174,15 +174,19 @@ class SimStore:
     async def write(self, data: bytes, after: int) -> int | None:
         """Append an entry. See `LogStore`."""
         commit = self._writing.commit
-        return await self._call(partial(self._log.append, data, after, self._writing, commit), changes=True)
+        act = partial(self._log.append, data, after, self._writing, commit)
+        sequence: int | None = await self._call(act, changes=True)
+        return sequence
 
     async def read(self, after: int) -> Entry | None:
         """Return the first entry after this sequence. See `LogStore`."""
-        return await self._call(partial(self._read, after))
+        entry: Entry | None = await self._call(partial(self._read, after))
+        return entry
 
     async def last(self) -> Entry | None:
         """Return the last entry. See `LogStore`."""
-        return await self._call(self._read_last)
+        entry: Entry | None = await self._call(self._read_last)
+        return entry
 
     async def purge(self, before: int) -> None:
         """Delete entries. See `LogStore`."""

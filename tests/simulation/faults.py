@@ -16,6 +16,7 @@ from simulation.plan import ENGINE_FAULTS, LOSSES
 from simulation.producer import Producer
 from simulation.sender import Sender
 from smssim.core.model import RunFacts
+from smssim.errors import ExitCode
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -181,7 +182,11 @@ class Faults:
     def _stop(self, host: Host) -> None:
         """Stop a node that owns its run. A monitor is started again, and a producer if no other one is there."""
         owner = host.owner
-        if isinstance(owner, Producer) and owner.listening:
+        if owner is None:
+            self._clock.strike("standby stopped", host.name)
+            host.exit(ExitCode.INCOMPLETE)
+            self._world.restart(host)
+        elif isinstance(owner, Producer) and owner.listening:
             self._clock.strike("producer drains", host.name)
             owner.stop()
             if self._plan.engine is not None:
@@ -195,6 +200,8 @@ class Faults:
 
     def _start_after(self, host: Host) -> None:
         """Start a node some time after this one has left, unless this one was killed first."""
+        if self._world.at(host.kind, host.address) is not host:
+            return
         if host.exit_code is not None and not (host.owner is not None and host.owner.saver.commits):
             self._world.start(host.kind, host.address)
         elif host.alive:

@@ -5,6 +5,7 @@ With an engine it may stand by first, and again whenever another process has fen
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from simulation.books import check
@@ -18,14 +19,16 @@ from simulation.records import Writing
 from simulation.saver import Hold
 from smssim.core.log_store import UnclearError
 from smssim.core.owned_log import Taken
+from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
 from smssim.core.replicated_log import ReplicatedLog
 from smssim.core.standby import Move, Standby, Step
-from smssim.errors import DamagedLogError, ExitCode, FencedError, NotSavedError
+from smssim.errors import DamagedLogError, ExitCode, FencedError, GoneError, NotSavedError
 
 if TYPE_CHECKING:
     from simulation.world import World
 
 Owner = Producer | Monitor
+ENGINE_GIVE_UP_S = 12.0  # shorter than the engine is away at times
 
 
 class Host(Process):
@@ -39,6 +42,8 @@ class Host(Process):
         self.exit_code: ExitCode | None = None  # once it has left
         self.epoch = 0  # how many times the log had been taken when it took it last
         self._world, self._clock = world, world.clock
+        limits = replace(world.limits, backoff_max_s=world.limits.append_retry_max_s)
+        self._engine = Reconnector("the engine", ENGINE_GIVE_UP_S, self._clock.random.uniform, limits)
 
     def start(self) -> None:
         """Begin to run. Without an engine, it owns its run at once."""
@@ -52,23 +57,16 @@ class Host(Process):
         else:
             writing = Writing()
             log = DiskLog(disk, self, writing)
-            hold = Hold(log, disk.records, writing, replicated=False)
+            hold = Hold(log, disk.records, writing)
             Driven(log.take(), lambda taken: self._own(hold, taken))
 
     def _own(self, hold: Hold | None, taken: Taken) -> None:
         if hold is not None:
-            expected = (
-                hold.records.pieces if not hold.replicated else hold.writing.commit and hold.writing.commit.pieces
-            )
-            check(taken.pieces == (expected or {}), "what %s takes is not what is on record", self.name)
-        pieces = dict(taken.pieces)
-        self.owner = (Producer if self.kind == "producer" else Monitor)(self._world, self, hold, pieces)
+            expected = {} if hold.writing.commit is None else hold.writing.commit.pieces
+            check(taken.pieces == expected, "what %s takes is not what is on record", self.name)
+        taken = replace(taken, pieces=dict(taken.pieces))
+        self.owner = (Producer if self.kind == "producer" else Monitor)(self._world, self, hold, taken)
         self._world.owns(self, self.owner)
-
-    @property
-    def stands_by(self) -> bool:
-        """Whether another process may own the run, so that it refuses all calls."""
-        return self.owner is None or (self._world.plan.engine is not None and self.owner.saver.is_cut_off)
 
     # -- with an engine
 
@@ -82,33 +80,54 @@ class Host(Process):
         engine, writing = world.logs[self.kind], Writing()
         store = SimStore(engine, self, clock, writing)
         log = ReplicatedLog(store, f"log of the {self.kind}", self.name, world.new_id, lambda: clock.now, limits)
-        standby = Standby("run", limits)
+        standby = Standby("this run", limits)
         try:
             while (step := await self._look(log, standby)).move is not Move.LEAVE:
                 if step.move is Move.TAKE and (taken := await self._take(log)) is not None:
-                    self._takes(Hold(log, engine.records, writing, replicated=True), taken)
+                    taken = replace(taken, away_s=standby.away_s(clock.now))
+                    self._takes(Hold(log, engine.records, writing, self._engine), taken)
                     return
                 await sleep(clock, self, limits.poll_s)
-        except DamagedLogError as error:
+        except GoneError as error:
             self._give_up(error)
+            return
+        except DamagedLogError as error:
+            check(world.loses, "the log is damaged: %s", error)
+            clock.strike("log damaged", self.name)
+            world.damaged.add(self.kind)
+            self.exit(ExitCode.INCOMPLETE)
             return
         assert standby.ended is not None
         clock.strike("standby leaves", self.name)
         self.exit(ExitCode(standby.ended.code))
 
     async def _look(self, log: ReplicatedLog, standby: Standby) -> Step:
-        try:
-            return standby.saw(await log.tail(), self._clock.now)
-        except UnclearError:
-            standby.missed()
-            return Step(Move.WAIT)
+        while True:
+            try:
+                step = standby.saw(await log.tail(), self._clock.now)
+            except UnclearError as error:
+                standby.missed()
+                await self._wait(error)
+            else:
+                self._engine.found(self._clock.now)
+                return step
 
     async def _take(self, log: ReplicatedLog) -> Taken | None:
         while True:
             try:
-                return await log.take()
-            except UnclearError:
-                await sleep(self._clock, self, self._world.limits.append_retry_max_s)
+                taken = await log.take()
+            except UnclearError as error:
+                await self._wait(error)
+            else:
+                self._engine.found(self._clock.now)
+                return taken
+
+    async def _wait(self, error: UnclearError) -> None:
+        """Wait before the engine is called again; raises GoneError."""
+        step = self._engine.lost(Loss(Kind.MAY_PASS, str(error)), self._clock.now)
+        if not isinstance(step, Retry):
+            raise step.error
+        await sleep(self._clock, self, step.wait_s)
 
     def _takes(self, hold: Hold, taken: Taken) -> None:
         """Become the owner; the books begin with what is really on record."""

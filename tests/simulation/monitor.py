@@ -12,9 +12,12 @@ from simulation.books import check
 from simulation.clock import Process
 from simulation.saver import Hold, Saver
 from smssim.core.audience import ALL, Audience
+from smssim.core.event import Event as Happening
+from smssim.core.event import Kind
 from smssim.core.exchange import Report
 from smssim.core.model import RunFacts, SenderFacts
-from smssim.core.pieces import Changes, Pieces
+from smssim.core.owned_log import Taken
+from smssim.core.pieces import Changes
 from smssim.core.reporting import NOTHING
 from smssim.core.runs import Dropped, Ended, FollowedRun, Policy, Runs
 from smssim.core.watched import WatchedRuns
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 class Monitor(Process):
     """What a monitor of one run, or of several if it lingers, does while it owns the run."""
 
-    def __init__(self, world: World, host: Host, hold: Hold | None, pieces: Pieces) -> None:
+    def __init__(self, world: World, host: Host, hold: Hold | None, taken: Taken) -> None:
         super().__init__(host)
         self.name = host.name
         self.world, self.clock = world, world.clock
@@ -43,17 +46,29 @@ class Monitor(Process):
         self.spectators: list[Spectator] = []
         self.ending: ExitCode | None = None  # its exit code, once it has left
         self.stopping = False
+        self.hands_over = False  # whether it is about to leave its run to another one, and looks no more
         self._leaving = False
         self._awake_at = math.inf
         self._host = host
-        resumed = self.runs.resume(pieces, self.clock.now) if pieces else None
+        now = self.clock.now
+        resumed = self.runs.resume(taken.pieces, now, taken.away_s) if taken.pieces else None
         before = None if hold is None else hold.writing.commit
         self.accounts = Accounts(world, self, policy, [] if before is None else before.contents, resumed)
         self.saver = Saver(self, hold, world, self._changes, self.accounts.contents, host.broken)
         self.runs.await_sender(self.clock.now)
         if resumed is not None:
             self.clock.strike("monitor restored", self.name)
+        self._shared = world.plan.engine is not None
+        self.listening = resumed is None or not self._shared
+        if not self.listening:
+            self.saver.save(self._listen)
         self._carry_out()
+        if resumed is not None and taken.previous and not resumed.complete:
+            text = f"monitor taken over from {taken.previous}"
+            self.runs.announce(Happening(resumed.elapsed_s(now), Kind.TAKEN_OVER, text, resumed.run.run_id, "monitor"))
+
+    def _listen(self) -> None:
+        self.listening = True
 
     def _changes(self) -> Changes:
         return self.runs.changes(self.clock.now)
@@ -97,11 +112,13 @@ class Monitor(Process):
     def _acknowledge(self, answer: Callable[[], None]) -> None:
         """Answer when everything recorded so far is on record. Without a disk, everything counts as saved."""
         kept, _ = self.accounts.contents()
-        self.saver.save(partial(self._saved, kept, answer))
+        until = self.clock.now + self.world.limits.cut_off_after_s if self._shared else math.inf
+        self.saver.save(partial(self._saved, kept, answer, until))
 
-    def _saved(self, kept: Sequence[Kept], answer: Callable[[], None]) -> None:
+    def _saved(self, kept: Sequence[Kept], answer: Callable[[], None], until: float) -> None:
         self.accounts.check_recorded(kept)
-        answer()
+        if self.clock.now < until:
+            answer()
 
     # -- the runs
 
@@ -109,6 +126,10 @@ class Monitor(Process):
         """Stop the monitor, as SIGTERM does."""
         self.stopping = True
         self.clock.note(self.name, "is stopped")
+        if self._shared and not self.runs.finished:
+            self._leaving = self.hands_over = True
+            self.saver.save(partial(self._go, None, ExitCode.INCOMPLETE))
+            return
         self.runs.stop(self.clock.now)
         self._carry_out()
         self._leave()
@@ -151,11 +172,14 @@ class Monitor(Process):
     def let_go(self) -> None:
         """Leave unless watchers are still reading their last figures."""
         if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
-            code = self.ending = self.runs.exit_code
-            self.saver.close()
-            self.clock.note(self.name, "leaves: %s", code)
-            resumes = self.stopping and code != ExitCode.OK
-            self.saver.leave(None if resumes else (code, "the run is over"), partial(self._host.exit, code))
+            code = self.runs.exit_code
+            self._go((code, "the run is over") if self.runs.any_ended else None, code)
+
+    def _go(self, ended: tuple[int, str] | None, code: ExitCode) -> None:
+        self.ending = code
+        self.saver.close()
+        self.clock.note(self.name, "leaves: %s", code)
+        self.saver.leave(ended, partial(self._host.exit, code))
 
     def drop(self) -> None:
         """Do nothing: no call stays open."""

@@ -18,10 +18,11 @@ from smssim.core import producer_events as events
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Delivery, Request
 from smssim.core.model import RunFacts, SenderFacts
-from smssim.core.pieces import Changes, Pieces, pack, unpack
+from smssim.core.owned_log import Taken
+from smssim.core.pieces import Changes, pack, unpack
 from smssim.core.producer_stream import ProducerStream
 from smssim.core.producing import ProducerRun
-from smssim.errors import ExitCode
+from smssim.errors import LaterError
 
 if TYPE_CHECKING:
     from simulation.host import Host
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Producer(Process):
     """What a producer does while it owns its run, from what is on record on."""
 
-    def __init__(self, world: World, host: Host, hold: Hold | None, pieces: Pieces) -> None:
+    def __init__(self, world: World, host: Host, hold: Hold | None, taken: Taken) -> None:
         super().__init__(host)
         self.name = host.name
         self.left = False
@@ -42,7 +43,7 @@ class Producer(Process):
         self._writing: set[int] = set()
         self._tick_at = math.inf
         self._host = host
-        self._is_stopped = False
+        pieces = taken.pieces
         if pieces:
             self.run = RunFacts(**unpack(pieces["run"])[0])
         else:
@@ -57,12 +58,13 @@ class Producer(Process):
             give_up_s=plan.give_up_s,
             linger=plan.producer_lingers,
             journaled=self.saves,
+            shared=world.plan.engine is not None,
             limits=world.limits,
         )
         if hold is not None and hold.writing.commit is not None:
             before, kept = hold.writing.commit.contents
             self.book: ProducerBook = before.fork(kept)
-            self.core.restore(pieces, self.clock.now)
+            self.core.restore(pieces, self.clock.now, taken.away_s)
             self.clock.strike("producer restored", self.name)
         else:
             self.book = ProducerBook(plan.total)
@@ -84,7 +86,6 @@ class Producer(Process):
     def stop(self) -> None:
         """Stop the producer, as SIGTERM does."""
         self.conduct.stopped()
-        self._is_stopped = True
         self._carry_out(self.core.stop(self.clock.now))
 
     # -- the disk and the clock
@@ -144,7 +145,11 @@ class Producer(Process):
         settings = sender.settings
         facts = SenderFacts(sender.session_id, sender.name, settings.mean_s, settings.fail, settings.concurrency)
         now = self.clock.now
-        stream, happened = self.core.join(facts, settings.distribution, settings.std_s or 0.0, now)
+        try:
+            stream, happened = self.core.join(facts, settings.distribution, settings.std_s or 0.0, now)
+        except LaterError:
+            way.close(way.up)
+            return
         self.clock.note(self.name, "%s joins as %s", sender.name, stream.holder.number)
         self.served[way], self._ways[stream.holder.number] = stream, way
         way.down.send(self.run)
@@ -209,8 +214,8 @@ class Producer(Process):
         self.conduct.left()
         self.left = True
         self.drop()
-        resumes = self._is_stopped and code != ExitCode.OK
-        self.saver.leave(None if resumes else (code, "the run is over"), partial(self._host.exit, code))
+        ended = None if self.core.end is None else (int(code), "the run is over")
+        self.saver.leave(ended, partial(self._host.exit, code))
 
     def drop(self) -> None:
         """Break all streams."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from simulation.clock import Process
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 Recorded = Callable[[], None]  # tells the books how much of them is on record
 
 
+@dataclass(frozen=True)
 class Hold:
     """A log that a node has taken."""
 
-    def __init__(self, log: OwnedLog, records: Records, writing: Writing, *, replicated: bool) -> None:
-        self.log, self.records, self.writing, self.replicated = log, records, writing, replicated
+    log: OwnedLog
+    records: Records
+    writing: Writing
+    engine: Reconnector | None = None  # waits for the engine, if there is one
 
 
 class Saver:
@@ -45,10 +48,7 @@ class Saver:
         self._process, self._hold, self._clock, self._limits = process, hold, world.clock, world.limits
         self._contents = contents
         self._broken = broken
-        engine = None
-        if hold is not None and hold.replicated:
-            limits = replace(world.limits, backoff_max_s=world.limits.append_retry_max_s)
-            engine = Reconnector("the engine", world.plan.give_up_s, self._clock.random.uniform, limits, met=True)
+        engine = None if hold is None else hold.engine
         self._commits = GroupCommits[Callable[[], None]](changes, world.limits, engine)
         self._awake_at = math.inf
         self._committing: Driven[None] | None = None
@@ -62,9 +62,9 @@ class Saver:
         return self._commits.in_progress
 
     @property
-    def is_cut_off(self) -> bool:
-        """Whether nothing could be saved for so long that another node may have taken over."""
-        return self._commits.cut_off_s(self._clock.now) >= self._limits.cut_off_after_s
+    def busy(self) -> bool:
+        """Whether a save was requested that is not done."""
+        return self.commits or bool(self._commits._next)
 
     def close(self) -> None:
         """Begin no more commits; one that is in progress continues."""
@@ -83,7 +83,7 @@ class Saver:
     def leave(self, ended: tuple[int, str] | None, done: Callable[[], None]) -> None:
         """Record that the node leaves, if that takes no longer than `Limits.leave_s`; then call `done`."""
         self._closed = True
-        if self._hold is None or not self._hold.replicated:
+        if self._hold is None or self._hold.engine is None:
             done()
             return
         if self._committing is not None:

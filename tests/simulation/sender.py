@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from smssim.errors import ExitCode, GoneError, LaterError, PeerError
 from smssim.settings import SenderSettings
 
 if TYPE_CHECKING:
-    from simulation.host import Host
     from simulation.world import World
 
 UNEXPLAINED = 0.2  # chance that a loss comes without its reason
@@ -45,7 +43,6 @@ class Sender(Process):
         self._joined_runs: set[str] = set()
         self._done_runs: set[str] = set()  # those that it stayed in to their end
         self._sessions = 0
-        self._tried = Counter[str]()  # how often a node of each kind could not be reached
         self._search()
 
     @property
@@ -88,16 +85,19 @@ class Sender(Process):
         self._writing = False
         self._awake_at = math.inf
         self._book = SenderBook(self.session_id)
-        self._producer = self._reconnector("producer")
+        self._producer, self._monitor = self._reconnector("producer"), self._reconnector("monitor")
         self._producer_book = self._peer_book("producer")
         self._monitor_book = self._peer_book("monitor")
         self._connect()
 
     def _reconnector(self, peer: str) -> Reconnector:
-        return Reconnector(f"the {peer}", self.settings.give_up_s, self.clock.random.uniform, self.limits)
+        addresses = [str(address) for address in range(self.world.addresses(peer))]
+        uniform = self.clock.random.uniform
+        return Reconnector(f"the {peer}", self.settings.give_up_s, uniform, self.limits, addresses=addresses)
 
     def _peer_book(self, peer: str) -> PeerBook:
-        return PeerBook(f"{self.session_id}, the {peer}", self.settings.give_up_s, self.limits)
+        addresses = self.world.addresses(peer)
+        return PeerBook(f"{self.session_id}, the {peer}", self.settings.give_up_s, self.limits, addresses)
 
     def _leave(self, end: SenderEnd) -> None:
         """Leave the run, or end without one."""
@@ -136,20 +136,15 @@ class Sender(Process):
     # -- the producer
 
     def _connect(self) -> None:
-        host = self._next("producer")
-        self.stream = None if host is None or host.stands_by else self.world.network.open(self, host.owner)
+        host = self.world.at("producer", int(self._producer.address))
+        self.stream = None if host is None else self.world.network.open(self, host.owner)
         self._offered = False  # on this stream
         if self.stream is None:
             self._lost_producer()
         else:
             self.stream.up.send(copy.copy(self))  # as it is now
 
-    def _next(self, kind: str) -> Host | None:
-        """Return the process at the address that is tried next."""
-        return self.world.at(kind, self._tried[kind] % self.world.addresses(kind))
-
     def _lost_producer(self) -> None:
-        self._tried["producer"] += 1
         loss, now = self._loss(), self.clock.now
         if self._part is None:
             step = self._producer.lost(loss, now)
@@ -210,8 +205,8 @@ class Sender(Process):
         self._book.join(run, self.settings)
         protocol = self._protocol(run)
         protocol.on_finished = lambda finished, _: self._book.finish(finished)
-        monitor = self._reconnector("monitor")
-        self._part = SenderRun(run.run_id, protocol, self._producer, monitor, now, self.limits)
+        self._monitor = self._reconnector("monitor")
+        self._part = SenderRun(run.run_id, protocol, self._producer, self._monitor, now, self.limits)
 
     def _protocol(self, run: RunFacts) -> SenderProtocol:
         settings = self.settings
@@ -273,13 +268,13 @@ class Sender(Process):
         report, run = self._under_way, self.run
         assert report is not None
         assert run is not None
-        address = self._tried["monitor"] % self.world.addresses("monitor")
-        serve = partial(self.world.report, address, self._next("monitor"), run, self.session_id, report)
+        address = int(self._monitor.address)
+        host = self.world.at("monitor", address)
+        serve = partial(self.world.report, address, host, run, self.session_id, report)
         answered = partial(self._if_same, self.session_id, self._answered)
         self.world.network.call(self, serve, answered, self.limits.report_timeout_s)
 
     def _failed(self, loss: Loss) -> None:
-        self._tried["monitor"] += 1
         now, needless = self.clock.now, self.part.protocol.needs_no_monitor
         retry = self.part.on_report_failed(loss, now)
         if retry is not None:

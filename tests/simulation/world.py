@@ -64,6 +64,7 @@ class World:
         self.disks = {kind: self._disk(kind) for kind in KINDS}
         self.logs = {} if plan.engine is None else {kind: self._log(plan.engine, kind) for kind in KINDS}
         self.bare_crashes: set[str] = set()
+        self.damaged: set[str] = set()  # kinds of nodes whose log is damaged
         self.owners: dict[str, Producer | Monitor] = {}  # by kind, the one that took its run last
         self.senders: list[Sender] = []
         self.faults = Faults(self)
@@ -158,10 +159,10 @@ class World:
         host = self.at("monitor", address)
         if host is None or (not self.plan.journals and sent_to is not None and sent_to is not host):
             return False
-        if not host.alive or host.exit_code is not None or host.stands_by:
-            return False
         monitor = host.owner
-        if not isinstance(monitor, Monitor) or monitor.ending is not None:
+        if not isinstance(monitor, Monitor) or not monitor.alive or not monitor.listening:
+            return False
+        if monitor.ending is not None:
             return False
         apply = partial(monitor.report, run, session_id, report, answer)
         if monitor.paused:
@@ -220,16 +221,18 @@ class World:
 
     def _start_again(self, host: Host) -> None:
         self._starting -= 1
-        self.start(host.kind, host.address)
+        if self.at(host.kind, host.address) is host:
+            self.start(host.kind, host.address)
 
     def restart_producer(self) -> bool:
         """Restart a producer that has left, with the same journal; return whether there was one."""
         producer = self.producer
-        restarts = self.plan.journals and producer is not None and producer.left
-        if restarts and producer is not None and isinstance(producer.host, Host) and not producer.host.alive:
-            self.clock.strike("producer restarts")
-            self.start("producer", producer.host.address)
-        return restarts
+        if not self.plan.journals or producer is None or not producer.left or any(self.running("producer")):
+            return False
+        assert isinstance(producer.host, Host)
+        self.clock.strike("producer restarts")
+        self.start("producer", producer.host.address)
+        return True
 
     def lose_connections(self, process: Process) -> None:
         """Break all streams of a process."""
@@ -270,7 +273,7 @@ class World:
                 if isinstance(owner, Producer):
                     owner.book.compare(owner.backlog, deep=self._checks % DEEP_EVERY == 0)
                     owner.conduct.look()
-                elif owner is not None and not owner.paused and owner.ending is None:
+                elif owner is not None and not (owner.paused or owner.hands_over or owner.ending is not None):
                     owner.accounts.compare(owner.runs)
             if self.logs:
                 self._check_takeover(kind)
@@ -290,6 +293,8 @@ class World:
     def over(self) -> bool:
         """Whether all nodes have ended. Senders without a producer and a producer without senders wait forever."""
         monitor, producer = self.monitor, self.producer
+        if self.damaged and self.faults.are_over:
+            return True
         if not self.faults.are_over or self._starting or monitor is None or producer is None:
             return False
         if monitor.busy or not (monitor.alive or monitor.ending is not None):
@@ -321,6 +326,8 @@ class World:
     def check_end(self) -> ExitCode:
         """Check that the count is exact, or that the run is incomplete for a reason; return the exit code."""
         monitor, plan = self.monitor, self.plan
+        if self.damaged:
+            return ExitCode.INCOMPLETE
         assert monitor is not None
         self._check_storage(monitor)
         if not self.past.ended:  # the monitor still waits for its first sender
