@@ -332,8 +332,7 @@ class ProducerRun:
         events: list[Event] = []
         if self._phase is _Phase.RUNNING and self._stopped and (not self.backlog.leased or now >= self._drain_until):
             self._end()
-            if self._phase is _Phase.HANDING_OVER:  # it may take long to save, and nothing more is done for senders
-                events += self.turn_away(HANDED_OVER, now)
+            events += self._send_away(now)
         elif self._phase is _Phase.FAREWELL and self._is_farewell_over(now):
             self._leave()
         is_due = now >= self._save_at if self._phase is _Phase.RUNNING else self._phase in _AWAIT_A_SAVE
@@ -351,6 +350,10 @@ class ProducerRun:
             backlog = self.backlog
             self.end = RunEnd(backlog.complete, backlog.sent, backlog.failed, backlog.redelivered)
             self._phase = _Phase.ENDED
+
+    def _send_away(self, now: float) -> list[Event]:
+        """Close all streams if this producer hands its run over: it may take long until that is saved."""
+        return self.turn_away(HANDED_OVER, now) if self._phase is _Phase.HANDING_OVER else []
 
     def _is_farewell_over(self, now: float) -> bool:
         """Return whether all senders have received the end and no more are expected, or the time is up."""

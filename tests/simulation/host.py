@@ -71,7 +71,6 @@ class Host(Process):
     # -- with an engine
 
     def _stand_by(self) -> None:
-        self.owner = None
         Driven(self._poll())
 
     async def _poll(self) -> None:
@@ -143,6 +142,8 @@ class Host(Process):
         assert owner is not None
         owner.drop()
         owner.finish()
+        self.owner = None
+        self._world.lost_its_run(self.kind, owner)
         if isinstance(error, FencedError):
             self._clock.strike("owner fenced off", self.name)
             self._stand_by()

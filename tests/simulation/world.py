@@ -108,6 +108,13 @@ class World:
             if isinstance(owner, Producer):
                 self.producer_books[owner.run.run_id] = owner.book
 
+    def lost_its_run(self, kind: str, owner: Producer | Monitor) -> None:
+        """Record that a node was fenced off. If its own take has vanished, an earlier owner owns the run again."""
+        if self.loses and self.owners[kind] is owner:
+            for host in self.running(kind):
+                if host.owner is not None:
+                    self.owners[kind] = host.owner
+
     def new_id(self) -> str:
         """Return another id."""
         return f"id {next(self._ids)}"
