@@ -93,6 +93,8 @@ class EngineLog:
             return None
         head = head_of(data)
         self._check_owner(head)
+        if head.kind == "take" and self._last is not None and self._last.parts_left:
+            self._clock.strike("commit incomplete", self._kind)
         sequence = last + self._clock.random.choice((1, 1, 1, 1, 2))
         stored = Stored(Entry(sequence, data), self._clock.now)
         self._all.append(stored)
@@ -108,6 +110,9 @@ class EngineLog:
             self._clock.strike("checkpoint", self._kind)
         if head.parts_left:
             self._clock.strike("commit in parts", self._kind)
+            crash, writing.crash = writing.crash, None
+            if crash is not None:
+                crash()
         return sequence
 
     def _check_owner(self, head: Head) -> None:
@@ -127,6 +132,7 @@ class EngineLog:
 
         If entries may vanish, this is what it found.
         """
+        check(taker in self.bases, "a node owns the log without having taken it")
         epoch, commit = self.bases[taker]
         if not self.temper.loses:
             return epoch, commit

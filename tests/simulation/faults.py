@@ -132,10 +132,13 @@ class Faults:
         self._clock.after(away_s, None, partial(network.away.discard, kind))
 
     def _kill(self, host: Host) -> None:
-        """Kill a producer or a monitor, now or in the middle of its next commit to a disk."""
-        disk, crash = self._world.disks[host.kind], partial(self._world.crash, host)
+        """Kill a producer or a monitor, now or in the middle of its next commit."""
+        disk, writing = self._world.disks[host.kind], host.writing
+        crash = partial(self._world.crash, host)
         if disk is not None and self._clock.luck(0.5):
             disk.cut_power_in_next_commit(crash)
+        elif writing is not None and host.owner is not None and self._clock.luck(0.7):
+            writing.crash = crash
         else:
             crash()
 

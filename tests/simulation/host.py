@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 Owner = Producer | Monitor
-ENGINE_GIVE_UP_S = 12.0  # shorter than the engine is away at times
 
 
 class Host(Process):
@@ -40,10 +39,12 @@ class Host(Process):
         self.name = kind if world.addresses(kind) == 1 else f"{kind} {address}"
         self.owner: Owner | None = None  # what it does while it owns the run
         self.exit_code: ExitCode | None = None  # once it has left
+        self.writing: Writing | None = None  # in the engine
         self.epoch = 0  # how many times the log had been taken when it took it last
         self._world, self._clock = world, world.clock
         limits = replace(world.limits, backoff_max_s=world.limits.append_retry_max_s)
-        self._engine = Reconnector("the engine", ENGINE_GIVE_UP_S, self._clock.random.uniform, limits)
+        give_up_s = 0.0 if world.plan.engine is None else world.plan.engine.give_up_s
+        self._engine = Reconnector("the engine", give_up_s, self._clock.random.uniform, limits)
 
     def start(self) -> None:
         """Begin to run. Without an engine, it owns its run at once."""
@@ -77,6 +78,7 @@ class Host(Process):
         """Look at the end of the log again and again, and take it when it is time."""
         world, clock, limits = self._world, self._clock, self._world.limits
         engine, writing = world.logs[self.kind], Writing()
+        self.writing = writing
         store = SimStore(engine, self, clock, writing)
         log = ReplicatedLog(store, f"log of the {self.kind}", self.name, world.new_id, lambda: clock.now, limits)
         standby = Standby("this run", limits)

@@ -22,6 +22,8 @@ OFTEN_PER_S = 1.0
 FAULTY_S = 20.0
 FAILS_MIN = 0.5  # failure rate of small plans, for retries, which must be saved too
 EMPTY_RUN = "empty run"  # named like a fault: the bug shows only in a run without messages
+ENGINE = "engine"  # likewise: only with an engine
+LOSING = "entries lost"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ def plans_for(*faults: str) -> Iterator[Plan]:
     """
     if EMPTY_RUN in faults:
         return (replace(plan, total=0) for plan in map(draw_plan, BUG_SEEDS))
-    drawn = (plan for plan in _drawn() if plan.faults.keys() >= set(faults))
-    small = (focused(plan, faults) for plan in (_drawn() if faults else ()) if plan.total in SMALL)
+    named = [fault for fault in faults if fault != ENGINE]
+    plans = [plan for plan in _drawn() if (plan.engine is not None) == (ENGINE in faults)]
+    plans = [plan for plan in plans if (LOSING in plan.faults) == (LOSING in faults)]
+    drawn = (plan for plan in plans if plan.faults.keys() >= set(named))
+    small = (focused(plan, named) for plan in (plans if faults else ()) if plan.total in SMALL)
     return (plan for pair in zip_longest(small, drawn) for plan in pair if plan is not None)
 
 

@@ -74,6 +74,11 @@ class Monitor(Process):
         return self.runs.changes(self.clock.now)
 
     @property
+    def left(self) -> bool:
+        """Whether it has left, or is about to."""
+        return self._leaving
+
+    @property
     def busy(self) -> bool:
         """Whether a run is in progress, or the monitor is about to leave."""
         going_on = any(followed.final is None for followed in self.runs.followed.values())
@@ -87,7 +92,12 @@ class Monitor(Process):
         except PeerError as error:
             self._carry_out()
             accounts.refuse(run, session_id, report, error, stopped=self.stopping)
-            answer(None if isinstance(error, LaterError) else error)  # None: its sender retries, as after no answer
+            if isinstance(error, LaterError):
+                answer(None)  # its sender retries, as after no answer
+            elif self._shared:
+                self._acknowledge(partial(answer, error))
+            else:
+                answer(error)
             return
         self._carry_out()
         self.clock.note(self.name, "report %s of %s: %s", report.sequence, session_id, report.finished.ids)
@@ -116,7 +126,8 @@ class Monitor(Process):
         self.saver.save(partial(self._saved, kept, answer, until))
 
     def _saved(self, kept: Sequence[Kept], answer: Callable[[], None], until: float) -> None:
-        self.accounts.check_recorded(kept)
+        if not self.world.loses:
+            self.accounts.check_recorded(kept)
         if self.clock.now < until:
             answer()
 

@@ -55,6 +55,7 @@ class EnginePlan:
     producers: int
     monitors: int
     temper: Temper
+    give_up_s: float  # of its nodes
     record_bytes_max: int
     log_bytes_max: int
     log_records_max: int
@@ -187,9 +188,10 @@ def draw_plan(seed: int) -> Plan:
 def _with_engine(plan: Plan) -> Plan:
     """Return the plan with an engine instead of disks. Draws from a generator of its own."""
     random = Random(f"engine of {plan.seed}")
+    parts = 200 if plan.total < 1000 else 4000
     wanted = random.sample(sorted(ENGINE_FAULTS), random.randint(1, 4))
     temper = Temper(
-        delay_s=random.choice([0.002, 0.02, 0.1]),
+        delay_s=random.choice([0.002, 0.01, 0.03]),
         slow=random.choice([0.0, 0.0, 0.02, 0.1]),
         lost=random.choice([0.0, 0.02, 0.1]),
         unanswered=random.choice([0.0, 0.02, 0.1]),
@@ -201,9 +203,10 @@ def _with_engine(plan: Plan) -> Plan:
         producers=random.choice([1, 2, 2, 3]),
         monitors=random.choice([1, 2, 2, 3]),
         temper=temper,
-        record_bytes_max=random.choice([200 if plan.total < 1000 else 4000, 4000, LIMITS.record_bytes_max]),
+        give_up_s=random.choice([12.0, 60.0]),
+        record_bytes_max=random.choice([parts, parts, LIMITS.record_bytes_max]),
         log_bytes_max=random.choice([2000, 20_000, LIMITS.log_bytes_max]),
-        log_records_max=random.choice([10, 100, LIMITS.log_records_max]),
+        log_records_max=random.choice([30, 100, LIMITS.log_records_max]),
     )
     faults = plan.faults | {fault: ENGINE_FAULTS[fault] for fault in wanted} | (LOSSES if temper.loses else {})
     return replace(plan, engine=engine, faults=faults)

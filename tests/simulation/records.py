@@ -60,3 +60,4 @@ class Writing:
     """What one owner is writing now: shared by its saver, which begins commits, and by its disk or store."""
 
     commit: Commit | None = None  # the last one that was begun
+    crash: Callable[[], None] | None = None  # called after a part of a commit that is not the last one

@@ -103,10 +103,20 @@ class World:
     def owns(self, host: Host, owner: Producer | Monitor) -> None:
         """Record that a node has taken its run."""
         before = self.owners.get(host.kind)
+        if before is not None and self.logs:
+            self._check_reason(before)
         if before is None or not isinstance(before.host, Host) or host.epoch >= before.host.epoch:
             self.owners[host.kind] = owner
             if isinstance(owner, Producer):
                 self.producer_books[owner.run.run_id] = owner.book
+
+    def _check_reason(self, before: Producer | Monitor) -> None:
+        """Check that an owner that is well and can save is not replaced."""
+        now, pauses = self.clock.now, before.pauses.all
+        well_since = max(self.faults.until, before.host.cut_until, *(ended for _, ended in pauses))
+        is_there = before.alive and not (before.paused or before.left)
+        well = is_there and now - well_since > TAKEOVER_MAX_S
+        check(not well or self.loses, "%s is replaced although it is well", before.name)
 
     def lost_its_run(self, kind: str, owner: Producer | Monitor) -> None:
         """Record that a node was fenced off. If its own take has vanished, an earlier owner owns the run again."""
@@ -213,6 +223,8 @@ class World:
 
     def crash(self, host: Host) -> None:
         """Kill a producer or a monitor, and start it again after some time."""
+        if not host.alive or (self.logs and self.faults.are_over):
+            return
         self.kill(host)
         disk = self.disks[host.kind]
         if disk is not None:
