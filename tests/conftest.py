@@ -1,4 +1,7 @@
-"""Settings and fixtures for all tests: hypothesis, the seed of random moments, and checks for stray complaints."""
+"""Settings and fixtures for all tests: hypothesis, the seed of random moments, and checks for stray complaints.
+
+Tests marked `hosts` are left out where network namespaces can't be made; the summary names their files.
+"""
 
 import logging
 import os
@@ -10,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import hosts_support
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
@@ -17,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 from smssim.process import libraries
 
 ROOT: Final = Path(__file__).parent.parent
+LEFT_OUT: pytest.StashKey[set[str]] = pytest.StashKey()  # what the summary says was left out
 
 libraries.configure()
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even under nohup: tests send it to the processes that they start
@@ -37,16 +42,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, metavar="N", help="draw the moments of faults from this seed (default: random)"
     )
+    parser.addoption(
+        "--schedules", type=int, metavar="N", default=2, help="random schedules of tests/test_failover.py (default: 2)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed before pytest-xdist copies the options to its workers, so that all draw from the same one."""
     if config.option.seed is None:
         config.option.seed = secrets.randbelow(10**6)
+    config.addinivalue_line("markers", "hosts: needs network namespaces, see hosts_support")
+    config.stash[LEFT_OUT] = set()
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"moments of faults: --seed {config.option.seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    needing = [item for item in items if item.get_closest_marker("hosts")]
+    if not needing or not (reason := hosts_support.why_not()):
+        return
+    items[:] = [item for item in items if item not in needing]
+    config.hook.pytest_deselected(items=needing)
+    files = {item.nodeid.partition("::")[0] for item in needing}
+    left_out = config.stash[LEFT_OUT]
+    left_out.update(f"{file} (no network namespaces here: {reason})" for file in files)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist: tell the controller, which writes the summary."""
+    if hasattr(session.config, "workeroutput"):
+        left_out = session.config.stash[LEFT_OUT]
+        session.config.workeroutput["left_out"] = list(left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the controller: a worker has ended. One that crashed tells nothing, but all leave out the same."""
+    node.config.stash[LEFT_OUT].update(getattr(node, "workeroutput", {}).get("left_out", ()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = config.stash[LEFT_OUT]
+    for what in sorted(left_out):
+        terminalreporter.write_line(f"left out: {what}", yellow=True)
 
 
 class _AnyTestAnywhere(LoadScopeScheduling):  # type: ignore[misc] # it has no types

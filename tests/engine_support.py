@@ -6,38 +6,50 @@ among the servers takes 5 to 10 s, so tests of a file share one cluster if they 
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import contextlib
 import json
+import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
+
+import nats
+import nkeys
+from nodes_support import free_address
 
 DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.05
 TAIL_LINES: Final = 15  # of a server's log, in failure messages
 BINARY: Final = Path(sys.executable).parent / "nats-server"
 
+# Clients without credentials get the account APP, so that a test can also connect as an administrator.
+OPEN: Final = """
+accounts {
+    $SYS { users: [{ user: admin, password: admin }] }
+    APP { jetstream: enabled, users: [{ user: app, password: app }] }
+}
+no_auth_user: app
+"""
+
 _BY_US: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Return different ports that are free, for servers that start later, and again after they were killed."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(int(free_address().rpartition(":")[2]))
+    return list(ports)
 
 
 def until(condition: Callable[[], Any], what: str, story: Callable[[], str] = str) -> Any:
@@ -129,7 +141,7 @@ class Server:
     def says(self, path: str) -> Any:
         """Return what it answers to a request for monitoring; None if it does not."""
         try:
-            with closing(_BY_US.open(self.page + path, timeout=2)) as answer:
+            with contextlib.closing(_BY_US.open(self.page + path, timeout=2)) as answer:
                 return json.load(answer)
         except (OSError, urllib.error.URLError, ValueError):
             return None
@@ -137,6 +149,10 @@ class Server:
     def is_healthy(self) -> bool:
         """Return whether it is ready, as far as it knows: JetStream runs and its streams are up to date."""
         return self.runs and (self.says("/healthz") or {}).get("status") == "ok"
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
 
     def tail(self) -> str:
         """Return the end of its log."""
@@ -154,7 +170,7 @@ class Cluster:
         size: int = 3,
         *,
         jetstream: str | None = "sync_interval: always",
-        extra: str = "",
+        extra: str = OPEN,
         scheme: str = "nats",
     ) -> None:
         """`jetstream`: the settings in its section; None for none. `extra`: further lines of the configuration."""
@@ -162,8 +178,8 @@ class Cluster:
         self._jetstream = jetstream
         self._extra = extra
         self._scheme = scheme
-        self._routes = free_ports(size)
-        ports = iter(free_ports(2 * size))
+        ports = iter(free_ports(3 * size))
+        self._routes = [next(ports) for _ in range(size)]
         self._names = 0
         self.servers = [Server(self._name(), directory, next(ports), route, next(ports)) for route in self._routes]
         for server in self.servers:
@@ -200,7 +216,7 @@ class Cluster:
             server.kill()
 
     def repair(self) -> None:
-        """Make all servers run again, after a test that has paused or killed some, and wait until all are up to date."""
+        """Make all servers run again, after a test that has paused or killed some, and wait until they are ready."""
         for server in self.servers:
             if server.is_paused:
                 server.resume()
@@ -213,6 +229,8 @@ class Cluster:
         names = {server.name for server in running}
 
         def is_ready() -> bool:
+            ended = [server.name for server in running if server.has_ended()]
+            assert not ended, f"{ended} ended\n{self.story()}"
             if len(self.servers) == 1 or self._jetstream is None:
                 return all(server.says("/varz") and server.is_healthy() for server in running)
             leaders = {((server.says("/jsz") or {}).get("meta_cluster") or {}).get("leader") for server in running}
@@ -241,7 +259,10 @@ class Cluster:
         until(is_up_to_date, f"all have {stream}", self.story)
 
     def replace(self, number: int) -> Server:
-        """Replace a server and its disk by a new one with another name, at the same addresses."""
+        """Replace a server and its disk by a new one with another name, at the same addresses.
+
+        Then call `remove` with the name of the old one.
+        """
         old = self.servers[number]
         old.wipe()
         new = Server(self._name(), self._directory, old.client_port, old.route_port, old.page_port)
@@ -249,6 +270,13 @@ class Cluster:
         self.servers[number] = new
         new.start()
         return new
+
+    async def remove(self, name: str) -> None:
+        """Tell the cluster that the server with this name never returns, so that another one gets its copies."""
+        client = await nats.connect(self.servers[0].address, user="admin", password="admin")
+        answer = await client.request("$JS.API.SERVER.REMOVE", json.dumps({"peer": name}).encode(), timeout=10)
+        await client.close()
+        assert json.loads(answer.data).get("success"), answer.data
 
     def story(self) -> str:
         """Return the ends of the logs of all servers, for failure messages."""
@@ -283,41 +311,78 @@ class Cluster:
         return (detail.get("cluster") or {}).get("leader") or server.name if detail else None
 
 
-@contextmanager
-def impostor(info: Mapping[str, Any]) -> Iterator[str]:
-    """Listen like a server that says this about itself; yield its address. What clients send is not understood."""
-    import threading
+@dataclass
+class Impostor:
+    """Listens like a server that says `info` about itself, and keeps what clients send it until their first ping."""
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    ended = threading.Event()
+    info: Mapping[str, Any]
+    address: str = ""
+    heard: list[bytes] = field(default_factory=list)
 
-    def serve() -> None:
-        while not ended.is_set():
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                client.sendall(
-                    b"INFO " + json.dumps({"headers": True, "max_payload": 1 << 20, **info}).encode() + b"\r\n"
-                )
-                client.settimeout(DEADLINE_S)
-                received = b""
-                while b"PING\r\n" not in received and (part := client.recv(4096)):
-                    received += part
-                if received:
-                    client.sendall(b"PONG\r\n")
-                    impostor_heard.append(received)
-                while client.recv(4096):
-                    pass
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        ended.set()
-        listener.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a client until it disconnects."""
+        info = {"headers": True, "max_payload": 1 << 20, "jetstream": True, **self.info}
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        with contextlib.suppress(OSError, EOFError):
+            self.heard.append(await reader.readuntil(b"PING\r\n"))
+            writer.write(b"PONG\r\n")
+            await reader.read()
+        writer.close()
 
 
-impostor_heard: list[bytes] = []
+@contextlib.asynccontextmanager
+async def impostor(**info: Any) -> AsyncIterator[Impostor]:
+    """Run an impostor."""
+    it = Impostor(info)
+    server = await asyncio.start_server(it.serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    it.address = f"{host}:{port}"
+    async with server:
+        yield it
+
+
+# ---- Signed credentials
+
+
+class Authority:
+    """An operator with an account that may use JetStream, as `nsc` would make them."""
+
+    def __init__(self) -> None:
+        operator, system, self._account = _key("operator"), _key("account"), _key("account")
+        limits = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer", "subs", "data", "payload"), -1)
+        limits |= dict.fromkeys(("conn", "leaf", "imports", "exports"), -1)
+        accounts = {key: {"limits": limits if key is self._account else {}} for key in (system, self._account)}
+        signed = {_public(key): _jwt(operator, key, {"type": "account", **more}) for key, more in accounts.items()}
+        own = _jwt(operator, operator, {"type": "operator", "system_account": _public(system)})
+        preload = ", ".join(f"{key}: {jwt}" for key, jwt in signed.items())
+        self.config = f"operator: {own}\nsystem_account: {_public(system)}\n"
+        self.config += f"resolver: MEMORY\nresolver_preload: {{ {preload} }}"
+
+    def creds(self) -> str:
+        """Return the text of a .creds file for a new user of the account."""
+        user = _key("user")
+        jwt = _jwt(self._account, user, {"type": "user", "subs": -1, "data": -1, "payload": -1})
+        parts = (("NATS USER JWT", jwt), ("USER NKEY SEED", user.seed.decode()))
+        return "\n".join(f"-----BEGIN {name}-----\n{text}\n------END {name}------\n" for name, text in parts)
+
+
+def _key(kind: str) -> Any:
+    prefix = {
+        "operator": nkeys.PREFIX_BYTE_OPERATOR,
+        "account": nkeys.PREFIX_BYTE_ACCOUNT,
+        "user": nkeys.PREFIX_BYTE_USER,
+    }
+    return nkeys.from_seed(bytearray(nkeys.encode_seed(os.urandom(32), prefix[kind])))
+
+
+def _public(key: Any) -> str:
+    return str(key.public_key.decode())
+
+
+def _jwt(issuer: Any, subject: Any, about: Mapping[str, Any]) -> str:
+    now = int(time.time())
+    claims = {"jti": str(now), "iat": now, "iss": _public(issuer), "name": "test", "sub": _public(subject)}
+    claims["nats"] = {"version": 2, **about}
+    parts = ({"typ": "JWT", "alg": "ed25519-nkey"}, claims)
+    text = b".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
+    return (text + b"." + base64.urlsafe_b64encode(issuer.sign(text)).rstrip(b"=")).decode()

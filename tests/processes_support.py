@@ -148,9 +148,11 @@ class Nodes:
         for pid in self.left():
             os.kill(pid, signal.SIGKILL)
 
-    def start(self, *words: object, stdout: int = subprocess.PIPE, **variables: str) -> Node:
+    def start(
+        self, *words: object, before: tuple[str, ...] = (), stdout: int = subprocess.PIPE, **variables: str
+    ) -> Node:
         """Start a command with these arguments, and with these variables in addition to those of this process."""
-        node = Node(words, {"PYTHONUNBUFFERED": "", **UNPLANNED, **variables, MARK: self._mark}, stdout=stdout)
+        node = Node(words, {"PYTHONUNBUFFERED": "", **UNPLANNED, **variables, MARK: self._mark}, before, stdout)
         self.all.append(node)
         self._stack.callback(node.close)
         return node

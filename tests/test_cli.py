@@ -46,7 +46,21 @@ ACCESS: dict[str, tuple[str, str, object]] = {
     "--tls-ca": ("ca.pem", "tls_ca", "ca.pem"),
 }
 TOGETHER = ("--tls-cert", "--tls-key", "--tls-ca")  # each needs the others
+ENGINE_TLS = ("--engine-tls-cert", "--engine-tls-key")  # each needs the other
+ENGINE_ALWAYS = ("--engine", "--run")  # each needs the other, and all other flags of an engine need both
 # flag: a text other than the default, the setting that it sets, and the value
+ENGINE: dict[str, tuple[str, str, object]] = {
+    "--engine": ("tls://a:1,b", "engine", "tls://a:1,b"),
+    "--run": ("alert-7", "run_name", "alert-7"),
+    "--engine-replicas": ("5", "engine_replicas", 5),
+    "--engine-monitoring": ("http://a:8222", "engine_monitoring", "http://a:8222"),
+    "--engine-tls-ca": ("ca.pem", "engine_tls_ca", "ca.pem"),
+    "--engine-tls-cert": ("cert.pem", "engine_tls_cert", "cert.pem"),
+    "--engine-tls-key": ("key.pem", "engine_tls_key", "key.pem"),
+    "--engine-creds": ("user.creds", "engine_creds", "user.creds"),
+    "--engine-token-file": ("token.txt", "engine_token_file", "token.txt"),
+    "--engine-login-file": ("login.txt", "engine_login_file", "login.txt"),
+}
 DELIVERY: dict[str, tuple[str, str, object]] = {
     "--count": ("2e3", "count", 2000),
     "--seed": ("77", "seed", 77),
@@ -74,6 +88,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--listen": ("localhost:0", "listen", "localhost:0"),
         "--monitor": ("host.example:1", "monitor", "host.example:1"),
         "--journal": ("it.journal", "journal", "it.journal"),
+        **ENGINE,
         **ACCESS,
         "--linger": ("true", "linger", True),
         "--metrics-port": ("9464", "metrics_port", 9464),
@@ -104,6 +119,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--listen": ("[::1]:0", "listen", "[::1]:0"),
         "--json": ("true", "json", True),
         "--journal": ("it.journal", "journal", "it.journal"),
+        **ENGINE,
         **ACCESS,
         "--record": ("out.parquet", "record", "out.parquet"),
         "--failed": ("out.csv", "failed", "out.csv"),
@@ -166,8 +182,9 @@ SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
-    "--token-file",
+    *("--run", "--token-file", "--engine-creds", "--engine-token-file", "--engine-login-file"),
     *TOGETHER,
+    *(*ENGINE_TLS, "--engine-tls-ca"),
 )
 PICKY = [pair for pair in VALUED if pair[1] not in (*ANY_TEXT, "--sender")]
 PROGRAM = options.program(COMMANDS.values())
@@ -183,8 +200,12 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 def beside(flag: str) -> list[str]:
     """Return the flags that this one requires, each with a value."""
-    others = [other for other in TOGETHER if flag in TOGETHER and other != flag]
-    return [word for other in others for word in (other, ACCESS[other][0])]
+    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE)[other][0])]
+
+
+def required(flag: str) -> list[str]:
+    groups = ((TOGETHER, TOGETHER), (ENGINE_TLS, ENGINE_TLS), (ENGINE, ENGINE_ALWAYS))
+    return [other for those, others in groups if flag in those for other in others if other != flag]
 
 
 def variable(command: str, flag: str) -> str:
@@ -275,7 +296,7 @@ def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
         assert attrgetter(setting)(given) == value, (command, flag)
         if command not in ("run", "plan"):
             undone = {setting: getattr(plain, setting)}
-            undone |= {ACCESS[other][1]: None for other in TOGETHER if flag in TOGETHER}
+            undone |= {(ACCESS | ENGINE)[other][1]: None for other in required(flag)}
             if flag in ("--mean", "--distribution"):
                 undone["std_s"] = plain.std_s
             assert replace(given, **undone) == plain, (command, flag)
@@ -413,6 +434,7 @@ def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pyte
 
 LISTED = "producer, sender, monitor, run, plan, scenario, watch, trace, bench or certs"
 SHARE = SAID["sender", "--fail"].rule.expected
+ADDRESSES = "host:port with a port from 1 to 65535, or up to 8 different ones separated by commas"
 REFUSED = {
     "foo": f"smssim: command: got foo; expected {LISTED}",
     "sendr --fail 1": f"smssim: command: got sendr; expected {LISTED}; did you mean sender?",
@@ -441,7 +463,13 @@ REFUSED = {
     "producer --tls-ca x": "smssim producer: --tls-cert is required with --tls-ca",
     "sender --tls-cert x --tls-key y": "smssim sender: --tls-ca is required with --tls-cert",
     "watch --tls-key y": "smssim watch: --tls-cert is required with --tls-key",
-    "watch nowhere": "smssim watch: HOST:PORT: got nowhere; expected host:port with a port from 1 to 65535",
+    "watch nowhere": f"smssim watch: HOST:PORT: got nowhere; expected {ADDRESSES}",
+    "watch a:1,b": f"smssim watch: HOST:PORT: got a:1,b; expected {ADDRESSES}",
+    "sender --producer a:1,a:1": f"smssim sender: --producer: got a:1,a:1; expected {ADDRESSES}",
+    "sender --monitor a:1,,b:1": f"smssim sender: --monitor: got a:1,,b:1; expected {ADDRESSES}",
+    "producer --monitor a:1,b:0": f"smssim producer: --monitor: got a:1,b:0; expected {ADDRESSES}",
+    "producer --listen 127.0.0.1:1,127.0.0.1:2": "smssim producer: --listen: got 127.0.0.1:1,127.0.0.1:2; expected "
+    "host:port with a port from 0 to 65535",
     "certs ": "smssim certs: DIR: got ''; expected a directory, created if it does not exist",
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
     "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",
@@ -525,7 +553,7 @@ def test_the_help_states_limits_and_exclusions(
     monkeypatch.setenv("COLUMNS", "400")
     for command, says in (
         ("sender", "at most 40 (gamma), 2.5 (lognormal), 0.99 (normal), 0.577 (uniform) times the mean"),
-        ("monitor", "Not with --journal or --failed, which are for one run"),
+        ("monitor", "Not with --journal, --engine or --failed, which are for one run"),
         ("monitor", "undelivered messages to this CSV file (not with --linger)"),
         ("monitor", "resume from it after a crash (not with --linger)"),
     ):

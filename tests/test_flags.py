@@ -21,6 +21,7 @@ from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
 from smssim.settings import (
     Checked,
+    EngineSettings,
     MonitorSettings,
     ProducerSettings,
     RunSettings,
@@ -75,10 +76,11 @@ def help_of(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: p
 # ---- Each flag everywhere
 
 
-def test_every_setting_except_the_token_has_a_flag() -> None:
+def test_every_setting_except_secrets_has_a_flag() -> None:
     for command in COMMANDS.values():
         without = {setting.name for setting in fields(command.settings)} - flags_of(command.settings).keys()
-        expected = {"producer", "monitor", "faults", "token", "joins_s"} & without
+        secrets = {"token", *command.settings.variables}
+        expected = ({"producer", "monitor", "faults", "joins_s"} | secrets) & without
         assert without == expected, command.name
 
 
@@ -123,6 +125,7 @@ def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> No
 
 def test_every_producer_or_monitor_flag_is_also_a_run_flag_or_listed_as_an_exception() -> None:
     alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca", "insecure"}
+    alone |= {setting for setting, flag in flags_of(EngineSettings).items() if flag.panel == "Engine"}
     of_both = flags_of(ProducerSettings).keys() | flags_of(MonitorSettings).keys()
     assert RunSettings.flags().keys() - {"senders", "scenario", "no_plan"} == of_both - alone
 
@@ -141,6 +144,7 @@ def test_a_command_line_gives_back_the_settings_that_it_was_made_from() -> None:
     samples: tuple[tuple[str, Checked], ...] = (
         ("producer", ProducerSettings()),
         ("producer", ProducerSettings(seed=2**63 - 1, rate_per_s=1 / 3, retry_delay_s=1e-7, linger=True, **access)),
+        ("producer", ProducerSettings(engine="tls://a:1,b", run_name="x-1", engine_replicas=5, engine_tls_ca="c")),
         ("sender", SenderSettings()),
         ("sender", SenderSettings(0.1 + 0.2, 1e-3, "lognormal", name="a=b c", verbose=True, metrics_port=0, **access)),
         ("sender", SenderSettings(faults=(slow, fail))),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,7 +25,7 @@ import trustme
 from google.protobuf.message import DecodeError
 from grpc import StatusCode, aio
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
-from nodes_support import play, serving, until
+from nodes_support import Proxy, play, serving, until
 
 from smssim.net import grpc_quirks
 from smssim.net.grpc_quirks import Handshake, Probed, handshake, probe
@@ -256,6 +257,40 @@ class Authority:
         """Return a key and its certificate."""
         made = self._ca.issue_cert(host, **dates)
         return made.private_key_pem.bytes(), made.cert_chain_pems[0].bytes()
+
+
+# -- connections
+
+
+def test_a_connection_whose_peer_is_paused_is_closed_soon_with_a_ping_timeout() -> None:
+    """Without one, that takes a minute."""
+
+    async def scene() -> aio.AioRpcError:
+        async with answering(unary(empty)) as address:
+            proxy = await Proxy.start(address)
+            keepalive = [("grpc.keepalive_time_ms", 100), ("grpc.keepalive_timeout_ms", 100)]
+            async with aio.insecure_channel(
+                proxy.address, options=[*keepalive, grpc_quirks.ping_timeout(100)]
+            ) as channel:
+                ask: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ANY)
+                await ask(b"", timeout=WITHIN_S)
+                proxy.stall()
+                with pytest.raises(aio.AioRpcError) as caught:
+                    await ask(b"", timeout=WITHIN_S)
+            await proxy.close()
+            return caught.value
+
+    lost = play(scene())
+    assert (lost.code(), "timeout" in (lost.details() or "")) == (StatusCode.UNAVAILABLE, True)
+
+
+def test_a_call_to_an_address_that_never_answers_ends_with_the_attempt_to_connect() -> None:
+    async def scene() -> aio.AioRpcError:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            address = f"127.0.0.1:{listening.getsockname()[1]}"
+            return await failed(aio.insecure_channel(address, options=[("grpc.min_reconnect_backoff_ms", 100)]))
+
+    assert play(scene()).code() == StatusCode.UNAVAILABLE
 
 
 DAY: Final = timedelta(days=1)

@@ -11,10 +11,11 @@ from nodes_support import play
 
 from smssim.core.limits import LIMITS
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry, Stop
-from smssim.errors import GoneError, RefusedError
+from smssim.errors import GoneError, RefusedError, UsageError
 from smssim.net import access
-from smssim.net.reconnecting import Peer
+from smssim.net.reconnecting import Peer, reason_of
 from smssim.process.logs import node_log
+from smssim.settings import AccessSettings
 
 AWAY = Loss(Kind.MAY_PASS, "connection refused")
 UNEXPLAINED = Loss(Kind.UNEXPLAINED, "internal")
@@ -164,6 +165,119 @@ def test_returns_counts_how_often_a_peer_that_was_met_came_back() -> None:
     assert some.returns == 2
 
 
+# -- several addresses
+
+AT = ("a:1", "b:1", "c:1")
+ALL = "the monitor a:1, b:1 or c:1"
+FOREIGN = Loss(Kind.FOREIGN, "a different service listens there")
+EXPIRED = Loss(Kind.UNUSABLE, "its certificate has expired")
+
+
+def several(met: bool = False, addresses: tuple[str, ...] = AT) -> Reconnector:
+    """Return a reconnector for a monitor with several addresses."""
+    return Reconnector("the monitor", GIVE_UP_S, longest, addresses=addresses, met=met)
+
+
+def test_each_loss_leads_to_the_next_address_and_only_a_whole_round_to_a_longer_wait() -> None:
+    for met in (False, True):
+        some = several(met)
+        called, waits_s = [], []
+        for i in range(15):
+            called.append(some.address)
+            waits_s.append(retry(some, float(i)).wait_s)
+        assert called == 5 * list(AT)
+        assert waits_s == [0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.1, 0.1, 0.4, 0.1, 0.1, 0.8, 0.1, 0.1, 1.6]
+
+
+def test_an_address_that_answers_stays_and_the_next_round_begins_with_it() -> None:
+    some = several()
+    for i in range(7):
+        retry(some, float(i))
+    assert some.address == "b:1"
+    some.found(7.0)
+    assert (some.address, some.peer) == ("b:1", "the monitor b:1")
+    assert [(retry(some, 8.0).wait_s, some.address) for _ in AT] == [(0.1, "c:1"), (0.1, "a:1"), (0.1, "b:1")]
+    assert retry(some, 8.0).wait_s == 0.1
+    assert [retry(some, 8.0).wait_s for _ in range(2)] == [0.1, 0.2]
+
+
+def test_all_addresses_share_one_give_up_timeout() -> None:
+    some = several(met=True)
+    assert failing(some, GIVE_UP_S) == GIVE_UP_S
+    assert str(error(some, GIVE_UP_S)) == f"{ALL} has been unreachable for 60 s"
+    failing(several(), 10 * GIVE_UP_S)  # it was never met
+
+
+def test_notices_about_several_addresses() -> None:
+    some, standby = several(), Loss(Kind.MAY_PASS, "stands by: a:1 owns run alert")
+    notices = {now: notice for now in range(15) if (notice := retry(some, float(now)).notice)}
+    assert notices == {2: f"Waiting for {ALL} (connection refused)"} | {
+        12: f"Still waiting for {ALL} after 12 s (connection refused)",
+    }
+    assert some.found(15.0) == "Connected to the monitor a:1"
+    assert retry(some, 20.0).notice == "Lost the monitor a:1: trying b:1"
+    assert some.found(26.1) == "Reconnected to the monitor b:1 after 6.1 s"
+    assert retry(some, 30.0).notice == "Lost the monitor b:1: trying c:1"
+    assert [retry(some, 31.0, loss).notice for loss in (standby, standby)] == [
+        "",
+        f"Waiting for {ALL} (a:1: {standby.reason}; b:1: connection refused; c:1: {standby.reason})",
+    ]
+    assert retry(some, 32.0, standby).notice == ""
+    assert retry(some, 41.0, standby).notice == f"Still waiting for {ALL} after 11 s ({standby.reason})"
+
+
+def test_a_refusal_at_one_address_ends_the_waiting_at_all_of_them() -> None:
+    some = several()
+    retry(some, 0.0)
+    refused = Loss(Kind.REFUSED, "missing or wrong token")
+    assert str(error(some, 0.1, refused)) == "the monitor b:1 refused: missing or wrong token"
+
+
+def test_the_reason_of_a_call_is_asked_for_at_the_same_address() -> None:
+    some = several()
+    for _ in range(LIMITS.reasons_asked_max):
+        assert retry(some, 0.0, UNEXPLAINED) == Retry(LIMITS.backoff_min_s)
+        assert some.address == "a:1"
+    retry(some, 0.0, UNEXPLAINED)
+    assert some.address == "b:1"
+
+
+def test_an_address_of_no_use_is_passed_over_until_all_are_of_no_use() -> None:
+    some = several(addresses=AT[:2])
+    assert [retry(some, float(now), (FOREIGN, AWAY)[now % 2]).notice for now in range(4)] == [
+        "Can't use the monitor a:1 (a different service listens there): trying b:1",
+        "Waiting for the monitor a:1 or b:1 (a:1: a different service listens there; b:1: connection refused)",
+        "",
+        "",
+    ]
+    retry(some, 4.0, AWAY)  # it is gone from a:1
+    retry(some, 5.0, EXPIRED)
+    assert str(error(some, 6.0, FOREIGN)) == (
+        "the monitor b:1: its certificate has expired; the monitor a:1 refused: a different service listens there"
+    )
+
+
+def test_an_answer_shows_that_an_address_was_of_use() -> None:
+    some = several(addresses=AT[:2])
+    retry(some, 0.0, FOREIGN)
+    some.found(1.0)
+    retry(some, 2.0, EXPIRED)  # of the other one
+
+
+def test_an_address_was_met_once_it_has_answered_or_the_give_up_timeout_applies_from_the_start() -> None:
+    some = several()
+    retry(some, 0.0)
+    some.found(1.0)
+    assert some.has_met
+    retry(some, 2.0)
+    assert not some.has_met
+    for bound in (several(met=True), several()):
+        bound.bound(0.0)
+        for now in range(3):
+            assert bound.has_met
+            retry(bound, float(now))
+
+
 # -- with gRPC
 
 
@@ -178,7 +292,7 @@ def peer() -> Peer:
 def test_the_kind_of_loss_follows_from_the_status_code() -> None:
     kinds = dict.fromkeys(StatusCode, Kind.MAY_PASS) | {
         StatusCode.INTERNAL: Kind.UNEXPLAINED,
-        StatusCode.UNIMPLEMENTED: Kind.REFUSED,
+        StatusCode.UNIMPLEMENTED: Kind.FOREIGN,
         StatusCode.FAILED_PRECONDITION: Kind.REFUSED,
         StatusCode.INVALID_ARGUMENT: Kind.REFUSED,
         StatusCode.RESOURCE_EXHAUSTED: Kind.REFUSED,
@@ -207,3 +321,18 @@ def test_a_call_whose_reason_grpc_lost_is_retried(caplog: pytest.LogCaptureFixtu
             await producer.lost(failure(StatusCode.UNAUTHENTICATED))
 
     play(scene())
+
+
+def test_the_reason_of_a_standby_is_kept_whole_and_that_of_grpc_is_shortened_to_its_cause() -> None:
+    said = {
+        "stands by: 10.0.0.1:50051 owns run alert": "stands by: 10.0.0.1:50051 owns run alert",
+        "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Refused": "Refused",
+    }
+    assert {details: reason_of(failure(StatusCode.UNAVAILABLE, details)) for details in said} == said
+
+
+def test_the_token_may_be_sent_to_each_address_or_a_peer_is_refused() -> None:
+    open_to_all = access.Access(AccessSettings(), token=b"a-shared-token")
+    Peer("producer", "127.0.0.1:1,localhost:2", open_to_all, GIVE_UP_S, node_log("sender"))
+    with pytest.raises(UsageError, match=r"^--tls-ca or --insecure is required to send the token to 10\.0\.0\.1:3$"):
+        Peer("producer", "127.0.0.1:1,10.0.0.1:3", open_to_all, GIVE_UP_S, node_log("sender"))

@@ -27,8 +27,8 @@ from smssim.settings import (
     SenderSettings,
     TraceSettings,
     WatchSettings,
+    are_addresses,
     flags_of,
-    is_address,
     split_address,
 )
 from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, parse_sender
@@ -43,7 +43,10 @@ NO_ADDRESS = (
     *("host:\uff11", "a b:1", "a\nb:1", "h:1 ", "\udcff:1", "user@host:1", "http://host:1"),
     *("::1:50051", "[::1]", "[::1:1", "[]:1"),
 )
-NO_PEER = (*NO_ADDRESS, "host:0", "[::1]:0")
+NO_PEER = (
+    *(*NO_ADDRESS, "host:0", "[::1]:0", ",", "a:1,", ",a:1", "a:1,,b:1", "a:1, b:1", "a:1,b", "a:1;b:1", "a:1,b:1,a:1"),
+    ",".join(f"a:{port}" for port in range(1, 10)),
+)
 NO_THRESHOLD = (
     *("", "failed", "failed<", "failed<-1", "nothing<1", "complete==1", "rate_per_s>5%", "sent<3s", "t50<5%"),
 )
@@ -83,6 +86,37 @@ BAD = {
         *("city.mean=-1..2", "city.mean=1s..500ms", "city.concurrency=1-5"),
     ),
     "DIR": ("",),
+    "--engine": (
+        *(
+            "",
+            "nats",
+            "127.0.0.1:4222",
+            "http://a:4222",
+            "nats://",
+            "nats://a,",
+            ",nats://a",
+            "nats://a:0",
+            "nats://a b",
+        ),
+        *("nats://a:65536", "nats://a/b", "nats://::1", "nats://a,tls://b", "nats://a://b", "NATS://a"),
+    ),
+    "--run": ("", "x" * 33, "a b", "a.b", "a*", "a/b", "\u00e9", "\uff11", "a\n"),
+    "--engine-replicas": (*NOT_WHOLE, "0", "2", "4", "7"),
+    "--engine-monitoring": (
+        "",
+        "a:8222",
+        "nats://a:8222",
+        "http://a",
+        "http://a:0",
+        "http://a:1/varz",
+        "http://a:1,b:2",
+    ),
+    "--engine-tls-ca": ("",),
+    "--engine-tls-cert": ("",),
+    "--engine-tls-key": ("",),
+    "--engine-creds": ("",),
+    "--engine-token-file": ("",),
+    "--engine-login-file": ("",),
     "--tls-cert": ("",),
     "--tls-key": ("",),
     "--tls-ca": ("",),
@@ -177,6 +211,9 @@ def test_a_good_value_is_read() -> None:
         ("--listen", "127.0.0.1:0", "127.0.0.1:0"),
         ("--producer", "[::1]:50051", "[::1]:50051"),
         ("--producer", "host.example:65535", "host.example:65535"),
+        ("--producer", "a:1,[::1]:2,b:3", "a:1,[::1]:2,b:3"),
+        ("--monitor", ",".join(f"a:{port}" for port in range(1, 9)), ",".join(f"a:{port}" for port in range(1, 9))),
+        ("HOST:PORT", "a:1,b:1", "a:1,b:1"),
         ("--json", "yes", True),
         ("--json", "TRUE", True),
         ("--json", "0", False),
@@ -298,8 +335,8 @@ def test_any_other_address_requires_tls_or_insecure() -> None:
 
 
 def test_the_protocol_and_the_flags_accept_the_same_addresses() -> None:
-    for text in (*NO_PEER, "127.0.0.1:1", "[::1]:65535", "host.example:50051"):
-        assert NAMED["--monitor"].rule.holds(text) == is_address(text, port_min=1), text
+    for text in (*NO_PEER, "127.0.0.1:1", "[::1]:65535", "host.example:50051", "a:1,b:2"):
+        assert NAMED["--monitor"].rule.holds(text) == are_addresses(text, port_min=1), text
 
 
 def test_an_address_splits_into_host_and_port() -> None:

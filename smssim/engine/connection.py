@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 import nats.errors
@@ -57,20 +58,23 @@ class Connection:
     async def open(self) -> None:
         """Connect and check all servers that answer; does nothing if it was open before.
 
-        Raises UnclearError if no server answers, and UsageError if one of them can't be used.
+        Raises UnclearError if no server answers, and UsageError if none can be used or one makes the engine unsafe.
         """
         if self._is_open:
             return
         found = await asyncio.gather(*map(self._connect, self._servers), return_exceptions=True)
         clients = [client for client in found if isinstance(client, _Client)]
-        errors = [error for error in found if isinstance(error, BaseException)]
-        wrong = next((error for error in errors if not isinstance(error, UnclearError)), None)
-        for spare in clients if wrong else clients[1:]:
+        errors = {s: error for s, error in zip(self._servers, found, strict=True) if isinstance(error, BaseException)}
+        wrong = [error for error in errors.values() if not isinstance(error, UnclearError)]
+        fatal = [error for error in wrong if not (clients and isinstance(error, checks.NoHelpError))]
+        for spare in clients if fatal else clients[1:]:
             self._drop(spare)
-        if wrong:
-            raise wrong
+        if fatal:
+            raise fatal[0]
         if not clients:
-            raise UnclearError(_together(self._servers, [str(error) for error in errors]))
+            raise UnclearError(_together(errors))
+        for error in wrong:
+            self._log.warning("%s", error)
         self._client, self._is_open = clients[0], True
         self._start(self._stay_connected())
 
@@ -96,7 +100,8 @@ class Connection:
         except nats.js.errors.NoStreamResponseError as error:
             raise UnclearError("the log has no leader") from error
         except TimeoutError as error:
-            raise UnclearError(f"no answer within {self._limits.engine_answer_s:g} s") from error
+            waited_s = self._limits.engine_answer_s
+            raise UnclearError(f"no answer within {waited_s:g} s; more than half of the servers must run") from error
         except ERRORS as error:
             raise UnclearError(_said(error)) from error
 
@@ -114,17 +119,17 @@ class Connection:
 
     async def _connect_to_any(self) -> _Client | None:
         """Return a client of the first server that can be used, beginning with the one after the last; None if none."""
-        reasons = []
+        errors: dict[str, BaseException] = {}
         for _ in self._servers:
             self._servers.append(self._servers.pop(0))
             try:
                 client = await self._connect(self._servers[0])
             except (UnclearError, UsageError) as error:
-                reasons.append(str(error))
+                errors[self._servers[0]] = error
             else:
                 self._log.debug("Connected to %s", self._servers[0])
                 return client
-        self._reason = _together(self._servers, reasons)
+        self._reason = _together(errors)
         return None
 
     async def _connect(self, server: str) -> _Client:
@@ -177,11 +182,13 @@ class Connection:
         if "authorization" in said or "authentication" in said:
             given_by = self._credentials.given_by
             todo = f"check {given_by}" if given_by else "set --engine-creds, --engine-token-file or --engine-login-file"
-            return UsageError(f"--engine: {address} rejects the credentials of this node: {todo}")
+            return checks.NoHelpError(f"--engine: {address} rejects the credentials of this node: {todo}")
         if isinstance(error, nats.errors.SecureConnWantedError):
-            return UsageError(f"--engine: {address} does not use TLS: set tls in its configuration, or write nats://")
+            return checks.NoHelpError(
+                f"--engine: {address} does not use TLS: set tls in its configuration, or write nats://"
+            )
         if isinstance(error, ssl.SSLError):
-            return UsageError(f"--engine: {address}: {self._tls_failure(error)}")
+            return checks.NoHelpError(f"--engine: {address}: {self._tls_failure(error)}")
         return UnclearError("connection timed out" if isinstance(error, TimeoutError) else _said(error))
 
     def _tls_failure(self, error: ssl.SSLError) -> str:
@@ -244,10 +251,15 @@ class _Client(Client):
         return ServerFacts(address, str(info.get("version")), bool(info.get("jetstream")), self.max_payload)
 
     def cut(self) -> None:
-        """Close the socket, even if there is something to send."""
+        """Close the socket, even if there is something to send, and fail the requests that wait for an answer."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+        for answer in [*self._resp_map.values()]:
+            if not answer.done():
+                answer.set_exception(nats.errors.ConnectionClosedError())
+        for subscription in self._subs.values():
+            subscription._stop_processing()  # noqa: SLF001 - nats-py forgets to, if its last write fails
 
     def _connect_command(self) -> bytes:
         """Return the command that contains the credentials. Raises SecureConnWantedError instead of sending them."""
@@ -263,13 +275,14 @@ def _address(server: str) -> str:
 def _said(error: BaseException) -> str:
     """Return the reason for an error in a few words."""
     text = getattr(error, "strerror", None) or str(error).removeprefix("nats: ") or type(error).__name__
-    if isinstance(error, OSError) and "Connect call failed" in str(error):
-        text = "connection refused" if error.errno is None or isinstance(error, ConnectionRefusedError) else text
+    if isinstance(error, OSError) and "Connect call failed" in str(error):  # asyncio hides the reason
+        text = os.strerror(error.errno) if error.errno else "connection refused"
     return escape(text.strip("'\" "), 120).lower()
 
 
-def _together(servers: list[str], reasons: list[str]) -> str:
+def _together(errors: Mapping[str, BaseException]) -> str:
     """Return the reasons of several servers, or only one if all are the same."""
-    if len({*reasons}) == 1:
-        return reasons[0]
-    return "; ".join(f"{_address(server)}: {reason}" for server, reason in zip(servers, reasons, strict=False))
+    reasons = {server: str(error) for server, error in errors.items()}
+    if len({*reasons.values()}) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(f"{_address(server)}: {reason}" for server, reason in reasons.items())

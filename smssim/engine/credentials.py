@@ -101,10 +101,11 @@ def _creds(settings: EngineSettings) -> str | None:
     expected = "a .creds file with a JWT and the seed of a user, as nsc writes it"
     try:
         jwt, seed = (lines[lines.index(f"-----BEGIN {part}-----") + 1] for part in _CREDS_PARTS)
-        nkeys.from_seed(bytearray(seed.encode())).wipe()
-    except (ValueError, IndexError, nkeys.errors.NkeysError) as error:
+        _, key = nkeys.decode_seed(bytearray(seed.encode()))
+        is_valid = jwt.count(".") == 2 and nkeys.encode_seed(bytes(key), nkeys.PREFIX_BYTE_USER).decode() == seed
+    except (ValueError, IndexError, nkeys.NkeysError) as error:
         raise bad_value("--engine-creds", name, expected) from error
-    if jwt.count(".") != 2:
+    if not is_valid:
         raise bad_value("--engine-creds", name, expected)
     return text
 

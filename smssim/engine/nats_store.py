@@ -227,7 +227,7 @@ _UNLIMITED: Final = ("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject")
 def _said(error: APIError) -> str:
     """Return what JetStream answered. Without a leader, nobody answers, which nats-py reports as a 503 without text."""
     if error.description is None:
-        return "JetStream has no leader: more than half of the servers must run"
+        return "JetStream has no leader; more than half of the servers must run"
     return escape(error.description, 120)
 
 

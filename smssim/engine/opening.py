@@ -35,7 +35,6 @@ async def open_store(settings: EngineSettings, kind: str, log: Log, limits: Limi
         from smssim.engine.nats_store import NatsStore
     except ImportError as error:
         raise credentials.missing(error.name) from error
-    await checks.check_monitoring(settings, shown, log, limits)
     run = settings.run_name
     pace = replace(limits, backoff_max_s=limits.append_retry_max_s)
     reconnector = Reconnector(f"engine {settings.engine}", settings.give_up_s, random.uniform, pace)
@@ -43,6 +42,7 @@ async def open_store(settings: EngineSettings, kind: str, log: Log, limits: Limi
     store = NatsStore(connection, reconnector, f"SMSSIM_{run}_{kind.upper()}", f"smssim.{run}.{kind}", limits)
     try:
         await _prepare(store, connection, settings, log, limits)
+        await checks.check_monitoring(settings, shown, log, limits)  # now the servers run
     except BaseException:
         await store.close()
         raise

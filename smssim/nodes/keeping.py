@@ -23,6 +23,7 @@ from smssim.core.replicated_log import ReplicatedLog
 from smssim.core.standby import Move, Standby
 from smssim.errors import ExitCode, LaterError
 from smssim.journal.sqlite_log import SqliteLog
+from smssim.net.reconnecting import STANDS_BY
 from smssim.process import waiting
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, ProducerSettings, split_address
@@ -79,7 +80,7 @@ class Keeping:
     def stands_by(self) -> LaterError:
         """Return the error of a call that this node can't answer, because it does not own the run."""
         owner = f"{self._standby.owner} owns" if self._standby.owner else "no node owns"
-        return LaterError(f"this {self._kind} stands by: {owner} run {self._settings.run_name}")
+        return LaterError(f"{STANDS_BY}{owner} run {self._settings.run_name}")
 
     async def own(self, address: str, stop: asyncio.Event) -> Ownership | None:
         """Return the ownership of the run as soon as no other node has it.

@@ -9,7 +9,6 @@ from smssim.settings.addresses import (
     addresses_words,
     are_addresses,
     each_address,
-    is_address,
     is_loopback,
     split_address,
 )
@@ -77,7 +76,6 @@ __all__ = [
     "copy_names",
     "each_address",
     "flags_of",
-    "is_address",
     "is_loopback",
     "sender_names",
     "split_address",

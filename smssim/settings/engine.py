@@ -31,7 +31,8 @@ _RUN_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 
 def servers_of(urls: str) -> tuple[str, ...]:
     """Return each server as `scheme://host:port`. The scheme of the first one applies to those without one."""
-    scheme = urls.partition("://")[0]
+    first = urls.split(",")[0]
+    scheme = first.partition("://")[0] if "://" in first else ""
     full = (one if "://" in one else f"{scheme}://{one}" for one in urls.split(","))
     return tuple(one if re.search(r":[0-9]+$", one) else f"{one}:{PORT}" for one in full)
 
