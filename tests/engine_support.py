@@ -55,7 +55,6 @@ class Cluster(nats_cluster.Cluster):
             answer = await client.request("$JS.API.SERVER.REMOVE", json.dumps({"peer": name}).encode(), timeout=10)
         assert json.loads(answer.data).get("success"), answer.data
 
-<<<<<<< HEAD
     @contextlib.asynccontextmanager
     async def _client(self, **options: str) -> AsyncIterator[Client]:
         client = await nats.connect(self.servers[0].address, **options)
@@ -65,40 +64,6 @@ class Cluster(nats_cluster.Cluster):
             await client.close()
             await asyncio.sleep(0.01)  # nats-py does not wait until asyncio has closed the socket
 
-    def story(self) -> str:
-        """Return the ends of the logs of all servers, for failure messages."""
-        return "\n".join(server.tail() for server in self.servers)
-
-    def _name(self) -> str:
-        self._names += 1
-        return f"n{self._names}"
-
-    def _configure(self, server: Server) -> None:
-        server.directory = self._directory / server.name
-        lines = [
-            f"server_name: {server.name}",
-            f"listen: 127.0.0.1:{server.client_port}",
-            f"http: 127.0.0.1:{server.page_port}",
-        ]
-        if self._jetstream is not None:
-            lines.append(f"jetstream {{ store_dir: {json.dumps(str(server.store))}, {self._jetstream} }}")
-        if len(self._routes) > 1:
-            routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self._routes if port != server.route_port)
-            lines.append(f"cluster {{ name: test, listen: 127.0.0.1:{server.route_port}, routes: [{routes}] }}")
-        server.config = "\n".join([*lines, self._extra, ""])
-
-    def _detail(self, server: Server, stream: str) -> Mapping[str, Any] | None:
-        said = server.says("/jsz?streams=true") if server.runs else None
-        accounts = (said or {}).get("account_details") or []
-        details = [detail for account in accounts for detail in account.get("stream_detail") or []]
-        return next((detail for detail in details if detail["name"] == stream), None)
-
-    def _leader_by(self, server: Server, stream: str) -> str | None:
-        detail = self._detail(server, stream)
-        return (detail.get("cluster") or {}).get("leader") or server.name if detail else None
-
-=======
->>>>>>> 20bb58fbdc9d993a33a2d70d906b57b19bb25f39
 
 @dataclass
 class Impostor:
