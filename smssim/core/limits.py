@@ -269,7 +269,6 @@ class Limits:
             (self.record_bytes_max < self.engine_payload_bytes_min, "a record fits into a message of the engine"),
             (self.engine_answer_s < self.takeover_after_s, "a late answer is no sign of death"),
             (self.takeover_after_s < self.cut_off_after_s, "an owner is replaced before it sends its peers away"),
-            (self.cut_off_after_s < self.report_timeout_s, "a report is answered before its sender repeats it"),
             (2 * self.append_retry_max_s < self.takeover_after_s, "an owner repeats an append before it is replaced"),
             (0 < self.commit_share_max <= 1, "commits take a share of the time above 0 and up to 1"),
         )
