@@ -1,8 +1,9 @@
 """NATS servers on this machine, as the engine of a demonstration or a test.
 
 They listen on free ports of the loopback address, keep their streams below a directory of the caller, and sync each
-write to disk. The kernel kills those that the main thread has started when this process ends, however. They can be killed,
-paused, wiped and replaced. Each wait is for a state that they report, and has a deadline far beyond the time that this takes.
+write to disk. They can be killed, paused, wiped and replaced. Each wait is for a state that they report, and has a
+deadline far beyond the time that this takes. When this process ends, however it does, the kernel kills the servers that
+its main thread has started.
 """
 
 from __future__ import annotations
