@@ -1,9 +1,9 @@
 """NATS servers on this machine, as the engine of a demonstration or a test.
 
 They listen on free ports of the loopback address, keep their streams below a directory of the caller, and sync each
-write to disk. They can be killed, paused, wiped and replaced. Each wait is for a state that they report, and has a
-deadline far beyond the time that this takes. When this process ends, however it does, the kernel kills the servers that
-its main thread has started.
+write to disk. They can be killed, paused, wiped and replaced. Those that the main thread has started end with this
+process, however it ends. Each wait is for a state that they report, and has a deadline far beyond the time that it
+takes.
 """
 
 from __future__ import annotations

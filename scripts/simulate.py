@@ -64,10 +64,11 @@ def play_many(first: int, count: int, jobs: int) -> int:
 def find_bugs() -> int:
     """Search for each planted bug and return the exit code."""
     from simulation.bugs import BUGS
+    from simulation.engine_bugs import ENGINE_BUGS
     from simulation.hunt import hunt
 
     missed = 0
-    for bug, faults in BUGS.items():
+    for bug, faults in (BUGS | ENGINE_BUGS).items():
         began = time.monotonic()
         found = hunt(bug, *faults)
         missed += found is None

@@ -19,6 +19,7 @@ from typing import Any, Final
 import nats
 import nats_cluster
 import nkeys
+from nats.aio.client import Client
 
 # Clients without credentials get the account APP, so that a test can also connect as an administrator.
 OPEN: Final = """
@@ -41,12 +42,27 @@ class Cluster(nats_cluster.Cluster):
             print(self.story())
         super().__exit__(*error)
 
+    async def delete_streams(self) -> None:
+        """Delete all streams, so that later elections and recoveries take no longer because of them."""
+        async with self._client() as client:
+            streams = client.jetstream()
+            for info in await streams.streams_info():
+                await streams.delete_stream(info.config.name or "")
+
     async def remove(self, name: str) -> None:
         """Tell the cluster that the server with this name never returns, so that another one gets its copies."""
-        client = await nats.connect(self.servers[0].address, user="admin", password="admin")
-        answer = await client.request("$JS.API.SERVER.REMOVE", json.dumps({"peer": name}).encode(), timeout=10)
-        await client.close()
+        async with self._client(user="admin", password="admin") as client:
+            answer = await client.request("$JS.API.SERVER.REMOVE", json.dumps({"peer": name}).encode(), timeout=10)
         assert json.loads(answer.data).get("success"), answer.data
+
+    @contextlib.asynccontextmanager
+    async def _client(self, **options: str) -> AsyncIterator[Client]:
+        client = await nats.connect(self.servers[0].address, **options)
+        try:
+            yield client
+        finally:
+            await client.close()
+            await asyncio.sleep(0.01)  # nats-py does not wait until asyncio has closed the socket
 
 
 @dataclass

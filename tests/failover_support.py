@@ -102,6 +102,15 @@ class Fleet:
         eventually(lambda: sum(machine.owns for machine in running) == 1, f"one {kind} owns the run")
         return next(machine for machine in running if machine.owns)
 
+    def has_owner(self, kind: str) -> None:
+        """Wait until one node of this kind owns the run, or until the run is over."""
+        running = [machine for machine in self.all[kind] if not machine.is_paused]
+
+        def is_over() -> bool:
+            return any(re.search("is over|Run ended", line) for machine in running for line in machine.node.err)
+
+        eventually(lambda: sum(machine.owns for machine in running) == 1 or is_over(), f"one {kind} owns the run")
+
     def standbys(self, kind: str) -> list[Machine]:
         """Return the nodes of this kind that do not own the run."""
         return [machine for machine in self.all[kind] if not machine.owns]

@@ -43,9 +43,9 @@ FUNCTION_LINES_MAX = 60
 NUMBERS_OF_THE_WORLD = {
     "clock": {"TRACE_MAX"},
     "disk": {"_HEAD"},
-    "world": {
-        *("CALM_MAX_S", "EVENTS_MAX", "FAULT_EVERY_S", "TIDY_EVERY_S", "LONG_PAUSE_S", "DEEP_EVERY", "SENDERS_MAX"),
-    },
+    "engine": {"TIMEOUT_S", "LATE_MAX_S", "HEAD"},
+    "faults": {"FAULT_EVERY_S", "LONG_PAUSE_S", "SENDERS_MAX", "OWNERS_FIRST"},
+    "world": {"CALM_MAX_S", "EVENTS_MAX", "TIDY_EVERY_S", "TAKEOVER_MAX_S", "DEEP_EVERY"},
     "sender": {"UNEXPLAINED"},
     # Tolerances of checks: rounding, a slow disk, a few check intervals.
     "accounts": {"LOOKS"},

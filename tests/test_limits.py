@@ -41,6 +41,12 @@ BROKEN: Final[Broken] = {
     "the time left follows from moments that are kept": {"left_rate_over_moments": 201},
     "a row group fits into the queue of a record": {"record_group_rows": 1_000_001},
     "the heap keeps the largest freed array": {"heap_free_bytes_max": (32 << 20) - 1},
+    "an owner misses two renewals before a standby takes over": {"renew_s": 2.0},
+    "a standby looks at the log more often than it takes over": {"poll_s": 4.0},
+    "a record fits into a message of the engine": {"record_bytes_max": 1 << 20},
+    "a late answer is no sign of death": {"engine_answer_s": 4.0},
+    "an owner is replaced before it sends its peers away": {"cut_off_after_s": 4.0},
+    "an owner repeats an append before it is replaced": {"append_retry_max_s": 2.0},
     "commits take a share of the time above 0 and up to 1": {"commit_share_max": 1.1},
 }
 BROKEN_AT_LAUNCH: Final[Broken] = {

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 from simulation.bugs import BUGS, Bug
+from simulation.engine_bugs import ENGINE_BUGS
 from simulation.hunt import BUG_SEEDS, hunt, plans_for
 from simulation.plan import draw_plan
 from simulation.world import SimulationError
@@ -15,8 +16,10 @@ from simulation.world import SimulationError
 from smssim.core.sending import SenderProtocol
 from smssim.core.stretches import STRETCH_SIZE
 
+ALL = BUGS | ENGINE_BUGS
 
-@pytest.mark.parametrize(("bug", "faults"), BUGS.items(), ids=[bug.__name__ for bug in BUGS])
+
+@pytest.mark.parametrize(("bug", "faults"), ALL.items(), ids=[bug.__name__ for bug in ALL])
 def test_the_simulation_finds_a_system_that(bug: Bug, faults: tuple[str, ...]) -> None:
     assert hunt(bug, *faults) is not None
 

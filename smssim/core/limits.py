@@ -195,8 +195,10 @@ class Limits:
     append_retry_max_s: float = 0.5  # before an append with an unknown result is repeated, at most
     repeat_standby_s: float = 60.0  # how often a standby logs who owns the run
     poll_s: float = 0.5  # how often a standby looks at the end of the log
-    takeover_after_s: float = 5.0  # without a new record, a standby takes the log: several renewals are missing
-    cut_off_after_s: float = 4.0  # an owner that can't append for this time sends its peers to other nodes
+    takeover_after_s: float = 4.0  # without a new record, a standby takes the log: several renewals are missing
+    # An owner that can't append for this time sends its peers to other nodes: longer than the engine takes to elect
+    # another leader (measured: 6 to 8 s), and shorter than a sender waits for the answer to a report.
+    cut_off_after_s: float = 9.0
     leave_s: float = 3.0  # how long an owner that leaves tries to say so in the log
     record_bytes_max: int = 512 << 10  # of a part of a commit: an engine takes 1 MiB by default
     log_bytes_max: int = 64 << 20  # since the last checkpoint, or ...
@@ -266,7 +268,7 @@ class Limits:
             (self.poll_s < self.takeover_after_s, "a standby looks at the log more often than it takes over"),
             (self.record_bytes_max < self.engine_payload_bytes_min, "a record fits into a message of the engine"),
             (self.engine_answer_s < self.takeover_after_s, "a late answer is no sign of death"),
-            (self.renew_s < self.cut_off_after_s, "an owner that is cut off has missed a renewal"),
+            (self.takeover_after_s < self.cut_off_after_s, "an owner is replaced before it sends its peers away"),
             (2 * self.append_retry_max_s < self.takeover_after_s, "an owner repeats an append before it is replaced"),
             (0 < self.commit_share_max <= 1, "commits take a share of the time above 0 and up to 1"),
         )

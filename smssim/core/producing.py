@@ -35,6 +35,7 @@ from smssim.core.producer_stream import ProducerStream, Response
 from smssim.errors import ExitCode, LaterError
 
 CUT_OFF: Final = "this producer can't save its state; another one may have taken over"
+HANDED_OVER: Final = "this producer leaves the run to another one"
 
 
 class _Phase(Enum):
@@ -178,6 +179,8 @@ class ProducerRun:
         """
         if self._is_cut_off(now):
             raise LaterError(CUT_OFF)
+        if self._phase is _Phase.HANDING_OVER:
+            raise LaterError(HANDED_OVER)
         events: list[Event] = []
         before = self.backlog.holders.of(sender.session_id)
         if before is not None:
@@ -326,16 +329,18 @@ class ProducerRun:
 
     def _proceed(self, now: float) -> list[Event]:
         """Move to the next phase if this one is over, and request a save if one is due."""
+        events: list[Event] = []
         if self._phase is _Phase.RUNNING and self._stopped and (not self.backlog.leased or now >= self._drain_until):
             self._end()
+            events += self._send_away(now)
         elif self._phase is _Phase.FAREWELL and self._is_farewell_over(now):
             self._leave()
         is_due = now >= self._save_at if self._phase is _Phase.RUNNING else self._phase in _AWAIT_A_SAVE
         if not is_due or self._saving is not None:
-            return []
+            return events
         self._saving = self._phase
         self._save_at = math.inf
-        return [Save()]
+        return [*events, Save()]
 
     def _end(self) -> None:
         """End the run in its current state, or leave it to others. No sender receives the end before it is saved."""
@@ -345,6 +350,10 @@ class ProducerRun:
             backlog = self.backlog
             self.end = RunEnd(backlog.complete, backlog.sent, backlog.failed, backlog.redelivered)
             self._phase = _Phase.ENDED
+
+    def _send_away(self, now: float) -> list[Event]:
+        """Close all streams if this producer hands its run over: it may take long until that is saved."""
+        return self.turn_away(HANDED_OVER, now) if self._phase is _Phase.HANDING_OVER else []
 
     def _is_farewell_over(self, now: float) -> bool:
         """Return whether all senders have received the end and no more are expected, or the time is up."""

@@ -20,7 +20,7 @@ from smssim.core.fleet import ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.runs import Announced, Dropped, Ended, Moment, Policy, Runs
 from smssim.core.tally import Tally
-from smssim.errors import ExitCode, LaterError
+from smssim.errors import ExitCode, LaterError, PeerError
 from smssim.journal.group_commit import GroupCommit
 from smssim.net import announcing, planning, rpc, watching, wire
 from smssim.nodes import monitor_log
@@ -177,6 +177,10 @@ class MonitorTerm:
             await self.outputs.ready()
         try:
             answer = self.runs.report(run, sender, report, self._clock())
+        except PeerError as error:
+            if self._shared and not isinstance(error, LaterError):
+                await self._saved()  # which shows that no other monitor has taken over and would accept the report
+            raise
         finally:
             if self.runs.events:
                 self._due.ring()

@@ -5,15 +5,16 @@ Receives everything that crosses the monitor's border. Reads what the classes un
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simulation.books import MonitorBook, check
 from simulation.clock import Process
-from simulation.disk import Disk
 from smssim.core.exchange import Answer, Report
 from smssim.core.model import RunFacts
+from smssim.core.pieces import Pieces
 from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, NoSender, Policy, Runs, Started
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Tally
@@ -55,49 +56,40 @@ class Account:
         return any(end is not None and (end.complete or row >= self.restored_rows) for row, end in ends)
 
 
+Kept = tuple[Account, int]  # how many rows of its book are on record, or in a commit
+
+
+@dataclass
+class Past:
+    """What all monitors share: it outlives each of them."""
+
+    ended: dict[str, Account] = field(default_factory=dict)  # every run that ever ended, with its last end on record
+    misled: bool = False  # an unknown sender's run was resumed from disk: it stays and keeps the real run out
+
+
 class Accounts:
-    """The accounts of all runs, over all lives of the monitor."""
+    """The accounts of all runs that one monitor follows while it owns the run."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(
+        self, world: World, process: Process, policy: Policy, kept: Sequence[Kept], resumed: Tally | None
+    ) -> None:
+        """`kept`: the accounts that are on record, with how much of each."""
+        now = world.clock.now
         self.followed: dict[str, Account] = {}
-        self.ended: dict[str, Account] = {}  # every run that ever ended, with its last end
-        self.misled = False  # an unknown sender's run was resumed from disk: it stays and keeps the real run out
-        self._world = world
-        self._here: list[str] = []  # ids of the runs that ended in this life of the monitor, in order
-        self._written: dict[int, list[tuple[Account, int]]] = {}  # by commit: how much of each book it contains
-        self._process = Process()
-        self._policy = Policy(interval_s=1.0, give_up_s=0.0)
-
-    def begin(self, process: Process, policy: Policy, disk: Disk | None, resumed: Tally | None) -> None:
-        """Start the accounts of a monitor process with what is on its disk."""
-        now = self._world.clock.now
-        self._process, self._policy = process, policy
-        self._here.clear()
-        kept = {} if disk is None else {account.run.run_id: (account, upto) for account, upto in self._on(disk)}
-        gone = [account for run_id, account in self.followed.items() if run_id not in kept]
-        if disk is not None:
-            check(all(not account.book.durable_upto for account in gone), "a run that was on disk is gone")
-        self.followed = {run_id: account for run_id, (account, _) in kept.items()}
-        check((resumed is not None) == bool(kept), "the disk has %s, but resumed is %s", list(kept), resumed)
-        for account, upto in kept.values():
+        self._world, self._process, self._policy = world, process, policy
+        self._here: list[str] = []  # ids of the runs that ended here, in order
+        check((resumed is not None) == bool(kept), "%s are on record, but resumed is %s", kept, resumed)
+        for before, upto in kept:
             assert resumed is not None
-            check(resumed.run == account.run, "%s is resumed instead of %s", resumed.run, account.run)
-            account.book.restart(upto)
-            check(resumed.sessions.keys() == account.book.last.keys(), "the resumed senders are those of another run")
-            account.resumed, account.ended, account.shown = True, None, None
-            account.restored_rows = len(account.book.log)
-            account.followed_since = account.shown_at = now
-            account.reported_at = dict.fromkeys(account.book.last, now)
-            account.left = {session_id for session_id, report in account.book.log if report.goodbye}
-            account.alone_since = None
-            account.warned.clear()
-            total = self._world.plan.total
-            self.misled |= account.run.run_id not in self._world.producer_books or account.run.total != total
-
-    @property
-    def all(self) -> list[Account]:
-        """The accounts of all runs that are followed or ended."""
-        return list({id(account): account for account in (*self.followed.values(), *self.ended.values())}.values())
+            check(resumed.run == before.run, "%s is resumed instead of %s", resumed.run, before.run)
+            book = before.book.fork(upto)
+            check(resumed.sessions.keys() == book.last.keys(), "the resumed senders are those of another run")
+            account = Account(before.run, book, resumed=True, restored_rows=upto, followed_since=now, shown_at=now)
+            account.reported_at = dict.fromkeys(book.last, now)
+            account.left = {session_id for session_id, report in book.log if report.goodbye}
+            self.followed[account.run.run_id] = account
+            plan = world.plan
+            world.past.misled |= account.run.run_id not in world.producer_books or account.run.total != plan.total
 
     # -- reports
 
@@ -140,7 +132,8 @@ class Accounts:
             self._world.clock.strike("still waiting for a sender")
             check(not self.followed and not self._here, "the monitor waits for a sender, but one has reported")
         elif isinstance(event, Started):
-            check(not stopped, "%s is followed by a stopped monitor", event.run)
+            hands_over = self._world.plan.engine is not None
+            check(not stopped or hands_over, "%s is followed by a stopped monitor", event.run)
             self._start(event.run, now)
         elif isinstance(event, Dropped):
             self._drop(self.followed.pop(event.run.run_id))
@@ -207,10 +200,15 @@ class Accounts:
         if kept is not None:
             account.book.compare_at_end(kept.tally, now)
         account.ended, account.knew_the_end = ended, account.book.heard_the_end
-        self.ended[account.run.run_id] = account
         self._here.append(account.run.run_id)
         for run_id in self._here[: -self._world.limits.ended_kept_max]:
             self.followed.pop(run_id, None)
+
+    def register(self, run_id: str) -> None:
+        """Record that the end of a run is on record."""
+        account = self.followed.get(run_id)
+        if account is not None and account.ended is not None:
+            self._world.past.ended[run_id] = account
 
     # -- at every moment
 
@@ -235,39 +233,31 @@ class Accounts:
                 alone_s = now - since - self._paused_s(since, now, 0.0)
                 check(alone_s < LOOKS * self._world.limits.end_check_s, "the run continues without a sender")
 
-    def compare_disk(self, disk: Disk) -> None:
-        """Check that the disk has what was committed and nothing of another run."""
-        pieces = disk.pieces()
-        kept = self._on(disk)
-        check(bool(pieces) == bool(kept), "the disk has %s, expected %s runs", list(pieces)[:5], len(kept))
+    # -- the record
+
+    def compare_disk(self, pieces: Pieces, kept: Sequence[Kept]) -> None:
+        """Check that the pieces on record are those of what was committed, and nothing of another run."""
+        check(bool(pieces) == bool(kept), "%s are on record, expected %s runs", list(pieces)[:5], len(kept))
         for account, upto in kept:
             tally = Tally.restored(pieces, self._world.clock.now)
-            check(tally.run == account.run, "the disk has another run")
+            check(tally.run == account.run, "another run is on record")
             sessions = {session_id for session_id, _ in account.book.log[:upto]}
-            check(tally.sessions.keys() == sessions, "the disk has other senders")
+            check(tally.sessions.keys() == sessions, "other senders are on record")
 
-    def recorded(self, run_id: str) -> dict[int, int]:
-        """Return the final outcomes of a run that are on disk."""
-        account = self.followed.get(run_id) or self.ended.get(run_id)
-        return {} if account is None else account.book.durable.final
+    def contents(self) -> tuple[list[Kept], Callable[[], None]]:
+        """Return how much of each book a commit contains that begins now, and what to call once it is on record."""
+        kept = [(account, len(account.book.log)) for account in self.followed.values()]
+        return kept, partial(self._committed, kept)
 
-    # -- the disk
-
-    def write(self, commit: int) -> None:
-        """Note how much of each book the commit contains that begins now."""
-        self._written[commit] = [(account, len(account.book.log)) for account in self.followed.values()]
-
-    def committed(self, commit: int) -> None:
-        """Record that a commit is on disk."""
-        for account, upto in self._written[commit]:
+    def _committed(self, kept: Sequence[Kept]) -> None:
+        for account, upto in kept:
             account.book.committed(upto)
 
-    def acknowledgeable(self) -> list[tuple[MonitorBook, int]]:
-        """Return all books, each with the present length of its log."""
-        return [(account.book, len(account.book.log)) for account in self.followed.values()]
-
-    def _on(self, disk: Disk) -> list[tuple[Account, int]]:
-        return self._written.get(disk.commits, [])
+    def check_recorded(self, kept: Sequence[Kept]) -> None:
+        """Check that all of this is on record."""
+        for account, upto in kept:
+            book = account.book
+            check(book.durable_upto >= upto, "%s of %s reports are acknowledged", upto, book.durable_upto)
 
     # -- present senders
 
@@ -298,6 +288,6 @@ class Accounts:
 
     def _pauses(self, since: float, now: float, longer_s: float) -> Iterator[float]:
         """Yield how much of each pause longer than `longer_s` lies between two times."""
-        for began, ended in self._process.pauses:
+        for began, ended in self._process.pauses.all:
             if ended - began > longer_s:
                 yield max(0.0, min(ended, now) - max(began, since))

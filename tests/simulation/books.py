@@ -28,28 +28,28 @@ def check(holds: bool, claim: str, *args: object) -> None:
 
 
 class ProducerBook:
-    """Where each message of a run is. The committed part of `log` outlives a crash."""
+    """Where each message of a run is, for one owner of the run. What is on record of `log` outlives it."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, rows: Sequence[Row] = ()) -> None:
+        """`rows`: what was on record before; no message is leased then."""
         self.total = total
         self.log: list[Row] = []  # the rows that changed something
-        self.waiting: set[int] = set()
+        self.waiting = set(range(total))
         self.leased: dict[int, set[int]] = {}  # by the lease holder's number
         self._holder_of: dict[int, int] = {}  # the last holder of each message
         self.tries: Counter[int] = Counter()
         self.settled: dict[int, int] = {}
-        self.restart(0)
-
-    def restart(self, kept: int) -> None:
-        """Go back to the state after the first `kept` rows of the log, with no message leased."""
-        rows = self.log[:kept]
-        self.log = []
-        self.leased.clear()
-        self.tries.clear()
-        self.settled.clear()
-        self.waiting = set(range(self.total))
         for row in rows:
             self._settle(*row)
+        self.durable_upto = len(rows)  # rows of the log that are on record
+
+    def fork(self, kept: int) -> ProducerBook:
+        """Return the book of the next owner, which begins with the first `kept` rows of the log."""
+        return ProducerBook(self.total, self.log[:kept])
+
+    def committed(self, upto: int) -> None:
+        """Record that the first `upto` rows of the log are on record."""
+        self.durable_upto = max(upto, self.durable_upto)
 
     def grant(self, holder: int, batches: Sequence[Batch]) -> None:
         """Record leased batches; check that each message was waiting, and for this attempt."""
@@ -170,7 +170,7 @@ class MonitorBook:
     def __init__(self, total: int) -> None:
         self.total = total
         self.log: list[tuple[str, Report]] = []
-        self._answers: dict[str, tuple[int, Answer]] = {}  # of each session, the last one with its sequence
+        self._answers: dict[tuple[str, int], Answer] = {}  # by session and sequence
         self.now = Counted()
         self.durable = Counted()
         self.durable_upto = 0  # rows of the log that are on disk
@@ -182,17 +182,17 @@ class MonitorBook:
 
         Checks that a repeat of a session's last report gets the same answer as before.
         """
-        if (session_id, report.sequence) not in self.now.recorded:
+        key = session_id, report.sequence
+        if key not in self.now.recorded:
             self.log.append((session_id, report))
             self._add(session_id, report)
-            self._answers[session_id] = report.sequence, answer
+            self._answers[key] = answer
             return True
-        sequence, first = self._answers[session_id]
-        if sequence == report.sequence:
-            same = (first.accepted, first.duplicates) == (answer.accepted, answer.duplicates)
-            same &= first.overruled_ids.tolist() == answer.overruled_ids.tolist()
-            same &= first.overruled_outcomes.tolist() == answer.overruled_outcomes.tolist()
-            check(same, "report %s of %s is answered differently when repeated", sequence, session_id)
+        first = self._answers[key]
+        same = (first.accepted, first.duplicates) == (answer.accepted, answer.duplicates)
+        same &= first.overruled_ids.tolist() == answer.overruled_ids.tolist()
+        same &= first.overruled_outcomes.tolist() == answer.overruled_outcomes.tolist()
+        check(same, "report %s of %s is answered differently when repeated", report.sequence, session_id)
         return False
 
     def _add(self, session_id: str, report: Report) -> None:
@@ -212,16 +212,15 @@ class MonitorBook:
             self.durable.add(session_id, report)
         self.durable_upto = max(upto, self.durable_upto)
 
-    def restart(self, kept: int) -> None:
-        """Go back to the state after the first `kept` rows of the log."""
-        check(kept >= self.durable_upto, "a report that was on disk is gone")
-        self.committed(kept)
-        del self.log[kept:]
-        self.now = Counted()
-        self.last.clear()
-        self.joined_late.clear()
-        for session_id, report in self.log:
-            self._add(session_id, report)
+    def fork(self, kept: int) -> MonitorBook:
+        """Return the book of the next owner, which begins with the first `kept` rows of the log."""
+        book = MonitorBook(self.total)
+        book.log = self.log[:kept]
+        book._answers = dict(self._answers)
+        for session_id, report in book.log:
+            book._add(session_id, report)
+        book.committed(kept)
+        return book
 
     @property
     def heard_the_end(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from random import Random
@@ -11,18 +12,49 @@ from random import Random
 TRACE_MAX = 4000
 
 
+class Pauses:
+    """The pauses of a process, and what it missed during the present one."""
+
+    def __init__(self) -> None:
+        self.now = False
+        self.over = 0
+        self.sum_s = 0.0  # of all pauses that are over
+        self.missed: deque[tuple[Process, Callable[[], None]]] = deque()
+        self.all: list[tuple[float, float]] = []  # the begin and end of each
+
+
 class Process:
-    """A process that can be killed and paused. Its events during a pause happen when the pause ends."""
+    """A process that can be killed and paused. Its events during a pause happen when the pause ends.
+
+    Or a part of a process, which may end before it.
+    """
 
     name = "process"
 
-    def __init__(self) -> None:
-        self.alive = True
-        self.paused = False
-        self.pauses_over = 0
-        self.paused_s = 0.0  # the sum of all pauses that are over
-        self.missed: deque[Callable[[], None]] = deque()
-        self.pauses: list[tuple[float, float]] = []  # the begin and end of each
+    def __init__(self, host: Process | None = None) -> None:
+        """`host`: the process that this is a part of."""
+        self.host: Process = host or self
+        self.pauses: Pauses = Pauses() if host is None else host.pauses
+        self.cut_until = -math.inf  # it does not reach the engine before that
+        self._is_alive = True
+
+    @property
+    def alive(self) -> bool:
+        """Whether neither this nor its process has ended."""
+        return self._is_alive and self.host._is_alive
+
+    @property
+    def paused(self) -> bool:
+        """Whether the process is paused."""
+        return self.pauses.now
+
+    def finish(self) -> None:
+        """End, with all events that are still to come."""
+        self._is_alive = False
+
+    def miss(self, happen: Callable[[], None]) -> None:
+        """Let an event happen at the end of the present pause."""
+        self.pauses.missed.append((self, happen))
 
 
 class Clock:
@@ -50,23 +82,26 @@ class Clock:
         if process is None or (process.alive and not process.paused):
             happen()
         elif process.alive:
-            process.missed.append(happen)
+            process.miss(happen)
         return True
 
     def pause(self, process: Process, time_s: float) -> None:
         """Stop a process for some time."""
         self.strike("node paused", process.name)
-        process.paused = True
-        process.pauses.append((self.now, self.now + time_s))
-        self.after(time_s, None, lambda: self._go_on(process, time_s))
+        process.pauses.now = True
+        process.pauses.all.append((self.now, self.now + time_s))
+        self.after(time_s, None, lambda: self._go_on(process.host, time_s))
 
     def _go_on(self, process: Process, paused_s: float) -> None:
         self.note(process.name, "continues")
-        process.paused = False
-        process.pauses_over += 1
-        process.paused_s += paused_s
-        while process.missed and process.alive and not process.paused:
-            process.missed.popleft()()
+        pauses = process.pauses
+        pauses.now = False
+        pauses.over += 1
+        pauses.sum_s += paused_s
+        while pauses.missed and process.alive and not process.paused:
+            whose, happen = pauses.missed.popleft()
+            if whose.alive:
+                happen()
 
     def luck(self, chance: float) -> bool:
         """Return True with this probability."""

@@ -12,6 +12,7 @@ from smssim.core.exchange import RunEnd
 from smssim.core.model import Outcome
 from smssim.core.pieces import Pieces
 from smssim.core.producer_stream import ProducerStream
+from smssim.core.producing import CUT_OFF, HANDED_OVER
 from smssim.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Conduct:
 
     def _now(self) -> _Since:
         producer, now = self._producer, self._world.clock.now
-        return _Since(now, now - producer.paused_s, producer.pauses_over)
+        return _Since(now, now - producer.pauses.sum_s, producer.pauses.over)
 
     def _awake_s(self, since: _Since) -> float:
         """Return how long the producer has been awake since then."""
@@ -104,11 +105,14 @@ class Conduct:
         self._forget(stream)
         if stream.ended == "the sender opened another stream":
             return
+        if self._world.plan.engine is not None and stream.ended in (CUT_OFF, HANDED_OVER):
+            self._world.clock.strike("senders sent to other producers", self._producer.name)
+            return
         self._world.clock.strike("lease expired", self._producer.name)
         if stream.ended.startswith("no request"):
             self._check_passed(heard, self._world.plan.lease_timeout_s, "a lease expires early")
         else:
-            check(self._world.was_long_paused, "a well-behaved sender's leases expire: %s", stream.ended)
+            check(self._world.faults.was_long_paused, "a well-behaved sender's leases expire: %s", stream.ended)
 
     # -- the end
 
@@ -155,11 +159,10 @@ class Conduct:
             check(drained_s >= self._limits.farewell_s - NEAR_S, "a drain ends after only %s s", drained_s)
 
     def tells(self, end: RunEnd) -> None:
-        """Check that the end is on disk before it is sent to anyone."""
-        disk = self._world.disks[self._producer.name]
-        if disk is not None:
-            written = self._world.written[self._producer.name].get(disk.commits, 0)
-            check(self._ended is not None and written >= self._settled_at_end, "%s is sent before it is on disk", end)
+        """Check that the end is on record before it is sent to anyone."""
+        if self._producer.saves and not self._world.loses:
+            durable = self._producer.book.durable_upto
+            check(self._ended is not None and durable >= self._settled_at_end, "%s is sent before it is on record", end)
 
     @property
     def _grace_s(self) -> float:
@@ -171,6 +174,12 @@ class Conduct:
         producer, now, plan = self._producer, self._world.clock.now, self._world.plan
         settled = len(producer.book.settled) == plan.total
         check(producer.core.exit_code == (ExitCode.OK if settled else ExitCode.INCOMPLETE), "the exit code is wrong")
+        if self._world.plan.engine is not None and self._stopped is not None and not settled:
+            durable = producer.book.durable_upto
+            check(
+                durable == len(producer.book.log) or self._world.loses, "a run is handed over with unsaved settlements"
+            )
+            return
         check(self._announced is not None, "the producer leaves without a farewell")
         if self._announced is None:
             return
@@ -182,8 +191,9 @@ class Conduct:
                 now >= self._announced.now + self._limits.farewell_s - NEAR_S,
                 "the producer leaves open streams before the farewell is over",
             )
-        elif settled and self._joined is not None and (disk := self._world.disks[producer.name]) is not None:
-            check("told" in disk.pieces(), "the announcement of the end is not on disk")
+        elif settled and self._joined is not None and producer.saves:
+            told = "told" in self._world.records["producer"].pieces
+            check(told or self._world.loses, "the announcement of the end is not on record")
 
     # -- what is due
 
@@ -201,6 +211,14 @@ class Conduct:
     def _can_end_alone(self) -> bool:
         return self._resumed and len(self._producer.book.settled) == self._world.plan.total
 
+    @property
+    def _hands_over(self) -> bool:
+        """Whether it only has to save before it leaves the run to another producer."""
+        if self._world.plan.engine is None or self._stopped is None:
+            return False
+        drained_s = self._world.clock.now - self._stopped.now
+        return drained_s >= self._limits.farewell_s or not any(self._producer.book.leased.values())
+
     def look(self) -> None:
         """Check that everything due has happened."""
         if not self._producer.listening or self._producer.paused:
@@ -214,6 +232,9 @@ class Conduct:
 
     def _look_while_running(self) -> None:
         limits, plan, late_s = self._limits, self._world.plan, self._limits.lease_check_s
+        if self._hands_over:
+            check(self._producer.saver.busy, "a drain is not over, and nothing is being saved")
+            return
         for heard in self._heard.values():
             self._check_within(heard, plan.lease_timeout_s + late_s, "the leases of a silent sender have not expired")
         patience_s = math.inf

@@ -5,9 +5,14 @@ from __future__ import annotations
 import pickle
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 from simulation.clock import Clock, Process
+from simulation.driving import Pending
+from simulation.records import Commit, Records, Writing
+from smssim.core.owned_log import Appended, Taken
 from smssim.core.pieces import Changes
+from smssim.errors import NotSavedError, SmssimError
 
 _HEAD = 8  # length and checksum
 
@@ -15,24 +20,26 @@ _HEAD = 8  # length and checksum
 class Disk:
     """The storage that outlives a process. One commit is in progress at a time."""
 
-    def __init__(self, clock: Clock, commit_s: float, slow: float) -> None:
-        self.commits = 0  # complete ones on the disk
+    def __init__(self, clock: Clock, commit_s: float, slow: float, records: Records) -> None:
+        self.records = records
+        self._commits = 0  # complete ones on the disk
         self._clock = clock
         self._commit_s = commit_s
         self._slow = slow
         self._log = bytearray()
-        self._under_way: bytes | None = None
+        self._under_way: tuple[bytes, Commit] | None = None
         self._power_cut: Callable[[], None] | None = None
 
     def cut_power_in_next_commit(self, crash: Callable[[], None]) -> None:
         """Call `crash` in the middle of the next commit."""
         self._power_cut = crash
 
-    def commit(self, process: Process, changes: Changes, done: Callable[[], None]) -> None:
+    def commit(self, process: Process, changes: Changes, commit: Commit, done: Callable[[], None]) -> None:
         """Write changes; call `done` when they are on disk, if the process is alive then."""
         assert self._under_way is None
         body = pickle.dumps(changes, protocol=5)
-        self._under_way = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+        record = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+        self._under_way = record, commit
         time_s = self._commit_s * self._clock.random.uniform(0.5, 1.5)
         if self._clock.luck(self._slow):
             self._clock.strike("commit slow", process.name)
@@ -44,17 +51,22 @@ class Disk:
 
     def _written(self, done: Callable[[], None]) -> None:
         assert self._under_way is not None
-        self._log += self._under_way
+        self._keep(*self._under_way)
         self._under_way = None
-        self.commits += 1
         done()
+
+    def _keep(self, record: bytes, commit: Commit) -> None:
+        self._log += record
+        self._commits += 1
+        self.records.put(commit)
 
     def crash(self) -> None:
         """End the process's use of the disk: all, a part or nothing of the commit in progress is on disk."""
-        record, self._under_way = self._under_way, None
+        under_way, self._under_way = self._under_way, None
         self._power_cut = None
-        if record is None:
+        if under_way is None:
             return
+        record, commit = under_way
         dice = self._clock.random.random()
         if dice < 0.3:
             self._clock.strike("commit lost")
@@ -63,8 +75,7 @@ class Disk:
             self._log += record[: self._clock.random.randrange(1, len(record))]
         else:
             self._clock.strike("commit unacknowledged")
-            self._log += record
-            self.commits += 1
+            self._keep(record, commit)
 
     def pieces(self) -> dict[str, bytes]:
         """Return what a new process reads: the result of all whole commits. Cuts off a torn one."""
@@ -82,6 +93,43 @@ class Disk:
                     pieces[name] = piece
             at += _HEAD + length
             commits += 1
-        assert commits == self.commits
+        assert commits == self._commits
         del self._log[at:]
         return pieces
+
+
+class DiskLog:
+    """A disk as an `OwnedLog`. Its owner is the process that runs."""
+
+    name = "disk"
+    why = ""
+
+    def __init__(self, disk: Disk, process: Process, writing: Writing) -> None:
+        self._disk, self._process, self._writing = disk, process, writing
+
+    async def take(self) -> Taken:
+        """Return what is on the disk."""
+        self._writing.commit = self._disk.records.last
+        return Taken(self._disk.pieces())
+
+    async def append(self, changes: Changes) -> Appended:
+        """Write changes, and return when they are on the disk."""
+        assert self._writing.commit is not None
+        pending = Pending[Appended]()
+        self._disk.commit(self._process, changes, self._writing.commit, partial(pending.end, Appended.OK))
+        return await pending
+
+    async def trim(self) -> Appended:
+        """Do nothing."""
+        return Appended.OK
+
+    async def leave(self, ended: tuple[int, str] | None = None) -> Appended:
+        """Do nothing: no other node waits for the disk."""
+        return Appended.OK
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    def damaged(self, error: Exception) -> SmssimError:
+        """Return the error about pieces that can't be restored."""
+        return NotSavedError(str(error))

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import islice, zip_longest
 from typing import Any
 
-from simulation.plan import FAULTS, Plan, draw_plan
+from simulation.plan import RATES, Plan, draw_plan
 from simulation.world import SimulationError, play
 from smssim.errors import SmssimError
 
@@ -22,6 +22,8 @@ OFTEN_PER_S = 1.0
 FAULTY_S = 20.0
 FAILS_MIN = 0.5  # failure rate of small plans, for retries, which must be saved too
 EMPTY_RUN = "empty run"  # named like a fault: the bug shows only in a run without messages
+ENGINE = "engine"  # likewise: only with an engine
+LOSING = "entries lost"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ def plans_for(*faults: str) -> Iterator[Plan]:
     """
     if EMPTY_RUN in faults:
         return (replace(plan, total=0) for plan in map(draw_plan, BUG_SEEDS))
-    drawn = (plan for plan in _drawn() if plan.faults.keys() >= set(faults))
-    small = (focused(plan, faults) for plan in (_drawn() if faults else ()) if plan.total in SMALL)
+    named = [fault for fault in faults if fault != ENGINE]
+    plans = [plan for plan in _drawn() if (plan.engine is not None) == (ENGINE in faults)]
+    plans = [plan for plan in plans if (LOSING in plan.faults) == (LOSING in faults)]
+    drawn = (plan for plan in plans if plan.faults.keys() >= set(named))
+    small = (focused(plan, named) for plan in (plans if faults else ()) if plan.total in SMALL)
     return (plan for pair in zip_longest(small, drawn) for plan in pair if plan is not None)
 
 
@@ -77,5 +82,5 @@ def focused(plan: Plan, faults: Iterable[str]) -> Plan:
         faulty_s=FAULTY_S,
         max_attempts=max(3, plan.max_attempts),
         senders=tuple(replace(sender, fail=max(FAILS_MIN, sender.fail)) for sender in plan.senders),
-        faults={"stream cut": FAULTS["stream cut"]} | {fault: max(OFTEN_PER_S, FAULTS[fault]) for fault in faults},
+        faults={"stream cut": RATES["stream cut"]} | {fault: max(OFTEN_PER_S, RATES[fault]) for fault in faults},
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from simulation.accounts import Accounts, Kept
 from simulation.books import check
 from simulation.clock import Process
-from simulation.disk import Disk
-from simulation.saver import Saver
+from simulation.saver import Hold, Saver
 from smssim.core.audience import ALL, Audience
+from smssim.core.event import Event as Happening
+from smssim.core.event import Kind
 from smssim.core.exchange import Report
 from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.owned_log import Taken
 from smssim.core.pieces import Changes
 from smssim.core.reporting import NOTHING
 from smssim.core.runs import Dropped, Ended, FollowedRun, Policy, Runs
@@ -22,43 +25,58 @@ from smssim.errors import ExitCode, LaterError, PeerError, worst
 from smssim.settings import MonitorSettings
 
 if TYPE_CHECKING:
+    from simulation.host import Host
     from simulation.sender import Sender
     from simulation.world import World
 
 
 class Monitor(Process):
-    """A monitor of one run, or of several if it lingers."""
+    """What a monitor of one run, or of several if it lingers, does while it owns the run."""
 
-    name = "monitor"
-
-    def __init__(self, world: World, disk: Disk | None) -> None:
-        super().__init__()
+    def __init__(self, world: World, host: Host, hold: Hold | None, taken: Taken) -> None:
+        super().__init__(host)
+        self.name = host.name
         self.world, self.clock = world, world.clock
         plan, give_up_s = world.plan, MonitorSettings.give_up_s
         policy = Policy(
-            interval_s=plan.interval_s, give_up_s=give_up_s, linger=plan.monitor_lingers, journaled=disk is not None
+            interval_s=plan.interval_s, give_up_s=give_up_s, linger=plan.monitor_lingers, journaled=hold is not None
         )
         self.runs = Runs(policy, limits=world.limits)
         self.audience = Audience(self.runs.followed, plan.interval_s, world.limits)
         self.spectators: list[Spectator] = []
         self.ending: ExitCode | None = None  # its exit code, once it has left
         self.stopping = False
+        self.hands_over = False  # whether it is about to leave its run to another one, and looks no more
         self._leaving = False
         self._awake_at = math.inf
-        self._disk = disk
-        self.saver = Saver(self, disk, world, self._changes)
-        pieces = disk.pieces() if disk is not None else {}
-        resumed = self.runs.resume(pieces, self.clock.now) if pieces else None
-        world.accounts.begin(self, policy, disk, resumed)
+        self._host = host
+        now = self.clock.now
+        resumed = self.runs.resume(taken.pieces, now, taken.away_s) if taken.pieces else None
+        before = None if hold is None else hold.writing.commit
+        self.accounts = Accounts(world, self, policy, [] if before is None else before.contents, resumed)
+        self.saver = Saver(self, hold, world, self._changes, self.accounts.contents, host.broken)
         self.runs.await_sender(self.clock.now)
         if resumed is not None:
             self.clock.strike("monitor restored", self.name)
+        self._shared = world.plan.engine is not None
+        self.listening = resumed is None or not self._shared
+        if not self.listening:
+            self.saver.save(self._listen)
         self._carry_out()
+        if resumed is not None and taken.previous and not resumed.complete:
+            text = f"monitor taken over from {taken.previous}"
+            self.runs.announce(Happening(resumed.elapsed_s(now), Kind.TAKEN_OVER, text, resumed.run.run_id, "monitor"))
+
+    def _listen(self) -> None:
+        self.listening = True
 
     def _changes(self) -> Changes:
-        assert self._disk is not None
-        self.world.accounts.write(self._disk.commits + 1)
         return self.runs.changes(self.clock.now)
+
+    @property
+    def left(self) -> bool:
+        """Whether it has left, or is about to."""
+        return self._leaving
 
     @property
     def busy(self) -> bool:
@@ -68,13 +86,18 @@ class Monitor(Process):
 
     def report(self, run: RunFacts, session_id: str, report: Report, answer: Callable[[Any], None]) -> None:
         """Record a report, and answer it when it is on disk."""
-        accounts = self.world.accounts
+        accounts = self.accounts
         try:
             said = self.runs.report(run, SenderFacts(session_id, session_id), report, self.clock.now)
         except PeerError as error:
             self._carry_out()
             accounts.refuse(run, session_id, report, error, stopped=self.stopping)
-            answer(None if isinstance(error, LaterError) else error)  # None: its sender retries, as after no answer
+            if isinstance(error, LaterError):
+                answer(None)  # its sender retries, as after no answer
+            elif self._shared:
+                self._acknowledge(partial(answer, error))
+            else:
+                answer(error)
             return
         self._carry_out()
         self.clock.note(self.name, "report %s of %s: %s", report.sequence, session_id, report.finished.ids)
@@ -97,13 +120,16 @@ class Monitor(Process):
         self.report(run, f"unknown sender of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
 
     def _acknowledge(self, answer: Callable[[], None]) -> None:
-        """Answer when everything recorded so far is on disk. Without a disk, everything counts as saved."""
-        self.saver.save(partial(self._saved, self.world.accounts.acknowledgeable(), answer))
+        """Answer when everything recorded so far is on record. Without a disk, everything counts as saved."""
+        kept, _ = self.accounts.contents()
+        until = self.clock.now + self.world.limits.cut_off_after_s if self._shared else math.inf
+        self.saver.save(partial(self._saved, kept, answer, until))
 
-    def _saved(self, books: list[Any], answer: Callable[[], None]) -> None:
-        for book, upto in books:
-            book.committed(upto)
-        answer()
+    def _saved(self, kept: Sequence[Kept], answer: Callable[[], None], until: float) -> None:
+        if not self.world.loses:
+            self.accounts.check_recorded(kept)
+        if self.clock.now < until:
+            answer()
 
     # -- the runs
 
@@ -111,6 +137,10 @@ class Monitor(Process):
         """Stop the monitor, as SIGTERM does."""
         self.stopping = True
         self.clock.note(self.name, "is stopped")
+        if self._shared and not self.runs.finished:
+            self._leaving = self.hands_over = True
+            self.saver.save(partial(self._go, None, ExitCode.INCOMPLETE))
+            return
         self.runs.stop(self.clock.now)
         self._carry_out()
         self._leave()
@@ -125,11 +155,12 @@ class Monitor(Process):
     def _carry_out(self) -> None:
         while self.runs.events:
             event = self.runs.events.popleft()
-            self.world.accounts.happen(event, self.runs, stopped=self.stopping)
+            self.accounts.happen(event, self.runs, stopped=self.stopping)
             if isinstance(event, Dropped):
                 self.saver.save(lambda: None)
             if isinstance(event, Ended):
                 self.clock.note(self.name, "%s: %s", event.ending.exit_code, event.ending.reason)
+                self.saver.save(partial(self.accounts.register, event.run.run_id))
             if isinstance(event, Dropped | Ended):
                 self._wake_spectators()
         if self.runs.finished:
@@ -152,9 +183,17 @@ class Monitor(Process):
     def let_go(self) -> None:
         """Leave unless watchers are still reading their last figures."""
         if self.ending is None and self.audience.closing and not self.audience.is_reading(self.clock.now):
-            self.ending = self.runs.exit_code
-            self.saver.close()
-            self.clock.note(self.name, "leaves: %s", self.ending)
+            code = self.runs.exit_code
+            self._go((code, "the run is over") if self.runs.any_ended else None, code)
+
+    def _go(self, ended: tuple[int, str] | None, code: ExitCode) -> None:
+        self.ending = code
+        self.saver.close()
+        self.clock.note(self.name, "leaves: %s", code)
+        self.saver.leave(ended, partial(self._host.exit, code))
+
+    def drop(self) -> None:
+        """Do nothing: no call stays open."""
 
     # -- watchers
 

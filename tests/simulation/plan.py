@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from random import Random
 
+from simulation.engine import Temper
 from simulation.network import Weather
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.limits import LIMITS, Limits
@@ -29,12 +30,35 @@ FAULTS = {  # how often per second, in plans that have the fault
     "producer drains": 0.08,
     "producer restarts": 0.6,  # after it has left, and once more when everything is over
 }
+ENGINE_FAULTS = {  # likewise, in plans with an engine
+    "engine away": 0.12,
+    "node cut off": 0.3,
+    "node lost": 0.15,  # killed, and not started again
+    "node relieved": 0.12,  # stopped, so that another one takes over at once
+}
+LOSSES = {"entries lost": 0.15}  # likewise, in plans whose engine loses acknowledged entries
+RATES = FAULTS | ENGINE_FAULTS | LOSSES
+LOSING = 0.15  # share of the plans with an engine that loses entries
+WITH_ENGINE = 0.4  # share of the plans with journals that have an engine instead
 MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported one by one; long pauses are extra
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)
 DISTURBED = 0.3  # share of the plans whose senders have faults of their own
 GIVE_UPS_S = (15.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """The settings of an engine, and of the nodes that keep their state in it."""
+
+    producers: int
+    monitors: int
+    temper: Temper
+    give_up_s: float  # of its nodes
+    record_bytes_max: int
+    log_bytes_max: int
+    log_records_max: int
 
 
 @dataclass(frozen=True)
@@ -70,12 +94,14 @@ class Plan:
     faults: dict[str, float]
     faulty_s: float
     check_every: int  # events between two checks
+    engine: EnginePlan | None = None  # instead of the disks
 
     @property
     def limits(self) -> Limits:
         """The limits, as tight as possible where tight limits bring out more faults."""
+        limits = LIMITS if self.engine is None else self._with_engine(self.engine)
         return replace(
-            LIMITS,
+            limits,
             unsaved_max=self.unsaved_max,
             save_s=self.save_s,
             release_s=self.tick_s,
@@ -90,6 +116,16 @@ class Plan:
             ended_kept_max=self.ended_kept_max,
             slower_max=2,
             tail=12,
+        )
+
+    def _with_engine(self, engine: EnginePlan) -> Limits:
+        return replace(
+            LIMITS,
+            append_every_s=self.commit_every_s,
+            record_bytes_max=engine.record_bytes_max,
+            log_bytes_max=engine.log_bytes_max,
+            log_records_max=engine.log_records_max,
+            log_states_max=2,
         )
 
     def described(self) -> str:
@@ -110,7 +146,7 @@ def draw_plan(seed: int) -> Plan:
     lingers = not journals and random.random() < 0.6
     wanted += ["producer killed"] * lingers  # for several runs
     rows = max(1, total // random.choice([1, 5, 20]))
-    return Plan(
+    plan = Plan(
         seed=seed,
         total=total,
         max_attempts=max_attempts,
@@ -146,6 +182,34 @@ def draw_plan(seed: int) -> Plan:
         give_up_s=random.choice([5.0, 20.0, 60.0]),
         producer_lingers=random.random() < 0.15,
     )
+    return _with_engine(plan) if journals and Random(f"engine {seed}").random() < WITH_ENGINE else plan
+
+
+def _with_engine(plan: Plan) -> Plan:
+    """Return the plan with an engine instead of disks. Draws from a generator of its own."""
+    random = Random(f"engine of {plan.seed}")
+    parts = 200 if plan.total < 1000 else 4000
+    wanted = random.sample(sorted(ENGINE_FAULTS), random.randint(1, 4))
+    temper = Temper(
+        delay_s=random.choice([0.002, 0.01, 0.03]),
+        slow=random.choice([0.0, 0.0, 0.02, 0.1]),
+        lost=random.choice([0.0, 0.02, 0.1]),
+        unanswered=random.choice([0.0, 0.02, 0.1]),
+        late=random.choice([0.0, 0.02, 0.1]),
+        stale=random.choice([0.0, 0.1, 0.4]),
+        loses=random.random() < LOSING,
+    )
+    engine = EnginePlan(
+        producers=random.choice([1, 2, 2, 3]),
+        monitors=random.choice([1, 2, 2, 3]),
+        temper=temper,
+        give_up_s=random.choice([12.0, 60.0]),
+        record_bytes_max=random.choice([parts, parts, LIMITS.record_bytes_max]),
+        log_bytes_max=random.choice([2000, 20_000, LIMITS.log_bytes_max]),
+        log_records_max=random.choice([30, 100, LIMITS.log_records_max]),
+    )
+    faults = plan.faults | {fault: ENGINE_FAULTS[fault] for fault in wanted} | (LOSSES if temper.loses else {})
+    return replace(plan, engine=engine, faults=faults)
 
 
 def _senders(random: Random, per_s: float, equal: bool) -> tuple[SenderSettings, ...]:

@@ -11,29 +11,30 @@ from typing import TYPE_CHECKING, Any
 from simulation.books import ProducerBook
 from simulation.clock import Process
 from simulation.conduct import Conduct
-from simulation.disk import Disk
 from simulation.network import Stream
-from simulation.saver import Saver
+from simulation.saver import Hold, Recorded, Saver
 from simulation.sender import Sender
 from smssim.core import producer_events as events
 from smssim.core.backlog import Backlog
 from smssim.core.exchange import Delivery, Request
 from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.owned_log import Taken
 from smssim.core.pieces import Changes, pack, unpack
 from smssim.core.producer_stream import ProducerStream
 from smssim.core.producing import ProducerRun
+from smssim.errors import LaterError
 
 if TYPE_CHECKING:
+    from simulation.host import Host
     from simulation.world import World
 
 
 class Producer(Process):
-    """A producer of one run, started fresh or from what is on disk."""
+    """What a producer does while it owns its run, from what is on record on."""
 
-    name = "producer"
-
-    def __init__(self, world: World, disk: Disk | None) -> None:
-        super().__init__()
+    def __init__(self, world: World, host: Host, hold: Hold | None, taken: Taken) -> None:
+        super().__init__(host)
+        self.name = host.name
         self.left = False
         self.listening = False
         self.world, self.clock, plan = world, world.clock, world.plan
@@ -41,13 +42,13 @@ class Producer(Process):
         self._ways: dict[int, Stream] = {}  # the same streams, by the number of the lease holder
         self._writing: set[int] = set()
         self._tick_at = math.inf
-        self._disk = disk
-        self._saver = Saver(self, disk, world, self._changes)
-        pieces = disk.pieces() if disk is not None else {}
+        self._host = host
+        pieces = taken.pieces
         if pieces:
             self.run = RunFacts(**unpack(pieces["run"])[0])
         else:
             self.run = RunFacts(f"run {len(world.producer_books) + 1}", plan.seed, plan.total, plan.max_attempts)
+        self.saves = hold is not None
         self.core = ProducerRun(
             self.run,
             self.clock.now,
@@ -56,19 +57,21 @@ class Producer(Process):
             rate_per_s=plan.rate_per_s,
             give_up_s=plan.give_up_s,
             linger=plan.producer_lingers,
-            journaled=disk is not None,
+            journaled=self.saves,
+            shared=world.plan.engine is not None,
             limits=world.limits,
         )
-        if disk is not None and pieces:
-            self.book = world.producer_books[self.run.run_id]
-            self.core.restore(pieces, self.clock.now)
-            self.book.restart(world.written[self.name][disk.commits])
+        if hold is not None and hold.writing.commit is not None:
+            before, kept = hold.writing.commit.contents
+            self.book: ProducerBook = before.fork(kept)
+            self.core.restore(pieces, self.clock.now, taken.away_s)
             self.clock.strike("producer restored", self.name)
         else:
-            self.book = world.producer_books[self.run.run_id] = ProducerBook(plan.total)
+            self.book = ProducerBook(plan.total)
             self.core.begin(pack(asdict(self.run)))
         self.conduct = Conduct(self, world, pieces)
-        self._saver.save(self._listen)
+        self.saver = Saver(self, hold, world, self._changes, self._contents, host.broken)
+        self.saver.save(self._listen)
 
     @property
     def backlog(self) -> Backlog:
@@ -93,9 +96,11 @@ class Producer(Process):
         self._carry_out([])
 
     def _changes(self) -> Changes:
-        assert self._disk is not None
-        self.world.written[self.name][self._disk.commits + 1] = len(self.book.log)
         return self.core.changes(self.clock.now)
+
+    def _contents(self) -> tuple[tuple[ProducerBook, int], Recorded]:
+        kept = len(self.book.log)
+        return (self.book, kept), partial(self.book.committed, kept)
 
     def _saved(self) -> None:
         self._carry_out(self.core.saved(self.clock.now))
@@ -114,13 +119,15 @@ class Producer(Process):
                 case events.Close(stream):
                     self._close(stream)
                 case events.Save():
-                    self._saver.save(self._saved)
+                    self.saver.save(self._saved)
                 case events.Leased(stream, batches):
                     self.book.grant(stream.holder.number, batches)
         if self.core.end is not None:
             self.conduct.ends(self.core.end)
         if self.core.left and not self.left:
             self._leave()
+        if self.left:
+            return
         if (due := max(self.core.wake_at, self.clock.now)) < self._tick_at:
             self._tick_at = due
             self.clock.after(due - self.clock.now, self, partial(self._tick, due))
@@ -138,7 +145,11 @@ class Producer(Process):
         settings = sender.settings
         facts = SenderFacts(sender.session_id, sender.name, settings.mean_s, settings.fail, settings.concurrency)
         now = self.clock.now
-        stream, happened = self.core.join(facts, settings.distribution, settings.std_s or 0.0, now)
+        try:
+            stream, happened = self.core.join(facts, settings.distribution, settings.std_s or 0.0, now)
+        except LaterError:
+            way.close(way.up)
+            return
         self.clock.note(self.name, "%s joins as %s", sender.name, stream.holder.number)
         self.served[way], self._ways[stream.holder.number] = stream, way
         way.down.send(self.run)
@@ -198,9 +209,17 @@ class Producer(Process):
         self._carry_out(self.core.closed(stream, self.clock.now))
 
     def _leave(self) -> None:
-        self.clock.note(self.name, "exits with %s", int(self.core.exit_code))
+        code = self.core.exit_code
+        self.clock.note(self.name, "exits with %s", int(code))
         self.conduct.left()
-        self.left, self.alive = True, False
+        self.left = True
+        self.drop()
+        ended = None if self.core.end is None else (int(code), "the run is over")
+        self.saver.leave(ended, partial(self._host.exit, code))
+
+    def drop(self) -> None:
+        """Break all streams."""
+        self.listening = False
         for way in self.world.network.streams:
             if way.server is self:
                 way.cut()

@@ -85,16 +85,19 @@ class Sender(Process):
         self._writing = False
         self._awake_at = math.inf
         self._book = SenderBook(self.session_id)
-        self._producer = self._reconnector("producer")
+        self._producer, self._monitor = self._reconnector("producer"), self._reconnector("monitor")
         self._producer_book = self._peer_book("producer")
         self._monitor_book = self._peer_book("monitor")
         self._connect()
 
     def _reconnector(self, peer: str) -> Reconnector:
-        return Reconnector(f"the {peer}", self.settings.give_up_s, self.clock.random.uniform, self.limits)
+        addresses = [str(address) for address in range(self.world.addresses(peer))]
+        uniform = self.clock.random.uniform
+        return Reconnector(f"the {peer}", self.settings.give_up_s, uniform, self.limits, addresses=addresses)
 
     def _peer_book(self, peer: str) -> PeerBook:
-        return PeerBook(f"{self.session_id}, the {peer}", self.settings.give_up_s, self.limits)
+        addresses = self.world.addresses(peer)
+        return PeerBook(f"{self.session_id}, the {peer}", self.settings.give_up_s, self.limits, addresses)
 
     def _leave(self, end: SenderEnd) -> None:
         """Leave the run, or end without one."""
@@ -107,7 +110,7 @@ class Sender(Process):
             self.clock.strike("sender lingers", self.name)
             self._search()
         else:
-            self.alive = False
+            self.finish()
 
     def _check_end(self, end: SenderEnd, run: RunFacts) -> None:
         if isinstance(end.error, GoneError):
@@ -119,7 +122,8 @@ class Sender(Process):
             self._done_runs.add(run.run_id)
         if end.exit_code == ExitCode.OK and not self._book.draining:
             settled = len(self.world.producer_books[run.run_id].settled)
-            check(settled == run.total, "%s leaves with 0 when only %s are settled", self.name, settled)
+            done = settled == run.total or self.world.loses
+            check(done, "%s leaves with 0 when only %s are settled", self.name, settled)
 
     def _later(self, delay_s: float, happen: Callable[[], None]) -> None:
         """Schedule something that happens only if the sender is then still in the same run or search."""
@@ -132,7 +136,8 @@ class Sender(Process):
     # -- the producer
 
     def _connect(self) -> None:
-        self.stream = self.world.network.open(self, self.world.producer)
+        host = self.world.at("producer", int(self._producer.address))
+        self.stream = None if host is None else self.world.network.open(self, host.owner)
         self._offered = False  # on this stream
         if self.stream is None:
             self._lost_producer()
@@ -200,8 +205,8 @@ class Sender(Process):
         self._book.join(run, self.settings)
         protocol = self._protocol(run)
         protocol.on_finished = lambda finished, _: self._book.finish(finished)
-        monitor = self._reconnector("monitor")
-        self._part = SenderRun(run.run_id, protocol, self._producer, monitor, now, self.limits)
+        self._monitor = self._reconnector("monitor")
+        self._part = SenderRun(run.run_id, protocol, self._producer, self._monitor, now, self.limits)
 
     def _protocol(self, run: RunFacts) -> SenderProtocol:
         settings = self.settings
@@ -263,7 +268,9 @@ class Sender(Process):
         report, run = self._under_way, self.run
         assert report is not None
         assert run is not None
-        serve = partial(self.world.report, self.world.monitor, run, self.session_id, report)
+        address = int(self._monitor.address)
+        host = self.world.at("monitor", address)
+        serve = partial(self.world.report, address, host, run, self.session_id, report)
         answered = partial(self._if_same, self.session_id, self._answered)
         self.world.network.call(self, serve, answered, self.limits.report_timeout_s)
 
@@ -282,7 +289,7 @@ class Sender(Process):
             self._failed(self._loss())
             return
         if isinstance(answer, PeerError):
-            accepted = self.world.plan.journals and not self.world.accounts.misled
+            accepted = self.world.plan.journals and not self.world.past.misled and not self.world.loses
             check(self.forged or not accepted, "a report is refused: %s", answer)
             later = isinstance(answer, LaterError)
             self._failed(Loss(Kind.MAY_PASS if later else Kind.REFUSED, str(answer)))

@@ -26,11 +26,13 @@ START_NEAR_S = 1e-3  # of a start that is computed from a latency, a float32
 class PeerBook:
     """How long a sender waits for a peer, and when it gives up."""
 
-    def __init__(self, peer: str, give_up_s: float, limits: Limits, met: bool = False) -> None:
+    def __init__(self, peer: str, give_up_s: float, limits: Limits, addresses: int = 1) -> None:
+        """`addresses`: how many the peer has; only a round of failures at all of them makes the waits longer."""
         self.peer = peer
+        self._addresses = addresses
         self._limits = limits
         self._give_up_s = give_up_s
-        self._bound_at = -math.inf if met else math.inf  # when the give-up time begins to apply
+        self._bound_at = math.inf  # when the give-up time begins to apply
         self._lost_at = math.inf
         self._failures = 0  # in a row
         self._asked = 0  # calls for the reason of a loss, in a row
@@ -53,8 +55,10 @@ class PeerBook:
             return
         self._asked = 0
         self._lost_at = min(self._lost_at, now)
-        backoff_s = min(limits.backoff_max_s, limits.backoff_min_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
+        rounds, rest = divmod(self._failures, self._addresses)
+        backoff_s = limits.backoff_min_s * (1.0 if rest else 2.0 ** min(rounds - 1, 30))
+        backoff_s = min(limits.backoff_max_s, backoff_s)
         check(wait_s <= backoff_s + NEAR_S, "%s: waits %s s, at most %s s are allowed", self.peer, wait_s, backoff_s)
         left_s = self._give_up_s - self.away_s(now) if self._bound_at <= now else math.inf
         check(left_s > -NEAR_S, "%s: lost for %s s and not given up", self.peer, self.away_s(now))

@@ -1,0 +1,240 @@
+"""Machines cut off from each other during a run with an engine: each message is counted once all the same.
+
+h1, h2 and h3 each run a NATS server, a producer and a monitor; h4 and h5 run senders. A fault strikes when part of the
+run is done, and is healed when more of it is, so it lasts at least as long as a takeover.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hosts_support import Host, Hosts
+from processes_support import Node, Nodes, assert_exact, eventually
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(240)]
+
+COUNT: Final = 60_000
+RATE: Final = 2_000  # messages per second: the run lasts half a minute
+STRIKE, HEAL = 0.2, 0.6  # shares of the run that are done when a fault strikes, and when it is healed
+
+NATS: Final = Path(sys.executable).parent / "nats-server"
+NATS_PORT, NATS_CLUSTER_PORT, NATS_PAGE_PORT = 4222, 6222, 8222
+PRODUCER_PORT, MONITOR_PORT = 50051, 50052
+
+STANDS_BY: Final = r"Standing by: "
+TAKES_OVER: Final = r"taking over run "
+
+
+class Engine:
+    """A NATS server on each of these hosts."""
+
+    def __init__(self, hosts: Hosts, servers: list[Host], directory: Path) -> None:
+        self._servers = servers
+        for server in servers:
+            routes = ", ".join(f"nats://{one.address}:{NATS_CLUSTER_PORT}" for one in servers if one != server)
+            config = directory / f"{server.name}.conf"
+            lines = (
+                f"server_name: {server.name}",
+                f"listen: {server.address}:{NATS_PORT}",
+                f"http: {server.address}:{NATS_PAGE_PORT}",
+                f"jetstream {{ store_dir: {json.dumps(str(directory / server.name))}, sync_interval: always }}",
+                f"cluster {{ name: test, listen: {server.address}:{NATS_CLUSTER_PORT}, routes: [{routes}] }}",
+            )
+            config.write_text("\n".join(lines), encoding="utf-8")
+            hosts.popen(server, NATS, "--config", config, "--log", directory / f"{server.name}.log")
+        eventually(self._is_ready, "a leader of the servers")
+
+    @property
+    def urls(self) -> str:
+        """The value of --engine."""
+        return ",".join(f"nats://{server.address}:{NATS_PORT}" for server in self._servers)
+
+    def _is_ready(self) -> bool:
+        pages = [(_page(server, "/healthz"), _page(server, "/jsz")) for server in self._servers]
+        leaders = {jetstream.get("meta_cluster", {}).get("leader", "") for _, jetstream in pages}
+        return all(health.get("status") == "ok" for health, _ in pages) and len(leaders) == 1 and leaders != {""}
+
+
+def _page(server: Host, path: str) -> dict[str, Any]:
+    """Return what a server says about itself; nothing if it does not answer."""
+    connection = http.client.HTTPConnection(server.address, NATS_PAGE_PORT)
+    connection.sock = server.socket()
+    try:
+        connection.sock.settimeout(5)
+        connection.sock.connect((server.address, NATS_PAGE_PORT))
+        connection.request("GET", path)
+        said: dict[str, Any] = json.load(connection.getresponse())
+        return said
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+
+
+class Cluster:
+    """All nodes of a run, by host."""
+
+    def __init__(self, hosts: Hosts, nodes: Nodes, engine: Engine) -> None:
+        self.hosts = hosts
+        self.machines = list(hosts)
+        servers, offices = self.machines[:3], self.machines[3:]
+        monitors, producers = (
+            ",".join(f"{server.address}:{port}" for server in servers) for port in (MONITOR_PORT, PRODUCER_PORT)
+        )
+        log = (f"--engine={engine.urls}", "--run=drill", "--insecure")
+
+        def monitor(host: Host) -> Node:
+            listen = f"--listen={host.address}:{MONITOR_PORT}"
+            return nodes.start("monitor", listen, "--interval=0.2", "--json", *log, before=host.before)
+
+        def producer(host: Host) -> Node:
+            of_run = (f"--count={COUNT}", f"--rate={RATE}", "--seed=7", "--max-attempts=2", "--lease-timeout=3")
+            listen = f"--listen={host.address}:{PRODUCER_PORT}"
+            return nodes.start("producer", listen, f"--monitor={monitors}", *of_run, *log, before=host.before)
+
+        def sender(host: Host) -> Node:
+            speed = ("--mean=0.05", "--fail=0.1", "--concurrency=200")
+            words = ("sender", f"--producer={producers}", f"--name={host.name}", "--insecure", *speed)
+            return nodes.start(*words, before=host.before)
+
+        self.monitors = {host: monitor(host) for host in servers}
+        self.producers = {host: producer(host) for host in servers}
+        eventually(lambda: len(_standbys(self.monitors)) == 2, "two monitors to stand by")
+        eventually(lambda: len(_standbys(self.producers)) == 2, "two producers to stand by")
+        self.senders = {host: sender(host) for host in offices}
+
+    def owner(self, kind: dict[Host, Node]) -> Host:
+        """Return the host of the only node of this kind that does not stand by."""
+        (host,) = kind.keys() - _standbys(kind)
+        return host
+
+    def done(self, share: float) -> None:
+        """Wait until this share of the messages is sent or failed, as far as any monitor shows."""
+
+        def is_done() -> bool:
+            latest = [json.loads(node.out[-1]) for node in self.monitors.values() if node.out]
+            return max((one["sent"] + one["failed"] for one in latest), default=0) >= share * COUNT
+
+        eventually(is_done, f"{share:.0%} of the run")
+
+    def ends_well(self, *cut_off: Host) -> None:
+        """Check the end of the run. The nodes of hosts that were cut off may also end with 3: too late to see it."""
+        assert {host.name: node.code() for host, node in self.senders.items()} == {"h4": 0, "h5": 0}
+        for kind in self.monitors, self.producers:
+            for host, node in kind.items():
+                assert node.code() in ((0, 3) if host in cut_off else (0,)), f"{host.name}: {node.story()}"
+        final = [node for node in self.monitors.values() if any(one["final"] for one in node.figures())]
+        assert len(final) == 1, [node.story() for node in self.monitors.values()]
+        assert_exact(final[0], COUNT)
+
+
+def _standbys(kind: dict[Host, Node]) -> set[Host]:
+    def last(node: Node, words: str) -> int:
+        return max((number for number, line in enumerate(node.err) if words in line), default=-1)
+
+    return {host for host, node in kind.items() if last(node, STANDS_BY) > last(node, TAKES_OVER)}
+
+
+@contextmanager
+def started(directory: Path) -> Iterator[Cluster]:
+    with Hosts(5) as hosts, Nodes() as nodes:
+        yield Cluster(hosts, nodes, Engine(hosts, list(hosts)[:3], directory))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_machine_that_is_cut_off_and_comes_back_costs_no_message(number: int, tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        host = cluster.machines[number - 1]
+        cluster.done(STRIKE)
+        cluster.hosts.isolate(host)
+        cluster.done(HEAL)
+        cluster.hosts.heal(host)
+        cluster.ends_well(host)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_senders_machine_that_is_cut_off_and_comes_back_costs_no_message(number: int, tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        host = cluster.machines[number - 1]
+        cluster.done(STRIKE)
+        cluster.hosts.isolate(host)
+        cluster.done(HEAL)
+        cluster.hosts.heal(host)
+        cluster.ends_well()
+
+
+def test_the_others_complete_the_run_while_a_machine_stays_cut_off(tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        host = cluster.owner(cluster.monitors)
+        cluster.done(STRIKE)
+        cluster.hosts.isolate(host)
+        cluster.done(1)
+        for node in cluster.senders.values():
+            assert node.code() == 0, node.story()
+        cluster.hosts.heal(host)
+        cluster.ends_well(host)
+
+
+@pytest.mark.parametrize("direction", ["from", "to"])
+@pytest.mark.parametrize("kind", ["producers", "monitors"])
+def test_an_owner_whose_packets_pass_only_one_way_costs_no_message(kind: str, direction: Any, tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        cluster.done(STRIKE)
+        host = cluster.owner(getattr(cluster, kind))
+        cluster.hosts.one_way_loss(host, direction)
+        cluster.done(HEAL)
+        cluster.hosts.heal(host)
+        cluster.ends_well(host)
+
+
+def test_a_run_over_slow_links_is_exact(tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        for host in cluster.machines:
+            cluster.hosts.delay(host, ms=100, jitter=50)
+        cluster.ends_well()
+
+
+def test_a_run_over_lossy_links_is_exact(tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        for host in cluster.machines:
+            cluster.hosts.loss(host, percent=2)
+        cluster.ends_well()
+
+
+def test_the_majority_side_of_a_split_goes_on_and_the_minority_side_rejoins(tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        cluster.done(STRIKE)
+        minority = cluster.owner(cluster.monitors)
+        sender = cluster.machines[3]
+        cluster.hosts.isolate(minority, sender)  # they still reach each other
+        cluster.done(HEAL)
+        cluster.hosts.heal()
+        cluster.ends_well(minority)
+
+
+def test_a_cut_between_the_owner_of_the_monitor_and_a_sender_costs_no_message(tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        cluster.done(STRIKE)
+        cluster.hosts.cut(cluster.owner(cluster.monitors), cluster.machines[3])
+        cluster.done(HEAL)
+        cluster.hosts.heal()
+        cluster.ends_well()
+
+
+def test_without_a_majority_all_wait_and_go_on_when_it_is_back(tmp_path: Path) -> None:
+    with started(tmp_path) as cluster:
+        cluster.done(STRIKE)
+        for one, other in combinations(cluster.machines[:3], 2):
+            cluster.hosts.cut(one, other)
+        for node in cluster.senders.values():
+            node.says("Lost")  # the owners refuse calls while they can't append
+        cluster.hosts.heal()
+        cluster.ends_well()
