@@ -37,10 +37,10 @@ class Cluster(nats_cluster.Cluster):
     def __init__(self, directory: Path, size: int = 3, *, extra: str = OPEN, **more: Any) -> None:
         super().__init__(directory, size, extra=extra, **more)
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is not None:
+    def __exit__(self, *error: object) -> None:
+        if any(error):
             print(self.story())
-        super().__exit__()
+        super().__exit__(*error)
 
     async def delete_streams(self) -> None:
         """Delete all streams, so that later elections and recoveries take no longer because of them."""
