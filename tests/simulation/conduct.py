@@ -176,7 +176,9 @@ class Conduct:
         check(producer.core.exit_code == (ExitCode.OK if settled else ExitCode.INCOMPLETE), "the exit code is wrong")
         if self._world.plan.engine is not None and self._stopped is not None and not settled:
             durable = producer.book.durable_upto
-            check(durable == len(producer.book.log) or self._world.loses, "a run is handed over with unsaved settlements")
+            check(
+                durable == len(producer.book.log) or self._world.loses, "a run is handed over with unsaved settlements"
+            )
             return
         check(self._announced is not None, "the producer leaves without a farewell")
         if self._announced is None:
