@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -24,7 +23,6 @@ from smssim.core.standby import Move, Standby, Step
 
 _acknowledge = Monitor._acknowledge
 _append = ReplicatedLog._append
-_read_all = ReplicatedLog._read_all
 _send_all = ReplicatedLog._send_all
 _enqueue = ReplicatedLog._enqueue
 _wrong = Replay._wrong
@@ -249,16 +247,6 @@ def keeps_the_parts_of_an_incomplete_commit() -> AbstractContextManager[Any]:
     return mock.patch.object(Replay, "_read_part", read_part)
 
 
-def takes_answers_that_are_out_of_date_for_damage() -> AbstractContextManager[Any]:
-    """Give a log up as soon as records are missing in what it reads."""
-
-    async def read_all(self: ReplicatedLog) -> None:
-        self._broken_since = -math.inf
-        await _read_all(self)
-
-    return mock.patch.object(ReplicatedLog, "_read_all", read_all)
-
-
 def replaces_a_node_that_was_faster() -> AbstractContextManager[Any]:
     """Take the log from a node that took it while this one was reading."""
     return mock.patch.object(ReplicatedLog, "_has_moved", False)
@@ -326,7 +314,7 @@ ENGINE_BUGS: dict[Bug, tuple[str, ...]] = {
     acknowledges_a_commit_after_its_first_part: (ENGINE,),
     repeats_an_append_with_different_bytes: (ENGINE,),
     purges_the_checkpoint_too: (ENGINE,),
-    purges_before_the_checkpoint_is_complete: (ENGINE, "monitor stopped"),
+    purges_before_the_checkpoint_is_complete: (ENGINE, "monitor killed"),
     leaves_a_piece_out_of_checkpoints: (ENGINE,),
     hands_its_run_over_before_it_is_saved: (ENGINE, "producer drains"),
     shows_no_sign_of_life_without_changes: (ENGINE,),
@@ -335,7 +323,6 @@ ENGINE_BUGS: dict[Bug, tuple[str, ...]] = {
     skips_missing_records: (ENGINE, LOSING),
     reads_records_of_a_fenced_off_owner: (ENGINE, LOSING),
     keeps_the_parts_of_an_incomplete_commit: (ENGINE, "monitor killed"),
-    takes_answers_that_are_out_of_date_for_damage: (ENGINE, "monitor stopped"),
     replaces_a_node_that_was_faster: (ENGINE, "node lost"),
     refuses_a_report_without_proof_that_it_owns_the_run: (ENGINE, "node cut off"),
     never_replaces_a_silent_owner: (ENGINE, "node lost"),
