@@ -64,8 +64,8 @@ def play_many(first: int, count: int, jobs: int) -> int:
 def find_bugs() -> int:
     """Search for each planted bug and return the exit code."""
     from simulation.bugs import BUGS
-    from simulation.engine_bugs import ENGINE_BUGS
-    from simulation.hunt import hunt
+    from simulation.engine_bugs import ENGINE_BUGS, LOG_BUGS
+    from simulation.hunt import hunt, hunt_log
 
     missed = 0
     for bug, faults in (BUGS | ENGINE_BUGS).items():
@@ -74,6 +74,10 @@ def find_bugs() -> int:
         missed += found is None
         outcome = "NOT FOUND" if found is None else f"found in simulation {found.played:,}: {found.failure}"
         print(f"{time.monotonic() - began:5.1f} s  {bug.__name__}: {outcome}", flush=True)
+    for bug, loses in LOG_BUGS.items():
+        seed = hunt_log(bug, loses=loses)
+        missed += seed is None
+        print(f"{bug.__name__}, a log by itself: {'NOT FOUND' if seed is None else f'found with seed {seed}'}")
     return 1 if missed else 0
 
 

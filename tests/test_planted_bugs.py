@@ -8,8 +8,8 @@ from unittest import mock
 
 import pytest
 from simulation.bugs import BUGS, Bug
-from simulation.engine_bugs import ENGINE_BUGS
-from simulation.hunt import BUG_SEEDS, hunt, plans_for
+from simulation.engine_bugs import ENGINE_BUGS, LOG_BUGS
+from simulation.hunt import BUG_SEEDS, hunt, hunt_log, plans_for
 from simulation.plan import draw_plan
 from simulation.world import SimulationError
 
@@ -22,6 +22,11 @@ ALL = BUGS | ENGINE_BUGS
 @pytest.mark.parametrize(("bug", "faults"), ALL.items(), ids=[bug.__name__ for bug in ALL])
 def test_the_simulation_finds_a_system_that(bug: Bug, faults: tuple[str, ...]) -> None:
     assert hunt(bug, *faults) is not None
+
+
+@pytest.mark.parametrize(("bug", "loses"), LOG_BUGS.items(), ids=[bug.__name__ for bug in LOG_BUGS])
+def test_the_play_of_a_log_finds_a_log_that(bug: Bug, loses: bool) -> None:
+    assert hunt_log(bug, loses=loses) is not None
 
 
 def test_a_hunt_plays_small_plans_with_hardly_any_faults_but_those_of_its_bug() -> None:

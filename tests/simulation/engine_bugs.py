@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 from simulation.bugs import Bug
-from simulation.hunt import ENGINE, LOSING
+from simulation.hunt import ENGINE
 from simulation.monitor import Monitor
 from smssim.core.commits import GroupCommits
 from smssim.core.log_record import Kind, Record
@@ -23,6 +24,7 @@ from smssim.core.standby import Move, Standby, Step
 
 _acknowledge = Monitor._acknowledge
 _append = ReplicatedLog._append
+_read_all = ReplicatedLog._read_all
 _send_all = ReplicatedLog._send_all
 _enqueue = ReplicatedLog._enqueue
 _wrong = Replay._wrong
@@ -247,9 +249,14 @@ def keeps_the_parts_of_an_incomplete_commit() -> AbstractContextManager[Any]:
     return mock.patch.object(Replay, "_read_part", read_part)
 
 
-def replaces_a_node_that_was_faster() -> AbstractContextManager[Any]:
-    """Take the log from a node that took it while this one was reading."""
-    return mock.patch.object(ReplicatedLog, "_has_moved", False)
+def takes_answers_that_are_out_of_date_for_damage() -> AbstractContextManager[Any]:
+    """Give a log up as soon as records are missing in what it reads."""
+
+    async def read_all(self: ReplicatedLog) -> None:
+        self._broken_since = -math.inf
+        await _read_all(self)
+
+    return mock.patch.object(ReplicatedLog, "_read_all", read_all)
 
 
 # ---- Refusals
@@ -304,28 +311,36 @@ def stays_when_the_run_is_over() -> AbstractContextManager[Any]:
     return mock.patch.object(Standby, "saw", saw)
 
 
-# Each bug with the faults that must strike together to bring it out, if any.
+# Each bug with the faults that must strike together to bring it out in the whole system.
 ENGINE_BUGS: dict[Bug, tuple[str, ...]] = {
     acknowledges_an_append_of_unknown_result: (ENGINE, "engine away"),
-    takes_an_unknown_result_for_a_loss: (ENGINE, "engine away"),
-    takes_a_conflict_for_success: (ENGINE, "node cut off"),
-    appends_without_a_condition_while_nobody_else_seems_to_own_the_log: (ENGINE, "node cut off"),
     acknowledges_although_it_is_fenced_off: (ENGINE, "node cut off"),
-    acknowledges_a_commit_after_its_first_part: (ENGINE,),
-    repeats_an_append_with_different_bytes: (ENGINE,),
-    purges_the_checkpoint_too: (ENGINE,),
-    purges_before_the_checkpoint_is_complete: (ENGINE, "monitor killed"),
-    leaves_a_piece_out_of_checkpoints: (ENGINE,),
-    hands_its_run_over_before_it_is_saved: (ENGINE, "producer drains"),
-    shows_no_sign_of_life_without_changes: (ENGINE,),
+    appends_without_a_condition_while_nobody_else_seems_to_own_the_log: (ENGINE, "node cut off"),
     takes_a_log_without_a_condition: (ENGINE, "node cut off"),
-    trusts_the_end_that_it_has_read: (ENGINE,),
-    skips_missing_records: (ENGINE, LOSING),
-    reads_records_of_a_fenced_off_owner: (ENGINE, LOSING),
-    keeps_the_parts_of_an_incomplete_commit: (ENGINE, "monitor killed"),
-    replaces_a_node_that_was_faster: (ENGINE, "node lost"),
+    hands_its_run_over_before_it_is_saved: (ENGINE, "producer drains"),
+    shows_no_sign_of_life_without_changes: (ENGINE, "producer killed"),
     refuses_a_report_without_proof_that_it_owns_the_run: (ENGINE, "node cut off"),
     never_replaces_a_silent_owner: (ENGINE, "node lost"),
     leaves_when_the_owner_hands_over: (ENGINE, "node relieved"),
     stays_when_the_run_is_over: (ENGINE,),
+}
+
+# Each bug that a log by itself shows, and whether only in an engine that loses entries.
+LOG_BUGS: dict[Bug, bool] = {
+    acknowledges_an_append_of_unknown_result: False,
+    takes_an_unknown_result_for_a_loss: False,
+    takes_a_conflict_for_success: False,
+    appends_without_a_condition_while_nobody_else_seems_to_own_the_log: False,
+    acknowledges_although_it_is_fenced_off: False,
+    acknowledges_a_commit_after_its_first_part: False,
+    repeats_an_append_with_different_bytes: False,
+    purges_the_checkpoint_too: False,
+    purges_before_the_checkpoint_is_complete: False,
+    leaves_a_piece_out_of_checkpoints: False,
+    takes_a_log_without_a_condition: False,
+    trusts_the_end_that_it_has_read: False,
+    takes_answers_that_are_out_of_date_for_damage: False,
+    keeps_the_parts_of_an_incomplete_commit: False,
+    skips_missing_records: True,
+    reads_records_of_a_fenced_off_owner: True,
 }

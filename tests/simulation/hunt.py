@@ -12,6 +12,7 @@ from functools import cache
 from itertools import islice, zip_longest
 from typing import Any
 
+from simulation.log_play import play_log
 from simulation.plan import RATES, Plan, draw_plan
 from simulation.world import SimulationError, play
 from smssim.errors import SmssimError
@@ -50,6 +51,20 @@ def hunt(bug: Callable[[], AbstractContextManager[Any]], *faults: str, most: int
                 raise
             play(plan)
             return Found(plan, played, str(error).partition("\n")[0])
+    return None
+
+
+def hunt_log(bug: Callable[[], AbstractContextManager[Any]], *, loses: bool, most: int = 300) -> int | None:
+    """Return the first seed of a log by itself that shows the bug, of at most `most`; None if none does."""
+    for seed in range(most):
+        try:
+            with bug():
+                play_log(seed, loses=loses)
+        except AssertionError as error:
+            if not isinstance(error.__cause__, AssertionError | SmssimError):
+                raise
+            play_log(seed, loses=loses)
+            return seed
     return None
 
 
