@@ -153,6 +153,7 @@ def test_each_server_in_turn_is_killed_and_loses_its_disk(nodes: Nodes, cluster:
             server.start()
         else:
             cluster.replace(number)
+            cluster.ready()  # only a leader can remove a server
             asyncio.run(cluster.remove(server.name))
         for stream in streams:
             cluster.leader_of(stream)
