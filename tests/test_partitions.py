@@ -1,7 +1,7 @@
 """Machines cut off from each other during a run with an engine: each message is counted once all the same.
 
 h1, h2 and h3 each run a NATS server, a producer and a monitor; h4 and h5 run senders. A fault strikes when part of the
-run is done, and is healed when more of it is, so it lasts at least as long as a takeover.
+run is done, and is healed when more of it is; the loss of an owner lasts at least as long as a takeover.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from processes_support import Node, Nodes, assert_exact, eventually
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(240)]
 
-COUNT: Final = 60_000
-RATE: Final = 2_000  # messages per second: the run lasts half a minute
-STRIKE, HEAL = 0.2, 0.6  # shares of the run that are done when a fault strikes, and when it is healed
+COUNT: Final = 30_000
+RATE: Final = 1_000  # messages per second: the run lasts half a minute without faults
+FAULT: Final = 0.13  # share of the run during which a fault lasts, or two or three times that
 
 NATS: Final = Path(sys.executable).parent / "nats-server"
 NATS_PORT, NATS_CLUSTER_PORT, NATS_PAGE_PORT = 4222, 6222, 8222
@@ -101,7 +101,7 @@ class Cluster:
             return nodes.start("producer", listen, f"--monitor={monitors}", *of_run, *log, before=host.before)
 
         def sender(host: Host) -> Node:
-            speed = ("--mean=0.05", "--fail=0.1", "--concurrency=200")
+            speed = ("--mean=0.05", "--fail=0.1", "--concurrency=100", "--give-up=120")
             words = ("sender", f"--producer={producers}", f"--name={host.name}", "--insecure", *speed)
             return nodes.start(*words, before=host.before)
 
@@ -112,7 +112,8 @@ class Cluster:
         self.senders = {host: sender(host) for host in offices}
 
     def owner(self, kind: dict[Host, Node]) -> Host:
-        """Return the host of the only node of this kind that does not stand by."""
+        """Wait until only one node of this kind does not stand by, and return its host."""
+        eventually(lambda: len(_standbys(kind)) == len(kind) - 1, "one owner")
         (host,) = kind.keys() - _standbys(kind)
         return host
 
@@ -127,7 +128,8 @@ class Cluster:
 
     def ends_well(self, *cut_off: Host) -> None:
         """Check the end of the run. The nodes of hosts that were cut off may also end with 3: too late to see it."""
-        assert {host.name: node.code() for host, node in self.senders.items()} == {"h4": 0, "h5": 0}
+        for host, node in self.senders.items():
+            assert node.code() == 0, f"{host.name}: {node.story()}"
         for kind in self.monitors, self.producers:
             for host, node in kind.items():
                 assert node.code() in ((0, 3) if host in cut_off else (0,)), f"{host.name}: {node.story()}"
@@ -149,32 +151,19 @@ def started(directory: Path) -> Iterator[Cluster]:
         yield Cluster(hosts, nodes, Engine(hosts, list(hosts)[:3], directory))
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_machine_that_is_cut_off_and_comes_back_costs_no_message(number: int, tmp_path: Path) -> None:
+def test_machines_that_are_cut_off_in_turn_and_come_back_cost_no_message(tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
-        host = cluster.machines[number - 1]
-        cluster.done(STRIKE)
-        cluster.hosts.isolate(host)
-        cluster.done(HEAL)
-        cluster.hosts.heal(host)
-        cluster.ends_well(host)
-
-
-@pytest.mark.parametrize("number", [4, 5])
-def test_a_senders_machine_that_is_cut_off_and_comes_back_costs_no_message(number: int, tmp_path: Path) -> None:
-    with started(tmp_path) as cluster:
-        host = cluster.machines[number - 1]
-        cluster.done(STRIKE)
-        cluster.hosts.isolate(host)
-        cluster.done(HEAL)
-        cluster.hosts.heal(host)
+        for number, host in enumerate(cluster.machines):
+            cluster.hosts.isolate(host)
+            cluster.done(FAULT * (number + 1))
+            cluster.hosts.heal(host)
         cluster.ends_well()
 
 
 def test_the_others_complete_the_run_while_a_machine_stays_cut_off(tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
         host = cluster.owner(cluster.monitors)
-        cluster.done(STRIKE)
+        cluster.done(FAULT)
         cluster.hosts.isolate(host)
         cluster.done(1)
         for node in cluster.senders.values():
@@ -184,57 +173,47 @@ def test_the_others_complete_the_run_while_a_machine_stays_cut_off(tmp_path: Pat
 
 
 @pytest.mark.parametrize("direction", ["from", "to"])
-@pytest.mark.parametrize("kind", ["producers", "monitors"])
-def test_an_owner_whose_packets_pass_only_one_way_costs_no_message(kind: str, direction: Any, tmp_path: Path) -> None:
+def test_owners_whose_packets_pass_only_one_way_cost_no_message(direction: Any, tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
-        cluster.done(STRIKE)
-        host = cluster.owner(getattr(cluster, kind))
-        cluster.hosts.one_way_loss(host, direction)
-        cluster.done(HEAL)
-        cluster.hosts.heal(host)
-        cluster.ends_well(host)
-
-
-def test_a_run_over_slow_links_is_exact(tmp_path: Path) -> None:
-    with started(tmp_path) as cluster:
-        for host in cluster.machines:
-            cluster.hosts.delay(host, ms=100, jitter=50)
+        for number, kind in enumerate((cluster.producers, cluster.monitors)):
+            cluster.done(FAULT * (2 * number + 1))
+            host = cluster.owner(kind)
+            cluster.hosts.one_way_loss(host, direction)
+            cluster.done(FAULT * (2 * number + 3))
+            cluster.hosts.heal(host)
         cluster.ends_well()
 
 
-def test_a_run_over_lossy_links_is_exact(tmp_path: Path) -> None:
+def test_a_run_over_slow_and_lossy_links_is_exact(tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
         for host in cluster.machines:
-            cluster.hosts.loss(host, percent=2)
+            cluster.hosts.delay(host, ms=100, jitter=50)
+            cluster.hosts.loss(host, percent=0.5)
         cluster.ends_well()
 
 
 def test_the_majority_side_of_a_split_goes_on_and_the_minority_side_rejoins(tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
-        cluster.done(STRIKE)
+        cluster.done(FAULT)
         minority = cluster.owner(cluster.monitors)
         sender = cluster.machines[3]
         cluster.hosts.isolate(minority, sender)  # they still reach each other
-        cluster.done(HEAL)
-        cluster.hosts.heal()
-        cluster.ends_well(minority)
-
-
-def test_a_cut_between_the_owner_of_the_monitor_and_a_sender_costs_no_message(tmp_path: Path) -> None:
-    with started(tmp_path) as cluster:
-        cluster.done(STRIKE)
-        cluster.hosts.cut(cluster.owner(cluster.monitors), cluster.machines[3])
-        cluster.done(HEAL)
+        cluster.done(4 * FAULT)
         cluster.hosts.heal()
         cluster.ends_well()
 
 
-def test_without_a_majority_all_wait_and_go_on_when_it_is_back(tmp_path: Path) -> None:
+def test_cuts_between_servers_or_from_the_owner_of_the_monitor_stall_a_run_and_cost_no_message(tmp_path: Path) -> None:
+    """First between all servers, so that none has a majority; then between one sender and the owner."""
     with started(tmp_path) as cluster:
-        cluster.done(STRIKE)
+        cluster.done(FAULT)
         for one, other in combinations(cluster.machines[:3], 2):
             cluster.hosts.cut(one, other)
         for node in cluster.senders.values():
             node.says("Lost")  # the owners refuse calls while they can't append
+        cluster.hosts.heal()
+        cluster.done(2 * FAULT)
+        cluster.hosts.cut(cluster.owner(cluster.monitors), cluster.machines[3])
+        cluster.done(4 * FAULT)
         cluster.hosts.heal()
         cluster.ends_well()

@@ -100,8 +100,17 @@ class GroupCommits(Generic[Waiter]):
         self._unclear_at = None
         return "" if self._engine is None else self._engine.found(now)
 
+    def durable(self) -> list[Waiter]:
+        """Record that the changes of the commit are durable, and return the waiters that it serves.
+
+        The commit is still in progress: the log may have to be shortened, for which nobody has to wait.
+        """
+        assert self._served is not None
+        waiters, self._served = self._served, []
+        return waiters
+
     def done(self, now: float) -> list[Waiter]:
-        """Record that the commit is durable, and return the waiters that it served."""
+        """Record that the commit is durable and over, and return the waiters that it served, unless `durable` has."""
         assert self._served is not None
         waiters, self._served = self._served, None
         limits, took_s = self._limits, now - self._began_at

@@ -99,6 +99,8 @@ class ProducerRun:
         self._save_every_s = limits.save_s if journaled else math.inf
         self._save_at = now + self._save_every_s
         self._saved_at = now  # when the last save was done
+        self._sent_away = False  # whether senders were sent to other producers since then
+        self._return_until = -math.inf  # how long they may take to return and receive the end
         self._check_at = now + limits.lease_check_s
         self._distribute_at = math.inf
         self._drain_until = math.inf
@@ -127,6 +129,8 @@ class ProducerRun:
             return min(self._check_at, self._distribute_at, self._save_at, self._drain_until)
         if self._phase is _Phase.FAREWELL:
             return self._farewell_until if self._farewell_until < math.inf else self._open_until
+        if self._shared and self.streams and not self.left:
+            return self._check_at
         return -math.inf if self.left else math.inf
 
     # -- what survives a crash
@@ -156,8 +160,10 @@ class ProducerRun:
         events: list[Event] = []
         phase, self._saving = self._saving, None
         self._saved_at = now
+        was_alone, self._sent_away = self._sent_away, False
         if phase is _Phase.ENDED and self.end is not None:
             self._phase = _Phase.FAREWELL
+            self._return_until = now + self._limits.resume_grace_s if was_alone else -math.inf
             self._announced = self.end
             events.append(Announced(self.end, lingers=self._linger and not self._stopped))
             events += map(Write, self.streams.values())
@@ -236,7 +242,7 @@ class ProducerRun:
     def tick(self, now: float) -> list[Event]:
         """Do what is due now."""
         events: list[Event] = []
-        if self.end is None and now >= self._check_at:
+        if now >= self._check_at and (self._phase is _Phase.RUNNING or self._phase in _AWAIT_A_SAVE):
             events += self._check(now)
         if self.end is None and now >= self._distribute_at:
             events += self._distribute(now)
@@ -285,7 +291,12 @@ class ProducerRun:
         """Expire overdue leases. Without senders, end the run if none are expected any more, or return a reminder."""
         self._forgive_pause(now - self._check_at, now)
         self._check_at = now + self._limits.lease_check_s
-        events: list[Event] = self.turn_away(CUT_OFF, now) if self._is_cut_off(now) else []
+        events: list[Event] = []
+        if self._is_cut_off(now):
+            events += self.turn_away(CUT_OFF, now)
+            self._sent_away, self._alone_since = True, now  # it has no senders because it does not want any
+        if self._phase is not _Phase.RUNNING:
+            return events
         events += [self._close(self.streams[holder.number], holder.expired, now) for holder in self.backlog.expire(now)]
         if self.streams:
             return events
@@ -317,8 +328,8 @@ class ProducerRun:
 
     def _is_cut_off(self, now: float) -> bool:
         """Return whether nothing was saved for so long that another producer may have taken over."""
-        overdue = self._phase is _Phase.RUNNING and now - self._saved_at >= self._limits.cut_off_after_s
-        return self._shared and overdue
+        saves = self._phase is _Phase.RUNNING or self._phase in _AWAIT_A_SAVE
+        return self._shared and saves and now - self._saved_at >= self._limits.cut_off_after_s
 
     @property
     def _return_s(self) -> float:
@@ -370,7 +381,8 @@ class ProducerRun:
         if self._joined_at is None:
             return -math.inf
         come_back = self.resumed and not self._end_announced
-        return self._joined_at + (self._limits.resume_grace_s if come_back else self._limits.join_grace_s)
+        grace_s = self._limits.resume_grace_s if come_back else self._limits.join_grace_s
+        return max(self._joined_at + grace_s, self._return_until)
 
     def _leave(self) -> None:
         """End the farewell. If all senders have received the end of a complete run, save that before leaving."""

@@ -75,6 +75,7 @@ class ReplicatedLog:
         self._limits = limits
         self._replay = Replay()
         self._broken_reads = 0  # in a row
+        self._tail_at: int | None = None  # the sequence of the end of the log that `tail` returned
         self._writer = ""  # of the current ownership, or of the take in progress
         self._epoch = 0  # likewise
         self._owned_since = 0.0
@@ -87,6 +88,7 @@ class ReplicatedLog:
     async def tail(self) -> Tail | None:
         """Return the end of the log, as far as the engine knows; None if it is empty. Raises UnclearError."""
         entry = await self._store.last()
+        self._tail_at = 0 if entry is None else entry.sequence
         if entry is None:
             return None
         try:
@@ -96,12 +98,14 @@ class ReplicatedLog:
         return Tail(entry.sequence, last.owner, last.epoch, last.owned_s, last.kind, last.code, last.reason)
 
     async def take(self) -> Taken | None:
-        """Become the owner and return what is on record; None if another node appended a record at the same time.
+        """Become the owner and return what is on record; None if another node has appended a record since `tail`.
 
         Raises UnclearError: take it again. Raises DamagedLogError if acknowledged records are missing.
         """
         if not self._unsent:
             await self._read_all()
+            if self._has_moved:
+                return None
             self._writer, self._epoch, self._owned_since = self._new_id(), self._replay.epoch + 1, self._clock()
             self._enqueue(_Commit(Kind.TAKE, {}))
         record, data = self._unsent[0]
@@ -119,6 +123,13 @@ class ReplicatedLog:
         self._unsent.clear()
         self._replay.advance(record, Entry(sequence, data))
         return Taken(self._replay.pieces, "" if previous is None else previous.owner)
+
+    @property
+    def _has_moved(self) -> bool:
+        """Whether another node has appended a record since `tail`, so that the reason to take the log is gone."""
+        last = self._replay.last
+        grown = self._tail_at is not None and self._replay.sequence > self._tail_at
+        return grown and last is not None and last.writer != self._writer
 
     async def _read_all(self) -> None:
         """Read the rest of the log. Raises UnclearError, or DamagedLogError if records are missing each time."""

@@ -100,15 +100,14 @@ class GroupCommit:
             try:
                 if self._commits.must_write(changes):
                     await self._carry_out(log, lambda: log.append(changes))  # noqa: B023 - called only in this turn
+                    _serve(self._commits.durable())
                     await self._carry_out(log, log.trim)
             except NotSavedError as error:
                 for waiter in self._commits.failed(error):
                     if not waiter.done():  # otherwise the waiting task was cancelled
                         waiter.set_exception(error)
                 raise
-            for waiter in self._commits.done(self._clock()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            _serve(self._commits.done(self._clock()))
 
     async def _carry_out(self, log: OwnedLog, act: Callable[[], Awaitable[Appended]]) -> None:
         """Repeat this until its result is known. Raises FencedError or NotSavedError."""
@@ -121,3 +120,9 @@ class GroupCommit:
             raise FencedError(f"{log.name}: another node has taken over")
         if notice := self._commits.clear(self._clock()):
             self._say(notice)
+
+
+def _serve(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # otherwise the waiting task was cancelled
+            waiter.set_result(None)

@@ -5,6 +5,7 @@ Receives everything that crosses the monitor's border. Reads what the classes un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -230,7 +231,7 @@ class Accounts:
                 account.alone_since = None
             else:
                 since = account.alone_since = account.alone_since or now
-                alone_s = now - since - self._paused_s(since, now, 0.0)
+                alone_s = now - max(since, self._open_until(now)) - self._paused_s(since, now, 0.0)
                 check(alone_s < LOOKS * self._world.limits.end_check_s, "the run continues without a sender")
 
     # -- the record
@@ -282,6 +283,12 @@ class Accounts:
         longer_s = limits.paused_s + limits.end_check_s
         noticed = sum(max(0.0, s - limits.end_check_s) for s in self._pauses(since, now, longer_s))
         return least_s - 1e-6, time_s - noticed + 1e-6
+
+    def _open_until(self, now: float) -> float:
+        """Return until when the runs stay open because the monitor was paused."""
+        limits = self._world.limits
+        over = [ended for began, ended in self._process.pauses.all if ended - began > limits.paused_s and ended <= now]
+        return over[-1] + limits.open_after_pause_s if over else -math.inf
 
     def _paused_s(self, since: float, now: float, longer_s: float) -> float:
         return sum(self._pauses(since, now, longer_s))

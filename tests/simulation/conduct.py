@@ -40,6 +40,7 @@ class Conduct:
         self._resumed, self._was_announced = bool(pieces), "told" in pieces
         self._heard: dict[int, _Since] = {}  # the last request of each open stream, by its number
         self._sessions: dict[str, int] = {}  # the open stream of each session, unless it is being closed
+        self._saved = self._now()
         self._joined: _Since | None = None
         self._alone: _Since | None = self._now()
         self._stopped: _Since | None = None
@@ -72,6 +73,16 @@ class Conduct:
     def listens(self) -> None:
         """Note that senders can connect from now on."""
         self._alone = self._now()
+
+    def saved(self) -> None:
+        """Record that a save is done."""
+        self._saved = self._now()
+
+    def ticks(self) -> None:
+        """Note whether the producer can't save, so that it has no senders because it sends them away."""
+        cut_off = self._world.clock.now - self._saved.now >= self._limits.cut_off_after_s
+        if cut_off and self._alone is not None and self._world.plan.engine is not None:
+            self._alone = self._now()
 
     # -- streams
 
@@ -139,7 +150,8 @@ class Conduct:
         check(self._joined is not None, "the producer gives up before any sender joined")
         check(self._alone is not None, "the producer gives up while a stream is open")
         if self._alone is not None:
-            self._check_passed(self._alone, self._world.plan.give_up_s, "the producer gives up early")
+            late_s = 0.0 if self._world.plan.engine is None else self._limits.lease_check_s
+            self._check_passed(self._alone, self._world.plan.give_up_s - late_s, "the producer gives up early")
 
     def ends(self, end: RunEnd) -> None:
         """Check that the run ends for a reason and with the figures of the book."""

@@ -74,6 +74,7 @@ class EngineLog:
         self.records = records
         self.away_until = -math.inf  # nothing is answered before that, for want of a majority
         self.bases: dict[Writing, tuple[int, Commit | None]] = {}  # by taker: its epoch, and what was on record before
+        self.ever_ended = False
         self.ended = False  # whether the last record says that the run is over
         self._clock, self._kind = clock, kind
         self._all: list[Stored] = []
@@ -100,6 +101,7 @@ class EngineLog:
         self._all.append(stored)
         self._live.append(stored)
         self._last, self.ended = head, head.kind == "ended"
+        self.ever_ended |= self.ended
         if head.kind == "take":
             self._writers.add(head.writer)
             self.bases[writing] = head.epoch, self.records.last

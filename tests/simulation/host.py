@@ -99,6 +99,7 @@ class Host(Process):
             self.exit(ExitCode.INCOMPLETE)
             return
         assert standby.ended is not None
+        check(engine.ever_ended or world.loses, "%s leaves, but the run is not over", self.name)
         clock.strike("standby leaves", self.name)
         self.exit(ExitCode(standby.ended.code))
 

@@ -103,11 +103,13 @@ class Producer(Process):
         return (self.book, kept), partial(self.book.committed, kept)
 
     def _saved(self) -> None:
+        self.conduct.saved()
         self._carry_out(self.core.saved(self.clock.now))
 
     def _tick(self, due: float) -> None:
         if due == self._tick_at:
             self._tick_at = math.inf
+            self.conduct.ticks()
             self._carry_out(self.core.tick(self.clock.now))
 
     def _carry_out(self, happened: Sequence[events.Event]) -> None:

@@ -53,13 +53,14 @@ class Saver:
         self._awake_at = math.inf
         self._committing: Driven[None] | None = None
         self._closed = False
+        self._has_left = False
         if engine is not None:
             self._wake_when_due()
 
     @property
     def commits(self) -> bool:
         """Whether a commit is in progress."""
-        return self._commits.in_progress
+        return self._commits.in_progress and not self._has_left
 
     @property
     def busy(self) -> bool:
@@ -86,6 +87,7 @@ class Saver:
         if self._hold is None or self._hold.engine is None:
             done()
             return
+        self._has_left = True
         if self._committing is not None:
             self._committing.cancel()
         leaving = Driven(self._leave(self._hold.log, ended), lambda _: self._left(done))
@@ -127,6 +129,8 @@ class Saver:
         try:
             if self._commits.must_write(changes):
                 await self._carry_out(log, lambda: log.append(changes))
+                for done in self._commits.durable():
+                    done()
                 await self._carry_out(log, log.trim)
         except NotSavedError as error:
             self._commits.failed(error)
