@@ -34,7 +34,7 @@ from smssim.core.producer_events import (
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.errors import ExitCode, LaterError
 
-CUT_OFF: Final = "this producer can't save its state; another one may have taken over"
+CUT_OFF: Final = "it can't save its state; another producer may have taken over"
 HANDED_OVER: Final = "this producer leaves the run to another one"
 
 

@@ -45,7 +45,7 @@ class Standby:
         self._limits = limits
         self._tail: Tail | None = None
         self._was_owned = False  # whether this node has seen the log grow
-        self._changed_at: float | None = None  # when it was first seen as it is now
+        self._written_at: float | None = None  # when its last record was written, by this node's clock
         self._seen_at: float | None = None  # when it was last seen, if nothing has failed since
         self._silent_s = 0.0  # how long it was seen unchanged
         self._noticed_at = 0.0
@@ -56,9 +56,9 @@ class Standby:
         if tail is None:
             self.owner = ""
             return Step(Move.TAKE, f"Taking run {self._run}: it is new")
-        if before != tail or self._changed_at is None:
+        if before != tail:
             self._was_owned |= before is not None and before.kind is not Kind.ENDED
-            self._changed_at, self._silent_s = now, 0.0
+            self._written_at, self._silent_s = self._time_of(tail, before, now), 0.0
         elif self._seen_at is not None:
             self._silent_s += now - self._seen_at
         self._seen_at = now
@@ -77,8 +77,17 @@ class Standby:
         self._seen_at = None
 
     def away_s(self, now: float) -> float:
-        """Return for how long the log has not changed, as far as this node has seen."""
-        return 0.0 if self._changed_at is None else now - self._changed_at
+        """Return for how long no record was written, as far as this node can tell."""
+        return 0.0 if self._written_at is None else now - self._written_at
+
+    def _time_of(self, tail: Tail, before: Tail | None, now: float) -> float:
+        """Return when the last record was written, by this node's clock.
+
+        The owner's durations tell how long after the record before, which matters if nothing could be read meanwhile.
+        """
+        if before is None or self._written_at is None or tail.epoch != before.epoch:
+            return now
+        return min(now, self._written_at + max(0.0, tail.owned_s - before.owned_s))
 
     def _notice(self, tail: Tail, before: Tail | None, now: float) -> str:
         """Return who owns the log, if that is news or has not been said for a while; otherwise an empty string."""

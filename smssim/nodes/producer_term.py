@@ -14,7 +14,7 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from smssim.core import producer_events as events
-from smssim.core.event import Event, Kind
+from smssim.core.event import takeover
 from smssim.core.exchange import Request
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Writer
@@ -125,16 +125,14 @@ class ProducerTerm:
 
     async def _announce_takeover(self) -> None:
         """Let the monitor record that this producer has taken over, if it has."""
-        at_s = self.core.elapsed_s(self._clock())
-        if not self._taken.previous or at_s is None or self._backlog.complete:
+        at_s, previous, settings = self.core.elapsed_s(self._clock()), self._taken.previous, self._settings
+        if not previous or at_s is None or self._backlog.complete:
             return
-        text = f"producer taken over from {self._taken.previous} after {self._taken.away_s:.1f} s"
-        event = Event(at_s, Kind.TAKEN_OVER, text, self.run.run_id, "producer")
-        settings = self._settings
+        event = takeover("producer", previous, self._taken.away_s, at_s, self.run.run_id)
         try:
             await announce(settings.monitor, self._access, event, self._log, settings.give_up_s, self._limits)
         except UsageError as error:  # this producer may not send its token there
-            self._log.warning("Event not recorded: %s (%s)", text, error)
+            self._log.warning("Event not recorded: %s (%s)", event.text, error)
 
     async def _tick(self) -> None:
         while not self.core.left:
