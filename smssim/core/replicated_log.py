@@ -74,7 +74,7 @@ class ReplicatedLog:
         self._clock = clock
         self._limits = limits
         self._replay = Replay()
-        self._broken_reads = 0  # in a row
+        self._broken_since: float | None = None  # since when records have been missing, each time the log was read
         self._tail_at: int | None = None  # the sequence of the end of the log that `tail` returned
         self._writer = ""  # of the current ownership, or of the take in progress
         self._epoch = 0  # likewise
@@ -132,16 +132,17 @@ class ReplicatedLog:
         return grown and last is not None and last.writer != self._writer
 
     async def _read_all(self) -> None:
-        """Read the rest of the log. Raises UnclearError, or DamagedLogError if records are missing each time."""
+        """Read the rest of the log. Raises UnclearError, or DamagedLogError if records have been missing for long."""
         while (entry := await self._store.read(self._replay.sequence)) is not None:
             self._replay.read(entry)
         broken = self._replay.broken
         if not broken:
-            self._broken_reads = 0
+            self._broken_since = None
             return
         self._replay = Replay()
-        self._broken_reads += 1
-        if self._broken_reads >= self._limits.broken_reads_max:
+        now = self._clock()
+        self._broken_since = now if self._broken_since is None else self._broken_since
+        if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
         raise UnclearError(broken)  # answers that are out of date look the same
 

@@ -24,6 +24,7 @@ from smssim.core.pieces import Pieces
 
 TIMEOUT_S = 2.0
 LATE_MAX_S = 8.0  # how long after that an append may still happen
+KEPT = 4  # entries that never vanish
 HEAD = 4  # bytes before the header of a record
 
 
@@ -158,8 +159,9 @@ class EngineLog:
             self._clock.strike("log purged", self._kind)
 
     def lose(self, count: int) -> None:
-        """Let the last entries vanish."""
-        if not self._live:
+        """Let the last entries vanish, but not the beginning of the log, without which another run would begin."""
+        count = min(count, len(self._live) - KEPT)
+        if count <= 0:
             return
         self._clock.strike("entries vanished", self._kind)
         for stored in self._live[-count:]:

@@ -330,7 +330,9 @@ class World:
         others = [host for host in hosts if host.owner is not owner]
         if any(host.paused or host.owner is not None for host in others):
             return False
-        return not hosts or (len(others) < len(hosts) and not self.logs[kind].ended)
+        if not hosts:
+            return True
+        return len(others) < len(hosts) and not owner.left and not self.logs[kind].ended
 
     def _goes_on(self) -> bool:
         """Restart the producer once when everything is over; return whether it was restarted.
