@@ -52,7 +52,7 @@ class Fleet:
         self.count = count
         self.name = name
         self._nodes = nodes
-        self._of_both = [f"--engine={cluster.urls}", f"--run={name}"]
+        self.of_both = [f"--engine={cluster.urls}", f"--run={name}"]
         self._of = {"producer": [f"--count={count}", "--seed=7", *more], "monitor": ["--interval=0.2", "--json"]}
         self.all = {kind: [Machine(kind, free_address()) for _ in range(each)] for kind in KINDS}
         self.senders: list[Node] = []
@@ -78,7 +78,7 @@ class Fleet:
     def launch(self, machine: Machine) -> Node:
         """Start a node, as the same command on the same machine."""
         there = [f"--monitor={self.addresses('monitor')}"] if machine.kind == "producer" else []
-        words = [f"--listen={machine.address}", *there, *self._of_both, *self._of[machine.kind]]
+        words = [f"--listen={machine.address}", *there, *self.of_both, *self._of[machine.kind]]
         machine.lives.append(self._nodes.start(machine.kind, *words))
         machine.is_paused = False
         return machine.node

@@ -109,6 +109,9 @@ def test_a_standby_that_is_killed_or_comes_late_changes_nothing(nodes: Nodes, cl
         (standby,) = run.standbys(kind)
         run.kill(standby)
         run.launch(standby).says(r"Standing by: \S+ has owned run \S+ for \d+ s")
+    other = nodes.start("producer", "--listen=127.0.0.1:0", f"--count={COUNT + 1}", *run.of_both)
+    assert other.code() == ExitCode.USAGE
+    other.says(f"--count: got {COUNT + 1}; expected {COUNT}, the value in run {run.name}")
     final = run.ends_exactly()
     assert (final["duplicates"], takeovers(final)) == (0, [])
 

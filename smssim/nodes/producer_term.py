@@ -24,7 +24,7 @@ from smssim.core.producer_stream import ProducerStream, Response
 from smssim.core.producing import ProducerRun
 from smssim.errors import PeerError, UsageError
 from smssim.journal.group_commit import GroupCommit
-from smssim.journal.run_piece import new_run, run_from, run_piece
+from smssim.journal.run_piece import about_run, new_run, run_from, run_piece
 from smssim.net import rpc, wire
 from smssim.net.access import Access
 from smssim.net.announcing import announce
@@ -55,6 +55,8 @@ class ProducerTerm:
         else:
             run_id, settings = new_run(settings)
         assert settings.seed is not None
+        if own.log is not None:
+            own.log.about = about_run(settings)
         self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts)
         self._settings = settings
         self._access = its_access
