@@ -103,7 +103,7 @@ def test_owners_that_are_stopped_leave_the_run_to_others_at_once(nodes: Nodes, c
 
 
 def test_a_standby_that_is_killed_or_comes_late_changes_nothing(nodes: Nodes, cluster: Cluster) -> None:
-    run = fleet(nodes, cluster)
+    run = fleet(nodes, cluster, COUNT, 2, "--rate=1000")
     run.until(COUNT // 5)
     for kind in KINDS:
         (standby,) = run.standbys(kind)

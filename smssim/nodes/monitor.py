@@ -114,7 +114,8 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     ) -> monitor_pb2.ReportResultResponse:
         """See monitor.proto."""
         async with rpc.answering(context):
-            return await self.term.report(request)
+            term = self._terms.current or self.term  # frequent: a property costs two calls
+            return await term.report(request)
 
     async def AnnounceEvent(
         self, request: monitor_pb2.AnnounceEventRequest | None, context: Context
