@@ -265,7 +265,7 @@ class ProducerRun:
 
     def _lease(self, stream: ProducerStream, now: float) -> list[Event]:
         """Lease to a sender the messages that it may have now."""
-        if self._stopped or self.end is not None or self._is_cut_off(now):
+        if self._stopped or self.end is not None or (self._shared and self._is_cut_off(now)):
             return []
         first = self.backlog.started_at is None
         batches = stream.lease(now)

@@ -114,8 +114,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     ) -> monitor_pb2.ReportResultResponse:
         """See monitor.proto."""
         async with rpc.answering(context):
-            term = self._terms.current or self.term  # frequent: a property costs two calls
-            return await term.report(request)
+            return await self.term.report(request)
 
     async def AnnounceEvent(
         self, request: monitor_pb2.AnnounceEventRequest | None, context: Context
