@@ -36,6 +36,7 @@ class GroupCommits(Generic[Waiter]):
         self._limits = limits
         self._engine = engine
         self._next: list[Waiter] = []  # of the commit that begins next
+        self._proves_next = self._proves = False  # whether that one, and the last one, must be written in any case
         self._served: list[Waiter] | None = None  # of the commit in progress
         self._began_at = -math.inf  # when the last commit began
         self._free_at = -math.inf  # when the next one may begin
@@ -60,25 +61,28 @@ class GroupCommits(Generic[Waiter]):
         """Return for how long nothing could be saved; 0 if the last commit succeeded."""
         return 0.0 if self._unclear_at is None else now - self._unclear_at
 
-    def join(self, waiter: Waiter) -> None:
+    def join(self, waiter: Waiter, *, proves: bool = False) -> None:
         """Add a waiter for the next commit, which saves all changes up to now.
 
-        Raises NotSavedError if a commit has failed.
+        `proves`: whether it must also show that this node still owns its log, even if there are no changes. Raises
+        NotSavedError if a commit has failed.
         """
         if self._error is not None:
             raise self._error
         self._next.append(waiter)
+        self._proves_next |= proves
 
     def begin(self, now: float) -> Changes:
         """Begin the commit that is due, and return its changes. See `must_write`."""
         assert not self.in_progress
         self._served, self._next = self._next, []
+        self._proves, self._proves_next = self._proves_next, False
         self._began_at = now
         return self._changes()
 
     def must_write(self, changes: Changes) -> bool:
         """Return whether the commit that has begun must be written; without changes, it is only a sign of life."""
-        due = self._engine is not None and self._began_at >= self._written_at + self._limits.renew_s
+        due = self._engine is not None and (self._proves or self._began_at >= self._written_at + self._limits.renew_s)
         if changes or due:
             self._written_at = self._began_at
         return bool(changes) or due

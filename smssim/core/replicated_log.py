@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.log_record import Kind, Record, check_of, in_parts, packed
@@ -25,6 +26,8 @@ from smssim.core.owned_log import Appended, Taken
 from smssim.core.pieces import Changes
 from smssim.core.replay import Replay
 from smssim.errors import DamagedLogError
+
+_OUT_OF_DATE: Final = "the engine's answers are out of date"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class ReplicatedLog:
         self._owned_since = 0.0
         self._commit: _Commit | None = None  # not known to be appended
         self._unsent: deque[tuple[Record, bytes]] = deque()  # its records that are not, after those of a checkpoint
+        # Before acknowledged records seemed to have vanished: the unsent ones, and the end of the log.
+        self._before_rescue: tuple[deque[tuple[Record, bytes]], int, Record | None, int] | None = None
         self._state_at = 0  # the sequence at which the last checkpoint begins
 
     # -- before it owns the log
@@ -119,7 +124,7 @@ class ReplicatedLog:
             there = await self._store.read(self._replay.sequence)
             if there is None:
                 await self._check_end()
-                raise UnclearError("the engine's answers are out of date")
+                raise UnclearError(_OUT_OF_DATE)
             if there.data != data:
                 self._unsent.clear()
                 return None
@@ -266,6 +271,7 @@ class ReplicatedLog:
     def _sent(self, sequence: int) -> None:
         """Record that the first of the unsent records is in the log, with this sequence."""
         record, data = self._unsent.popleft()
+        self._before_rescue = None
         if record.kind is Kind.STATE and record.is_first:
             self._state_at = sequence
         self._replay.advance(record, Entry(sequence, data))
@@ -280,31 +286,44 @@ class ReplicatedLog:
         there = await self._store.read(self._replay.sequence)
         if there is not None and there.data == data:
             return there.sequence
+        if self._before_rescue is not None:
+            self._go_back()
+            raise UnclearError(_OUT_OF_DATE)
         end = await self._store.last() if there is None else there
         if end is not None and there is None and end.sequence >= self._replay.sequence:
-            raise UnclearError("the engine's answers are out of date")
-        if await self._is_fenced_off(end):
-            return None
-        self._unsent.clear()
+            raise UnclearError(_OUT_OF_DATE)
+        entry = end
+        while entry is not None:
+            if self._is_of_another_owner(entry):
+                return None
+            end, entry = entry, await self._store.read(entry.sequence)
+        self._rescue(end)
+        raise UnclearError("the log does not end with this node's last record: writing its whole state again")
+
+    def _rescue(self, end: Entry | None) -> None:
+        """Continue the log after this entry with the whole state, because acknowledged records seem to have vanished.
+
+        The first append decides: it is accepted only if this is the end of the log. `end`: None if the log is empty.
+        """
+        replay = self._replay
+        self._before_rescue = self._unsent, replay.sequence, replay.last, replay.check
+        self._unsent = deque()
+        if end is None:
+            replay.sequence, replay.last, replay.check = 0, None, 0
+        else:
+            replay.sequence, replay.check = end.sequence, check_of(end.data)
+            with suppress(DamagedLogError):  # then the records are numbered as before; the state replaces all of them
+                replay.last = Record.decoded(end.data)
         self._enqueue_state()
         if self._commit is not None:
             self._enqueue(self._commit)
-        raise UnclearError("the log does not end with this node's last record: writing its whole state again")
 
-    async def _is_fenced_off(self, end: Entry | None) -> bool:
-        """Return whether another node owns the log; if not, move to its end.
-
-        Called if this node's records are not what the log contains: acknowledged ones have vanished, or a read was out
-        of date. In the second case, the state is written for nothing. `end`: an entry from which on to look for the end
-        of the log; None if it is empty. Raises UnclearError.
-        """
-        self._replay.sequence = 0
-        while end is not None:
-            self._replay.sequence = end.sequence
-            if self._is_of_another_owner(end):
-                return True
-            end = await self._store.read(end.sequence)
-        return False
+    def _go_back(self) -> None:
+        """Continue as before the rescue: nothing has vanished, the answers were out of date."""
+        assert self._before_rescue is not None
+        replay = self._replay
+        self._unsent, replay.sequence, replay.last, replay.check = self._before_rescue
+        self._before_rescue = None
 
     def _is_of_another_owner(self, entry: Entry) -> bool:
         """Return whether a record was written by a node that took the log later than this node."""

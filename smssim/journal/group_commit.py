@@ -41,17 +41,17 @@ class GroupCommit:
         self._wanted = Wakeup()
         self._task = None if log is None else asyncio.create_task(self._commit_on(log))
 
-    async def saved(self) -> None:
+    async def saved(self, *, proves: bool = False) -> None:
         """Wait until all changes up to now are durable.
 
-        Raises NotSavedError if a commit fails, and on every later call.
+        `proves`: see `GroupCommits.join`. Raises NotSavedError if a commit fails, and on every later call.
         """
         if self._task is None:
             return
         if self._task.done():
             self._task.result()
         waiter = asyncio.get_running_loop().create_future()
-        self._commits.join(waiter)
+        self._commits.join(waiter, proves=proves)
         self._wanted.ring()
         await waiter
 

@@ -180,7 +180,7 @@ class MonitorTerm:
             answer = self.runs.report(run, sender, report, self._clock())
         except PeerError as error:
             if self._shared and not isinstance(error, LaterError):
-                await self._saved()  # which shows that no other monitor has taken over and would accept the report
+                await self._saved(proves=True)  # another monitor that has taken over might accept the report
             raise
         finally:
             if self.runs.events:
@@ -192,7 +192,7 @@ class MonitorTerm:
         await self._saved()  # settled implies recorded: a crash can't undo what is acknowledged
         return wire.answer_to_proto(answer)
 
-    async def _saved(self) -> None:
+    async def _saved(self, *, proves: bool = False) -> None:
         """Wait until all changes are saved. Raises NotSavedError, or LaterError if another monitor may have taken over.
 
         A sender then repeats its report, to this monitor or another one.
@@ -202,7 +202,7 @@ class MonitorTerm:
             return
         try:
             async with asyncio.timeout(self._limits.cut_off_after_s):
-                await self.saving.saved()
+                await self.saving.saved(proves=proves)
         except TimeoutError:
             raise LaterError(CUT_OFF) from None
 

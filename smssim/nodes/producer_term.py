@@ -210,8 +210,8 @@ class ProducerTerm:
         self._writable[stream.holder.number] = asyncio.Event()
         self._carry_out(happened)
         try:
-            self._apply(stream, request)
-        except PeerError:
+            await self._apply(stream, request)
+        except BaseException:
             self._closed(stream)
             raise
         return stream
@@ -226,11 +226,15 @@ class ProducerTerm:
             request = rpc.decoded(message)
             if request.HasField("hello"):
                 raise PeerError("only the first request of a stream may contain hello")
-            self._apply(stream, wire.request_from_proto(request, self.run))
+            await self._apply(stream, wire.request_from_proto(request, self.run))
 
-    def _apply(self, stream: ProducerStream, request: Request) -> None:
-        """Apply a request. Raises PeerError, and then applies nothing of it."""
-        self._carry_out(self.core.apply(stream, request, self._clock()))
+    async def _apply(self, stream: ProducerStream, request: Request) -> None:
+        """Apply a request. Raises PeerError, and then applies nothing of it; raises NotSavedError."""
+        try:
+            self._carry_out(self.core.apply(stream, request, self._clock()))
+        except PeerError:
+            await self.saving.saved(proves=True)  # another producer that has taken over might accept it
+            raise
 
     def _encoded(self, response: Response) -> Encoded:
         """Return a response as gRPC sends it: a message, or bytes."""

@@ -319,7 +319,7 @@ def leaves_before_late_senders_have_come() -> AbstractContextManager[Any]:
 def acknowledges_before_it_commits() -> AbstractContextManager[Any]:
     """Acknowledge a report that a crash may still undo."""
 
-    def acknowledge(self: Monitor, answer: Callable[[], None]) -> None:
+    def acknowledge(self: Monitor, answer: Callable[[], None], *, proves: bool = False) -> None:
         answer()
         self.saver.save(lambda: None)
 

@@ -113,8 +113,8 @@ class EngineLog:
             self._clock.strike("checkpoint", self._kind)
         if head.parts_left:
             self._clock.strike("commit in parts", self._kind)
-            crash, writing.crash = writing.crash, None
-            if crash is not None:
+            if writing.crash is not None and writing.crash_in == head.kind:
+                crash, writing.crash = writing.crash, None
                 crash()
         return sequence
 

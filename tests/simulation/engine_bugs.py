@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from unittest import mock
 
 from simulation.bugs import Bug
 from simulation.hunt import ENGINE, LOSING
+from simulation.monitor import Monitor
 from smssim.core.commits import GroupCommits
 from smssim.core.log_record import Kind, Record
 from smssim.core.log_store import Entry, UnclearError
@@ -19,6 +21,7 @@ from smssim.core.replay import Replay
 from smssim.core.replicated_log import ReplicatedLog, Tail, _Commit
 from smssim.core.standby import Move, Standby, Step
 
+_acknowledge = Monitor._acknowledge
 _append = ReplicatedLog._append
 _send_all = ReplicatedLog._send_all
 _enqueue = ReplicatedLog._enqueue
@@ -244,6 +247,26 @@ def keeps_the_parts_of_an_incomplete_commit() -> AbstractContextManager[Any]:
     return mock.patch.object(Replay, "_read_part", read_part)
 
 
+def replaces_a_node_that_was_faster() -> AbstractContextManager[Any]:
+    """Take the log from a node that took it while this one was reading."""
+    return mock.patch.object(ReplicatedLog, "_has_moved", False)
+
+
+# ---- Refusals
+
+
+def refuses_a_report_without_proof_that_it_owns_the_run() -> AbstractContextManager[Any]:
+    """Refuse a report at once, although another monitor may have taken over and expect it."""
+
+    def acknowledge(self: Monitor, answer: Callable[[], None], *, proves: bool = False) -> None:
+        if proves:
+            answer()
+        else:
+            _acknowledge(self, answer)
+
+    return mock.patch.object(Monitor, "_acknowledge", acknowledge)
+
+
 # ---- Standing by
 
 
@@ -300,6 +323,8 @@ ENGINE_BUGS: dict[Bug, tuple[str, ...]] = {
     skips_missing_records: (ENGINE, LOSING),
     reads_records_of_a_fenced_off_owner: (ENGINE, LOSING),
     keeps_the_parts_of_an_incomplete_commit: (ENGINE, "monitor killed"),
+    replaces_a_node_that_was_faster: (ENGINE, "node lost"),
+    refuses_a_report_without_proof_that_it_owns_the_run: (ENGINE, "node cut off"),
     never_replaces_a_silent_owner: (ENGINE, "node lost"),
     leaves_when_the_owner_hands_over: (ENGINE, "node relieved"),
     stays_when_the_run_is_over: (ENGINE,),

@@ -138,7 +138,7 @@ class Faults:
         if disk is not None and self._clock.luck(0.5):
             disk.cut_power_in_next_commit(crash)
         elif writing is not None and host.owner is not None and self._clock.luck(0.7):
-            writing.crash = crash
+            writing.crash, writing.crash_in = crash, self._clock.random.choice(("changes", "state"))
         else:
             crash()
 

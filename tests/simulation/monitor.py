@@ -95,7 +95,7 @@ class Monitor(Process):
             if isinstance(error, LaterError):
                 answer(None)  # its sender retries, as after no answer
             elif self._shared:
-                self._acknowledge(partial(answer, error))
+                self._acknowledge(partial(answer, error), proves=True)
             else:
                 answer(error)
             return
@@ -119,11 +119,11 @@ class Monitor(Process):
         self.clock.strike("monitor misled", self.name)
         self.report(run, f"unknown sender of {run.run_id}", Report(1, NOTHING, 0, 0), lambda _: None)
 
-    def _acknowledge(self, answer: Callable[[], None]) -> None:
+    def _acknowledge(self, answer: Callable[[], None], *, proves: bool = False) -> None:
         """Answer when everything recorded so far is on record. Without a disk, everything counts as saved."""
         kept, _ = self.accounts.contents()
         until = self.clock.now + self.world.limits.cut_off_after_s if self._shared else math.inf
-        self.saver.save(partial(self._saved, kept, answer, until))
+        self.saver.save(partial(self._saved, kept, answer, until), proves=proves)
 
     def _saved(self, kept: Sequence[Kept], answer: Callable[[], None], until: float) -> None:
         if not self.world.loses:

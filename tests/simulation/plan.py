@@ -39,6 +39,7 @@ ENGINE_FAULTS = {  # likewise, in plans with an engine
 LOSSES = {"entries lost": 0.15}  # likewise, in plans whose engine loses acknowledged entries
 RATES = FAULTS | ENGINE_FAULTS | LOSSES
 LOSING = 0.15  # share of the plans with an engine that loses entries
+APPEND_EVERY_MAX_S = 0.1
 WITH_ENGINE = 0.4  # share of the plans with journals that have an engine instead
 MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported one by one; long pauses are extra
 MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
@@ -121,7 +122,7 @@ class Plan:
     def _with_engine(self, engine: EnginePlan) -> Limits:
         return replace(
             LIMITS,
-            append_every_s=self.commit_every_s,
+            append_every_s=min(self.commit_every_s, APPEND_EVERY_MAX_S),
             record_bytes_max=engine.record_bytes_max,
             log_bytes_max=engine.log_bytes_max,
             log_records_max=engine.log_records_max,
@@ -209,7 +210,8 @@ def _with_engine(plan: Plan) -> Plan:
         log_records_max=random.choice([30, 100, LIMITS.log_records_max]),
     )
     faults = plan.faults | {fault: ENGINE_FAULTS[fault] for fault in wanted} | (LOSSES if temper.loses else {})
-    return replace(plan, engine=engine, faults=faults)
+    rows = max(plan.report_rows_max, 1 + plan.total // 8)  # a commit takes longer than on a disk
+    return replace(plan, engine=engine, faults=faults, report_rows_max=rows)
 
 
 def _senders(random: Random, per_s: float, equal: bool) -> tuple[SenderSettings, ...]:

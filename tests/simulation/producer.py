@@ -22,7 +22,7 @@ from smssim.core.owned_log import Taken
 from smssim.core.pieces import Changes, pack, unpack
 from smssim.core.producer_stream import ProducerStream
 from smssim.core.producing import ProducerRun
-from smssim.errors import LaterError
+from smssim.errors import LaterError, PeerError
 
 if TYPE_CHECKING:
     from simulation.host import Host
@@ -161,7 +161,11 @@ class Producer(Process):
 
     def _apply(self, stream: ProducerStream, request: Request) -> None:
         number, counts = stream.holder.number, not stream.holder.lost
-        happened = self.core.apply(stream, request, self.clock.now)
+        try:
+            happened = self.core.apply(stream, request, self.clock.now)
+        except PeerError as error:
+            self.saver.save(partial(self._refuse, error), proves=True)
+            return
         if counts:
             self.conduct.heard(stream)
             if request.settlements is not None:
@@ -172,6 +176,10 @@ class Producer(Process):
                 if any(i in self.book.settled for i in handed_back):
                     self.clock.strike("settled message handed back", self.name)
         self._carry_out(happened)
+
+    def _refuse(self, error: PeerError) -> None:
+        """Fail: all senders keep to the protocol, and this producer owns the run."""
+        raise error
 
     def _write(self, stream: ProducerStream) -> None:
         """Write everything there is to write, one thing after another."""

@@ -60,4 +60,5 @@ class Writing:
     """What one owner is writing now: shared by its saver, which begins commits, and by its disk or store."""
 
     commit: Commit | None = None  # the last one that was begun
-    crash: Callable[[], None] | None = None  # called after a part of a commit that is not the last one
+    crash: Callable[[], None] | None = None  # called after a part, but not the last one, of ...
+    crash_in: str = ""  # ... a record of this kind

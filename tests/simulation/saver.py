@@ -71,14 +71,14 @@ class Saver:
         """Begin no more commits; one that is in progress continues."""
         self._closed = True
 
-    def save(self, done: Callable[[], None]) -> None:
-        """Call `done` when all changes up to now are on record."""
+    def save(self, done: Callable[[], None], *, proves: bool = False) -> None:
+        """Call `done` when all changes up to now are on record. `proves`: see `GroupCommits.join`."""
         if self._hold is None:
             _, recorded = self._contents()
             recorded()
             done()
             return
-        self._commits.join(done)
+        self._commits.join(done, proves=proves)
         self._wake_when_due()
 
     def leave(self, ended: tuple[int, str] | None, done: Callable[[], None]) -> None:
