@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from smssim.cli import options
 from smssim.cli.commands import COMMANDS, Command
+from smssim.core.limits import LIMITS
 from smssim.engine.checks import VERSION_MIN
 from smssim.errors import ExitCode
 
@@ -124,6 +125,19 @@ def test_the_units_and_the_containers_start_nodes_of_one_run() -> None:
 
 def test_the_least_version_of_the_page_is_that_of_the_code() -> None:
     assert f"nats-server/releases) {'.'.join(map(str, VERSION_MIN))} or later" in PAGE
+
+
+def test_the_figures_of_the_page_are_those_of_the_code() -> None:
+    takeover, cut_off = (f"{time_s:g} s" for time_s in (LIMITS.takeover_after_s, LIMITS.cut_off_after_s))
+    assert f"After {takeover} without a new record" in PAGE
+    assert f"paused for longer than {takeover}" in PAGE
+    assert f"after {cut_off} it sends its peers to the other nodes" in PAGE
+    assert f"after {takeover} another takes over, and after {cut_off} this one sends its peers away" in PAGE
+    assert f"at most {1 / LIMITS.append_every_s:.0f} a second for each log" in PAGE
+    assert LIMITS.log_states_max == 4
+    assert f"up to {LIMITS.log_bytes_max >> 20} MB or four times the state" in PAGE
+    assert f"or {LIMITS.log_records_max:,} records" in PAGE
+    assert (1 / LIMITS.poll_s, LIMITS.renew_s) == (2, 1)  # "twice a second", "at least once a second"
 
 
 # ---- Files

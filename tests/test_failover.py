@@ -103,12 +103,15 @@ def test_owners_that_are_stopped_leave_the_run_to_others_at_once(nodes: Nodes, c
 
 
 def test_a_standby_that_is_killed_or_comes_late_changes_nothing(nodes: Nodes, cluster: Cluster) -> None:
-    run = fleet(nodes, cluster)
+    run = fleet(nodes, cluster, COUNT, 2, "--rate=1000")
     run.until(COUNT // 5)
     for kind in KINDS:
         (standby,) = run.standbys(kind)
         run.kill(standby)
         run.launch(standby).says(r"Standing by: \S+ has owned run \S+ for \d+ s")
+    other = nodes.start("producer", "--listen=127.0.0.1:0", f"--count={COUNT + 1}", *run.of_both)
+    assert other.code() == ExitCode.USAGE
+    other.says(f"--count: got {COUNT + 1}; expected {COUNT}, the value in run {run.name}")
     final = run.ends_exactly()
     assert (final["duplicates"], takeovers(final)) == (0, [])
 
@@ -153,6 +156,7 @@ def test_each_server_in_turn_is_killed_and_loses_its_disk(nodes: Nodes, cluster:
             server.start()
         else:
             cluster.replace(number)
+            cluster.ready()  # only a leader can remove a server
             asyncio.run(cluster.remove(server.name))
         for stream in streams:
             cluster.leader_of(stream)

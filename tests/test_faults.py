@@ -296,9 +296,9 @@ def test_an_unusable_journal_is_refused_in_one_line_with_exit_code_2(nodes: Node
     first.signal(SIGKILL)
     first.wait()
     others = {
-        "--count: got 60; expected 50, the value of the run in journal": ["--count=60"],
-        "--seed: got 8; expected 7, the value of the run in journal": ["--count=50", "--seed=8"],
-        "--max-attempts: got 2; expected 1, the value of the run in journal": ["--count=50", "--max-attempts=2"],
+        "--count: got 60; expected 50, the value in journal": ["--count=60"],
+        "--seed: got 8; expected 7, the value in journal": ["--count=50", "--seed=8"],
+        "--max-attempts: got 2; expected 1, the value in journal": ["--count=50", "--max-attempts=2"],
     }
     for said, words in others.items():
         node = nodes.start("producer", "--listen=127.0.0.1:0", there, *words)

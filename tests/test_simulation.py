@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
-from simulation.plan import FAULTS, draw_plan
+from simulation.plan import ENGINE_FAULTS, FAULTS, draw_plan
 from simulation.world import Shown, simulate
 
 from smssim.core.stretches import STRETCH_SIZE
@@ -26,11 +26,21 @@ HAPPENINGS = (
     *("node paused", "delayed", "request lost", "answer lost", "request repeated", "frames lost in a stream"),
     *("commit slow", "commit lost", "commit torn", "commit unacknowledged", "producer restored", "monitor restored"),
     *("lease expired", "report known already", "end learned from the monitor", "duplicate", "overruled"),
+    *("taken over", "owner fenced off", "standby leaves", "standby stopped", "engine given up", "checkpoint"),
+    *("log purged", "commit in parts", "result unknown", "append unanswered", "append lost", "append late"),
+    *("read out of date", "engine slow", "senders sent to other producers", "entries vanished"),
     *("late sender", "sender lingers", "sender gives up", "another run followed", "run dropped", "watcher finished"),
 )
 
 # What must happen at least once.
-RARE = ("producer gave up", "drained sender gives up", "sender in another run", "goodbye unanswered")
+RARE = (
+    "commit incomplete",
+    "owner leaves unheard",
+    "producer gave up",
+    "drained sender gives up",
+    "sender in another run",
+    "goodbye unanswered",
+)
 
 # A run with one of these need not be complete: it was stopped, or the monitor resumed a run that does not exist.
 CUT_SHORT = {"producer drains", "producer gave up", "monitor stopped", "monitor misled"}
@@ -54,7 +64,7 @@ def test_every_kind_of_fault_strikes(shown: Showing) -> None:
     struck: Counter[str] = Counter()
     for seed in SEEDS:
         struck.update(shown(seed).struck)
-    faults = [fault for fault in FAULTS if not fault.endswith("paused")]
+    faults = [fault for fault in (*FAULTS, *ENGINE_FAULTS) if not fault.endswith("paused")]
     assert {what: struck[what] for what in (*faults, *HAPPENINGS) if struck[what] < OFTEN} == {}
     assert {what for what in RARE if not struck[what]} == set()
 

@@ -1,7 +1,8 @@
-"""When a standby takes a log: only time that it has really seen passing counts as silence of the owner."""
+"""When a standby takes a log, and what it says: by the ends of the log that it sees, and by what it can't see."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,79 +12,118 @@ from smssim.core.replicated_log import Tail
 from smssim.core.standby import Move, Standby
 from smssim.errors import ExitCode
 
-TAIL = Tail(7, "a:1", 1, 3.0)
-SILENT_S = LIMITS.takeover_after_s
+AFTER_S = LIMITS.takeover_after_s
 
 
-def at(sequence: int, kind: Kind = Kind.CHANGES, code: int = 0) -> Tail:
-    return Tail(sequence, "a:1", 1, float(sequence), kind, code, "12 of 12 messages settled")
+def tail(sequence: int, owned_s: float = 0.0, epoch: int = 1, kind: Kind = Kind.CHANGES, code: int = 0) -> Tail:
+    return Tail(sequence, "alpha", epoch, owned_s, kind, code=code, reason="all is well")
 
 
-def test_an_empty_log_is_taken_at_once() -> None:
-    assert Standby("alert").saw(None, 0.0).move is Move.TAKE
+def watch(standby: Standby, *seen: Tail, every_s: float = 0.5, begin: float = 100.0) -> list[Move]:
+    """Show these ends of the log to the standby, one per look, and return its moves."""
+    return [standby.saw(one, begin + number * every_s).move for number, one in enumerate(seen)]
+
+
+def test_a_new_log_is_taken_at_once() -> None:
+    step = Standby("flood").saw(None, 1.0)
+    assert (step.move, step.notice) == (Move.TAKE, "Taking run flood: it is new")
 
 
 def test_a_log_that_its_owner_has_left_is_taken_at_once() -> None:
-    standby = Standby("alert")
-    assert standby.saw(at(7), 0.0).move is Move.WAIT
-    assert standby.saw(at(8, Kind.RELEASED), 0.5).move is Move.TAKE
+    step = Standby("flood").saw(tail(7, kind=Kind.RELEASED), 1.0)
+    assert (step.move, step.notice) == (Move.TAKE, "Taking over run flood: alpha has left it")
 
 
-def test_an_owner_that_appends_is_never_replaced() -> None:
-    standby = Standby("alert")
-    moves = {standby.saw(at(second), float(second)).move for second in range(100)}
-    assert moves == {Move.WAIT}
+def test_a_log_that_grows_is_never_taken() -> None:
+    assert set(watch(Standby("flood"), *map(tail, range(1, 50)))) == {Move.WAIT}
 
 
-def test_an_owner_is_replaced_after_the_time_of_silence_and_not_before() -> None:
-    standby = Standby("alert")
-    assert standby.saw(TAIL, 0.0).move is Move.WAIT
-    assert standby.saw(TAIL, SILENT_S - 0.01).move is Move.WAIT
-    assert standby.saw(TAIL, SILENT_S).move is Move.TAKE
+def test_a_log_that_does_not_grow_is_taken_after_a_time() -> None:
+    standby, looks = Standby("flood"), round(AFTER_S / 0.5) + 1
+    moves = watch(standby, *[tail(7)] * looks)
+    assert moves == [Move.WAIT] * (looks - 1) + [Move.TAKE]
+
+
+def test_the_time_begins_again_with_each_record() -> None:
+    standby = Standby("flood")
+    standby.saw(tail(1), 0.0)
+    assert standby.saw(tail(1), AFTER_S - 0.1).move is Move.WAIT
+    assert standby.saw(tail(2), AFTER_S).move is Move.WAIT
+    assert standby.saw(tail(2), 2 * AFTER_S - 0.1).move is Move.WAIT
+    assert standby.saw(tail(2), 2 * AFTER_S + 0.1).move is Move.TAKE
+
+
+def test_time_in_which_the_log_could_not_be_read_is_no_silence_of_the_owner() -> None:
+    standby = Standby("flood")
+    standby.saw(tail(1), 0.0)
+    standby.missed()
+    assert standby.saw(tail(1), 60.0).move is Move.WAIT
+    assert standby.saw(tail(1), 60.0 + AFTER_S - 0.1).move is Move.WAIT
+    assert standby.saw(tail(1), 60.0 + AFTER_S + 0.1).move is Move.TAKE
+
+
+@pytest.mark.parametrize("code", [ExitCode.OK, ExitCode.DISAGREE, ExitCode.THRESHOLD])
+def test_a_run_that_is_over_for_good_is_left_with_its_code_even_by_a_new_node(code: ExitCode) -> None:
+    standby = Standby("flood")
+    step = standby.saw(tail(9, kind=Kind.ENDED, code=code), 1.0)
+    assert (step.move, step.notice) == (Move.LEAVE, "Run flood is over: all is well")
+    assert standby.ended is not None
+    assert standby.ended.code == code
+
+
+def test_an_incomplete_run_is_continued_by_a_new_node_and_left_by_one_that_stood_by() -> None:
+    ended = tail(9, kind=Kind.ENDED, code=ExitCode.INCOMPLETE)
+    assert watch(Standby("flood"), ended) == [Move.TAKE]
+    assert watch(Standby("flood"), tail(8), ended) == [Move.WAIT, Move.LEAVE]
+
+
+def test_a_standby_says_who_owns_the_run_at_first_at_changes_and_now_and_then() -> None:
+    standby, said = Standby("flood"), []
+    for second in range(round(2 * LIMITS.repeat_standby_s)):
+        owner = tail(second, owned_s=10.0 + second, epoch=1 if second < 5 else 2)
+        said += [(second, notice)] if (notice := standby.saw(owner, float(second)).notice) else []
+    assert said == [
+        (0, "Standing by: alpha has owned run flood for 10 s"),
+        (5, "Standing by: alpha has owned run flood for 15 s"),
+        (65, "Standing by: alpha has owned run flood for 75 s"),
+    ]
+
+
+def test_a_standby_that_did_not_get_the_run_says_again_that_it_stands_by() -> None:
+    standby = Standby("flood")
+    standby.saw(tail(1), 0.0)
+    assert standby.saw(tail(1), AFTER_S + 1).move is Move.TAKE
+    standby.beaten()
+    assert standby.saw(tail(2), AFTER_S + 2).notice == "Standing by: alpha has owned run flood for 0 s"
+
+
+def test_the_gap_begins_when_the_last_record_was_written_although_it_was_first_seen_later() -> None:
+    """The owner wrote a last record 2 s after the one before, and died; nobody could read it for 10 s."""
+    standby = Standby("flood")
+    standby.saw(tail(1, owned_s=50.0), 100.0)
+    standby.missed()
+    standby.saw(tail(2, owned_s=52.0), 112.0)
+    assert standby.away_s(116.0) == pytest.approx(14.0)
+
+
+def test_the_gap_of_a_log_that_was_never_seen_before_begins_when_it_is_seen() -> None:
+    standby = Standby("flood")
+    assert standby.away_s(1.0) == 0.0
+    standby.saw(tail(1, owned_s=50.0), 100.0)
+    assert standby.away_s(103.0) == pytest.approx(3.0)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 3.0), st.booleans()), min_size=1, max_size=40))
-def test_time_without_an_answer_is_no_silence(polls: list[tuple[float, bool]]) -> None:
-    """Only the time between two successful looks in a row counts."""
-    standby, now, seen_s, last_failed = Standby("alert"), 0.0, 0.0, False
-    standby.saw(TAIL, now)
-    for wait_s, answered in polls:
+def test_only_time_between_two_looks_in_a_row_that_succeed_is_silence(looks: list[tuple[float, bool]]) -> None:
+    standby, now, silent_s, missed = Standby("flood"), 0.0, 0.0, False
+    standby.saw(tail(1), now)
+    for wait_s, answered in looks:
         now += wait_s
         if not answered:
             standby.missed()
-            last_failed = True
-            continue
-        seen_s += 0.0 if last_failed else wait_s
-        last_failed = False
-        if abs(seen_s - SILENT_S) > 1e-6:
-            assert standby.saw(TAIL, now).move is (Move.TAKE if seen_s >= SILENT_S else Move.WAIT)
         else:
-            standby.saw(TAIL, now)
-
-
-def test_a_standby_leaves_with_the_code_of_the_run_when_that_is_over() -> None:
-    standby = Standby("alert")
-    standby.saw(at(7), 0.0)
-    step = standby.saw(at(8, Kind.ENDED, ExitCode.DISAGREE), 0.5)
-    assert step.move is Move.LEAVE
-    assert standby.ended is not None
-    assert standby.ended.code == ExitCode.DISAGREE
-    assert "12 of 12" in step.notice
-
-
-def test_a_node_that_is_started_after_an_incomplete_end_continues_the_run() -> None:
-    assert Standby("alert").saw(at(8, Kind.ENDED, ExitCode.INCOMPLETE), 0.0).move is Move.TAKE
-    assert Standby("alert").saw(at(8, Kind.ENDED, ExitCode.OK), 0.0).move is Move.LEAVE
-
-
-def test_a_node_that_stood_by_leaves_after_an_incomplete_end() -> None:
-    standby = Standby("alert")
-    standby.saw(at(7), 0.0)
-    assert standby.saw(at(8, Kind.ENDED, ExitCode.INCOMPLETE), 0.5).move is Move.LEAVE
-
-
-def test_a_standby_says_who_owns_the_run_once_and_then_rarely() -> None:
-    standby = Standby("alert")
-    notices = [standby.saw(at(second), float(second)).notice for second in range(61)]
-    assert notices[0].startswith("Standing by: a:1 has owned run alert")
-    assert [bool(notice) for notice in notices[1:]] == [False] * 59 + [True]
+            silent_s += 0.0 if missed else wait_s
+            move = standby.saw(tail(1), now).move
+            if abs(silent_s - AFTER_S) > 1e-6:  # rounding
+                assert move is (Move.TAKE if silent_s > AFTER_S else Move.WAIT)
+        missed = not answered

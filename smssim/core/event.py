@@ -45,6 +45,14 @@ class Event:
         return {"at_s": self.at_s, "kind": str(self.kind), "target": self.target, "text": self.text}
 
 
+def takeover(target: str, previous: str, away_s: float, at_s: float, run_id: str) -> Event:
+    """Return the event that a standby has taken over.
+
+    `target`: "producer" or "monitor". `previous`: the owner before. `away_s`: for how long nothing was saved.
+    """
+    return Event(at_s, Kind.TAKEN_OVER, f"{target} taken over from {previous} after {away_s:.1f} s", run_id, target)
+
+
 class Events:
     """The events of one run, at most `EVENTS_MAX`."""
 

@@ -45,6 +45,7 @@ class Record:
     owned_s: float  # for how long the owner has owned the log
     parts_left: int = 0  # further parts of the same commit that follow
     is_first: bool = True  # whether it is the first part of its commit
+    about: str = ""  # what the owner says about its run, for nodes that stand by
     code: int = 0  # of a run that is over: the owner's exit code
     reason: str = ""  # of a run that is over: one line for people
     body: bytes = b""

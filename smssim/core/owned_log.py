@@ -36,6 +36,7 @@ class OwnedLog(Protocol):
 
     name: str  # what it is, for errors, such as "journal alert.db"
     why: str  # why the last result is UNKNOWN, in a few words
+    about: str  # what this owner says about its run, for nodes that stand by
 
     async def take(self) -> Taken | None:
         """Become the owner and return what is on record; None if another node became the owner at the same time.

@@ -34,7 +34,7 @@ from smssim.core.producer_events import (
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.errors import ExitCode, LaterError
 
-CUT_OFF: Final = "this producer can't save its state; another one may have taken over"
+CUT_OFF: Final = "it can't save its state; another producer may have taken over"
 HANDED_OVER: Final = "this producer leaves the run to another one"
 
 
@@ -265,7 +265,7 @@ class ProducerRun:
 
     def _lease(self, stream: ProducerStream, now: float) -> list[Event]:
         """Lease to a sender the messages that it may have now."""
-        if self._stopped or self.end is not None or self._is_cut_off(now):
+        if self._stopped or self.end is not None or (self._shared and self._is_cut_off(now)):
             return []
         first = self.backlog.started_at is None
         batches = stream.lease(now)

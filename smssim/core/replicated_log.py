@@ -39,6 +39,7 @@ class Tail:
     epoch: int = 0
     owned_s: float = 0.0  # for how long the owner has owned the log
     kind: Kind = Kind.CHANGES
+    about: str = ""  # what the owner says about its run
     code: int = 0  # if the run has ended
     reason: str = ""
 
@@ -71,6 +72,7 @@ class ReplicatedLog:
         """`name`: of the log. `owner`: the name of this node. `new_id`: returns another unique id with each call."""
         self.name = name
         self.why = ""
+        self.about = ""
         self._store = store
         self._owner = owner
         self._new_id = new_id
@@ -100,7 +102,8 @@ class ReplicatedLog:
             last = Record.decoded(entry.data)
         except DamagedLogError:
             return Tail(entry.sequence)
-        return Tail(entry.sequence, last.owner, last.epoch, last.owned_s, last.kind, last.code, last.reason)
+        facts = (last.owner, last.epoch, last.owned_s, last.kind, last.about, last.code, last.reason)
+        return Tail(entry.sequence, *facts)
 
     async def take(self) -> Taken | None:
         """Become the owner and return what is on record; None if another node has appended a record since `tail`.
@@ -112,6 +115,7 @@ class ReplicatedLog:
             if self._has_moved:
                 return None
             self._writer, self._epoch, self._owned_since = self._new_id(), self._replay.epoch + 1, self._clock()
+            self.about = "" if self._replay.last is None else self._replay.last.about
             self._enqueue(_Commit(Kind.TAKE, {}))
         record, data = self._unsent[0]
         previous = self._replay.last
@@ -236,6 +240,7 @@ class ReplicatedLog:
                 owned_s=self._clock() - self._owned_since,
                 parts_left=parts_left,
                 is_first=is_first,
+                about=self.about,
                 code=commit.code,
                 reason=commit.reason,
                 body=part,

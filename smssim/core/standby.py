@@ -76,6 +76,10 @@ class Standby:
         """Record that the end of the log could not be read. Such times don't count as silence of the owner."""
         self._seen_at = None
 
+    def beaten(self) -> None:
+        """Record that another node has appended a record at the same time, so that the log was not taken."""
+        self.owner = ""  # the next notice names it
+
     def away_s(self, now: float) -> float:
         """Return for how long no record was written, as far as this node can tell."""
         return 0.0 if self._written_at is None else now - self._written_at

@@ -5,12 +5,15 @@ Knows settings, and one piece. Must not know the other pieces, or when anything 
 
 from __future__ import annotations
 
+import json
 import secrets
 import uuid
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from smssim.core.pieces import Pieces, pack, unpack
+from smssim.core.pieces import DAMAGE, Pieces, pack, unpack
 from smssim.errors import bad_value
 from smssim.settings import ProducerSettings, flags_of
 
@@ -28,7 +31,12 @@ def new_run(settings: ProducerSettings) -> tuple[str, ProducerSettings]:
 
 def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
     """Return a piece with the id of a run, and the settings that determine its messages."""
-    return pack({"run_id": run_id, **{name: getattr(settings, name) for name in OF_THE_RUN}})
+    return pack({"run_id": run_id, **_of_the_run(settings)})
+
+
+def about_run(settings: ProducerSettings) -> str:
+    """Return the settings that determine the messages of a run, for `check_about`."""
+    return json.dumps(_of_the_run(settings))
 
 
 def run_from(pieces: Pieces, log: str, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
@@ -38,9 +46,23 @@ def run_from(pieces: Pieces, log: str, settings: ProducerSettings) -> tuple[str,
     with, or DAMAGE.
     """
     run, _ = unpack(pieces["run"])
+    _check(run, log, settings)
+    return run["run_id"], replace(settings, seed=run["seed"])
+
+
+def check_about(about: str, log: str, settings: ProducerSettings) -> None:
+    """Raise UsageError if a flag differs from what the owner of the run says about it."""
+    with suppress(*DAMAGE):  # of another version: the check follows when this node takes the run
+        _check(json.loads(about), log, settings)
+
+
+def _of_the_run(settings: ProducerSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in OF_THE_RUN}
+
+
+def _check(run: Mapping[str, Any], log: str, settings: ProducerSettings) -> None:
     for name in OF_THE_RUN:
         given = getattr(settings, name)
         if given is not None and given != run[name]:
-            expected = f"{run[name]}, the value of the run in {log}"
+            expected = f"{run[name]}, the value in {log}"
             raise bad_value(flags_of(ProducerSettings)[name].name, given, expected)
-    return run["run_id"], replace(settings, seed=run["seed"])

@@ -22,6 +22,7 @@ class SqliteLog:
         """Open the journal of a node of this kind, or create it; raises JournalError."""
         self.name = f"journal {path}"
         self.why = ""
+        self.about = ""  # which nobody reads
         self._path = path
         self._journal = Journal(path, kind, limits)
         self._thread = ThreadPoolExecutor(1, "journal")

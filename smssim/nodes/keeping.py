@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -65,14 +65,21 @@ class Keeping:
     """Where a node of one kind keeps its state."""
 
     def __init__(
-        self, settings: ProducerSettings | MonitorSettings, kind: str, log: Log, limits: Limits = LIMITS
+        self,
+        settings: ProducerSettings | MonitorSettings,
+        kind: str,
+        log: Log,
+        limits: Limits = LIMITS,
+        check_about: Callable[[str], None] = lambda about: None,
     ) -> None:
+        """`check_about` raises UsageError if this node could not continue the run of which an owner says this."""
         self.is_shared = settings.engine is not None
         self.exit_code = ExitCode.INCOMPLETE  # of a node that never owned the run
         self._settings = settings
         self._kind = kind
         self._log = log
         self._limits = limits
+        self._check_about = check_about
         self._clock = asyncio.get_running_loop().time
         self._standby = Standby(settings.run_name or "", limits)
         self._store: NatsStore | None = None
@@ -122,14 +129,19 @@ class Keeping:
         while True:
             wait_s = self._limits.poll_s
             try:
-                step = standby.saw(await log.tail(), self._clock())
+                tail = await log.tail()
+                if tail is not None and tail.about:
+                    self._check_about(tail.about)
+                step = standby.saw(tail, self._clock())
                 self._say(engine.found(self._clock()))
                 self._say(step.notice)
                 if step.move is Move.LEAVE and standby.ended is not None:
                     self.exit_code = ExitCode(standby.ended.code)
                     return None
-                if step.move is Move.TAKE and (taken := await self._take(log, engine)) is not None:
-                    return Ownership(log, replace(taken, away_s=standby.away_s(self._clock())), engine)
+                if step.move is Move.TAKE:
+                    if (taken := await self._take(log, engine)) is not None:
+                        return Ownership(log, replace(taken, away_s=standby.away_s(self._clock())), engine)
+                    standby.beaten()
             except UnclearError as error:
                 standby.missed()
                 wait_s = self._wait_s(engine, error)

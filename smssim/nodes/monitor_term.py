@@ -9,17 +9,16 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from grpc import StatusCode, aio
 
 from smssim.core.audience import Audience, Watcher
 from smssim.core.digest import KEY_BYTES
-from smssim.core.event import Event, Kind
+from smssim.core.event import takeover
 from smssim.core.fleet import ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.runs import Announced, Dropped, Ended, Moment, Policy, Runs
-from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError
 from smssim.journal.group_commit import GroupCommit
 from smssim.net import announcing, planning, rpc, watching, wire
@@ -31,6 +30,8 @@ from smssim.process import waiting
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2
+
+CUT_OFF: Final = "it can't save its state; another monitor may have taken over"
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -158,12 +159,12 @@ class MonitorTerm:
 
     def _resume(self, own: Ownership) -> None:
         """Resume the run on record; raises the error of a damaged log."""
-        now, away_s = self._clock(), own.taken.away_s
+        now, previous, away_s = self._clock(), own.taken.previous, own.taken.away_s
         with own.restoring():
             tally = self.runs.resume(own.taken.pieces, now, away_s)
         monitor_log.log_resumed(self._log, tally)
-        if own.taken.previous and not tally.complete:
-            self.runs.announce(_takeover(tally, own, now))
+        if previous and not tally.complete:
+            self.runs.announce(takeover("monitor", previous, away_s, tally.elapsed_s(now), tally.run.run_id))
 
     # -- calls
 
@@ -203,7 +204,12 @@ class MonitorTerm:
             async with asyncio.timeout(self._limits.cut_off_after_s):
                 await self.saving.saved(proves=proves)
         except TimeoutError:
-            raise LaterError("this monitor can't save its state; another one may have taken over") from None
+            raise LaterError(CUT_OFF) from None
+
+    @property
+    def _gone(self) -> str:
+        """Why watchers must try other monitors; empty if they need not."""
+        return self._abandoned or (CUT_OFF if self.saving.is_cut_off else "")
 
     async def announce(self, request: monitor_pb2.AnnounceEventRequest | None) -> monitor_pb2.AnnounceEventResponse:
         """Record an event; see AnnounceEvent in monitor.proto. Raises PeerError or NotSavedError."""
@@ -223,24 +229,20 @@ class MonitorTerm:
     ) -> AsyncGenerator[Any]:  # encoded responses
         """Serve a watcher; see WatchProgress in monitor.proto."""
         async with rpc.answering(context):
+            if gone := self._gone:
+                raise LaterError(gone)
             watcher = self.audience.join(*watching.watch_from_proto(rpc.decoded(request)), self._clock())
         turn = self._turns[watcher] = waiting.Wakeup()
         try:
             await context.send_initial_metadata(())  # confirms the call: the first run may come much later
-            while not (watcher.finished or self._abandoned):
+            while not (watcher.finished or (gone := self._gone)):
                 for followed in watcher.turn(self._clock()):
                     moment = self._encoder.shared(followed, self._clock())
                     yield moment.response(watcher.took(moment.snapshot.figures))
                 await turn.wait(watcher.rest(self._clock()))
-            if self._abandoned:
-                await context.abort(StatusCode.UNAVAILABLE, self._abandoned)
+            if gone:
+                await context.abort(StatusCode.UNAVAILABLE, gone)
         finally:
             self.audience.leave(watcher)
             del self._turns[watcher]
             self._watcher_left.ring()
-
-
-def _takeover(tally: Tally, own: Ownership, now: float) -> Event:
-    """Return the event that this monitor has taken over."""
-    text = f"monitor taken over from {own.taken.previous} after {own.taken.away_s:.1f} s"
-    return Event(tally.elapsed_s(now), Kind.TAKEN_OVER, text, tally.run.run_id, "monitor")

@@ -11,6 +11,7 @@ from contextlib import aclosing
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts
+from smssim.journal.run_piece import check_about
 from smssim.net import access, rpc
 from smssim.nodes.keeping import Keeping, Ownership
 from smssim.nodes.producer_term import Context, Encoded, ProducerTerm, Requests
@@ -31,7 +32,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         self._settings = settings
         self._limits = limits
         self._log = node_log("producer")
-        self._keeping = Keeping(settings, "producer", self._log, limits)
+        self._keeping = Keeping(settings, "producer", self._log, limits, self._check_about)
         self._terms: Terms[ProducerTerm] = Terms(self._keeping, self._new_term, self._log)
         self._server = rpc.server(self.access, limits)
         producer_pb2_grpc.add_ProducerServiceServicer_to_server(self, self._server)
@@ -78,6 +79,10 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
     async def _new_term(self, own: Ownership) -> ProducerTerm:
         """Return a new term; raises UsageError, or the error of a damaged log."""
         return ProducerTerm(self._settings, own, self.access, self._log, self._limits)
+
+    def _check_about(self, about: str) -> None:
+        """Raise UsageError if this producer could not continue the run because of its flags."""
+        check_about(about, f"run {self._settings.run_name}", self._settings)
 
     async def FetchMessage(self, requests: Requests, context: Context) -> AsyncIterator[Encoded]:
         """See producer.proto."""

@@ -14,7 +14,7 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from smssim.core import producer_events as events
-from smssim.core.event import Event, Kind
+from smssim.core.event import takeover
 from smssim.core.exchange import Request
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Writer
@@ -24,7 +24,7 @@ from smssim.core.producer_stream import ProducerStream, Response
 from smssim.core.producing import ProducerRun
 from smssim.errors import PeerError, UsageError
 from smssim.journal.group_commit import GroupCommit
-from smssim.journal.run_piece import new_run, run_from, run_piece
+from smssim.journal.run_piece import about_run, new_run, run_from, run_piece
 from smssim.net import rpc, wire
 from smssim.net.access import Access
 from smssim.net.announcing import announce
@@ -55,6 +55,8 @@ class ProducerTerm:
         else:
             run_id, settings = new_run(settings)
         assert settings.seed is not None
+        if own.log is not None:
+            own.log.about = about_run(settings)
         self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts)
         self._settings = settings
         self._access = its_access
@@ -125,16 +127,14 @@ class ProducerTerm:
 
     async def _announce_takeover(self) -> None:
         """Let the monitor record that this producer has taken over, if it has."""
-        at_s = self.core.elapsed_s(self._clock())
-        if not self._taken.previous or at_s is None or self._backlog.complete:
+        at_s, previous, settings = self.core.elapsed_s(self._clock()), self._taken.previous, self._settings
+        if not previous or at_s is None or self._backlog.complete:
             return
-        text = f"producer taken over from {self._taken.previous} after {self._taken.away_s:.1f} s"
-        event = Event(at_s, Kind.TAKEN_OVER, text, self.run.run_id, "producer")
-        settings = self._settings
+        event = takeover("producer", previous, self._taken.away_s, at_s, self.run.run_id)
         try:
             await announce(settings.monitor, self._access, event, self._log, settings.give_up_s, self._limits)
         except UsageError as error:  # this producer may not send its token there
-            self._log.warning("Event not recorded: %s (%s)", text, error)
+            self._log.warning("Event not recorded: %s (%s)", event.text, error)
 
     async def _tick(self) -> None:
         while not self.core.left:

@@ -169,14 +169,16 @@ class _CalmWorld(World):
         self._sender_of: dict[str, int] = {}  # by the name of each copy
 
     def _disk(self, kind: str) -> Disk | None:
-        return Disk(self.clock, self.plan.commit_s, 0.0) if _has_journal(self.scenario, kind) else None
+        return (
+            Disk(self.clock, self.plan.commit_s, 0.0, self.records[kind]) if _has_journal(self.scenario, kind) else None
+        )
 
     def play_scenario(self) -> Played:
         """Play the scenario until nothing more can be recorded."""
         senders, clock = self.scenario.senders, self.clock
         assert any(planned.joins_s <= 0 for planned in senders), "no sender is there from the start"
-        self._start("producer")
-        self._start("monitor")
+        self.start("producer", 0)
+        self.start("monitor", 0)
         assert self.producer is not None
         self._step_until(lambda: self.producer is not None and self.producer.listening)
         begun_at = clock.now
@@ -240,34 +242,43 @@ class _CalmWorld(World):
 
     def _pause_all(self, nodes: list[Process], fault: Fault) -> None:
         for node in nodes:
-            self._pause(node, math.inf if fault.for_s is None else fault.for_s)
+            self.faults.pause(node, math.inf if fault.for_s is None else fault.for_s)
         if fault.target == PRODUCER and fault.for_s is None:
             self._over_at = self.clock.now + 2 * self.limits.keepalive_s + self.scenario.give_up_s
 
     def _kill_all(self, nodes: list[Process], fault: Fault) -> None:
         away_s = math.inf if fault.for_s is None else fault.for_s + self._start_s
         if fault.target in (PRODUCER, MONITOR):
-            self._crash(fault.target, away_s)
+            self._crash(nodes[0], fault.target, away_s)
             if fault.target == MONITOR:
                 self._calm_network.break_calls()
             return
         for node in nodes:
-            self._kill(node)
+            self.kill(node)
         if fault.for_s is not None:
             of = next(of for of, planned in enumerate(self.scenario.senders) if planned.name == fault.target)
             self._launch_later(away_s, of)
 
+    def _crash(self, node: Process, kind: str, away_s: float) -> None:
+        """Kill the producer or the monitor, and start it again after this time."""
+        self.kill(node)
+        disk = self.disks[kind]
+        if disk is None:
+            self.bare_crashes.add(kind)
+        else:
+            disk.crash()
+        self.clock.after(away_s, None, partial(self.start, kind, 0))
+
     def _nodes_of(self, name: str) -> list[Process]:
         if name in (PRODUCER, MONITOR):
-            node = self._node(name)
-            return [] if node is None else [node]
+            return list(self.running(name))
         planned = self.scenario.senders
         return [s for s in self.senders if s.alive and planned[self._sender_of[s.name]].name == name]
 
-    def _lose_connections(self, node: Process) -> None:
+    def lose_connections(self, process: Process) -> None:
         """Break the streams of a process. Everything that was sent before still arrives."""
         for stream in self.network.streams:
-            if node in (stream.client, stream.server):
+            if process in (stream.client, stream.server.host):
                 for pipe in (stream.up, stream.down):
                     _, sent = pipe.on_the_way
                     pipe.stop(sent, max(self.network.delay(), pipe.empty_s))
@@ -303,8 +314,8 @@ class _CalmWorld(World):
         They follow from the latencies. Those lack the time that a batch was on its way, and the time that a killed
         producer was away.
         """
-        accounts = self.accounts
-        book = (accounts.followed.get(run_id) or accounts.ended[run_id]).book
+        assert self.monitor is not None
+        book = (self.monitor.accounts.followed.get(run_id) or self.past.ended[run_id]).book
         parts = [report.finished for _, report in book.log if len(report.finished)]
         if not parts or _has_journal(self.scenario, PRODUCER):
             return np.empty(0), np.empty(0, np.uint8)
@@ -323,4 +334,4 @@ class _CalmWorld(World):
 
 def _is_stuck(node: Process) -> bool:
     """Return whether a process is paused for good."""
-    return node.paused and node.pauses[-1][1] == math.inf
+    return node.paused and node.pauses.all[-1][1] == math.inf

@@ -102,7 +102,7 @@ class DiskLog:
     """A disk as an `OwnedLog`. Its owner is the process that runs."""
 
     name = "disk"
-    why = ""
+    why = about = ""
 
     def __init__(self, disk: Disk, process: Process, writing: Writing) -> None:
         self._disk, self._process, self._writing = disk, process, writing

@@ -110,7 +110,7 @@ class Faults:
         """Pause, drain, stop, mislead, impersonate or kill a node that is alive."""
         clock = self._clock
         if how == "paused" and not node.paused:
-            self._pause(node, PAUSE_MIN_S * (PAUSE_MAX_S / PAUSE_MIN_S) ** clock.random.random())
+            self.pause(node, PAUSE_MIN_S * (PAUSE_MAX_S / PAUSE_MIN_S) ** clock.random.random())
         elif how in ("drains", "stopped", "misled") and not node.paused:
             self._trouble(node, how)
         elif isinstance(node, Sender):
@@ -142,7 +142,7 @@ class Faults:
         else:
             crash()
 
-    def _pause(self, node: Process, time_s: float) -> None:
+    def pause(self, node: Process, time_s: float) -> None:
         """Pause a node for some time. Its peers close their connections to it when it does not answer their pings."""
         self._clock.pause(node, time_s)
         self.was_long_paused |= time_s > LONG_PAUSE_S
@@ -227,6 +227,7 @@ class Faults:
             clock.strike(fault, host.name)
             host.cut_until = clock.now + clock.random.choice((1.0, 6.0, 2 * LATE_MAX_S))
         elif fault == "node relieved":
+            clock.strike(fault, host.name)
             self._stop(host)
         elif fault == "node lost" and len(list(world.running(kind))) > 1:
             clock.strike(fault, host.name)

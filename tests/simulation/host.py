@@ -88,6 +88,8 @@ class Host(Process):
                     taken = replace(taken, away_s=standby.away_s(clock.now))
                     self._takes(Hold(log, engine.records, writing, self._engine), taken)
                     return
+                if step.move is Move.TAKE:
+                    standby.beaten()
                 await sleep(clock, self, limits.poll_s)
         except GoneError as error:
             self._give_up(error)

@@ -12,8 +12,7 @@ from simulation.books import check
 from simulation.clock import Process
 from simulation.saver import Hold, Saver
 from smssim.core.audience import ALL, Audience
-from smssim.core.event import Event as Happening
-from smssim.core.event import Kind
+from smssim.core.event import takeover
 from smssim.core.exchange import Report
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.owned_log import Taken
@@ -64,8 +63,9 @@ class Monitor(Process):
             self.saver.save(self._listen)
         self._carry_out()
         if resumed is not None and taken.previous and not resumed.complete:
-            text = f"monitor taken over from {taken.previous}"
-            self.runs.announce(Happening(resumed.elapsed_s(now), Kind.TAKEN_OVER, text, resumed.run.run_id, "monitor"))
+            self.runs.announce(
+                takeover("monitor", taken.previous, taken.away_s, resumed.elapsed_s(now), resumed.run.run_id)
+            )
 
     def _listen(self) -> None:
         self.listening = True
