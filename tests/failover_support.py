@@ -68,12 +68,16 @@ class Fleet:
             for machine in self.all[kind]:
                 self.launch(machine)
         for kind in KINDS:
-            self.owner(kind)
-            for machine in self.standbys(kind):
-                machine.node.says("Standing by: ")
+            eventually(lambda: self._has_places(kind), f"one {kind} owns the run and the others stand by")  # noqa: B023
         for _ in range(2):
             self.add_sender()
         self.until(1)
+
+    def _has_places(self, kind: str) -> bool:
+        """Whether one node of this kind owns the run and all others have said that they stand by."""
+        others = self.standbys(kind)
+        has_owner = len(others) == len(self.all[kind]) - 1
+        return has_owner and all(any("Standing by: " in line for line in other.node.err) for other in others)
 
     def launch(self, machine: Machine) -> Node:
         """Start a node, as the same command on the same machine."""
