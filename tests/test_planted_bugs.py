@@ -37,7 +37,8 @@ def test_a_hunt_plays_small_plans_with_hardly_any_faults_but_those_of_its_bug() 
 
 def test_a_hunt_plays_all_plans_that_have_the_faults_of_its_bug() -> None:
     for faults in ((), ("monitor killed",), ("producer paused", "sender paused")):
-        drawn = [seed for seed in BUG_SEEDS if draw_plan(seed).faults.keys() >= set(faults)]
+        plans = [plan for plan in map(draw_plan, BUG_SEEDS) if plan.engine is None]
+        drawn = [plan.seed for plan in plans if plan.faults.keys() >= set(faults)]
         assert sorted(plan.seed for plan in plans_for(*faults) if plan == draw_plan(plan.seed)) == drawn
 
 

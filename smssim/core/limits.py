@@ -204,7 +204,7 @@ class Limits:
     log_bytes_max: int = 64 << 20  # since the last checkpoint, or ...
     log_states_max: int = 4  # ... this many times the whole state, before the next checkpoint ...
     log_records_max: int = 5_000  # ... or this many records: reading each takes about a millisecond
-    broken_for_s: float = 20.0  # records that are missing for this time are lost: no answer is so long out of date
+    broken_for_s: float = 10.0  # records that are missing for this time are lost: no answer is so long out of date
 
     # -- the connection to an engine
 

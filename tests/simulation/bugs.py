@@ -277,8 +277,8 @@ def mistakes_its_own_pause_for_silence() -> AbstractContextManager[Any]:
 def forgets_that_the_end_was_announced() -> AbstractContextManager[Any]:
     """Wait after a restart for senders that already know the end."""
 
-    def restore(self: ProducerRun, pieces: Pieces, now: float) -> None:
-        _restore_run(self, pieces, now)
+    def restore(self: ProducerRun, pieces: Pieces, now: float, away_s: float = 0.0) -> None:
+        _restore_run(self, pieces, now, away_s)
         self._end_announced = False
 
     return mock.patch.object(ProducerRun, "restore", restore)

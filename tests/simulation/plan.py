@@ -36,9 +36,9 @@ ENGINE_FAULTS = {  # likewise, in plans with an engine
     "node lost": 0.15,  # killed, and not started again
     "node relieved": 0.12,  # stopped, so that another one takes over at once
 }
-LOSSES = {"entries lost": 0.15}  # likewise, in plans whose engine loses acknowledged entries
+LOSSES = {"entries lost": 0.4}  # likewise, in plans whose engine loses acknowledged entries
 RATES = FAULTS | ENGINE_FAULTS | LOSSES
-LOSING = 0.15  # share of the plans with an engine that loses entries
+LOSING = 0.2  # share of the plans with an engine that loses entries
 APPEND_EVERY_MAX_S = 0.1
 WITH_ENGINE = 0.4  # share of the plans with journals that have an engine instead
 MONITOR_AWAY_MAX_S = 40.0  # during faults and until all messages are reported one by one; long pauses are extra
