@@ -37,11 +37,12 @@ class Step:
 class Standby:
     """One node that stands by for one log."""
 
-    def __init__(self, run: str, limits: Limits = LIMITS) -> None:
-        """`run`: its name."""
+    def __init__(self, run: str, here: str = "", limits: Limits = LIMITS) -> None:
+        """`run`: its name. `here`: the name of this node."""
         self.owner = ""  # of the log; empty if no node owns it
         self.ended: Tail | None = None  # once the run is over
         self._run = run
+        self._here = here
         self._limits = limits
         self._tail: Tail | None = None
         self._was_owned = False  # whether this node has seen the log grow
@@ -100,4 +101,6 @@ class Standby:
         if not is_news and now - self._noticed_at < self._limits.repeat_standby_s:
             return ""
         self._noticed_at = now
+        if tail.owner == self._here:
+            return f"Standing by: an earlier node at {tail.owner} has owned run {self._run} for {tail.owned_s:.0f} s"
         return f"Standing by: {tail.owner} has owned run {self._run} for {tail.owned_s:.0f} s"

@@ -85,9 +85,9 @@ def _varz(page: str, tls: ssl.SSLContext | None, timeout_s: float) -> Any:
     try:
         connection.request("GET", "/varz")
         return json.loads(connection.getresponse().read(_PAGE_BYTES_MAX))
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         return escape(getattr(error, "strerror", None) or str(error) or type(error).__name__, 80).lower()
-    except ValueError:
+    except (ValueError, http.client.HTTPException):  # not JSON, or not HTTP
         return None
     finally:
         connection.close()

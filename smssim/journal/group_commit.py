@@ -48,7 +48,7 @@ class GroupCommit:
         """
         if self._task is None:
             return
-        if self._task.done():
+        if self._task.done() and not self._task.cancelled():
             self._task.result()
         waiter = asyncio.get_running_loop().create_future()
         self._commits.join(waiter, proves=proves)
@@ -67,18 +67,21 @@ class GroupCommit:
             self._task.result()
         await asyncio.Event().wait()
 
-    async def leave(self, ended: tuple[int, str] | None = None) -> None:
-        """Record that this node leaves the log, if that takes no longer than `Limits.leave_s`. See `OwnedLog.leave`.
+    async def leave(self, ended: tuple[int, str] | None = None) -> bool:
+        """Record that this node leaves the log, and return whether it did so within `Limits.leave_s`.
 
-        Nothing can be saved after that.
+        See `OwnedLog.leave`. Nothing can be saved after that: those who wait for it get a NotSavedError.
         """
         log, task = self._log, self._task
         if log is None or task is None or task.done():
-            return
+            return False
         await self._stop()
+        self._fail(NotSavedError(f"{log.name}: this node has left it"))
         with suppress(NotSavedError, TimeoutError):
             async with asyncio.timeout(self._limits.leave_s):
                 await self._carry_out(log, lambda: log.leave(ended))
+                return True
+        return False
 
     async def close(self) -> None:
         """Finish the commit that is in progress, and close the log."""
@@ -103,11 +106,15 @@ class GroupCommit:
                     _serve(self._commits.durable())
                     await self._carry_out(log, log.trim)
             except NotSavedError as error:
-                for waiter in self._commits.failed(error):
-                    if not waiter.done():  # otherwise the waiting task was cancelled
-                        waiter.set_exception(error)
+                self._fail(error)
                 raise
             _serve(self._commits.done(self._clock()))
+
+    def _fail(self, error: NotSavedError) -> None:
+        """End the commits: all that wait for one, or will, get this error."""
+        for waiter in self._commits.failed(error):
+            if not waiter.done():  # otherwise the waiting task was cancelled
+                waiter.set_exception(error)
 
     async def _carry_out(self, log: OwnedLog, act: Callable[[], Awaitable[Appended]]) -> None:
         """Repeat this until its result is known. Raises FencedError or NotSavedError."""

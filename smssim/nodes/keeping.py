@@ -81,7 +81,7 @@ class Keeping:
         self._limits = limits
         self._check_about = check_about
         self._clock = asyncio.get_running_loop().time
-        self._standby = Standby(settings.run_name or "", limits)
+        self._standby = Standby(settings.run_name or "", limits=limits)
         self._store: NatsStore | None = None
 
     def stands_by(self) -> LaterError:
@@ -106,6 +106,7 @@ class Keeping:
             return None
         finally:
             owning.cancel()
+            await asyncio.wait([owning])  # before the store is closed
 
     async def close(self) -> None:
         """Leave the engine."""
@@ -124,8 +125,9 @@ class Keeping:
         store = self._store = self._store or await self._open()
         engine = store.reconnector
         name = f"run {self._settings.run_name}"
-        log = ReplicatedLog(store, name, _node_name(address), lambda: str(uuid.uuid4()), self._clock, self._limits)
-        standby = self._standby = Standby(self._settings.run_name or "", self._limits)
+        here = _node_name(address)
+        log = ReplicatedLog(store, name, here, lambda: str(uuid.uuid4()), self._clock, self._limits)
+        standby = self._standby = Standby(self._settings.run_name or "", here, self._limits)
         while True:
             wait_s = self._limits.poll_s
             try:
@@ -160,6 +162,12 @@ class Keeping:
 
     async def _open(self) -> NatsStore:
         """Connect to the engine, and wait for it if it is away. Raises UsageError."""
+        least, give_up_s = 2 * self._limits.cut_off_after_s, self._settings.give_up_s
+        if give_up_s < least:
+            self._log.warning(
+                "--give-up of %g s is short: the loss of one server of the engine can take 10 s; use at least %g s",
+                *(give_up_s, least),
+            )
         from smssim.engine.opening import open_store  # imported late: only nodes with an engine need it
 
         return await open_store(self._settings, self._kind, self._log, self._limits)

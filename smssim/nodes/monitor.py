@@ -14,11 +14,12 @@ from smssim.core import threshold
 from smssim.core.audience import Audience
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.runs import Runs
-from smssim.errors import ExitCode, worst
+from smssim.errors import ExitCode, bad, worst
 from smssim.net import access, rpc
 from smssim.nodes.keeping import Keeping, Ownership
-from smssim.nodes.monitor_term import Context, MonitorTerm
+from smssim.nodes.monitor_term import MonitorTerm
 from smssim.nodes.terms import Terms
+from smssim.nodes.watchers import Context
 from smssim.outputs import metrics
 from smssim.outputs.opening import Outputs, check_outputs, open_outputs
 from smssim.process import program, ready
@@ -37,7 +38,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         self._limits = limits
         self._log = node_log("monitor")
         self._outputs: Outputs | None = None  # opened once
-        self._keeping = Keeping(settings, "monitor", self._log, limits)
+        self._keeping = Keeping(settings, "monitor", self._log, limits, self._check_about)
         self._terms: Terms[MonitorTerm] = Terms(self._keeping, self._new_term, self._log)
         self._server = rpc.server(self.access, limits)
         monitor_pb2_grpc.add_MonitorServiceServicer_to_server(self, self._server)
@@ -55,7 +56,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
     @property
     def audience(self) -> Audience:
         """The watchers of these runs."""
-        return self.term.audience
+        return self.term.watchers.audience
 
     async def start(self) -> None:
         """Own the run, unless other monitors may, listen, and open the outputs; raises UsageError."""
@@ -67,7 +68,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
                 self._server, self.access, self._settings.listen, services, self._log, self._limits
             )
             if self._keeping.is_shared:
-                check_outputs(self._settings, self._log, resumes=False)
+                check_outputs(self._settings, self._log, resumes=True)  # it may have owned the run before
             else:
                 self.term.outputs = await self._open_outputs(self.term.resumed)
         except BaseException:
@@ -95,13 +96,25 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
 
     def metrics(self) -> list[metrics.Metric]:
         """Return the metrics at this moment."""
-        return [] if self._terms.current is None else self._terms.current.metrics()
+        return self._terms.metrics()
 
     async def _new_term(self, own: Ownership) -> MonitorTerm:
         """Return a new term; raises UsageError, or the error of a damaged log."""
         if self._keeping.is_shared and self._outputs is None:
             await self._open_outputs(own.resumes)
+        if own.log is not None:
+            own.log.about = self._about
         return MonitorTerm(self._settings, own, self._outputs or Outputs(), self._log, self._limits)
+
+    @property
+    def _about(self) -> str:
+        """The thresholds, which decide the exit code: all monitors of a run must have the same."""
+        return " ".join(sorted(one.text for one in self._settings.threshold)) or "none"
+
+    def _check_about(self, about: str) -> None:
+        """Raise UsageError if this monitor would judge the run by other thresholds than its owner."""
+        if about != self._about:
+            raise bad("--threshold", self._about, f"{about}, as the owner of run {self._settings.run_name} has")
 
     async def _open_outputs(self, resumes: bool) -> Outputs:
         self._outputs = await open_outputs(self._settings, self._log, resumes, self._limits)
@@ -136,7 +149,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         """See monitor.proto."""
         async with rpc.answering(context):
             term = self.term
-        async with aclosing(term.watch(request, context)) as responses:
+        async with aclosing(term.watchers.serve(request, context)) as responses:
             async for response in responses:
                 yield response
 

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, Final
 
-from grpc import StatusCode, aio
-
-from smssim.core.audience import Audience, Watcher
 from smssim.core.digest import KEY_BYTES
 from smssim.core.event import takeover
 from smssim.core.fleet import ROWS_MAX
@@ -21,9 +17,10 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.runs import Announced, Dropped, Ended, Moment, Policy, Runs
 from smssim.errors import ExitCode, LaterError, PeerError
 from smssim.journal.group_commit import GroupCommit
-from smssim.net import announcing, planning, rpc, watching, wire
+from smssim.net import announcing, planning, rpc, wire
 from smssim.nodes import monitor_log
 from smssim.nodes.keeping import Ownership
+from smssim.nodes.watchers import Watchers
 from smssim.outputs import metrics
 from smssim.outputs.opening import Outputs
 from smssim.process import waiting
@@ -32,8 +29,6 @@ from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2
 
 CUT_OFF: Final = "it can't save its state; another monitor may have taken over"
-
-Context = aio.ServicerContext[Any, Any]
 
 
 class MonitorTerm:
@@ -59,10 +54,7 @@ class MonitorTerm:
         )
         self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
         self._due = waiting.Wakeup()  # rung when a report causes events
-        self.audience = Audience(self.runs.followed, settings.interval_s, limits)
-        self._turns: dict[Watcher, waiting.Wakeup] = {}
-        self._watcher_left = waiting.Wakeup()
-        self._encoder = watching.Encoder()
+        self.watchers = Watchers(self.runs.followed, settings.interval_s, lambda: self._gone, limits)
         self._abandoned = ""  # why this monitor answers no more
         self._left = False  # whether another one may continue the run
         self._shared = own.engine is not None
@@ -89,7 +81,7 @@ class MonitorTerm:
         for followed in self.runs.followed.values():
             await self.outputs.list_messages(followed.tally.run, followed.tally.ledger)
         await self.saving.saved()
-        await self._farewell()
+        await self.watchers.farewell()
         if not self.runs.any_ended:
             self._log.info("Stopped before a sender connected")
         return self.runs.exit_code
@@ -100,29 +92,19 @@ class MonitorTerm:
         ends = [run.final.summary for run in self.runs.followed.values() if run.final is not None]
         if self._left or not ends or ends[0] is None:
             return None
-        return ends[0].exit_code, ends[0].reason
+        missed = ", but a threshold was missed" if ends[0].exit_code == ExitCode.THRESHOLD else ""
+        return ends[0].exit_code, ends[0].reason + missed
 
     def abandon(self, reason: str) -> None:
         """End the streams of all watchers, and show the runs no more. See `Term`."""
         self._abandoned = reason
         for run_id in self.runs.followed:
             self.outputs.dropped(run_id)
-        self._wake_watchers()
+        self.watchers.wake()
 
     def metrics(self) -> list[metrics.Metric]:
         """Return the metrics at this moment."""
         return metrics.of_monitor([followed.tally for followed in self.runs.followed.values()], self._clock())
-
-    async def _farewell(self) -> None:
-        """Give watchers time to receive the last figures."""
-        self.audience.close(self._clock())
-        self._wake_watchers()
-        while self.audience.is_reading(self._clock()):
-            await self._watcher_left.wait(self.audience.closes_at)
-
-    def _wake_watchers(self) -> None:
-        for turn in self._turns.values():
-            turn.ring()
 
     # -- the runs
 
@@ -130,6 +112,9 @@ class MonitorTerm:
         """Check the runs whenever a check is due, until they are finished."""
         while not self.runs.finished:
             await self._due.wait(self.runs.wake_at)
+            if self.saving.is_cut_off:  # then the next look is late, which counts as a pause of this monitor
+                await asyncio.sleep(self._limits.end_check_s)
+                continue
             self.runs.look(self._clock())
             await self._carry_out()
 
@@ -142,15 +127,17 @@ class MonitorTerm:
                 case Moment(snapshot):
                     self.outputs.moment(snapshot)
                 case Ended(snapshot=snapshot):
+                    if self._shared:
+                        await self.saving.saved()  # another monitor might have taken over, and show another end
                     self.outputs.end(snapshot)
                     if self._settings.json:
                         monitor_log.log_end(self._log, event)
-                    self._wake_watchers()
+                    self.watchers.wake()
                 case _:
                     monitor_log.log_event(self._log, event)
             if isinstance(event, Dropped):
                 self.outputs.dropped(event.run.run_id)
-                self._wake_watchers()
+                self.watchers.wake()
                 await self.saving.saved()
 
     def _take_outcomes(self, *outcomes: Any) -> None:
@@ -176,6 +163,7 @@ class MonitorTerm:
         report = wire.report_from_proto(request, run)
         if len(report.finished):
             await self.outputs.ready()
+        self._check_owner()
         try:
             answer = self.runs.report(run, sender, report, self._clock())
         except PeerError as error:
@@ -191,6 +179,11 @@ class MonitorTerm:
         )
         await self._saved()  # settled implies recorded: a crash can't undo what is acknowledged
         return wire.answer_to_proto(answer)
+
+    def _check_owner(self) -> None:
+        """Raise LaterError if this monitor no longer owns the run: then it must not write outcomes to its outputs."""
+        if self._left or self._abandoned:
+            raise LaterError(self._abandoned or "it leaves the run to another monitor")
 
     async def _saved(self, *, proves: bool = False) -> None:
         """Wait until all changes are saved. Raises NotSavedError, or LaterError if another monitor may have taken over.
@@ -213,6 +206,7 @@ class MonitorTerm:
 
     async def announce(self, request: monitor_pb2.AnnounceEventRequest | None) -> monitor_pb2.AnnounceEventResponse:
         """Record an event; see AnnounceEvent in monitor.proto. Raises PeerError or NotSavedError."""
+        self._check_owner()
         self.runs.announce(announcing.announcement_from_proto(rpc.decoded(request)))
         self._due.ring()
         await self._saved()
@@ -220,29 +214,7 @@ class MonitorTerm:
 
     async def announce_plan(self, request: monitor_pb2.AnnouncePlanRequest | None) -> monitor_pb2.AnnouncePlanResponse:
         """Record a plan; see AnnouncePlan in monitor.proto. Raises PeerError or NotSavedError."""
+        self._check_owner()
         self.runs.announce_plan(*planning.announcement_from_proto(rpc.decoded(request)))
         await self._saved()
         return monitor_pb2.AnnouncePlanResponse()
-
-    async def watch(
-        self, request: monitor_pb2.WatchProgressRequest | None, context: Context
-    ) -> AsyncGenerator[Any]:  # encoded responses
-        """Serve a watcher; see WatchProgress in monitor.proto."""
-        async with rpc.answering(context):
-            if gone := self._gone:
-                raise LaterError(gone)
-            watcher = self.audience.join(*watching.watch_from_proto(rpc.decoded(request)), self._clock())
-        turn = self._turns[watcher] = waiting.Wakeup()
-        try:
-            await context.send_initial_metadata(())  # confirms the call: the first run may come much later
-            while not (watcher.finished or (gone := self._gone)):
-                for followed in watcher.turn(self._clock()):
-                    moment = self._encoder.shared(followed, self._clock())
-                    yield moment.response(watcher.took(moment.snapshot.figures))
-                await turn.wait(watcher.rest(self._clock()))
-            if gone:
-                await context.abort(StatusCode.UNAVAILABLE, gone)
-        finally:
-            self.audience.leave(watcher)
-            del self._turns[watcher]
-            self._watcher_left.ring()

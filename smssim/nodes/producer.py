@@ -74,7 +74,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
 
     def metrics(self) -> list[metrics.Metric]:
         """Return the metrics at this moment."""
-        return [] if self._terms.current is None else self._terms.current.metrics()
+        return self._terms.metrics()
 
     async def _new_term(self, own: Ownership) -> ProducerTerm:
         """Return a new term; raises UsageError, or the error of a damaged log."""

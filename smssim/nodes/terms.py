@@ -12,6 +12,8 @@ from typing import Generic, Protocol, TypeVar
 from smssim.errors import FencedError
 from smssim.journal.group_commit import GroupCommit
 from smssim.nodes.keeping import Keeping, Ownership
+from smssim.outputs import metrics
+from smssim.outputs.metrics import Metric
 from smssim.process.logs import Log
 
 
@@ -33,6 +35,9 @@ class Term(Protocol):
     def abandon(self, reason: str) -> None:
         """Send all peers to other nodes."""
 
+    def metrics(self) -> list[Metric]:
+        """Return the metrics at this moment."""
+
 
 T = TypeVar("T", bound=Term)
 
@@ -51,6 +56,11 @@ class Terms(Generic[T]):
         if self.current is None:
             raise self._keeping.stands_by()
         return self.current
+
+    def metrics(self) -> list[Metric]:
+        """Return the metrics at this moment."""
+        of_owner = metrics.of_owner(self.current is not None) if self._keeping.is_shared else []
+        return of_owner + ([] if self.current is None else self.current.metrics())
 
     async def begin(self, address: str, stop: asyncio.Event) -> bool:
         """Begin a term as soon as no other node owns the run; return False if the node must leave instead."""
@@ -86,12 +96,12 @@ class Terms(Generic[T]):
     async def _serve(self, term: T, stop: asyncio.Event) -> int:
         try:
             code = await term.serve(stop)
-            await term.saving.leave(term.ended)
+            has_left = await term.saving.leave(term.ended)
         except FencedError:
             term.abandon("another node has taken over the run")
             raise
         if term.ended is None and self._keeping.is_shared:
-            self._log.info("Left the run to another node")
+            self._log.info("Left the run to another node" if has_left else "Left the run, which could not be recorded")
             term.abandon("this node leaves the run to another one")
         return code
 

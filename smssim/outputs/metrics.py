@@ -78,6 +78,11 @@ def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
     ]
 
 
+def of_owner(owns: bool) -> list[Metric]:
+    """Return the metric of a node that others can replace: whether it owns its run."""
+    return [_gauge("smssim_owner", "1 if this node owns its run, 0 if it stands by", float(owns))]
+
+
 def of_producer(backlog: Backlog, senders: int) -> list[Metric]:
     """Return the metrics of a producer, for its only run."""
     return [

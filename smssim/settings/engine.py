@@ -40,10 +40,14 @@ def servers_of(urls: str) -> tuple[str, ...]:
 def _are_servers(urls: str) -> bool:
     if "@" in urls:  # `EngineSettings` refuses it, in an error that does not show the secret
         return True
-    parts = [one.partition("://") for one in servers_of(urls)]
+    servers = servers_of(urls)
+    parts = [one.partition("://") for one in servers]
     schemes = {scheme for scheme, _, _ in parts}
     return (
-        len(schemes) == 1 and schemes <= {*SCHEMES} and all(is_address(address, port_min=1) for _, _, address in parts)
+        len(set(servers)) == len(servers)
+        and len(schemes) == 1
+        and schemes <= {*SCHEMES}
+        and all(is_address(address, port_min=1) for _, _, address in parts)
     )
 
 
@@ -55,7 +59,9 @@ def _are_pages(urls: str) -> bool:
     )
 
 
-_URLS: Final = text("nats://host:port or tls://host:port, several separated by commas", _are_servers)
+_URLS: Final = text(
+    "nats://host:port or tls://host:port, or several different ones of one kind separated by commas", _are_servers
+)
 _PAGES: Final = text("http://host:port, several separated by commas", _are_pages)
 _NAME: Final = text("1 to 32 characters from a-z, A-Z, 0-9, _ and -", lambda got: bool(_RUN_NAME.fullmatch(got)))
 _PEM: Final = text("a PEM file", bool)

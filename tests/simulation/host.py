@@ -81,7 +81,7 @@ class Host(Process):
         self.writing = writing
         store = SimStore(engine, self, clock, writing)
         log = ReplicatedLog(store, f"log of the {self.kind}", self.name, world.new_id, lambda: clock.now, limits)
-        standby = Standby("this run", limits)
+        standby = Standby("this run", self.name, limits)
         try:
             while (step := await self._look(log, standby)).move is not Move.LEAVE:
                 if step.move is Move.TAKE and (taken := await self._take(log)) is not None:
