@@ -17,7 +17,7 @@ from simulation.world import Shown, simulate
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.errors import ExitCode
 
-SEEDS = range(200)
+SEEDS = range(220)
 SEEDS_TOGETHER = 10  # in one test
 OFTEN = 5  # times, in all seeds together
 
