@@ -74,8 +74,8 @@ class Limits:
     # window, that number is at least this.
     window_ahead_min: int = 16
     report_rows_full: int = 32_768  # outcomes that are reported without waiting for more ...
-    report_rows_max: int = 98_304  # ... and at most, if answers take long because of a disk: 1.7 MiB
-    handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements, 3 of gRPC's 4 MiB
+    report_rows_max: int = 196_608  # ... and at most, if answers take long because of a disk or an engine: 3.4 MiB
+    handed_back_max: int = 262_144  # messages handed back in one request: 2 MiB; with settlements, 3.9 of gRPC's 4 MiB
     late_max_s: float = 1.0  # starts are backdated by at most this: a process sends nothing while it is paused
     tick_min_s: float = 0.002  # between two checks of the lanes, at least: a check takes about 20 microseconds
     tick_max_s: float = 0.8  # between two checks while messages are held, at most: less than a heartbeat
@@ -190,7 +190,7 @@ class Limits:
 
     # -- logs on an engine
 
-    append_every_s: float = 0.07  # between the starts of two commits: about 14 a second ...
+    append_every_s: float = 0.05  # between the starts of two commits: at most 20 a second ...
     renew_s: float = 1.0  # ... and without changes, so that standbys see that the owner is alive
     append_retry_max_s: float = 0.5  # before an append with an unknown result is repeated, at most
     repeat_standby_s: float = 60.0  # how often a standby logs who owns the run
