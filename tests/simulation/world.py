@@ -294,7 +294,7 @@ class World:
                     owner.conduct.look()
                 elif owner is not None and not (owner.paused or owner.hands_over or owner.ending is not None):
                     owner.accounts.compare(owner.runs)
-            if self.logs:
+            if self.logs and not self.loses:
                 self._check_takeover(kind)
 
     def _check_takeover(self, kind: str) -> None:
