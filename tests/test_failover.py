@@ -7,6 +7,7 @@ import re
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -143,27 +144,25 @@ def test_a_run_that_is_over_is_not_run_again(nodes: Nodes, cluster: Cluster) -> 
 # -- servers
 
 
-def test_each_server_in_turn_is_killed_and_loses_its_disk(nodes: Nodes, cluster: Cluster) -> None:
+def test_each_server_in_turn_is_killed_and_loses_its_disk(tmp_path: Path) -> None:
     """One comes back with its disk, one with an empty one, and one is replaced by a server with another name."""
-    run = fleet(nodes, cluster, COUNT, 2, "--rate=600")
-    streams = [f"SMSSIM_{run.name}_{kind.upper()}" for kind in KINDS]
-    for number, server in enumerate(list(cluster.servers)):
-        run.until(1 + COUNT * number // 5)
-        if number == 0:
-            server.restart()
-        elif number == 1:
-            server.wipe()
-            server.start()
-        else:
-            cluster.replace(number)
-            cluster.ready()  # only a leader can remove a server
-            asyncio.run(cluster.remove(server.name))
-        for stream in streams:
-            cluster.leader_of(stream)
-        cluster.ready()
-        for stream in streams:
-            cluster.up_to_date(stream)
-    run.ends_exactly()
+    with Cluster(tmp_path) as cluster, Nodes() as nodes:
+        run = fleet(nodes, cluster, COUNT, 2, "--rate=1000")
+        streams = [f"SMSSIM_{run.name}_{kind.upper()}" for kind in KINDS]
+        for number, server in enumerate(list(cluster.servers)):
+            run.until(1 + COUNT * number // 5)
+            if number == 0:
+                server.restart()
+            elif number == 1:
+                server.wipe()
+                server.start()
+            else:
+                cluster.replace(number)
+                asyncio.run(cluster.remove(server.name))
+            for stream in streams:
+                cluster.leader_of(stream)
+                cluster.up_to_date(stream)
+        run.ends_exactly()
 
 
 def test_the_owner_of_the_run_and_the_leader_of_its_log_are_lost_together(nodes: Nodes, cluster: Cluster) -> None:
