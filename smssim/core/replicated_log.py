@@ -294,6 +294,8 @@ class ReplicatedLog:
             raise UnclearError(_OUT_OF_DATE)
         entry = end
         while entry is not None:
+            if entry.data == data:  # only the first answer was out of date
+                return entry.sequence
             if self._is_of_another_owner(entry):
                 return None
             end, entry = entry, await self._store.read(entry.sequence)
