@@ -142,17 +142,19 @@ class ReplicatedLog:
 
     async def _read_all(self) -> None:
         """Read the rest of the log. Raises UnclearError, or DamagedLogError if records have been missing for long."""
+        before = self._replay.sequence
         while (entry := await self._store.read(self._replay.sequence)) is not None:
             self._replay.read(entry)
         broken = self._replay.broken
         if not broken:
             self._broken_since = None
             return
-        self._replay = Replay()
         now = self._clock()
         self._broken_since = now if self._broken_since is None else self._broken_since
         if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
+        if self._replay.sequence == before:  # no checkpoint follows: read all again
+            self._replay = Replay()
         raise UnclearError(broken)  # answers that are out of date look the same
 
     async def _check_end(self) -> None:
