@@ -79,7 +79,8 @@ class ReplicatedLog:
         self._clock = clock
         self._limits = limits
         self._replay = Replay()
-        self._broken_since: float | None = None  # since when records have been missing, each time the log was read
+        self._broken_since: float | None = None  # since when records have been missing, each time the log was read ...
+        self._broken_at = 0  # ... up to here
         self._tail_at: int | None = None  # the sequence of the end of the log that `tail` returned
         self._writer = ""  # of the current ownership, or of the take in progress
         self._epoch = 0  # likewise
@@ -150,7 +151,8 @@ class ReplicatedLog:
             self._broken_since = None
             return
         now = self._clock()
-        self._broken_since = now if self._broken_since is None else self._broken_since
+        if self._broken_since is None or self._replay.sequence > self._broken_at:  # its owner is alive, and knows more
+            self._broken_since, self._broken_at = now, self._replay.sequence
         if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
         if self._replay.sequence == before:  # no checkpoint follows: read all again
