@@ -175,7 +175,8 @@ def test_figures_md_has_every_field_of_every_output() -> None:
 
 
 def test_figures_md_has_every_metric() -> None:
-    served = [*metrics.of_monitor([], 0.0), *metrics.of_producer(Backlog(0), 0), *metrics.of_senders([], 0)]
+    served = [*metrics.of_monitor([], 0.0), *metrics.of_producer(Backlog(0), 0), *metrics.of_owner(owns=True)]
+    served += metrics.of_senders([], 0)
     assert fields("Metrics") == [one.name + "_total" * (one.kind == "counter") for one in served]
 
 

@@ -24,7 +24,7 @@ BROKEN: Final[Broken] = {
     "the first backoff is at most the longest one": {"backoff_min_s": 2.1},
     "a wait is no longer than its backoff": {"backoff_share_min": 1.1},
     "senders return to a resumed producer within its farewell": {"backoff_max_s": 5.1},
-    "a full report is no larger than the largest report": {"report_rows_full": 98_305},
+    "a full report is no larger than the largest report": {"report_rows_full": 196_609},
     "a producer allows the credit that senders ask for": {"ahead_max": 1_600_001},
     "a monitor has room for twice what a producer leases": {"leased_max": 100_000_001},
     "a monitor has memory for the pending messages of a run": {"pending_max": 400_000_000},

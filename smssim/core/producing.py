@@ -1,4 +1,4 @@
-"""A producer's decisions in one run: which messages to deliver when, when leases and the run end, what to journal.
+"""A producer's decisions in one run: which messages to deliver when, when leases and the run end, what to save.
 
 The shell calls a method when something happens (a sender joins, a request arrives, time passes) and carries out the
 events that the method returns, in order. The shell of dask.distributed's worker state machine works the same way.
@@ -71,8 +71,8 @@ class ProducerRun:
     ) -> None:
         """`linger`: whether senders can still join and receive the end until the producer is stopped.
 
-        `journaled`: whether a `Save` writes anything. If not, saves are only requested at the end, which waits for
-        them all the same.
+        `journaled`: whether a `Save` writes anything, to a journal or an engine. If not, saves are only requested at
+        the end, which waits for them all the same.
 
         `shared`: whether other producers stand by to continue the run. Then this one delivers nothing while it can't
         save, because another one may have taken over, and when it is stopped, it leaves the run to the others.

@@ -64,7 +64,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The monitor no longer follows a run of which nothing was counted. A journal must erase its pieces."""
+    """The monitor no longer follows a run of which nothing was counted. Its pieces must be erased."""
 
     run: RunFacts
 
@@ -92,7 +92,7 @@ class Policy:
     give_up_s: float  # how long a run without senders continues while the producer's totals are missing
     thresholds: tuple[Threshold, ...] = ()
     linger: bool = False  # follow any number of runs, until stopped
-    journaled: bool = False  # not together with `linger`
+    journaled: bool = False  # whether the state is kept, in a journal or on an engine; not together with `linger`
     rows_max: int = ROWS_MAX  # senders in a moment that is shown
 
 
@@ -103,7 +103,7 @@ class FollowedRun:
         self, tally: Tally, policy: Policy, now: float, limits: Limits = LIMITS, *, resumed: bool = False
     ) -> None:
         self.tally = tally
-        self.resumed = resumed  # from a journal
+        self.resumed = resumed  # from what was on record
         self.final: Snapshot | None = None  # once the run has ended
         self._policy = policy
         self._limits = limits
@@ -124,7 +124,7 @@ class FollowedRun:
         """Return whether this run can make room for another one.
 
         It can if nothing was counted and no sender is present, because it may never have been a real run. A run that
-        was resumed from the journal can't, because the operator expects it to continue.
+        was resumed can't, because the operator expects it to continue.
         """
         return self.final is None and not self.resumed and self.tally.idle(now)
 
@@ -287,7 +287,7 @@ class Runs:
         return worst(self._codes) if self._codes or self._policy.linger else ExitCode.INCOMPLETE
 
     def changes(self, now: float) -> Changes:
-        """Return the changes since the last call. With a journal there is at most one run."""
+        """Return the changes since the last call. If the state is kept, there is at most one run."""
         erased, self._erased = self._erased, {}
         followed = next(iter(self.followed.values()), None)
         return erased if followed is None else erased | followed.tally.changes(now)

@@ -27,7 +27,7 @@ _VERSION: Final = re.compile(r"v?([0-9]+)\.([0-9]+)\.([0-9]+)")
 _PAGE_BYTES_MAX: Final = 4 << 20
 
 
-class NoHelpError(UsageError):
+class UnusableServerError(UsageError):
     """The user's fault: a server that this node can't use, which matters only if no other one can be used."""
 
 
@@ -45,10 +45,10 @@ def check_server(facts: ServerFacts, limits: Limits) -> None:
     """Raise UsageError unless this server can be part of an engine."""
     _check_version(facts.address, facts.version)
     if not facts.has_jetstream:
-        raise NoHelpError(f"--engine: {facts.address} has no JetStream: add jetstream to its configuration")
+        raise UnusableServerError(f"--engine: {facts.address} has no JetStream: add jetstream to its configuration")
     if facts.payload_bytes_max < limits.engine_payload_bytes_min:
         expected = f"at least {limits.engine_payload_bytes_min}: change its configuration"
-        raise NoHelpError(
+        raise UnusableServerError(
             f"--engine: {facts.address} has a max_payload of {facts.payload_bytes_max}; expected {expected}"
         )
 

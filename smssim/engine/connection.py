@@ -66,7 +66,7 @@ class Connection:
         clients = [client for client in found if isinstance(client, _Client)]
         errors = {s: error for s, error in zip(self._servers, found, strict=True) if isinstance(error, BaseException)}
         wrong = [error for error in errors.values() if not isinstance(error, UnclearError)]
-        fatal = [error for error in wrong if not (clients and isinstance(error, checks.NoHelpError))]
+        fatal = [error for error in wrong if not (clients and isinstance(error, checks.UnusableServerError))]
         for spare in clients if fatal else clients[1:]:
             self._drop(spare)
         if fatal:
@@ -182,13 +182,13 @@ class Connection:
         if "authorization" in said or "authentication" in said:
             given_by = self._credentials.given_by
             todo = f"check {given_by}" if given_by else "set --engine-creds, --engine-token-file or --engine-login-file"
-            return checks.NoHelpError(f"--engine: {address} rejects the credentials of this node: {todo}")
+            return checks.UnusableServerError(f"--engine: {address} rejects the credentials of this node: {todo}")
         if isinstance(error, nats.errors.SecureConnWantedError):
-            return checks.NoHelpError(
+            return checks.UnusableServerError(
                 f"--engine: {address} does not use TLS: set tls in its configuration, or write nats://"
             )
         if isinstance(error, ssl.SSLError):
-            return checks.NoHelpError(f"--engine: {address}: {self._tls_failure(error)}")
+            return checks.UnusableServerError(f"--engine: {address}: {self._tls_failure(error)}")
         return UnclearError("connection timed out" if isinstance(error, TimeoutError) else _said(error))
 
     def _tls_failure(self, error: ssl.SSLError) -> str:

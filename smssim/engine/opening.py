@@ -30,7 +30,7 @@ async def open_store(settings: EngineSettings, kind: str, log: Log, limits: Limi
     versions or settings are wrong, or fewer servers run than `--engine-replicas` says after `Limits.engine_ready_s`.
     """
     try:
-        shown = await asyncio.to_thread(credentials.load, settings)
+        presented = await asyncio.to_thread(credentials.load, settings)
         from smssim.engine.connection import Connection
         from smssim.engine.nats_store import NatsStore
     except ImportError as error:
@@ -38,11 +38,11 @@ async def open_store(settings: EngineSettings, kind: str, log: Log, limits: Limi
     run = settings.run_name
     pace = replace(limits, backoff_max_s=limits.append_retry_max_s)
     reconnector = Reconnector(f"engine {settings.engine}", settings.give_up_s, random.uniform, pace)
-    connection = Connection(settings.engine_servers, shown, log, limits)
+    connection = Connection(settings.engine_servers, presented, log, limits)
     store = NatsStore(connection, reconnector, f"SMSSIM_{run}_{kind.upper()}", f"smssim.{run}.{kind}", limits)
     try:
         await _prepare(store, connection, settings, log, limits)
-        await checks.check_monitoring(settings, shown, log, limits)  # now the servers run
+        await checks.check_monitoring(settings, presented, log, limits)  # now the servers run
     except BaseException:
         await store.close()
         raise

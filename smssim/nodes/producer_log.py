@@ -16,7 +16,7 @@ Log = logging.LoggerAdapter[logging.Logger]
 
 
 def log_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
-    """Log which run the producer has, and the state of a run that is resumed from a journal."""
+    """Log which run the producer has, and the state of a run that is resumed."""
     log.info("Run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
     if core.resumed:
         book = core.backlog
