@@ -44,7 +44,7 @@ NUMBERS_OF_THE_WORLD = {
     "clock": {"TRACE_MAX"},
     "disk": {"_HEAD"},
     "engine": {"TIMEOUT_S", "LATE_MAX_S", "IGNORED", "KEPT", "HEAD"},
-    "log_play": {"FAULTY_S", "FAULT_EVERY_S", "CALM_S"},
+    "log_play": {"FAULTY_S", "FAULT_EVERY_S", "CALM_S", "PIECES_MAX"},
     "faults": {"FAULT_EVERY_S", "LONG_PAUSE_S", "SENDERS_MAX", "OWNERS_FIRST"},
     "world": {"CALM_MAX_S", "EVENTS_MAX", "TIDY_EVERY_S", "TAKEOVER_MAX_S", "DEEP_EVERY"},
     "sender": {"UNEXPLAINED"},

@@ -79,7 +79,8 @@ class ReplicatedLog:
         self._clock = clock
         self._limits = limits
         self._replay = Replay()
-        self._broken_since: float | None = None  # since when records have been missing, each time the log was read
+        self._broken_since: float | None = None  # since when records have been missing, each time the log was read ...
+        self._broken_at = 0  # ... up to here
         self._tail_at: int | None = None  # the sequence of the end of the log that `tail` returned
         self._writer = ""  # of the current ownership, or of the take in progress
         self._epoch = 0  # likewise
@@ -142,17 +143,20 @@ class ReplicatedLog:
 
     async def _read_all(self) -> None:
         """Read the rest of the log. Raises UnclearError, or DamagedLogError if records have been missing for long."""
+        before = self._replay.sequence
         while (entry := await self._store.read(self._replay.sequence)) is not None:
             self._replay.read(entry)
         broken = self._replay.broken
         if not broken:
             self._broken_since = None
             return
-        self._replay = Replay()
         now = self._clock()
-        self._broken_since = now if self._broken_since is None else self._broken_since
+        if self._broken_since is None or self._replay.sequence > self._broken_at:  # its owner is alive, and knows more
+            self._broken_since, self._broken_at = now, self._replay.sequence
         if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
+        if self._replay.sequence == before:  # no checkpoint follows: read all again
+            self._replay = Replay()
         raise UnclearError(broken)  # answers that are out of date look the same
 
     async def _check_end(self) -> None:
@@ -294,6 +298,8 @@ class ReplicatedLog:
             raise UnclearError(_OUT_OF_DATE)
         entry = end
         while entry is not None:
+            if entry.data == data:  # only the first answer was out of date
+                return entry.sequence
             if self._is_of_another_owner(entry):
                 return None
             end, entry = entry, await self._store.read(entry.sequence)
