@@ -178,8 +178,9 @@ class Producer(Process):
         self._carry_out(happened)
 
     def _refuse(self, error: PeerError) -> None:
-        """Fail: all senders keep to the protocol, and this producer owns the run."""
-        raise error
+        """Fail: all senders keep to the protocol, and this producer owns the run, unless its records have vanished."""
+        if not self.world.loses:
+            raise error
 
     def _write(self, stream: ProducerStream) -> None:
         """Write everything there is to write, one thing after another."""

@@ -68,6 +68,7 @@ class World:
         self.owners: dict[str, Producer | Monitor] = {}  # by kind, the one that took its run last
         self.senders: list[Sender] = []
         self.faults = Faults(self)
+        self._epoch = dict.fromkeys(KINDS, 0)  # how many times a run was taken
         self._hosts: dict[tuple[str, int], Host] = {}  # by kind and address
         self._starting = 0  # nodes
         self._ownerless_since: dict[str, float] = {}
@@ -103,8 +104,9 @@ class World:
     def owns(self, host: Host, owner: Producer | Monitor) -> None:
         """Record that a node has taken its run."""
         before = self.owners.get(host.kind)
-        if before is not None and self.logs:
+        if before is not None and self.logs and host.epoch > self._epoch[host.kind]:
             self._check_reason(before)
+        self._epoch[host.kind] = max(host.epoch, self._epoch[host.kind])
         if before is None or not isinstance(before.host, Host) or host.epoch >= before.host.epoch:
             self.owners[host.kind] = owner
             if isinstance(owner, Producer):
