@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the tests: scripts/test.sh [FLAGS of pytest]. Without flags, it runs all of them in three processes, because many
-# tests spend part of their time waiting. Faults occur at random moments; to repeat a failure, pass its `--seed N`.
+# Runs the tests: scripts/test.sh [FLAGS of pytest]. Without flags, it runs all of them in four processes, because many
+# tests spend most of their time waiting. Faults occur at random moments; to repeat a failure, pass its `--seed N`.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
-if (($# == 0)); then set -- --numprocesses=3; fi
+if (($# == 0)); then set -- --numprocesses=4; fi
 exec .venv/bin/pytest "$@"

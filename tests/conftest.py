@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seed", type=int, metavar="N", help="draw the moments of faults from this seed (default: random)"
     )
     parser.addoption(
-        "--schedules", type=int, metavar="N", default=2, help="random schedules of tests/test_failover.py (default: 2)"
+        "--schedules", type=int, metavar="N", default=1, help="random schedules of tests/test_failover.py (default: 1)"
     )
 
 
