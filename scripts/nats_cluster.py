@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,23 @@ def free_ports(count: int) -> list[int]:
             one.bind(("127.0.0.1", port))
             ports.add(port)
     return list(ports)
+
+
+def configuration(
+    name: str, client: str, page: str, jetstream: str | None, route: str, routes: Sequence[str], extra: str = ""
+) -> str:
+    """Return the configuration of a server.
+
+    `client`, `page`, `route`: where it listens for clients, for monitoring and for other servers. `routes`: where all
+    servers of its cluster listen for each other. `jetstream`: the settings in its section; None for none.
+    """
+    lines = [f"server_name: {name}", f"listen: {client}", f"http: {page}"]
+    if jetstream is not None:
+        lines.append(f"jetstream {{ {jetstream} }}")
+    if len(routes) > 1:
+        others = ", ".join(f"nats://{one}" for one in routes if one != route)
+        lines.append(f"cluster {{ name: local, listen: {route}, routes: [{others}] }}")
+    return "\n".join([*lines, extra, ""])
 
 
 class ClusterError(Exception):
@@ -290,17 +307,15 @@ class Cluster:
 
     def _configure(self, server: Server) -> None:
         server.directory = self._directory / server.name
-        lines = [
-            f"server_name: {server.name}",
-            f"listen: 127.0.0.1:{server.client_port}",
-            f"http: 127.0.0.1:{server.page_port}",
-        ]
-        if self._jetstream is not None:
-            lines.append(f"jetstream {{ store_dir: {json.dumps(str(server.store))}, {self._jetstream} }}")
-        if len(self._routes) > 1:
-            routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self._routes if port != server.route_port)
-            lines.append(f"cluster {{ name: local, listen: 127.0.0.1:{server.route_port}, routes: [{routes}] }}")
-        server.config = "\n".join([*lines, self._extra, ""])
+        server.config = configuration(
+            server.name,
+            server.address,
+            f"127.0.0.1:{server.page_port}",
+            None if self._jetstream is None else f"store_dir: {json.dumps(str(server.store))}, {self._jetstream}",
+            f"127.0.0.1:{server.route_port}",
+            [f"127.0.0.1:{port}" for port in self._routes],
+            self._extra,
+        )
 
     def _detail(self, server: Server, stream: str) -> Mapping[str, Any] | None:
         said = server.says("/jsz?streams=true") if server.runs else None

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-import socket
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
@@ -17,6 +15,7 @@ from typing import Any, Final, Self, TypeVar
 import grpc
 import pytest
 from grpc import aio
+from nats_cluster import free_ports
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Figures
@@ -34,7 +33,6 @@ SCENE_MAX_S: Final = 30.0  # far more than any scene takes: a test that hangs fa
 LOOK_S: Final = 0.005  # how often a condition is polled
 FETCH: Final = "/smssim.v1.ProducerService/FetchMessage"
 REPORT: Final = "/smssim.v1.MonitorService/ReportResult"
-UNASSIGNED_PORTS: Final = range(12_000, 32_000)  # the ports that systems assign by themselves start at 32768 or above
 
 T = TypeVar("T")
 
@@ -80,11 +78,7 @@ def free_address() -> str:
 
     Its port is one that the system never assigns by itself, so that no other process gets it first.
     """
-    while True:
-        port = secrets.choice(UNASSIGNED_PORTS)
-        with socket.socket() as listening, contextlib.suppress(OSError):
-            listening.bind(("127.0.0.1", port))
-            return f"127.0.0.1:{port}"
+    return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.pieces import Changes
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
-from smssim.errors import NotSavedError
+from smssim.errors import GoneError, NotSavedError
 
 Waiter = TypeVar("Waiter")
 
@@ -83,8 +83,6 @@ class GroupCommits(Generic[Waiter]):
     def must_write(self, changes: Changes) -> bool:
         """Return whether the commit that has begun must be written; without changes, it is only a sign of life."""
         due = self._engine is not None and (self._proves or self._began_at >= self._written_at + self._limits.renew_s)
-        if changes or due:
-            self._written_at = self._began_at
         return bool(changes) or due
 
     def unclear(self, why: str, now: float) -> Retry:
@@ -94,10 +92,10 @@ class GroupCommits(Generic[Waiter]):
         """
         assert self._engine is not None
         self._unclear_at = self._began_at if self._unclear_at is None else self._unclear_at
-        step = self._engine.lost(Loss(Kind.MAY_PASS, why), now)
-        if isinstance(step, Retry):
-            return step
-        raise NotSavedError(f"{step.error}; start this node again to continue the run") from step.error
+        try:
+            return self._engine.retry(Loss(Kind.MAY_PASS, why), now)
+        except GoneError as error:
+            raise NotSavedError(f"{error}; start this node again to continue the run") from error
 
     def clear(self, now: float) -> str:
         """Record that the result of a try is known, and return a notice for the log; empty if that is no news."""
@@ -111,6 +109,7 @@ class GroupCommits(Generic[Waiter]):
         """
         assert self._served is not None
         waiters, self._served = self._served, []
+        self._written_at = self._began_at
         return waiters
 
     def done(self, now: float) -> list[Waiter]:

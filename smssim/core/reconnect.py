@@ -149,6 +149,13 @@ class Reconnector:
         self._current = (self._current + 1) % len(self._addresses)
         return Retry(wait_s, self._notice(lost, loss.reason if is_news else "", away_s, now))
 
+    def retry(self, loss: Loss, now: float) -> Retry:
+        """Return the wait before the next call, after a failed one; raise the error of a Stop if `lost` returns one."""
+        step = self.lost(loss, now)
+        if isinstance(step, Stop):
+            raise step.error
+        return step
+
     def bound(self, now: float, give_up_s: float = math.inf) -> None:
         """Apply the give-up timeout from now on, even if the peer was never connected, and cap it at `give_up_s`."""
         self.give_up_s = min(self.give_up_s, give_up_s)

@@ -5,10 +5,21 @@ Knows records. Must not know who reads them, or how they are fetched.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from smssim.core.log_record import Kind, Record, check_of, unpacked
 from smssim.core.log_store import Entry
 from smssim.core.pieces import Changes
 from smssim.errors import DamagedLogError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a log: an entry, or the beginning."""
+
+    sequence: int = 0
+    last: Record | None = None  # the record that counts last
+    check: int = 0  # its checksum
 
 
 class Replay:
@@ -38,6 +49,15 @@ class Replay:
     def number(self) -> int:
         """The number of the last record; 0 if there is none."""
         return 0 if self.last is None else self.last.number
+
+    @property
+    def place(self) -> Place:
+        """Where the reading is."""
+        return Place(self.sequence, self.last, self.check)
+
+    def move_to(self, place: Place) -> None:
+        """Move to another place, with the state as it is."""
+        self.sequence, self.last, self.check = place.sequence, place.last, place.check
 
     def read(self, entry: Entry) -> None:
         """Read the next entry."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
@@ -24,7 +24,7 @@ from smssim.core.log_record import Kind, Record, check_of, in_parts, packed
 from smssim.core.log_store import Entry, LogStore, UnclearError
 from smssim.core.owned_log import Appended, Taken
 from smssim.core.pieces import Changes
-from smssim.core.replay import Replay
+from smssim.core.replay import Place, Replay
 from smssim.errors import DamagedLogError
 
 _OUT_OF_DATE: Final = "the engine's answers are out of date"
@@ -88,7 +88,7 @@ class ReplicatedLog:
         self._commit: _Commit | None = None  # not known to be appended
         self._unsent: deque[tuple[Record, bytes]] = deque()  # its records that are not, after those of a checkpoint
         # Before acknowledged records seemed to have vanished: the unsent ones, and the end of the log.
-        self._before_rescue: tuple[deque[tuple[Record, bytes]], int, Record | None, int] | None = None
+        self._before_rescue: tuple[deque[tuple[Record, bytes]], Place] | None = None
         self._state_at = 0  # the sequence at which the last checkpoint begins
 
     # -- before it owns the log
@@ -202,8 +202,9 @@ class ReplicatedLog:
         replay, limits = self._replay, self._limits
         if replay.records > limits.log_records_max:
             return True
-        state_bytes = sum(map(len, replay.pieces.values()))
-        return replay.bytes > max(limits.log_bytes_max, limits.log_states_max * state_bytes)
+        if replay.bytes <= limits.log_bytes_max:  # asked after each commit; the state can have many pieces
+            return False
+        return replay.bytes > limits.log_states_max * sum(map(len, replay.pieces.values()))
 
     async def _append(self, commit: _Commit) -> Appended:
         if self._commit is not None and self._commit.kind is not commit.kind:  # its caller has stopped waiting for it
@@ -311,15 +312,13 @@ class ReplicatedLog:
 
         The first append decides: it is accepted only if this is the end of the log. `end`: None if the log is empty.
         """
-        replay = self._replay
-        self._before_rescue = self._unsent, replay.sequence, replay.last, replay.check
-        self._unsent = deque()
-        if end is None:
-            replay.sequence, replay.last, replay.check = 0, None, 0
-        else:
-            replay.sequence, replay.check = end.sequence, check_of(end.data)
+        before = self._replay.place
+        self._before_rescue, self._unsent = (self._unsent, before), deque()
+        place = Place() if end is None else Place(end.sequence, before.last, check_of(end.data))
+        if end is not None:
             with suppress(DamagedLogError):  # then the records are numbered as before; the state replaces all of them
-                replay.last = Record.decoded(end.data)
+                place = replace(place, last=Record.decoded(end.data))
+        self._replay.move_to(place)
         self._enqueue_state()
         if self._commit is not None:
             self._enqueue(self._commit)
@@ -327,9 +326,9 @@ class ReplicatedLog:
     def _go_back(self) -> None:
         """Continue as before the rescue: nothing has vanished, the answers were out of date."""
         assert self._before_rescue is not None
-        replay = self._replay
-        self._unsent, replay.sequence, replay.last, replay.check = self._before_rescue
+        self._unsent, place = self._before_rescue
         self._before_rescue = None
+        self._replay.move_to(place)
 
     def _is_of_another_owner(self, entry: Entry) -> bool:
         """Return whether a record was written by a node that took the log later than this node."""

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.log_record import Kind
 from smssim.core.replicated_log import Tail
 from smssim.errors import ExitCode
-
-_RESUMABLE: Final = (ExitCode.INCOMPLETE,)  # a run that ended with one of these can be continued
 
 
 class Move(Enum):
@@ -63,7 +60,7 @@ class Standby:
         elif self._seen_at is not None:
             self._silent_s += now - self._seen_at
         self._seen_at = now
-        if tail.kind is Kind.ENDED and (self._was_owned or tail.code not in _RESUMABLE):
+        if tail.kind is Kind.ENDED and (self._was_owned or tail.code != ExitCode.INCOMPLETE):
             self.ended = tail
             return Step(Move.LEAVE, f"Run {self._run} is over: {tail.reason}")
         if tail.kind in (Kind.ENDED, Kind.RELEASED):
@@ -101,6 +98,5 @@ class Standby:
         if not is_news and now - self._noticed_at < self._limits.repeat_standby_s:
             return ""
         self._noticed_at = now
-        if tail.owner == self._here:
-            return f"Standing by: an earlier node at {tail.owner} has owned run {self._run} for {tail.owned_s:.0f} s"
-        return f"Standing by: {tail.owner} has owned run {self._run} for {tail.owned_s:.0f} s"
+        owner = f"an earlier node at {tail.owner}" if tail.owner == self._here else tail.owner
+        return f"Standing by: {owner} has owned run {self._run} for {tail.owned_s:.0f} s"

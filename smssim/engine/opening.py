@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.log_store import UnclearError
-from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
+from smssim.core.reconnect import Kind, Loss, Reconnector
 from smssim.engine import checks, credentials
 from smssim.errors import UsageError
 from smssim.process.logs import Log
@@ -69,12 +69,10 @@ async def _prepare(
                     replicas = settings.engine_replicas
                     todo = f"start more servers, or use a lower number ({error})"
                     raise UsageError(f"--engine-replicas: got {replicas}; expected as many servers: {todo}") from error
-            step = store.reconnector.lost(Loss(Kind.MAY_PASS, str(error)), now())
-            if not isinstance(step, Retry):
-                raise step.error from error
-            if step.notice:
-                log.info(step.notice)
-            await asyncio.sleep(step.wait_s)
+            retry = store.reconnector.retry(Loss(Kind.MAY_PASS, str(error)), now())
+            if retry.notice:
+                log.info(retry.notice)
+            await asyncio.sleep(retry.wait_s)
         else:
             log.info(store.reconnector.found(now()))
             return

@@ -18,8 +18,6 @@ from smssim.errors import bad_value
 from smssim.settings import ProducerSettings, flags_of
 
 OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that are fixed for a run
-
-
 SEED_BITS: Final = 32  # of a random seed: short enough to type again
 
 

@@ -16,7 +16,6 @@ from grpc import StatusCode, aio
 from smssim.core.event import Event, Kind
 from smssim.core.limits import EVENT_TEXT_BYTES_MAX, LIMITS, NAME_BYTES_MAX, Limits
 from smssim.core.planned import PlannedCourse
-from smssim.core.reconnect import Retry
 from smssim.errors import GoneError, PeerError, RefusedError
 from smssim.net.access import Access
 from smssim.net.connecting import Channels
@@ -108,9 +107,7 @@ async def _repeat(monitor: Peer, access: Access, limits: Limits, call: Callable[
             except aio.AioRpcError as error:
                 if error.code() is StatusCode.FAILED_PRECONDITION:
                     raise
-                step = monitor.reconnector.lost(await monitor.loss(error), asyncio.get_running_loop().time())
-                if not isinstance(step, Retry):
-                    raise step.error from error
-                await asyncio.sleep(step.wait_s)  # without a notice: others log that the monitor is away
+                retry = monitor.reconnector.retry(await monitor.loss(error), asyncio.get_running_loop().time())
+                await asyncio.sleep(retry.wait_s)  # without a notice: others log that the monitor is away
             else:
                 return

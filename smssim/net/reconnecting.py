@@ -79,10 +79,7 @@ class Peer:
 
         The next call may have another address.
         """
-        step = self.reconnector.lost(await self.loss(error), _now())
-        if not isinstance(step, Retry):
-            raise step.error
-        await self.wait(step)
+        await self.wait(self.reconnector.retry(await self.loss(error), _now()))
 
     async def wait(self, retry: Retry) -> None:
         """Log the notice of a retry, and wait."""

@@ -18,7 +18,7 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.log_store import UnclearError
 from smssim.core.owned_log import OwnedLog, Taken
 from smssim.core.pieces import DAMAGE
-from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
+from smssim.core.reconnect import Kind, Loss, Reconnector
 from smssim.core.replicated_log import ReplicatedLog
 from smssim.core.standby import Move, Standby
 from smssim.errors import ExitCode, LaterError
@@ -174,11 +174,9 @@ class Keeping:
 
     def _wait_s(self, engine: Reconnector, error: UnclearError) -> float:
         """Return the wait before the engine is called again; raises GoneError if it has been away for too long."""
-        step = engine.lost(Loss(Kind.MAY_PASS, str(error)), self._clock())
-        if not isinstance(step, Retry):
-            raise step.error
-        self._say(step.notice)
-        return step.wait_s
+        retry = engine.retry(Loss(Kind.MAY_PASS, str(error)), self._clock())
+        self._say(retry.notice)
+        return retry.wait_s
 
     def _say(self, notice: str) -> None:
         if notice:

@@ -133,12 +133,13 @@ class MonitorTerm:
                     if self._settings.json:
                         monitor_log.log_end(self._log, event)
                     self.watchers.wake()
+                case Dropped(run):
+                    monitor_log.log_event(self._log, event)
+                    self.outputs.dropped(run.run_id)
+                    self.watchers.wake()
+                    await self.saving.saved()
                 case _:
                     monitor_log.log_event(self._log, event)
-            if isinstance(event, Dropped):
-                self.outputs.dropped(event.run.run_id)
-                self.watchers.wake()
-                await self.saving.saved()
 
     def _take_outcomes(self, *outcomes: Any) -> None:
         """Write outcomes to the outputs; see `OnReport`."""

@@ -12,11 +12,11 @@ writes one JSON object per line:
 | `joined` | sender, each copy | it has joined a run | `name`, `run_id` |
 | `received` | sender, each copy | it has received the first messages of a run | `name` |
 
-`resumed` is whether the node resumes from its journal. `elapsed_s` is the second of the run, without the time during
-which no producer ran; null if the run has not started. A monitor closes the pipe after `ready`, a producer after
-`started`, other nodes when they exit. Without the variable, nothing is written. A descriptor that is closed or not a
-pipe is ignored; a pipe that is full or has no reader is closed. Parent and child have the same version: this is not an
-interface for other programs.
+With an engine, `ready` has only `kind` and `address`, because the node may stand by. `resumed` is whether the node
+resumes from its journal. `elapsed_s` is the second of the run, without the time during which no producer ran; null if
+the run has not started. A monitor closes the pipe after `ready`, a producer after `started`, other nodes when they
+exit. Without the variable, nothing is written. A descriptor that is closed or not a pipe is ignored; a pipe that is
+full or has no reader is closed. Parent and child have the same version: this is not an interface for other programs.
 
 Knows file descriptors. Must not know what nodes do.
 """

@@ -19,7 +19,7 @@ from simulation.records import Writing
 from simulation.saver import Hold
 from smssim.core.log_store import UnclearError
 from smssim.core.owned_log import Taken
-from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
+from smssim.core.reconnect import Kind, Loss, Reconnector
 from smssim.core.replicated_log import ReplicatedLog
 from smssim.core.standby import Move, Standby, Step
 from smssim.errors import DamagedLogError, ExitCode, FencedError, GoneError, NotSavedError
@@ -128,10 +128,8 @@ class Host(Process):
 
     async def _wait(self, error: UnclearError) -> None:
         """Wait before the engine is called again; raises GoneError."""
-        step = self._engine.lost(Loss(Kind.MAY_PASS, str(error)), self._clock.now)
-        if not isinstance(step, Retry):
-            raise step.error
-        await sleep(self._clock, self, step.wait_s)
+        retry = self._engine.retry(Loss(Kind.MAY_PASS, str(error)), self._clock.now)
+        await sleep(self._clock, self, retry.wait_s)
 
     def _takes(self, hold: Hold, taken: Taken) -> None:
         """Become the owner; the books begin with what is really on record."""
