@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import combinations
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 from hosts_support import Host, Hosts
+from nats_cluster import BINARY, configuration
 from processes_support import Node, Nodes, assert_exact, eventually
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(240)]
@@ -25,7 +25,6 @@ COUNT: Final = 30_000
 RATE: Final = 1_000  # messages per second: the run lasts half a minute without faults
 FAULT: Final = 0.13  # share of the run during which a fault lasts, or two or three times that
 
-NATS: Final = Path(sys.executable).parent / "nats-server"
 NATS_PORT, NATS_CLUSTER_PORT, NATS_PAGE_PORT = 4222, 6222, 8222
 PRODUCER_PORT, MONITOR_PORT = 50051, 50052
 
@@ -38,24 +37,33 @@ class Engine:
 
     def __init__(self, hosts: Hosts, servers: list[Host], directory: Path) -> None:
         self._servers = servers
+        routes = {server: f"{server.address}:{NATS_CLUSTER_PORT}" for server in servers}
         for server in servers:
-            routes = ", ".join(f"nats://{one.address}:{NATS_CLUSTER_PORT}" for one in servers if one != server)
             config = directory / f"{server.name}.conf"
-            lines = (
-                f"server_name: {server.name}",
-                f"listen: {server.address}:{NATS_PORT}",
-                f"http: {server.address}:{NATS_PAGE_PORT}",
-                f"jetstream {{ store_dir: {json.dumps(str(directory / server.name))}, sync_interval: always }}",
-                f"cluster {{ name: test, listen: {server.address}:{NATS_CLUSTER_PORT}, routes: [{routes}] }}",
+            text = configuration(
+                server.name,
+                f"{server.address}:{NATS_PORT}",
+                f"{server.address}:{NATS_PAGE_PORT}",
+                f"store_dir: {json.dumps(str(directory / server.name))}, sync_interval: always",
+                routes[server],
+                [*routes.values()],
             )
-            config.write_text("\n".join(lines), encoding="utf-8")
-            hosts.popen(server, NATS, "--config", config, "--log", directory / f"{server.name}.log")
+            config.write_text(text, encoding="utf-8")
+            hosts.popen(server, BINARY, "--config", config, "--log", directory / f"{server.name}.log")
         eventually(self._is_ready, "a leader of the servers")
 
     @property
     def urls(self) -> str:
         """The value of --engine."""
         return ",".join(f"nats://{server.address}:{NATS_PORT}" for server in self._servers)
+
+    def server_of(self, client: Host) -> Host:
+        """Return the host of the server that a client on this host is connected to."""
+
+        def clients(server: Host) -> set[str]:
+            return {one["ip"] for one in _page(server, "/connz").get("connections", [])}
+
+        return next(server for server in self._servers if client.address in clients(server))
 
     def _is_ready(self) -> bool:
         pages = [(_page(server, "/healthz"), _page(server, "/jsz")) for server in self._servers]
@@ -179,6 +187,23 @@ def test_a_run_over_slow_and_lossy_links_is_exact(tmp_path: Path) -> None:
             cluster.hosts.delay(host, ms=100, jitter=50)
             cluster.hosts.loss(host, percent=0.5)
         cluster.ends_well()
+
+
+def test_a_node_moves_away_from_a_server_that_is_cut_off_from_the_others(tmp_path: Path) -> None:
+    """The node could reach all of them."""
+    with Hosts(4) as hosts, Nodes() as nodes:
+        *servers, office = hosts
+        engine = Engine(hosts, servers, tmp_path)
+        words = (f"--listen={office.address}:{MONITOR_PORT}", f"--engine={engine.urls}", "--run=drill", "--insecure")
+        monitor = nodes.start("monitor", *words, before=office.before)
+        monitor.says("Waiting for a sender")
+        minority = engine.server_of(office)
+        for server in servers:
+            if server != minority:
+                hosts.cut(minority, server)
+        monitor.says("Lost engine")
+        monitor.says("Reconnected to engine")
+        assert engine.server_of(office) != minority
 
 
 def test_the_majority_side_of_a_split_goes_on_and_the_minority_side_rejoins(tmp_path: Path) -> None:

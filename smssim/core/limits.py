@@ -214,6 +214,7 @@ class Limits:
     engine_pings_max: int = 2  # ... of which so many may be unanswered: a dead server is noticed in about 3 s
     engine_check_s: float = 0.25  # how often the connection is checked
     engine_answer_s: float = 2.0  # for the answer to a request, after which its result is unknown
+    engine_move_after_s: float = 5.0  # without such an answer, a node moves to another server
     engine_ready_s: float = 30.0  # for enough servers of a cluster to start: an election takes about 10 s
     engine_ahead_max: int = 4  # entries that are requested at the same time when a log is read: about 2 MB
     engine_payload_bytes_min: int = 1 << 20  # that a server must accept in a message: its default

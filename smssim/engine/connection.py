@@ -94,12 +94,17 @@ class Connection:
             raise UnclearError(self._reason)
         try:
             async with asyncio.timeout(self._limits.engine_answer_s):
-                return await call(client.streams)
+                answer = await call(client.streams)
+            client.answered()
+            return answer
         except nats.js.errors.APIError:
+            client.answered()
             raise
         except nats.js.errors.NoStreamResponseError as error:
+            client.unanswered(self._limits.engine_move_after_s)
             raise UnclearError("the log has no leader") from error
         except TimeoutError as error:
+            client.unanswered(self._limits.engine_move_after_s)
             waited_s = self._limits.engine_answer_s
             raise UnclearError(f"no answer within {waited_s:g} s; more than half of the servers must run") from error
         except ERRORS as error:
@@ -225,6 +230,8 @@ class _Client(Client):
         self.complaint: Exception | None = None  # the last error that it reported
         self._must_encrypt = must_encrypt
         self._closed = asyncio.Event()
+        self._unanswered_since: float | None = None  # requests to JetStream
+        self._is_of_no_use = False
         self._streams: JetStreamContext | None = None
 
     @property
@@ -238,9 +245,24 @@ class _Client(Client):
         """Record that the connection has ended; nats-py calls it, but not if closing has to wait for the server."""
         self._closed.set()
 
+    def answered(self) -> None:
+        """Record that JetStream has answered a request."""
+        self._unanswered_since = None
+
+    def unanswered(self, at_most_s: float) -> None:
+        """Record that JetStream has not answered. After this time, the connection counts as lost.
+
+        A server that is cut off from most others keeps its clients, which may reach the others.
+        """
+        now = asyncio.get_running_loop().time()
+        since = self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
+        if now - since >= at_most_s:
+            self._is_of_no_use = True
+            self._closed.set()
+
     async def lost(self, check_s: float) -> None:
-        """Wait until the connection has ended, and check that so often."""
-        while self.is_connected:
+        """Wait until the connection has ended or is of no use, and check that so often."""
+        while self.is_connected and not self._is_of_no_use:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(check_s):
                     await self._closed.wait()
