@@ -20,6 +20,7 @@ from nodes_support import play, until
 from smssim.core.limits import LIMITS
 from smssim.core.log_store import UnclearError
 from smssim.engine import credentials
+from smssim.engine.connection import Connection
 from smssim.engine.credentials import Credentials
 from smssim.engine.nats_store import NatsStore
 from smssim.engine.opening import open_store
@@ -262,6 +263,23 @@ def test_a_lost_connection_says_why_and_returns(tmp_path: Path) -> None:
                 await asyncio.to_thread(alone.start)
                 assert await appended(store, b"two", 1) == 2
                 assert await entries(store) == [(1, b"one"), (2, b"two")]
+
+    play(scene(), SCENE_S)
+
+
+def test_a_defect_while_reconnecting_is_raised_instead_of_waiting_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def defect(connection: Connection) -> None:
+        raise ZeroDivisionError("a defect")
+
+    async def scene() -> None:
+        with Cluster(tmp_path, 1) as alone:
+            async with opened(alone, "alone", engine_replicas=1) as store:
+                monkeypatch.setattr(Connection, "_connect_to_any", defect)
+                alone.servers[0].kill()
+                with pytest.raises(ZeroDivisionError):
+                    await appended(store, b"never", 0)
 
     play(scene(), SCENE_S)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.pieces import Changes
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
 from smssim.errors import GoneError, NotSavedError
+
+CUT_OFF: Final = "it can't save its state; another node may have taken over"  # what a node says while that is so
 
 Waiter = TypeVar("Waiter")
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final
 
 from smssim.core.backlog import Backlog
+from smssim.core.commits import CUT_OFF
 from smssim.core.exchange import Request, RunEnd
 from smssim.core.leaseholder import longest_attempt_s
 from smssim.core.limits import LIMITS, Limits
@@ -34,7 +35,6 @@ from smssim.core.producer_events import (
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.errors import ExitCode, LaterError
 
-CUT_OFF: Final = "it can't save its state; another producer may have taken over"
 HANDED_OVER: Final = "this producer leaves the run to another one"
 
 

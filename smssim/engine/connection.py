@@ -51,6 +51,7 @@ class Connection:
         self._reason = "not connected"
         self._is_open = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._error: BaseException | None = None  # of a task: a defect, which must end the node
         library = logging.getLogger("nats")
         library.addHandler(logging.NullHandler())
         library.propagate = False  # it logs stack traces; this class says what went wrong
@@ -90,6 +91,8 @@ class Connection:
     async def ask(self, call: Callable[[JetStreamContext], Awaitable[Result]]) -> Result:
         """Return the answer to a request. Raises UnclearError, or the error that JetStream answers (APIError)."""
         client = self._client
+        if self._error is not None:
+            raise self._error
         if client is None or not client.is_connected:
             raise UnclearError(self._reason)
         try:
@@ -219,7 +222,12 @@ class Connection:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._error = task.exception() or self._error
 
 
 class _Client(Client):

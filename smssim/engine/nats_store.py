@@ -83,6 +83,7 @@ class NatsStore:
         """See LogStore. Requests further entries ahead while the log is read in order."""
         if after + 1 not in self._ahead:
             self._forget()
+        # An answer that was out of date, such as "no such entry", does no harm: the caller's next append fails.
         for first in range(after + 1, after + 1 + self._ahead_count):
             if first not in self._ahead:
                 self._ahead[first] = asyncio.create_task(self._get(first))

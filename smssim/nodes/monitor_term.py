@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
+from smssim.core.commits import CUT_OFF
 from smssim.core.digest import KEY_BYTES
 from smssim.core.event import takeover
 from smssim.core.fleet import ROWS_MAX
@@ -27,8 +28,6 @@ from smssim.process import waiting
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings
 from smssim.v1 import monitor_pb2
-
-CUT_OFF: Final = "it can't save its state; another monitor may have taken over"
 
 
 class MonitorTerm:

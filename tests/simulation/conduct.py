@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from simulation.books import check
 from smssim.core import producer_events as events
+from smssim.core.commits import CUT_OFF
 from smssim.core.exchange import RunEnd
 from smssim.core.model import Outcome
 from smssim.core.pieces import Pieces
 from smssim.core.producer_stream import ProducerStream
-from smssim.core.producing import CUT_OFF, HANDED_OVER
+from smssim.core.producing import HANDED_OVER
 from smssim.errors import ExitCode
 
 if TYPE_CHECKING:
