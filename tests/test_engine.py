@@ -20,10 +20,11 @@ from nodes_support import play, until
 from smssim.core.limits import LIMITS
 from smssim.core.log_store import UnclearError
 from smssim.engine import credentials
+from smssim.engine.checks import ServerFacts, check_together
 from smssim.engine.connection import Connection
 from smssim.engine.credentials import Credentials
 from smssim.engine.nats_store import NatsStore
-from smssim.engine.opening import open_store
+from smssim.engine.opening import load, open_store
 from smssim.errors import UsageError
 from smssim.net import certs
 from smssim.process.logs import node_log
@@ -55,8 +56,8 @@ def three(cluster: Cluster) -> Iterator[Cluster]:
 
 @contextlib.asynccontextmanager
 async def opened(cluster: Cluster, run: str, kind: str = "producer", **more: Any) -> AsyncIterator[NatsStore]:
-    settings = ProducerSettings(engine=cluster.urls, run_name=run, **more)
-    store = await open_store(settings, kind, LOG, BRIEF)
+    settings = ProducerSettings(**{"engine": cluster.urls, **more}, run_name=run)
+    store = await open_store(settings, await load(settings), kind, LOG, BRIEF)
     try:
         await answering(store)
         yield store
@@ -70,7 +71,7 @@ def refusal(engine: str, run_name: str = "refused", **more: Any) -> str:
 
     async def scene() -> str:
         with pytest.raises(UsageError) as caught:
-            await open_store(settings, "producer", LOG, BRIEF)
+            await open_store(settings, await load(settings), "producer", LOG, BRIEF)
         return str(caught.value)
 
     line = play(scene(), SCENE_S)
@@ -194,6 +195,20 @@ def test_a_log_survives_its_nodes_and_is_found_again(three: Cluster) -> None:
     play(scene(), SCENE_S)
 
 
+def test_a_new_log_answers_as_soon_as_it_is_open(three: Cluster) -> None:
+    async def first_answer() -> object:
+        async with contextlib.AsyncExitStack() as stack:
+            settings = ProducerSettings(engine=three.urls, run_name="fresh")
+            store = await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+            stack.push_async_callback(store.close)
+            return await store.last()
+
+    async def scene() -> None:
+        assert await asyncio.gather(*(first_answer() for _ in range(4))) == [None] * 4
+
+    play(scene(), SCENE_S)
+
+
 def test_nodes_that_create_the_same_log_at_the_same_time_share_it(three: Cluster) -> None:
     async def scene() -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -288,7 +303,7 @@ def test_a_node_waits_for_servers_that_start_later(tmp_path: Path, caplog: pytes
     async def scene() -> None:
         alone = Cluster(tmp_path, 1)
         settings = ProducerSettings(engine=alone.urls, run_name="late", engine_replicas=1)
-        opening = asyncio.create_task(open_store(settings, "producer", LOG, BRIEF))
+        opening = asyncio.create_task(open_store(settings, await load(settings), "producer", LOG, BRIEF))
         peer = f"engine {alone.urls}"
         await until(lambda: f"producer: Waiting for {peer} (connection refused)" in caplog.messages)
         with alone:
@@ -316,6 +331,26 @@ def test_a_server_is_replaced_by_an_empty_one_under_another_name(three: Cluster)
     play(scene(), SCENE_S)
 
 
+def test_a_full_server_says_so_and_loses_nothing(tmp_path: Path) -> None:
+    written: list[tuple[int, bytes]] = []
+
+    async def fill(store: NatsStore) -> None:
+        while len(written) < 20:
+            data = bytes([len(written)]) * 60_000
+            sequence = await store.write(data, len(written))
+            assert sequence is not None
+            written.append((sequence, data))
+
+    async def scene() -> None:
+        with Cluster(tmp_path, 1, jetstream="sync_interval: always, max_file_store: 200KB") as alone:
+            async with opened(alone, "full", engine_replicas=1) as store:
+                with pytest.raises(UnclearError, match=r"^insufficient resources$"):
+                    await fill(store)
+                assert await entries(store) == written
+
+    play(scene(), SCENE_S)
+
+
 # ---- What is checked at the start
 
 
@@ -324,7 +359,7 @@ def test_an_engine_that_cannot_be_used_is_refused_in_one_line() -> None:
         async with impostor(**info) as server:
             settings = ProducerSettings(engine=f"nats://{server.address}", run_name="x")
             with pytest.raises(UsageError) as caught:
-                await open_store(settings, "producer", LOG, BRIEF)
+                await open_store(settings, await load(settings), "producer", LOG, BRIEF)
             return str(caught.value).replace(server.address, "ADDRESS")
 
     for info, line in (
@@ -341,6 +376,43 @@ def test_an_engine_that_cannot_be_used_is_refused_in_one_line() -> None:
         ),
     ):
         assert play(said(**info)) == f"--engine: {line}"
+
+
+def test_servers_that_are_not_one_cluster_are_refused(three: Cluster, tmp_path: Path) -> None:
+    with Cluster(tmp_path / "one", 1) as one, Cluster(tmp_path / "other", 1) as other:
+        strangers = {server.address for server in (*one.servers, *other.servers)}
+        for urls in (f"{one.urls},{other.urls}", f"{three.urls},{one.urls}", f"{other.urls},{three.urls}"):
+            line = refusal(urls, engine_replicas=1)
+            said = re.fullmatch(r"--engine: (\S+) is not in a cluster: add cluster to its configuration, or .+", line)
+            assert said is not None, line
+            assert said[1] in strangers
+
+
+def test_clusters_are_told_apart_by_their_names() -> None:
+    def check(*names: str) -> None:
+        check_together(ServerFacts(f"n{i}:4222", "2.15.1", True, 1 << 20, name) for i, name in enumerate(names))
+
+    check("alpha", "alpha")
+    line = "--engine: the servers are in different clusters (n1:4222 is in alpha, n2:4222 in beta): name those of one"
+    with pytest.raises(UsageError, match=rf"^{re.escape(line)} cluster$"):
+        check("alpha", "alpha", "beta")
+
+
+def test_a_server_of_another_cluster_that_answers_later_is_not_used(three: Cluster, tmp_path: Path) -> None:
+    async def scene() -> None:
+        with Cluster(tmp_path, 1) as stranger:
+            stranger.servers[0].kill()
+            async with opened(three, "later", engine=f"{three.urls},{stranger.urls}") as store:
+                last = await appended(store, b"one", 0)
+                await asyncio.to_thread(stranger.start)
+                connection = store._connection
+                for _ in range(8):
+                    assert connection._client is not None
+                    connection._client.cut()
+                    last = await appended(store, b"more", last)
+                    assert connection._servers[0] not in stranger.urls
+
+    play(scene(), SCENE_S)
 
 
 def test_replicas_that_the_servers_cannot_keep_are_refused(three: Cluster, tmp_path: Path) -> None:
@@ -408,14 +480,14 @@ def test_a_server_that_cannot_be_used_is_reported_if_another_one_can(
     async def scene() -> None:
         async with impostor(version="2.15.1", jetstream=False) as server:
             settings = ProducerSettings(engine=f"{three.urls},nats://{server.address}", run_name="one-off")
-            store = await open_store(settings, "producer", LOG, BRIEF)
+            store = await open_store(settings, await load(settings), "producer", LOG, BRIEF)
             await store.close()
         line = f"producer: --engine: {server.address} has no JetStream: add jetstream to its configuration"
         assert line in caplog.messages
         async with impostor(version="2.14.2") as server:
             settings = replace(settings, engine=f"{three.urls},nats://{server.address}")
             with pytest.raises(UsageError, match=r"runs nats-server 2\.14\.2; "):
-                await open_store(settings, "producer", LOG, BRIEF)
+                await open_store(settings, await load(settings), "producer", LOG, BRIEF)
 
     play(scene(), SCENE_S)
 
@@ -522,7 +594,7 @@ def test_no_secret_reaches_a_server_without_tls(tmp_path: Path) -> None:
             access: dict[str, Any] = {"engine_tls_ca": str(tmp_path / "pki" / "ca.pem"), "engine_token": SECRET}
             settings = ProducerSettings(engine=f"tls://{server.address}", run_name="x", **access)
             with pytest.raises(UsageError, match=r"does not use TLS: set tls in its configuration, or write nats://$"):
-                await open_store(settings, "producer", LOG, BRIEF)
+                await open_store(settings, await load(settings), "producer", LOG, BRIEF)
             assert server.heard == []
 
     play(scene())

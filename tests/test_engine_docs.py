@@ -134,6 +134,8 @@ def test_the_figures_of_the_page_are_those_of_the_code() -> None:
     assert f"after {cut_off} it sends its peers to the other nodes" in PAGE
     assert f"after {takeover} another takes over, and after {cut_off} this one sends its peers away" in PAGE
     assert f"at most {1 / LIMITS.append_every_s:.0f} a second for each log" in PAGE
+    assert f"keeps the run open for {LIMITS.open_after_pause_s:g} s at least" in PAGE
+    assert f"waits up to {LIMITS.farewell_s:g} s for senders" in PAGE
     assert LIMITS.log_states_max == 4
     assert f"up to {LIMITS.log_bytes_max >> 20} MB or four times the state" in PAGE
     assert f"or {LIMITS.log_records_max:,} records" in PAGE

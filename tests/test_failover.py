@@ -209,7 +209,7 @@ def test_without_most_of_the_servers_nodes_give_up_and_the_run_can_be_continued(
     for server in cluster.servers[:2]:
         server.kill()
     assert producer.node.code() == ExitCode.INCOMPLETE
-    producer.node.says(r"engine \S+ has been unreachable for \d+ s; start this node again to continue the run")
+    producer.node.says(r"engine \S+ has been unreachable for \d+ s \(.*\); start this node again to continue the run")
     cluster.repair()
     run.launch(producer)
     run.ends_exactly()

@@ -165,7 +165,9 @@ def test_without_an_answer_of_the_engine_a_node_gives_up_after_its_time() -> Non
         disk = Disk()
         disk.results = [Appended.UNKNOWN] * 1000
         state = State(disk, AT_ONCE, the_engine(give_up_s=0.01))
-        with pytest.raises(NotSavedError, match=r"^engine has been unreachable for 0 s; start this node again"):
+        with pytest.raises(
+            NotSavedError, match=r"^engine has been unreachable for 0 s \(no answer\); start this node again"
+        ):
             await state.change()
         await state.saving.close()
 

@@ -417,7 +417,7 @@ def test_the_journal_does_not_record_an_end_that_a_sender_may_have_missed() -> N
     assert "told" not in producer.pieces
 
 
-@pytest.mark.parametrize(("announced", "wait_s"), [(False, 20.0), (True, RETURN_S)])
+@pytest.mark.parametrize(("announced", "wait_s"), [(False, LIMITS.farewell_s), (True, RETURN_S)])
 def test_a_complete_run_that_no_sender_returns_to_ends_by_itself(announced: bool, wait_s: float) -> None:
     producer = Producer(3, ended(announced=announced), give_up_s=20.0)
     left_s = time_until(producer, lambda: producer.core.left)

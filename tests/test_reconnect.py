@@ -74,7 +74,7 @@ def test_waiting_for_a_peer_that_was_never_met_has_no_limit() -> None:
 def test_waiting_for_a_peer_that_was_met_ends_exactly_at_the_give_up_timeout() -> None:
     some = waiting(met=True)
     assert failing(some, GIVE_UP_S) == GIVE_UP_S
-    assert str(error(some, GIVE_UP_S)) == "the monitor has been unreachable for 60 s"
+    assert str(error(some, GIVE_UP_S)) == "the monitor has been unreachable for 60 s (connection refused)"
 
 
 def test_the_give_up_timeout_counts_from_the_first_failure_since_the_last_answer() -> None:
@@ -204,7 +204,7 @@ def test_an_address_that_answers_stays_and_the_next_round_begins_with_it() -> No
 def test_all_addresses_share_one_give_up_timeout() -> None:
     some = several(met=True)
     assert failing(some, GIVE_UP_S) == GIVE_UP_S
-    assert str(error(some, GIVE_UP_S)) == f"{ALL} has been unreachable for 60 s"
+    assert str(error(some, GIVE_UP_S)) == f"{ALL} has been unreachable for 60 s (connection refused)"
     failing(several(), 10 * GIVE_UP_S)  # it was never met
 
 

@@ -553,7 +553,9 @@ def test_a_resumed_run_continues_and_is_shown_at_once() -> None:
     tell(again, A, 50.0, sequence=2, ids=[2, 3], end=WHOLE)
     events = look_on(again, 51.0)
     assert of_kind(events, Moment)[0].snapshot.figures.sent == TOTAL
-    assert codes(events) == [ExitCode.OK]
+    assert codes(events) == []
+    assert codes(look_on(again, 50.0 + OPEN_S - 0.01)) == []  # its watchers may still be on their way
+    assert codes(look_on(again, 50.0 + OPEN_S + CHECK_S)) == [ExitCode.OK]
 
 
 def test_a_dropped_run_leaves_nothing_in_the_journal() -> None:
@@ -609,8 +611,8 @@ def test_watchers_share_at_most_twenty_moments_a_second_and_get_the_last_one_at_
     assert followed.shared(1.9991) is followed.shared(9.0) is ended.snapshot
 
 
-def audience(runs: Runs, **limits: Any) -> Audience:
-    return Audience(runs.followed, 1.0, replace(LIMITS, **limits))
+def audience(runs: Runs, lingers: bool = False, **limits: Any) -> Audience:
+    return Audience(runs.followed, 1.0, replace(LIMITS, **limits), lingers=lingers)
 
 
 def given(watching: Audience, watcher: Any, now: float) -> list[tuple[str, bool]]:
@@ -659,11 +661,22 @@ def test_an_ended_run_is_shown_to_its_own_watchers_and_not_to_new_watchers_of_al
     runs = Runs(LINGER)
     complete(runs, A)
     look_on(runs, 1.0)
-    watching = audience(runs)
+    watching = audience(runs, lingers=True)
     one, every = watching.join("A", 0.0, 1.0), watching.join(ALL, 0.0, 1.0)
     assert given(watching, every, 1.0) == []
     assert given(watching, one, 1.0) == [("A", True)]
     assert one.finished
+
+
+def test_the_only_run_is_shown_also_to_watchers_that_join_after_its_end() -> None:
+    runs = Runs(POLICY)
+    complete(runs, A)
+    look_on(runs, 1.0)
+    watching = audience(runs)
+    watching.close(1.0)
+    watcher = watching.join(ALL, 0.0, 1.5)
+    assert given(watching, watcher, 1.5) == [("A", True)]
+    assert watcher.finished
 
 
 def test_a_watcher_of_a_dropped_run_is_finished() -> None:

@@ -43,7 +43,11 @@ class Watcher:
         self._is_last = False  # whether this turn is the last one
         self._before: dict[str, Figures] = {}  # the latest that it got, by run
         # Runs whose last figures it got, and runs that ended before it joined, unless it asked for that run.
-        self._over = {run_id for run_id, run in audience.followed.items() if run.final is not None and run_id != wanted}
+        self._over = {
+            run_id
+            for run_id, run in audience.followed.items()
+            if audience.lingers and run.final is not None and run_id != wanted
+        }
 
     def turn(self, now: float) -> list[FollowedRun]:
         """Return the runs whose figures this watcher gets now."""
@@ -79,10 +83,22 @@ class Watcher:
 class Audience:
     """All watchers of a monitor."""
 
-    def __init__(self, followed: Mapping[str, FollowedRun], interval_s: float, limits: Limits = LIMITS) -> None:
-        """`interval_s`: how often a watcher gets figures if it asks for no interval."""
+    def __init__(
+        self,
+        followed: Mapping[str, FollowedRun],
+        interval_s: float,
+        limits: Limits = LIMITS,
+        *,
+        lingers: bool = False,
+    ) -> None:
+        """`interval_s`: how often a watcher gets figures if it asks for no interval.
+
+        `lingers`: whether the monitor follows any number of runs. If not, a watcher that joins after the end of the run
+        gets the last figures, too: it may have watched another monitor, which has died.
+        """
         self.followed = followed
         self.watchers: set[Watcher] = set()
+        self.lingers = lingers
         self.closes_at = math.inf  # when the last watchers must leave
         self._interval_s = interval_s
         self._limits = limits

@@ -91,7 +91,7 @@ class Limits:
     release_s: float = 0.005  # messages released within this time are delivered together
     join_grace_s: float = 1.0  # how long even an empty run stays open, for senders that start with the first one
     save_s: float = 0.1  # between two commits: what was settled after the last one is delivered again after a crash
-    farewell_s: float = 10.0  # how long senders may take to close their streams
+    farewell_s: float = 10.0  # how long senders may take to close their streams, or to return for the end of a run
     leased_max: int = 100_000_000  # messages leased to all senders together: about 1.5 GB
     credit_ahead_max: int = 1_600_000  # messages that a sender may hold or have asked for beyond its lanes
     unsaved_max: int = 1 << 25  # fresh messages leased beyond those that are on disk, with a journal
@@ -105,7 +105,7 @@ class Limits:
 
     end_check_s: float = 0.1  # how often the end of a run is checked
     paused_s: float = 1.0  # a check that is this late shows that the process was paused
-    open_after_pause_s: float = 2.5  # how long a run stays open after that, so that peers find the monitor again
+    open_after_pause_s: float = 2.5  # how long a run stays open after that, or after a restart, so that peers return
     last_figures_s: float = 2.0  # how long watchers may take to read the last figures
     lost_after_s: float = 5.0  # after this time without a report, a sender counts as lost: over twice the longest wait
     silent_after_s: float = 2.5  # after this time without a report, a sender counts as silent: one is due every 2 s
@@ -214,6 +214,7 @@ class Limits:
     engine_pings_max: int = 2  # ... of which so many may be unanswered: a dead server is noticed in about 3 s
     engine_check_s: float = 0.25  # how often the connection is checked
     engine_answer_s: float = 2.0  # for the answer to a request, after which its result is unknown
+    engine_ask_leader_s: float = 0.1  # for the first answer of a log; then twice as long, and so on
     engine_move_after_s: float = 5.0  # without such an answer, a node moves to another server
     engine_ready_s: float = 30.0  # for enough servers of a cluster to start: an election takes about 10 s
     engine_ahead_max: int = 4  # entries that are requested at the same time when a log is read: about 2 MB

@@ -334,7 +334,7 @@ class ProducerRun:
     @property
     def _return_s(self) -> float:
         """How long senders may take to return to a run that was complete before a restart."""
-        return self._limits.resume_grace_s if self._end_announced else self._give_up_s
+        return self._limits.resume_grace_s if self._end_announced else min(self._give_up_s, self._limits.farewell_s)
 
     # -- the end
 

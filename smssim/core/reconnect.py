@@ -134,6 +134,7 @@ class Reconnector:
         self._reasons_asked = 0
         if loss.kind is Kind.REFUSED:
             return Stop(RefusedError(f"{self.peer} refused: {loss.reason}"))
+        self._reasons[self.address] = loss.reason
         is_news = self._note_use(loss)
         if len(self._of_no_use) == len(self._addresses):
             return Stop(RefusedError("; ".join(self._of_no_use.values())))
@@ -141,9 +142,8 @@ class Reconnector:
         away_s = now - lost_at
         give_up_at = lost_at + self.give_up_s if self.met else math.inf
         if now >= give_up_at:
-            return Stop(GoneError(f"{self._everyone} has been unreachable for {away_s:.0f} s"))
+            return Stop(GoneError(f"{self._everyone} has been unreachable for {away_s:.0f} s ({self._every_reason})"))
         self._failures += 1
-        self._reasons[self.address] = loss.reason
         wait_s = min(self._back_off() * self._uniform(self._limits.backoff_share_min, 1.0), give_up_at - now)
         lost = self.peer
         self._current = (self._current + 1) % len(self._addresses)

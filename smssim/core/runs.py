@@ -266,7 +266,8 @@ class Runs:
     def resume(self, pieces: Pieces, now: float, away_s: float = 0.0) -> Tally:
         """Resume the run that was saved in these pieces `away_s` ago, and return its tally; raises DAMAGE."""
         tally = Tally.restored(pieces, now, self._limits, away_s)
-        self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now)
+        followed = self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now)
+        followed.open_until = now + self._limits.open_after_pause_s
         return tally
 
     # -- state

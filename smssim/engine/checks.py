@@ -11,6 +11,7 @@ import http.client
 import json
 import re
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ class ServerFacts:
     version: str
     has_jetstream: bool
     payload_bytes_max: int
+    cluster: str = ""  # its name; empty if the server is on its own
 
 
 def check_server(facts: ServerFacts, limits: Limits) -> None:
@@ -51,6 +53,19 @@ def check_server(facts: ServerFacts, limits: Limits) -> None:
         raise UnusableServerError(
             f"--engine: {facts.address} has a max_payload of {facts.payload_bytes_max}; expected {expected}"
         )
+
+
+def check_together(all_facts: Iterable[ServerFacts]) -> None:
+    """Raise UsageError if these servers are not one engine: then each could keep a log of its own for the same run."""
+    cluster, first = "", ""
+    for facts in all_facts:
+        if not facts.cluster:
+            todo = "add cluster to its configuration, or name only servers of one cluster"
+            raise UsageError(f"--engine: {facts.address} is not in a cluster: {todo}")
+        if cluster and facts.cluster != cluster:
+            named = f"{first} is in {escape(cluster, 40)}, {facts.address} in {escape(facts.cluster, 40)}"
+            raise UsageError(f"--engine: the servers are in different clusters ({named}): name those of one cluster")
+        cluster, first = facts.cluster, facts.address
 
 
 def _check_version(address: str, version: str) -> None:

@@ -44,6 +44,7 @@ class Connection:
         """`servers`: each as `scheme://host:port`."""
         self.denied = ""  # what the servers did not permit this user to do, if anything
         self._servers = random.sample(servers, len(servers))  # so that the nodes share the load; the next one is first
+        self._facts: dict[str, ServerFacts] = {}  # by server, of those that have answered
         self._credentials = credentials
         self._log = log
         self._limits = limits
@@ -148,7 +149,7 @@ class Connection:
                 await client.connect(
                     [server], error_cb=self._heard_by(client), closed_cb=client.closed, **self._options()
                 )
-            checks.check_server(client.facts(_address(server)), self._limits)
+            self._check(server, client.facts(_address(server)))
         except BaseException as error:
             self._drop(client)
             if not isinstance(error, ERRORS):
@@ -156,6 +157,13 @@ class Connection:
             cause = client.complaint if isinstance(error, nats.errors.NoServersError) and client.complaint else error
             raise self._failure(server, cause) from error
         return client
+
+    def _check(self, server: str, facts: ServerFacts) -> None:
+        """Raise UsageError unless this server can be used, together with those that have answered before."""
+        checks.check_server(facts, self._limits)
+        if len(self._servers) > 1:
+            checks.check_together((self._facts | {server: facts}).values())
+        self._facts[server] = facts
 
     def _options(self) -> dict[str, Any]:
         creds, login, limits = self._credentials.creds, self._credentials.login, self._limits
@@ -278,7 +286,8 @@ class _Client(Client):
     def facts(self, address: str) -> ServerFacts:
         """Return what the server says about itself."""
         info = self._server_info
-        return ServerFacts(address, str(info.get("version")), bool(info.get("jetstream")), self.max_payload)
+        has_jetstream, cluster = bool(info.get("jetstream")), str(info.get("cluster") or "")
+        return ServerFacts(address, str(info.get("version")), has_jetstream, self.max_payload, cluster)
 
     def cut(self) -> None:
         """Close the socket, even if there is something to send, and fail the requests that wait for an answer."""

@@ -7,6 +7,8 @@ JetStream. Must not know what entries mean, or how a connection is kept.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -26,6 +28,7 @@ AFTER: Final = "Nats-Expected-Last-Subject-Sequence"
 
 # Codes of errors, from errors.json of nats-server.
 WRONG_LAST: Final = 10071  # another entry is the last one
+UNDECIDED: Final = 10164  # an append in progress may become the last entry
 NO_ENTRY: Final = 10037
 NO_STREAM: Final = 10059
 OTHER_STREAM: Final = 10058  # there is a stream of this name with another configuration
@@ -129,6 +132,17 @@ class NatsStore:
         except APIError as error:
             raise self._refusal(error, replicas) from error
         self._compare(wanted, info.config)
+        await self._found_leader()
+
+    async def _found_leader(self) -> None:
+        """Wait until the log answers, within `Limits.engine_answer_s`: a new one has no leader for a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.engine_answer_s):
+                for attempt in itertools.count():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._limits.engine_ask_leader_s * 2**attempt):
+                            await self.last()
+                            return
 
     async def _create(self, wanted: api.StreamConfig) -> api.StreamInfo:
         try:
@@ -229,6 +243,8 @@ def _said(error: APIError) -> str:
     """Return what JetStream answered. Without a leader, nobody answers, which nats-py reports as a 503 without text."""
     if error.description is None:
         return "JetStream has no leader; more than half of the servers must run"
+    if error.err_code == UNDECIDED:
+        return "an append is not decided yet; more than half of the servers must run"
     return escape(error.description, 120)
 
 

@@ -6,6 +6,7 @@ Loads nats-py only when a log is opened. Must not know what the log holds.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.log_store import UnclearError
 from smssim.core.reconnect import Kind, Loss, Reconnector
 from smssim.engine import checks, credentials
+from smssim.engine.credentials import Credentials
 from smssim.errors import UsageError
 from smssim.process.logs import Log
 from smssim.settings import EngineSettings
@@ -23,18 +25,26 @@ if TYPE_CHECKING:
     from smssim.engine.nats_store import NatsStore
 
 
-async def open_store(settings: EngineSettings, kind: str, log: Log, limits: Limits = LIMITS) -> NatsStore:
+async def load(settings: EngineSettings) -> Credentials:
+    """Return what the node presents to the servers. Raises UsageError if that can't be read, or nats-py is missing."""
+    try:
+        importlib.import_module("nats")
+        return await asyncio.to_thread(credentials.load, settings)
+    except ImportError as error:
+        raise credentials.missing(error.name) from error
+
+
+async def open_store(
+    settings: EngineSettings, presented: Credentials, kind: str, log: Log, limits: Limits = LIMITS
+) -> NatsStore:
     """Return the log of the producer or the monitor (`kind`) of the run that the settings name.
 
     Waits as long as no server answers, and logs that. Raises UsageError if the engine can't be used: credentials,
     versions or settings are wrong, or fewer servers run than `--engine-replicas` says after `Limits.engine_ready_s`.
     """
-    try:
-        presented = await asyncio.to_thread(credentials.load, settings)
-        from smssim.engine.connection import Connection
-        from smssim.engine.nats_store import NatsStore
-    except ImportError as error:
-        raise credentials.missing(error.name) from error
+    from smssim.engine.connection import Connection
+    from smssim.engine.nats_store import NatsStore
+
     run = settings.run_name
     pace = replace(limits, backoff_max_s=limits.append_retry_max_s)
     reconnector = Reconnector(f"engine {settings.engine}", settings.give_up_s, random.uniform, pace)

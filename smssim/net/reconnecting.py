@@ -112,6 +112,8 @@ def reason_of(error: aio.AioRpcError) -> str:
         return "a different service listens there"
     if error.code() == grpc.StatusCode.UNAUTHENTICATED:
         return "missing or wrong token: set --token-file or SMSSIM_TOKEN"
+    if error.code() == grpc.StatusCode.CANCELLED:
+        return "the call was ended"
     details = escape(error.details() or error.code().name.lower().replace("_", " "))
     if error.code() != grpc.StatusCode.UNAVAILABLE or details.startswith(STANDS_BY):
         return details

@@ -29,6 +29,7 @@ from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, ProducerSettings, split_address
 
 if TYPE_CHECKING:
+    from smssim.engine.credentials import Credentials
     from smssim.engine.nats_store import NatsStore
 
 
@@ -82,7 +83,15 @@ class Keeping:
         self._check_about = check_about
         self._clock = asyncio.get_running_loop().time
         self._standby = Standby(settings.run_name or "", limits=limits)
+        self._credentials: Credentials | None = None  # for the engine
         self._store: NatsStore | None = None
+
+    async def check(self) -> None:
+        """Read the credentials for the engine, if there is one. Raises UsageError."""
+        if self.is_shared:
+            from smssim.engine.opening import load  # imported late: only nodes with an engine need it
+
+            self._credentials = await load(self._settings)
 
     def stands_by(self) -> LaterError:
         """Return the error of a call that this node can't answer, because it does not own the run."""
@@ -90,7 +99,7 @@ class Keeping:
         return LaterError(f"{STANDS_BY}{owner} run {self._settings.run_name}")
 
     async def own(self, address: str, stop: asyncio.Event) -> Ownership | None:
-        """Return the ownership of the run as soon as no other node has it.
+        """Return the ownership of the run as soon as no other node has it. Assumes `check`.
 
         Returns None if the node must leave, with `exit_code`: it was stopped, or the run is over. `address`: this
         node's, which names it. Raises UsageError, GoneError or DamagedLogError.
@@ -168,9 +177,10 @@ class Keeping:
                 "--give-up of %g s is short: the loss of one server of the engine can take 10 s; use at least %g s",
                 *(give_up_s, least),
             )
-        from smssim.engine.opening import open_store  # imported late: only nodes with an engine need it
+        from smssim.engine.opening import open_store
 
-        return await open_store(self._settings, self._kind, self._log, self._limits)
+        assert self._credentials is not None
+        return await open_store(self._settings, self._credentials, self._kind, self._log, self._limits)
 
     def _wait_s(self, engine: Reconnector, error: UnclearError) -> float:
         """Return the wait before the engine is called again; raises GoneError if it has been away for too long."""

@@ -62,6 +62,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
         """Own the run, unless other monitors may, listen, and open the outputs; raises UsageError."""
         services = ["smssim.v1.MonitorService"]
         try:
+            await self._keeping.check()
             if not self._keeping.is_shared:
                 await self._terms.begin("", asyncio.Event())
             self.address = await rpc.start(

@@ -53,7 +53,9 @@ class MonitorTerm:
         )
         self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
         self._due = waiting.Wakeup()  # rung when a report causes events
-        self.watchers = Watchers(self.runs.followed, settings.interval_s, lambda: self._gone, limits)
+        self.watchers = Watchers(
+            self.runs.followed, settings.interval_s, lambda: self._gone, limits, lingers=settings.linger
+        )
         self._abandoned = ""  # why this monitor answers no more
         self._left = False  # whether another one may continue the run
         self._shared = own.engine is not None

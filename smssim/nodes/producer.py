@@ -51,6 +51,7 @@ class Producer(producer_pb2_grpc.ProducerServiceServicer):
         """Own the run, unless other producers may, and listen; raises UsageError or NotSavedError."""
         services = ["smssim.v1.ProducerService"]
         try:
+            await self._keeping.check()
             if not self._keeping.is_shared:
                 await self._terms.begin("", asyncio.Event())
             self.address = await rpc.start(

@@ -22,7 +22,8 @@ def log_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
         book = core.backlog
         said = (count(book.settled), count(book.sent), count(book.failed), count(book.waiting))
         log.info("Resumed: %s settled (%s sent, %s failed), %s to go", *said)
-    log.info("Waiting for a sender")
+    is_over = core.resumed and core.backlog.complete
+    log.info("Waiting for senders that have not received the end" if is_over else "Waiting for a sender")
 
 
 def log_event(log: Log, event: events.Event, total: int) -> None:

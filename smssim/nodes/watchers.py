@@ -31,9 +31,11 @@ class Watchers:
         interval_s: float,
         gone: Callable[[], str],
         limits: Limits = LIMITS,
+        *,
+        lingers: bool,
     ) -> None:
         """`gone` returns why watchers must try other monitors now; an empty string if they need not."""
-        self.audience = Audience(followed, interval_s, limits)
+        self.audience = Audience(followed, interval_s, limits, lingers=lingers)
         self._gone = gone
         self._clock = asyncio.get_running_loop().time
         self._turns: dict[Watcher, waiting.Wakeup] = {}

@@ -46,6 +46,11 @@ class Account:
     knew_the_end: bool = False  # whether the end of a complete run was known when it ended; it may have come later
 
     @property
+    def open_since(self) -> float:
+        """Since when its peers can find the monitor again; negative infinity if they never lost it."""
+        return self.followed_since if self.resumed else -math.inf
+
+    @property
     def counted(self) -> bool:
         """Whether any outcome was counted."""
         return bool(self.book.now.final or self.book.now.retried)
@@ -186,6 +191,7 @@ class Accounts:
         if not stopped:
             surely, _ = self._present(account)
             check(not surely, "the run has ended while %s were present", surely)
+            check(now >= account.open_since + self._world.limits.open_after_pause_s, "its peers had no time to return")
             if not account.end_known:
                 last = max(account.reported_at.values(), default=account.followed_since)
                 silent_s = self._silence(last)[1]
@@ -231,7 +237,7 @@ class Accounts:
                 account.alone_since = None
             else:
                 since = account.alone_since = account.alone_since or now
-                alone_s = now - max(since, self._open_until(now)) - self._paused_s(since, now, 0.0)
+                alone_s = now - max(since, self._open_until(account, now)) - self._paused_s(since, now, 0.0)
                 check(alone_s < LOOKS * self._world.limits.end_check_s, "the run continues without a sender")
 
     # -- the record
@@ -285,11 +291,12 @@ class Accounts:
         noticed = sum(max(0.0, s - limits.end_check_s) for s in self._pauses(since, now, longer_s))
         return least_s - 1e-6, time_s - noticed + 1e-6
 
-    def _open_until(self, now: float) -> float:
-        """Return until when the runs stay open because the monitor was paused."""
+    def _open_until(self, account: Account, now: float) -> float:
+        """Return until when a run stays open because the monitor was restarted or paused."""
         limits = self._world.limits
         over = [ended for began, ended in self._process.pauses.all if ended - began > limits.paused_s and ended <= now]
-        return over[-1] + limits.open_after_pause_s if over else -math.inf
+        returned = max([account.open_since, *over])
+        return returned + limits.open_after_pause_s
 
     def _paused_s(self, since: float, now: float, longer_s: float) -> float:
         return sum(self._pauses(since, now, longer_s))

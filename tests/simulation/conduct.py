@@ -254,7 +254,7 @@ class Conduct:
         if self._joined is not None:
             patience_s = plan.give_up_s
         elif self._can_end_alone:
-            patience_s = limits.resume_grace_s if self._was_announced else plan.give_up_s
+            patience_s = limits.resume_grace_s if self._was_announced else min(plan.give_up_s, limits.farewell_s)
         if self._alone is not None:
             self._check_within(self._alone, patience_s + late_s, "the producer still waits for lost senders")
         if self._stopped is not None:

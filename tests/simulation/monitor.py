@@ -41,7 +41,7 @@ class Monitor(Process):
             interval_s=plan.interval_s, give_up_s=give_up_s, linger=plan.monitor_lingers, journaled=hold is not None
         )
         self.runs = Runs(policy, limits=world.limits)
-        self.audience = Audience(self.runs.followed, plan.interval_s, world.limits)
+        self.audience = Audience(self.runs.followed, plan.interval_s, world.limits, lingers=plan.monitor_lingers)
         self.spectators: list[Spectator] = []
         self.ending: ExitCode | None = None  # its exit code, once it has left
         self.stopping = False
