@@ -143,7 +143,7 @@ def test_a_sender_that_gives_up_its_producer_reports_finished_attempts_and_exits
     last = some.report()
     assert (last.finished.ids.tolist(), last.goodbye, last.end) == ([7, 8], True, None)
     some.answer()
-    assert some.code() == (ExitCode.INCOMPLETE, "the producer has been unreachable for 60 s")
+    assert some.code() == (ExitCode.INCOMPLETE, "the producer has been unreachable for 60 s (connection refused)")
 
 
 def test_a_producer_that_returns_with_another_run_is_given_up() -> None:
@@ -207,7 +207,7 @@ def test_waiting_for_a_monitor_that_was_never_met_has_no_limit_until_the_run_end
     began = some.now
     some.fail_report()
     assert some.now == began + GIVE_UP_S
-    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been unreachable for 60 s")
+    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been unreachable for 60 s (connection refused)")
 
 
 def test_a_sender_with_nothing_to_report_leaves_when_its_report_fails() -> None:
@@ -226,7 +226,7 @@ def test_a_sender_that_gives_up_its_monitor_exits_with_3() -> None:
     some.protocol.advance(1.0)
     some.report()
     some.fail_report()
-    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been unreachable for 60 s")
+    assert some.code() == (ExitCode.INCOMPLETE, "the monitor has been unreachable for 60 s (connection refused)")
 
 
 def test_an_unanswered_goodbye_of_a_complete_run_is_only_a_warning() -> None:
@@ -237,7 +237,8 @@ def test_an_unanswered_goodbye_of_a_complete_run_is_only_a_warning() -> None:
     assert some.code() == (ExitCode.OK, "Run complete")
     assert some.run.end is not None
     assert some.run.end.warning == (
-        "the monitor has been unreachable for 60 s and did not answer the goodbye; all outcomes are on record"
+        "the monitor has been unreachable for 60 s (connection refused) and did not answer the goodbye; "
+        "all outcomes are on record"
     )
 
 

@@ -132,9 +132,9 @@ class NatsStore:
         except APIError as error:
             raise self._refusal(error, replicas) from error
         self._compare(wanted, info.config)
-        await self._found_leader()
+        await self._await_leader()
 
-    async def _found_leader(self) -> None:
+    async def _await_leader(self) -> None:
         """Wait until the log answers, within `Limits.engine_answer_s`: a new one has no leader for a moment."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.engine_answer_s):
