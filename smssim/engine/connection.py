@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import nats.errors
@@ -52,7 +52,7 @@ class Connection:
         self._reason = "not connected"
         self._is_open = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._error: BaseException | None = None  # of a task: a defect, which must end the node
+        self._staying: asyncio.Task[None] | None = None  # the task that reconnects
         library = logging.getLogger("nats")
         library.addHandler(logging.NullHandler())
         library.propagate = False  # it logs stack traces; this class says what went wrong
@@ -78,7 +78,8 @@ class Connection:
         for error in wrong:
             self._log.warning("%s", error)
         self._client, self._is_open = clients[0], True
-        self._start(self._stay_connected())
+        self._staying = asyncio.create_task(self._stay_connected())
+        self._keep(self._staying)
 
     async def close(self) -> None:
         """End the connection."""
@@ -92,8 +93,8 @@ class Connection:
     async def ask(self, call: Callable[[JetStreamContext], Awaitable[Result]]) -> Result:
         """Return the answer to a request. Raises UnclearError, or the error that JetStream answers (APIError)."""
         client = self._client
-        if self._error is not None:
-            raise self._error
+        if self._staying is not None and self._staying.done() and not self._staying.cancelled():
+            self._staying.result()  # raises its error: a defect, which must end the node
         if client is None or not client.is_connected:
             raise UnclearError(self._reason)
         try:
@@ -221,21 +222,16 @@ class Connection:
         client.cut()
 
         async def end() -> None:
-            with contextlib.suppress(TimeoutError, *ERRORS):
+            with contextlib.suppress(Exception):  # nats-py fails in many ways if its socket is closed meanwhile
                 async with asyncio.timeout(self._limits.engine_connect_s):
                     await client.close()
 
-        self._start(end())
+        self._keep(asyncio.create_task(end()))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Refer to a task until it has ended: asyncio does not."""
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            self._error = task.exception() or self._error
+        task.add_done_callback(self._tasks.discard)
 
 
 class _Client(Client):
