@@ -121,7 +121,11 @@ class Cluster:
 
     def owner(self, kind: dict[Host, Node]) -> Host:
         """Wait until only one node of this kind does not stand by, and return its host."""
-        eventually(lambda: len(_standbys(kind)) == len(kind) - 1, "one owner")
+        try:
+            eventually(lambda: len(_standbys(kind)) == len(kind) - 1, "one owner")
+        except AssertionError as error:
+            stories = (f"{host.name}: {node.story()}" for host, node in kind.items())
+            raise AssertionError("\n".join([str(error), *stories])) from error
         (host,) = kind.keys() - _standbys(kind)
         return host
 
