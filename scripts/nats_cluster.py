@@ -31,6 +31,7 @@ DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.05
 UNASSIGNED_PORTS: Final = range(12_000, 32_000)  # the ports that systems assign by themselves start at 32768 or above
 TAIL_LINES: Final = 15  # of a server's log, in errors
+SAFE: Final = "sync_interval: always"  # the setting of JetStream that makes a server sync each write
 BINARY: Final = Path(sys.prefix) / "bin/nats-server"
 
 _BY_US: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy
@@ -48,16 +49,24 @@ def free_ports(count: int) -> list[int]:
 
 
 def configuration(
-    name: str, client: str, page: str, jetstream: str | None, route: str, routes: Sequence[str], extra: str = ""
+    name: str,
+    client: str,
+    page: str,
+    route: str,
+    routes: Sequence[str],
+    store: Path,
+    jetstream: str | None = SAFE,
+    extra: str = "",
 ) -> str:
     """Return the configuration of a server.
 
     `client`, `page`, `route`: where it listens for clients, for monitoring and for other servers. `routes`: where all
-    servers of its cluster listen for each other. `jetstream`: the settings in its section; None for none.
+    servers of its cluster listen for each other. `store`: its directory for streams. `jetstream`: further settings in
+    the section of that name; None for no such section. `extra`: further lines.
     """
     lines = [f"server_name: {name}", f"listen: {client}", f"http: {page}"]
     if jetstream is not None:
-        lines.append(f"jetstream {{ {jetstream} }}")
+        lines.append(f"jetstream {{ store_dir: {json.dumps(str(store))}, {jetstream} }}")
     if len(routes) > 1:
         others = ", ".join(f"nats://{one}" for one in routes if one != route)
         lines.append(f"cluster {{ name: local, listen: {route}, routes: [{others}] }}")
@@ -192,7 +201,7 @@ class Cluster:
         directory: Path,
         size: int = 3,
         *,
-        jetstream: str | None = "sync_interval: always",
+        jetstream: str | None = SAFE,
         extra: str = "",
         scheme: str = "nats",
     ) -> None:
@@ -311,9 +320,10 @@ class Cluster:
             server.name,
             server.address,
             f"127.0.0.1:{server.page_port}",
-            None if self._jetstream is None else f"store_dir: {json.dumps(str(server.store))}, {self._jetstream}",
             f"127.0.0.1:{server.route_port}",
             [f"127.0.0.1:{port}" for port in self._routes],
+            server.store,
+            self._jetstream,
             self._extra,
         )
 

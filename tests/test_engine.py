@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 from engine_support import Authority, Cluster, impostor
-from nats_cluster import Server, free_ports
+from nats_cluster import SAFE, Server, free_ports
 from nodes_support import play, until
 
 from smssim.core.limits import LIMITS
@@ -342,7 +342,7 @@ def test_a_full_server_says_so_and_loses_nothing(tmp_path: Path) -> None:
             written.append((sequence, data))
 
     async def scene() -> None:
-        with Cluster(tmp_path, 1, jetstream="sync_interval: always, max_file_store: 200KB") as alone:
+        with Cluster(tmp_path, 1, jetstream=f"{SAFE}, max_file_store: 200KB") as alone:
             async with opened(alone, "full", engine_replicas=1) as store:
                 with pytest.raises(UnclearError, match=r"^insufficient resources$"):
                     await fill(store)

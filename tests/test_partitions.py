@@ -44,9 +44,9 @@ class Engine:
                 server.name,
                 f"{server.address}:{NATS_PORT}",
                 f"{server.address}:{NATS_PAGE_PORT}",
-                f"store_dir: {json.dumps(str(directory / server.name))}, sync_interval: always",
                 routes[server],
                 [*routes.values()],
+                directory / server.name,
             )
             config.write_text(text, encoding="utf-8")
             hosts.popen(server, BINARY, "--config", config, "--log", directory / f"{server.name}.log")

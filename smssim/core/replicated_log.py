@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
@@ -151,7 +151,8 @@ class ReplicatedLog:
             self._broken_since = None
             return
         now = self._clock()
-        if self._broken_since is None or self._replay.sequence > self._broken_at:  # its owner is alive, and knows more
+        has_grown = self._replay.sequence > self._broken_at
+        if self._broken_since is None or has_grown:  # a log that grows has an owner, which may still write a checkpoint
             self._broken_since, self._broken_at = now, self._replay.sequence
         if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
@@ -314,14 +315,20 @@ class ReplicatedLog:
         """
         before = self._replay.place
         self._before_rescue, self._unsent = (self._unsent, before), deque()
-        place = Place() if end is None else Place(end.sequence, before.last, check_of(end.data))
-        if end is not None:
-            with suppress(DamagedLogError):  # then the records are numbered as before; the state replaces all of them
-                place = replace(place, last=Record.decoded(end.data))
-        self._replay.move_to(place)
+        self._replay.move_to(self._place_after(end))
         self._enqueue_state()
         if self._commit is not None:
             self._enqueue(self._commit)
+
+    def _place_after(self, end: Entry | None) -> Place:
+        """Return the place of an entry with which the log ends, or the beginning if it is None."""
+        if end is None:
+            return Place()
+        try:
+            last: Record | None = Record.decoded(end.data)
+        except DamagedLogError:
+            last = self._replay.last  # the records are numbered as before; the state replaces all of them
+        return Place(end.sequence, last, check_of(end.data))
 
     def _go_back(self) -> None:
         """Continue as before the rescue: nothing has vanished, the answers were out of date."""

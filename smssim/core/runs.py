@@ -128,6 +128,10 @@ class FollowedRun:
         """
         return self.final is None and not self.resumed and self.tally.idle(now)
 
+    def stay_open(self, now: float) -> None:
+        """Keep this run open for a while after its peers could not reach the monitor, so that they return to it."""
+        self.open_until = now + self._limits.open_after_pause_s
+
     def snapshot(self, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
         """Return the run at this moment, with the rate since the last moment shown; its last snapshot once it ended."""
         if self.final is not None:
@@ -266,8 +270,7 @@ class Runs:
     def resume(self, pieces: Pieces, now: float, away_s: float = 0.0) -> Tally:
         """Resume the run that was saved in these pieces `away_s` ago, and return its tally; raises DAMAGE."""
         tally = Tally.restored(pieces, now, self._limits, away_s)
-        followed = self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now)
-        followed.open_until = now + self._limits.open_after_pause_s
+        self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now).stay_open(now)
         return tally
 
     # -- state
@@ -380,4 +383,4 @@ class Runs:
             self.wake_at = now
             for followed in self._in_progress():
                 followed.tally.forgive_pause(late_s, now)
-                followed.open_until = now + self._limits.open_after_pause_s
+                followed.stay_open(now)

@@ -267,8 +267,9 @@ class _Client(Client):
         A server that is cut off from most others keeps its clients, which may reach the others.
         """
         now = asyncio.get_running_loop().time()
-        since = self._unanswered_since = now if self._unanswered_since is None else self._unanswered_since
-        if now - since >= at_most_s:
+        if self._unanswered_since is None:
+            self._unanswered_since = now
+        if now - self._unanswered_since >= at_most_s:
             self._is_of_no_use = True
             self._closed.set()
 
