@@ -79,23 +79,29 @@ class Node:
 
 
 class Stage:
-    """All processes of the demonstration, and the account of what happens. A signal ends it in order."""
+    """All nodes of the demonstration, and the account of what happens.
+
+    A signal only asks it to end, so that it never interrupts the start of a process, which would then be lost.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self._stopped_by = 0  # the number of the signal
+        self._handlers: dict[signal.Signals, Any] = {}  # those of the caller
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
         self._began_at = time.monotonic()
 
     def __enter__(self) -> Self:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._stop)
+            self._handlers[number] = signal.signal(number, self._stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         for node in self.nodes:
             node.child.kill()
             node.child.close()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def tell(self, text: str, who: str = "", style: str = "") -> None:
         """Print a line of the account."""
@@ -105,8 +111,7 @@ class Stage:
         """Start a node, and wait until it listens if it is one that does."""
         node = Node(f"{kind} {name}", Child(f"{kind} {name}", command(kind, replace(settings, log_format="json"))))
         self.nodes.append(node)
-        if kind != "sender":
-            self.until(lambda: node.address, f"{node.name} listens")
+        self.until(lambda: node.address or kind == "sender", f"{node.name} listens")
         return node
 
     def owned(self, node: Node) -> None:
@@ -114,10 +119,15 @@ class Stage:
         self.until(lambda: node.owns_since, f"{node.name} owns the run")
 
     def until(self, holds: Callable[[], Any], what: str) -> None:
-        """Follow the nodes until a condition holds. Raises FailedError if that takes too long, or if a node fails."""
+        """Follow the nodes until a condition holds. Raises FailedError if that takes too long, or if a node fails.
+
+        Raises SystemExit if a signal has asked this process to end.
+        """
         deadline = time.monotonic() + WITHIN_S
-        while not holds():
+        while True:
             self._check_stopped()
+            if holds():
+                return
             if time.monotonic() > deadline:
                 stories = "\n".join(node.story() for node in self.nodes)
                 raise FailedError(f"timed out: {what}\n{stories}")
@@ -127,10 +137,13 @@ class Stage:
                 if node.child.reap() and node.child.code and not node.is_lost:
                     raise FailedError(f"{node.child.ending()}\n{node.story()}")
 
-    def _stop(self, number: int, _: object) -> None:
-        """Handle a signal. Python ignores the exception in some places, such as at a fork; `until` then repeats it."""
-        self._stopped_by = number
+    def sleep(self, seconds: float) -> None:
+        """Wait for a short time. Raises SystemExit if a signal has asked this process to end."""
         self._check_stopped()
+        time.sleep(seconds)
+
+    def _stop(self, number: int, _: object) -> None:
+        self._stopped_by = number
 
     def _check_stopped(self) -> None:
         if self._stopped_by:
@@ -171,7 +184,7 @@ def rehearse(count: int) -> None:
     """Play the whole demonstration. Raises FailedError."""
     with tempfile.TemporaryDirectory(prefix="smssim-engine-") as folder, Stage() as stage:
         stage.tell("Starting three NATS servers, which sync each write to disk")
-        with Cluster(Path(folder)) as cluster:
+        with Cluster(Path(folder), sleep=stage.sleep) as cluster:
             stage.tell("The servers have elected a leader")
             lost, other, senders, summary = start_run(stage, cluster.urls, count, Path(folder))
             stage.until(lambda: done(lost.monitor) >= KILL_AT_SHARE * count, "the run is under way")

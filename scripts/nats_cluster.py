@@ -77,13 +77,18 @@ class ClusterError(Exception):
     """The servers did not become as they must; says why, with the ends of their logs."""
 
 
-def until(condition: Callable[[], Any], what: str, story: Callable[[], str] = str) -> Any:
+def until(
+    condition: Callable[[], Any],
+    what: str,
+    story: Callable[[], str] = str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Any:
     """Wait until a condition holds and return what it yields. Raises ClusterError with the story if that takes long."""
     deadline = time.monotonic() + DEADLINE_S
     while not (result := condition()):
         if time.monotonic() > deadline:
             raise ClusterError(f"timed out: {what}\n{story()}")
-        time.sleep(POLL_S)
+        sleep(POLL_S)
     return result
 
 
@@ -204,12 +209,17 @@ class Cluster:
         jetstream: str | None = SAFE,
         extra: str = "",
         scheme: str = "nats",
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`jetstream`: the settings in its section; None for none. `extra`: further lines of the configuration."""
+        """`jetstream`: the settings in its section; None for none. `extra`: further lines of the configuration.
+
+        `sleep`: waits for a time in seconds; what it raises ends the wait for a state of the servers.
+        """
         self._directory = directory
         self._jetstream = jetstream
         self._extra = extra
         self._scheme = scheme
+        self._sleep = sleep
         ports = iter(free_ports(3 * size))
         self._routes = [next(ports) for _ in range(size)]
         self._names = 0
@@ -271,7 +281,7 @@ class Cluster:
             leaders = {((server.says("/jsz") or {}).get("meta_cluster") or {}).get("leader") for server in running}
             return len(leaders) == 1 and leaders <= names and all(server.is_healthy() for server in running)
 
-        until(is_ready, "the servers are ready", self.story)
+        until(is_ready, "the servers are ready", self.story, self._sleep)
 
     def leader_of(self, stream: str) -> Server:
         """Return the leader of a stream, once the servers that run agree on one."""
@@ -281,7 +291,7 @@ class Cluster:
             said = {self._leader_by(server, stream) for server in running} - {None}
             return next((server for server in running if said == {server.name}), None)
 
-        found: Server = until(find, f"{stream} has a leader", self.story)
+        found: Server = until(find, f"{stream} has a leader", self.story, self._sleep)
         return found
 
     def up_to_date(self, stream: str) -> None:
@@ -291,7 +301,7 @@ class Cluster:
             details = [self._detail(server, stream) for server in self.servers]
             return all(details) and len({detail["state"]["last_seq"] for detail in details if detail}) == 1
 
-        until(is_up_to_date, f"all have {stream}", self.story)
+        until(is_up_to_date, f"all have {stream}", self.story, self._sleep)
 
     def replace(self, number: int) -> Server:
         """Replace a server and its disk by a new one with another name, at the same addresses.

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import engine_demo
 import jsonschema
 import pytest
 from nats_cluster import BINARY, Cluster, Server, free_ports
@@ -25,6 +26,8 @@ from smssim.cli.commands import COMMANDS, Command
 from smssim.core.limits import LIMITS
 from smssim.engine.checks import VERSION_MIN
 from smssim.errors import ExitCode
+from smssim.launch.child import Child
+from smssim.settings import FREE_ADDRESS, MonitorSettings
 
 ROOT: Final = Path(__file__).parent.parent
 FILES: Final = ROOT / "docs/engine"
@@ -366,6 +369,23 @@ def test_a_run_survives_the_loss_of_the_machine_that_owns_it() -> None:
         assert re.search(rf"{kind} taken over from", shown.stdout)
     assert "totals        the producer and the monitor agree" in shown.stdout
     assert "= 4,000, as seed 7 dictates" in shown.stdout
+
+
+def test_a_signal_while_a_node_of_the_demonstration_starts_does_not_lose_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    children: list[Child] = []
+
+    def interrupted(name: str, words: Words) -> Child:
+        children.append(Child(name, words))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return children[0]
+
+    monkeypatch.setattr(engine_demo, "Child", interrupted)
+    with pytest.raises(SystemExit, match="143"), engine_demo.Stage() as stage:
+        stage.start("monitor", "A", MonitorSettings(listen=FREE_ADDRESS))
+    assert [child.has_ended for child in children] == [True]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
