@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from grpc import aio
-from nodes_support import Stage, codes, free_address, play, until
+from nodes_support import BRIEF, Stage, codes, free_address, play, until
 
 from smssim.core.event import Event, Kind
 from smssim.core.snapshot import Snapshot
 from smssim.net import watching
 from smssim.net.announcing import announce
+from smssim.nodes.producer_term import ProducerTerm
 from smssim.process.logs import node_log
 from smssim.v1 import monitor_pb2, monitor_pb2_grpc
 
@@ -91,6 +92,31 @@ def test_an_event_that_is_announced_after_the_end_of_its_run_is_dropped_without_
 
     play(scene())
     assert not any("not recorded" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("case", ["recorded", "stopped", "too late"])
+def test_a_producer_that_has_taken_over_stays_for_a_while_until_that_is_on_record(
+    monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    limits = replace(BRIEF, open_after_pause_s=0.3 if case == "too late" else 60.0)
+
+    async def scene() -> None:
+        is_on_record = asyncio.Event()
+        monkeypatch.setattr(ProducerTerm, "_announce_takeover", lambda term: is_on_record.wait())
+        async with Stage(limits) as stage:
+            monitor = await stage.monitor()
+            producer = await stage.producer(20, monitor=monitor.address)
+            assert await codes(stage.sender(producer.address), monitor) == [0, 0]
+            await until(lambda: producer.node.term.core.left)
+            await asyncio.sleep(0.1)
+            assert not producer.ended.done()
+            if case == "recorded":
+                is_on_record.set()
+            elif case == "stopped":
+                producer.stop.set()
+            assert await producer.code() == 0
+
+    play(scene())
 
 
 def test_a_monitor_knows_announced_events_after_a_restart(tmp_path: Path) -> None:

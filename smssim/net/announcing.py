@@ -16,7 +16,7 @@ from grpc import StatusCode, aio
 from smssim.core.event import Event, Kind
 from smssim.core.limits import EVENT_TEXT_BYTES_MAX, LIMITS, NAME_BYTES_MAX, Limits
 from smssim.core.planned import PlannedCourse
-from smssim.errors import GoneError, PeerError, RefusedError
+from smssim.errors import GoneError, PeerError, RefusedError, UsageError
 from smssim.net.access import Access
 from smssim.net.connecting import Channels
 from smssim.net.planning import plan_to_proto
@@ -63,18 +63,18 @@ async def announce(
     """Announce an event of the run `event.run_id` to its monitor, and return whether it is on record.
 
     Repeats the call with the usual backoff while the monitor is away, or does not follow the run yet. If that lasts
-    for `within_s`, or if the monitor refuses the event, logs a warning and gives up; without a warning if the run has
-    ended. Raises UsageError if the token may not be sent there.
+    for `within_s`, if the monitor refuses the event, or if the token may not be sent there, logs a warning and gives
+    up; without a warning if the run has ended.
 
     `addresses`: those of the monitor, separated by commas.
     """
-    monitor = Peer("monitor", addresses, access, within_s, log, limits, met=True)
     request = monitor_pb2.AnnounceEventRequest(run_id=event.run_id, event=event_to_proto(event))
     try:
+        monitor = Peer("monitor", addresses, access, within_s, log, limits, met=True)
         await _repeat(monitor, access, limits, lambda stub, **how: stub.AnnounceEvent(request, **how))
     except aio.AioRpcError:
         return False
-    except (GoneError, RefusedError) as error:
+    except (GoneError, RefusedError, UsageError) as error:
         log.warning("Event not recorded: %s (%s)", event.text, error)
         return False
     return True

@@ -22,7 +22,7 @@ from smssim.core.model import RunFacts
 from smssim.core.pieces import Changes
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.core.producing import ProducerRun
-from smssim.errors import PeerError, UsageError
+from smssim.errors import PeerError
 from smssim.journal.group_commit import GroupCommit
 from smssim.journal.run_piece import about_run, new_run, run_from, run_piece
 from smssim.net import rpc, wire
@@ -95,10 +95,14 @@ class ProducerTerm:
         await self.saving.saved()
 
     async def serve(self, stop: asyncio.Event) -> int:
-        """Serve the run to its end. See `Term`."""
+        """Serve the run to its end, and stay until its takeover is on record if there was one. See `Term`."""
         producer_log.log_start(self._log, self.core, self.run)
-        takeover = waiting.forever(self._announce_takeover())
-        await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self.saving.broken(), takeover)
+        announced = asyncio.create_task(self._announce_takeover())
+        try:
+            await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self.saving.broken())
+            await waiting.first_of(announced, stop.wait(), timeout_s=self._limits.open_after_pause_s)
+        finally:
+            announced.cancel()
         return self.core.exit_code
 
     @property
@@ -128,13 +132,9 @@ class ProducerTerm:
     async def _announce_takeover(self) -> None:
         """Let the monitor record that this producer has taken over, if it has."""
         at_s, previous, settings = self.core.elapsed_s(self._clock()), self._taken.previous, self._settings
-        if not previous or at_s is None or self._backlog.complete:
-            return
-        event = takeover("producer", previous, self._taken.away_s, at_s, self.run.run_id)
-        try:
+        if previous and at_s is not None and not self._backlog.complete:
+            event = takeover("producer", previous, self._taken.away_s, at_s, self.run.run_id)
             await announce(settings.monitor, self._access, event, self._log, settings.give_up_s, self._limits)
-        except UsageError as error:  # this producer may not send its token there
-            self._log.warning("Event not recorded: %s (%s)", event.text, error)
 
     async def _tick(self) -> None:
         while not self.core.left:
