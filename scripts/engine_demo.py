@@ -30,6 +30,7 @@ from smssim.core.fate import Fates
 from smssim.core.model import Outcome
 from smssim.launch.child import Child, Line, read_lines
 from smssim.launch.node import NodeSettings, command
+from smssim.process.signals import ENDING
 from smssim.settings import FREE_ADDRESS, MonitorSettings, ProducerSettings, SenderSettings
 
 RUN: Final = "demo"
@@ -92,7 +93,7 @@ class Stage:
         self._began_at = time.monotonic()
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             self._handlers[number] = signal.signal(number, self._stop)
         return self
 

@@ -77,21 +77,6 @@ class ClusterError(Exception):
     """The servers did not become as they must; says why, with the ends of their logs."""
 
 
-def until(
-    condition: Callable[[], Any],
-    what: str,
-    story: Callable[[], str] = str,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Any:
-    """Wait until a condition holds and return what it yields. Raises ClusterError with the story if that takes long."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise ClusterError(f"timed out: {what}\n{story()}")
-        sleep(POLL_S)
-    return result
-
-
 @dataclass
 class Server:
     """One nats-server process; its store and its log survive a restart."""
@@ -281,7 +266,7 @@ class Cluster:
             leaders = {((server.says("/jsz") or {}).get("meta_cluster") or {}).get("leader") for server in running}
             return len(leaders) == 1 and leaders <= names and all(server.is_healthy() for server in running)
 
-        until(is_ready, "the servers are ready", self.story, self._sleep)
+        self._until(is_ready, "the servers are ready")
 
     def leader_of(self, stream: str) -> Server:
         """Return the leader of a stream, once the servers that run agree on one."""
@@ -291,7 +276,7 @@ class Cluster:
             said = {self._leader_by(server, stream) for server in running} - {None}
             return next((server for server in running if said == {server.name}), None)
 
-        found: Server = until(find, f"{stream} has a leader", self.story, self._sleep)
+        found: Server = self._until(find, f"{stream} has a leader")
         return found
 
     def up_to_date(self, stream: str) -> None:
@@ -301,7 +286,7 @@ class Cluster:
             details = [self._detail(server, stream) for server in self.servers]
             return all(details) and len({detail["state"]["last_seq"] for detail in details if detail}) == 1
 
-        until(is_up_to_date, f"all have {stream}", self.story, self._sleep)
+        self._until(is_up_to_date, f"all have {stream}")
 
     def replace(self, number: int) -> Server:
         """Replace a server and its disk by a new one with another name, at the same addresses.
@@ -319,6 +304,15 @@ class Cluster:
     def story(self) -> str:
         """Return the ends of the logs of all servers, for errors."""
         return "\n".join(server.tail() for server in self.servers)
+
+    def _until(self, condition: Callable[[], Any], what: str) -> Any:
+        """Wait until a condition holds and return what it yields. Raises ClusterError if that takes long."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not (result := condition()):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"timed out: {what}\n{self.story()}")
+            self._sleep(POLL_S)
+        return result
 
     def _name(self) -> str:
         self._names += 1

@@ -54,10 +54,15 @@ def three(cluster: Cluster) -> Iterator[Cluster]:
     print(cluster.story())
 
 
+async def loaded(settings: ProducerSettings, kind: str = "producer") -> NatsStore:
+    """Return the log, opened with the credentials that the settings name."""
+    return await open_store(settings, await load(settings), kind, LOG, BRIEF)
+
+
 @contextlib.asynccontextmanager
 async def opened(cluster: Cluster, run: str, kind: str = "producer", **more: Any) -> AsyncIterator[NatsStore]:
     settings = ProducerSettings(**{"engine": cluster.urls, **more}, run_name=run)
-    store = await open_store(settings, await load(settings), kind, LOG, BRIEF)
+    store = await loaded(settings, kind)
     try:
         await answering(store)
         yield store
@@ -71,7 +76,7 @@ def refusal(engine: str, run_name: str = "refused", **more: Any) -> str:
 
     async def scene() -> str:
         with pytest.raises(UsageError) as caught:
-            await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+            await loaded(settings)
         return str(caught.value)
 
     line = play(scene(), SCENE_S)
@@ -199,7 +204,7 @@ def test_a_new_log_answers_as_soon_as_it_is_open(three: Cluster) -> None:
     async def first_answer() -> object:
         async with contextlib.AsyncExitStack() as stack:
             settings = ProducerSettings(engine=three.urls, run_name="fresh")
-            store = await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+            store = await loaded(settings)
             stack.push_async_callback(store.close)
             return await store.last()
 
@@ -303,7 +308,7 @@ def test_a_node_waits_for_servers_that_start_later(tmp_path: Path, caplog: pytes
     async def scene() -> None:
         alone = Cluster(tmp_path, 1)
         settings = ProducerSettings(engine=alone.urls, run_name="late", engine_replicas=1)
-        opening = asyncio.create_task(open_store(settings, await load(settings), "producer", LOG, BRIEF))
+        opening = asyncio.create_task(loaded(settings))
         peer = f"engine {alone.urls}"
         await until(lambda: f"producer: Waiting for {peer} (connection refused)" in caplog.messages)
         with alone:
@@ -359,7 +364,7 @@ def test_an_engine_that_cannot_be_used_is_refused_in_one_line() -> None:
         async with impostor(**info) as server:
             settings = ProducerSettings(engine=f"nats://{server.address}", run_name="x")
             with pytest.raises(UsageError) as caught:
-                await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+                await loaded(settings)
             return str(caught.value).replace(server.address, "ADDRESS")
 
     for info, line in (
@@ -480,14 +485,14 @@ def test_a_server_that_cannot_be_used_is_reported_if_another_one_can(
     async def scene() -> None:
         async with impostor(version="2.15.1", jetstream=False) as server:
             settings = ProducerSettings(engine=f"{three.urls},nats://{server.address}", run_name="one-off")
-            store = await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+            store = await loaded(settings)
             await store.close()
         line = f"producer: --engine: {server.address} has no JetStream: add jetstream to its configuration"
         assert line in caplog.messages
         async with impostor(version="2.14.2") as server:
             settings = replace(settings, engine=f"{three.urls},nats://{server.address}")
             with pytest.raises(UsageError, match=r"runs nats-server 2\.14\.2; "):
-                await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+                await loaded(settings)
 
     play(scene(), SCENE_S)
 
@@ -594,7 +599,7 @@ def test_no_secret_reaches_a_server_without_tls(tmp_path: Path) -> None:
             access: dict[str, Any] = {"engine_tls_ca": str(tmp_path / "pki" / "ca.pem"), "engine_token": SECRET}
             settings = ProducerSettings(engine=f"tls://{server.address}", run_name="x", **access)
             with pytest.raises(UsageError, match=r"does not use TLS: set tls in its configuration, or write nats://$"):
-                await open_store(settings, await load(settings), "producer", LOG, BRIEF)
+                await loaded(settings)
             assert server.heard == []
 
     play(scene())

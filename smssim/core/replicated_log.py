@@ -151,8 +151,8 @@ class ReplicatedLog:
             self._broken_since = None
             return
         now = self._clock()
-        has_grown = self._replay.sequence > self._broken_at
-        if self._broken_since is None or has_grown:  # a log that grows has an owner, which may still write a checkpoint
+        has_grown = self._replay.sequence > self._broken_at  # then its owner is alive, and may write a checkpoint
+        if has_grown or self._broken_since is None:
             self._broken_since, self._broken_at = now, self._replay.sequence
         if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
@@ -315,15 +315,13 @@ class ReplicatedLog:
         """
         before = self._replay.place
         self._before_rescue, self._unsent = (self._unsent, before), deque()
-        self._replay.move_to(self._place_after(end))
+        self._replay.move_to(Place() if end is None else self._place_of(end))
         self._enqueue_state()
         if self._commit is not None:
             self._enqueue(self._commit)
 
-    def _place_after(self, end: Entry | None) -> Place:
-        """Return the place of an entry with which the log ends, or the beginning if it is None."""
-        if end is None:
-            return Place()
+    def _place_of(self, end: Entry) -> Place:
+        """Return the place of the entry with which the log ends."""
         try:
             last: Record | None = Record.decoded(end.data)
         except DamagedLogError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import ssl
@@ -242,7 +243,7 @@ class _Client(Client):
         self.complaint: Exception | None = None  # the last error that it reported
         self._must_encrypt = must_encrypt
         self._closed = asyncio.Event()
-        self._unanswered_since: float | None = None  # requests to JetStream
+        self._unanswered_since = math.inf  # since when JetStream has not answered; infinity if it has
         self._is_of_no_use = False
         self._streams: JetStreamContext | None = None
 
@@ -259,16 +260,15 @@ class _Client(Client):
 
     def answered(self) -> None:
         """Record that JetStream has answered a request."""
-        self._unanswered_since = None
+        self._unanswered_since = math.inf
 
     def unanswered(self, at_most_s: float) -> None:
-        """Record that JetStream has not answered. After this time, the connection counts as lost.
+        """Record that JetStream has not answered. After such a time without any answer, the connection is lost.
 
         A server that is cut off from most others keeps its clients, which may reach the others.
         """
         now = asyncio.get_running_loop().time()
-        if self._unanswered_since is None:
-            self._unanswered_since = now
+        self._unanswered_since = min(self._unanswered_since, now)
         if now - self._unanswered_since >= at_most_s:
             self._is_of_no_use = True
             self._closed.set()
