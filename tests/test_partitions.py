@@ -131,12 +131,11 @@ class Cluster:
             return [host for host in kind.keys() - standbys if owners == {host.address}]
 
         try:
-            (host,) = eventually(named, "one owner")
+            owners: list[Host] = eventually(named, "one owner")
         except AssertionError as error:
             stories = (f"{host.name}: {node.story()}" for host, node in kind.items())
             raise AssertionError("\n".join([str(error), *stories])) from error
-        assert isinstance(host, Host)
-        return host
+        return owners[0]
 
     def done(self, share: float) -> None:
         """Wait until this share of the messages is sent or failed, as far as any monitor shows."""

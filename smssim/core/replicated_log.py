@@ -150,13 +150,12 @@ class ReplicatedLog:
         if not broken:
             self._broken_since = None
             return
-        now = self._clock()
-        has_grown = self._replay.sequence > self._broken_at  # then its owner is alive, and may write a checkpoint
-        if has_grown or self._broken_since is None:
-            self._broken_since, self._broken_at = now, self._replay.sequence
+        now, end = self._clock(), self._replay.sequence
+        if self._broken_since is None or end > self._broken_at:  # a log that grows has an owner, who may mend it
+            self._broken_since, self._broken_at = now, end
         if now - self._broken_since >= self._limits.broken_for_s:
             raise self.damaged(DamagedLogError(broken))
-        if self._replay.sequence == before:  # no checkpoint follows: read all again
+        if end == before:  # no checkpoint follows: read all again
             self._replay = Replay()
         raise UnclearError(broken)  # answers that are out of date look the same
 
@@ -315,13 +314,15 @@ class ReplicatedLog:
         """
         before = self._replay.place
         self._before_rescue, self._unsent = (self._unsent, before), deque()
-        self._replay.move_to(Place() if end is None else self._place_of(end))
+        self._replay.move_to(self._place_of(end))
         self._enqueue_state()
         if self._commit is not None:
             self._enqueue(self._commit)
 
-    def _place_of(self, end: Entry) -> Place:
-        """Return the place of the entry with which the log ends."""
+    def _place_of(self, end: Entry | None) -> Place:
+        """Return the place of the entry with which the log ends; the beginning if it is empty."""
+        if end is None:
+            return Place()
         try:
             last: Record | None = Record.decoded(end.data)
         except DamagedLogError:
