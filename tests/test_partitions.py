@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -26,7 +26,7 @@ RATE: Final = 1_000  # messages per second: the run lasts half a minute without 
 FAULT: Final = 0.13  # share of the run during which a fault lasts, or two or three times that
 
 NATS_PORT, NATS_CLUSTER_PORT, NATS_PAGE_PORT = 4222, 6222, 8222
-PRODUCER_PORT, MONITOR_PORT = 50051, 50052
+PRODUCER_PORT, MONITOR_PORT = 5051, 5052  # unlike 50051, none that systems give to outgoing connections
 
 STANDS_BY: Final = r"Standing by: "
 TAKES_OVER: Final = r"taking over run "
@@ -115,8 +115,8 @@ class Cluster:
 
         self.monitors = {host: monitor(host) for host in servers}
         self.producers = {host: producer(host) for host in servers}
-        eventually(lambda: len(_standbys(self.monitors)) == 2, "two monitors to stand by")
-        eventually(lambda: len(_standbys(self.producers)) == 2, "two producers to stand by")
+        _seen(self.monitors, lambda: len(_standbys(self.monitors)) == 2, "two monitors to stand by")
+        _seen(self.producers, lambda: len(_standbys(self.producers)) == 2, "two producers to stand by")
         self.senders = {host: sender(host) for host in offices}
 
     def owner(self, kind: dict[Host, Node]) -> Host:
@@ -130,11 +130,7 @@ class Cluster:
             owners = {_owner_named(kind[host]) for host in standbys}
             return [host for host in kind.keys() - standbys if owners == {host.address}]
 
-        try:
-            owners: list[Host] = eventually(named, "one owner")
-        except AssertionError as error:
-            stories = (f"{host.name}: {node.story()}" for host, node in kind.items())
-            raise AssertionError("\n".join([str(error), *stories])) from error
+        owners: list[Host] = _seen(kind, named, "one owner")
         return owners[0]
 
     def done(self, share: float) -> None:
@@ -156,6 +152,15 @@ class Cluster:
         final = [node for node in self.monitors.values() if any(one["final"] for one in node.figures())]
         assert len(final) == 1, [node.story() for node in self.monitors.values()]
         assert_exact(final[0], COUNT)
+
+
+def _seen(kind: dict[Host, Node], condition: Callable[[], Any], what: str) -> Any:
+    """Poll a condition about these nodes until it is true; return what it yields, or fail with what they wrote."""
+    try:
+        return eventually(condition, what)
+    except AssertionError as error:
+        stories = (f"{host.name}: {node.story()}" for host, node in kind.items())
+        raise AssertionError("\n".join([str(error), *stories])) from error
 
 
 def _standbys(kind: dict[Host, Node]) -> set[Host]:
