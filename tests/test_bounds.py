@@ -297,10 +297,10 @@ def test_a_response_is_built_once_for_all_watchers(monkeypatch: pytest.MonkeyPat
     made = 0
     make = watching.Shared.of
 
-    def counted(snapshot: Snapshot) -> watching.Shared:
+    def counted(snapshot: Snapshot, *, detailed: bool) -> watching.Shared:
         nonlocal made
         made += 1
-        return make(snapshot)
+        return make(snapshot, detailed=detailed)
 
     monkeypatch.setattr(watching.Shared, "of", counted)
 
@@ -328,7 +328,7 @@ def test_watchers_that_share_a_moment_each_get_their_own_recent_rate() -> None:
     befores.append(tally.figures(3.0))
     tally.report(run, someone, report_of(100, 400, sequence=2, elapsed_s=4.0), 4.0)
     befores.append(tally.figures(5.0))  # no report since
-    shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0))
+    shared = watching.Shared.of(tally.snapshot(tally.figures(5.0), 5.0), detailed=False)
     for before, rate in zip(befores, (80.0, 80.0, 150.0, 0.0), strict=True):
         response = monitor_pb2.WatchProgressResponse.FromString(shared.response(before))
         expected = watching.snapshot_to_proto(tally.snapshot(tally.figures(5.0, before), 5.0))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from view_support import ended, of_run, snapshot
 
+from smssim.core.course import Course
 from smssim.core.event import Event, Kind
 from smssim.core.history import History
 from smssim.core.lanes import Finished
@@ -168,7 +169,7 @@ def test_each_output_is_called_in_order_for_every_event() -> None:
         await outputs.ready()
         outputs.moment(snapshot())
         outputs.event(Event(1.0, Kind.STOPPING, "the run is being stopped"))
-        outputs.end(ended())
+        outputs.end(ended(), Course())
         await outputs.list_messages(RUN, Ledger(2))
         return await outputs.close()
 
@@ -200,7 +201,7 @@ def test_all_outputs_share_the_history_of_a_run_from_its_first_moment_to_its_las
     for second in range(3):
         for run_id in ("a", "b"):
             outputs.moment(of_run(run_id, snapshot(), elapsed_s=float(second)))
-    outputs.end(of_run("a", ended(), elapsed_s=3.0))
+    outputs.end(of_run("a", ended(), elapsed_s=3.0), Course())
     of_a, of_b, *_ = one.histories
     assert one.histories == other.histories == [of_a, of_b] * 3 + [of_a]
     assert (len(of_a), len(of_b)) == (4, 3)
@@ -211,7 +212,7 @@ def test_all_outputs_share_the_history_of_a_run_from_its_first_moment_to_its_las
 def test_a_run_that_returns_after_its_end_has_a_new_history() -> None:
     one = Noted()
     outputs = Outputs([one])
-    outputs.end(of_run("a", ended(), elapsed_s=3.0))
+    outputs.end(of_run("a", ended(), elapsed_s=3.0), Course())
     outputs.moment(of_run("a", snapshot(), elapsed_s=1.0))
     first, second = one.histories
     assert first is not second

@@ -13,22 +13,11 @@ from smssim.core.audience import ALL, Audience, wait_s
 from smssim.core.event import Event as RunEvent
 from smssim.core.event import Kind
 from smssim.core.exchange import Answer, Report, RunEnd
+from smssim.core.followed import Ended, FollowedRun, Missed, Moment, Policy
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome, RunFacts, SenderFacts
-from smssim.core.runs import (
-    Announced,
-    Dropped,
-    Ended,
-    Event,
-    FollowedRun,
-    Missed,
-    Moment,
-    NoSender,
-    Policy,
-    Runs,
-    Started,
-)
+from smssim.core.runs import Announced, Dropped, Event, NoSender, Runs, Started
 from smssim.core.stretches import STRETCH_SIZE
 from smssim.core.tally import Tally
 from smssim.core.threshold import Threshold

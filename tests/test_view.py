@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from view_support import RUN_ID, Screen, ended, figures, row, snapshot
 
+from smssim.core.course import Course
 from smssim.core.event import Event, Kind
 from smssim.core.fleet import Fleet, Others
 from smssim.core.history import History
@@ -70,7 +71,7 @@ def shown(output: Output, *snapshots: Snapshot) -> bool:
         if one.summary is None:
             outputs.moment(one)
         else:
-            outputs.end(one)
+            outputs.end(one, Course())
     return asyncio.run(outputs.close())
 
 
@@ -244,7 +245,7 @@ def test_a_live_view_leaves_the_summary_behind(screen: Screen) -> None:
     outputs = Outputs([Live(0.0)])
     outputs.moment(snapshot())
     assert any("43.8%" in line for line in screen.all_lines())
-    outputs.end(ended())
+    outputs.end(ended(), Course())
     text = "\n".join(screen.all_lines())
     assert "43.8%" not in text
     assert text.strip() == "\n".join(summary.page(ended(), 80)).strip()
@@ -287,7 +288,7 @@ def test_a_live_view_of_a_stopping_run_shows_no_time_left(screen: Screen) -> Non
         outputs.moment(snapshot())
         outputs.event(Event(12.3, Kind.STOPPING, "the run is being stopped", run_id))
         assert any(says in line for line in screen.lines()), run_id
-        outputs.end(ended())
+        outputs.end(ended(), Course())
 
 
 # -- the summary
@@ -377,7 +378,10 @@ def test_the_csv_file_has_the_json_fields_as_columns(tmp_path: Path) -> None:
     outputs = Outputs([file])
     moments = [snapshot(avg_time_s=None), snapshot(), ended()]
     for number, moment in enumerate(moments, 1):
-        (outputs.end if moment.summary else outputs.moment)(moment)
+        if moment.summary is None:
+            outputs.moment(moment)
+        else:
+            outputs.end(moment, Course())
         assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + number
     assert asyncio.run(outputs.close())
     rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))

@@ -405,7 +405,7 @@ def test_any_run_is_valid_or_refused(message: run_pb2.Run) -> None:
 @given(st.just("") | run_ids | st.text(max_size=36), st.floats(0, 1) | any_double)
 def test_any_watch_is_valid_or_refused(run_id: str, interval_s: float) -> None:
     try:
-        wanted, interval = watching.watch_from_proto(
+        wanted, interval, _ = watching.watch_from_proto(
             monitor_pb2.WatchProgressRequest(run_id=run_id, interval_s=interval_s)
         )
     except PeerError:

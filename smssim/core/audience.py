@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from smssim.core.followed import FollowedRun
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Figures
-from smssim.core.runs import FollowedRun
 from smssim.errors import LaterError, PeerError
 
 ALL: Final = ""  # `wanted` of a watcher of all runs

@@ -27,7 +27,10 @@ class Kind(StrEnum):
     RECOVERED = "recovered"  # the attempts of a sender are no longer slowed, or fail as usual again
     JOINED = "joined"  # a sender was started during the run
     TAKEN_OVER = "taken over"  # a standby has taken over from a producer or a monitor
-    STOPPING = "stopping"  # the run is being stopped: the remaining messages are not sent; never announced to a monitor
+    LOST = "lost"  # the reports of a sender have stopped
+    BACK = "back"  # they have returned
+    LEFT = "left"  # a sender has left before the end of the run
+    STOPPING = "stopping"  # the run is being stopped: the remaining messages are not sent; never sent to another node
 
 
 @dataclass(frozen=True, slots=True)

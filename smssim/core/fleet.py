@@ -15,6 +15,7 @@ from smssim.core.model import declared_speed
 from smssim.core.session import Session, State
 
 ROWS_MAX: Final = 100  # senders with a row of their own: people don't read more
+DETAILED_ROWS_MAX: Final = 1_000  # the same where they can be searched, as on a page
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})")
 
 

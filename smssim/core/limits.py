@@ -149,9 +149,21 @@ class Limits:
     shortage_over_share: float = 0.9  # of the maximum: a shortage is over when fewer are open
     probe_s: float = 2.0  # how long the extra handshake may take that finds out why a peer refused a connection
 
+    # -- the course of a run, which pages and reports show
+
+    beat_min_s: float = 0.1  # between two moments, at least ...
+    beat_max_s: float = 1.0  # ... and at most
+    beat_share: float = 0.0025  # of the run so far: 400 moments, until they are as rare as they may be
+    beat_s_per_sender: float = 0.001  # between two moments, for each sender: looking at one takes about 4 microseconds
+    heat_rows_max: int = 1_000  # senders by time: 512 KB ...
+    heat_steps_max: int = 512  # ... with this many steps
+    course_entries_max: int = 500  # stalls, gaps and events of senders: of each
+    gap_min_s: float = 3.0  # a shorter time without a moment is no gap
+    start_s: float = 3.0  # senders that join before this time are there from the start
+
     # -- outputs
 
-    history_samples_max: int = 600  # of a run: 29 KB
+    history_samples_max: int = 2_048  # of a run: 213 KB
     history_rates_max: int = 200  # of a run, between its latest moments
     left_rate_over_s: float = 5.0  # the time left is estimated from the rate over this period ...
     left_rate_over_share: float = 0.2  # ... or over this share of the run so far ...
@@ -262,6 +274,10 @@ class Limits:
             (self.report_rows_max * REPORT_ROW_BYTES < REQUEST_BYTES_MAX, "a report fits into a gRPC message"),
             (8 * self.handed_back_max < REQUEST_BYTES_MAX, "handed-back messages fit into a gRPC message"),
             (self.history_samples_max >= 4, "a history has enough samples to merge"),
+            (self.heat_steps_max >= 4, "senders by time have enough steps to merge"),
+            (self.end_check_s <= self.beat_min_s, "a run is checked at least as often as a moment is noted"),
+            (self.beat_min_s <= self.beat_max_s, "the shortest time between two moments is at most the longest one"),
+            (self.beat_max_s < self.gap_min_s, "the time between two moments is no gap"),
             (self.left_rate_over_share <= 1, "the time left follows from the rate over at most the whole run"),
             (self.left_rate_over_moments <= self.history_rates_max, "the time left follows from moments that are kept"),
             (self.record_group_rows <= self.record_queued_max, "a row group fits into the queue of a record"),

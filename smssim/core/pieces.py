@@ -1,8 +1,7 @@
 """State as named pieces of bytes, so that a journal can keep it without knowing what it means.
 
 A class with such state has two methods: `changes` returns the pieces that changed since its last call, and `restore`
-loads the pieces that were written. Pieces hold state, not history. Knows names and columns. Must not know files, or
-when pieces are written.
+loads the pieces that were written. Knows names and columns. Must not know files, or when pieces are written.
 """
 
 from __future__ import annotations

@@ -18,7 +18,21 @@ from smssim.core.pieces import Changes, Pieces, numbered, pack, put_under, unpac
 _BUCKET_SHIFT: Final = 16
 _BUCKETS: Final = 1 << (31 - _BUCKET_SHIFT)
 _OCTAVE: Final = 128  # buckets between a value and its double
+SPECTRUM: Final = (  # percentiles that show the tail of a distribution
+    *(0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 75.0, 80.0, 85.0, 90.0, 92.5, 95.0, 97.0, 98.0, 99.0, 99.5),
+    *(99.75, 99.9, 99.95, 99.99, 100.0),
+)
+BARS_MAX: Final = 46  # of a histogram that is shown
 _FEW: Final = 2000  # below this, adding one by one is cheaper than counting into an empty histogram
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyShape:
+    """The distribution of latencies, as it is shown. Times are in seconds."""
+
+    bounds_s: tuple[float, ...]  # between bars, ascending; empty if no latency is above 0
+    counts: tuple[int, ...]  # up to the first bound, between two bounds, and above the last: one more than bounds
+    spectrum: tuple[tuple[float, float | None], ...]  # percents with their percentiles; None if there are no latencies
 
 
 class Latencies:
@@ -44,12 +58,34 @@ class Latencies:
 
     def percentile(self, percent: float) -> float | None:
         """Return the latency, in seconds, that `percent` percent do not exceed (nearest rank); None if empty."""
+        return self.percentiles((percent,))[0]
+
+    def percentiles(self, percents: Sequence[float]) -> list[float | None]:
+        """Return several percentiles; see `percentile`."""
         if not self.count:
-            return None
-        rank = max(1, int(np.ceil(self.count * percent / 100)))
-        bucket = int(np.searchsorted(np.cumsum(self._histogram), rank))
-        edges = (np.array([bucket, bucket + 1], np.uint32) << _BUCKET_SHIFT).view(np.float32)
-        return 0.0 if bucket == 0 else float(edges.astype(np.float64).mean())
+            return [None] * len(percents)
+        ranks = np.maximum(1, np.ceil(self.count * np.array(percents) / 100))
+        buckets = np.searchsorted(np.cumsum(self._histogram), ranks)
+        middles_s = np.where(buckets == 0, 0.0, _seconds(np.array([buckets, buckets + 1])).mean(axis=0))
+        return list(middles_s.tolist())
+
+    def shape(self, bars_max: int = BARS_MAX) -> LatencyShape:
+        """Return the histogram with at most `bars_max` bars, each as wide on a logarithmic scale."""
+        spectrum = tuple(zip(SPECTRUM, self.percentiles(SPECTRUM), strict=True))
+        there = np.flatnonzero(self._histogram[1:]) + 1  # bucket 0 is a latency of 0, which has no logarithm
+        zeros = int(self._histogram[0])
+        if not len(there):
+            return LatencyShape((), (zeros,), spectrum)
+        low, high = int(there[0]), int(there[-1])
+        wide = 1
+        while high // wide - low // wide >= bars_max:
+            wide *= 2
+        first, bars = low // wide, high // wide - low // wide + 1
+        bounds_s = _seconds(wide * np.arange(first, first + bars + 1))
+        padded = np.zeros(bars * wide, np.int64)
+        padded[low - first * wide : high + 1 - first * wide] = self._histogram[low : high + 1]
+        counts = padded.reshape(bars, wide).sum(axis=1)
+        return LatencyShape(tuple(bounds_s.tolist()), (zeros, *counts.tolist(), 0), spectrum)
 
     def merge(self, other: Latencies) -> None:
         """Add the counts of another histogram."""
@@ -67,8 +103,8 @@ class Latencies:
     def total_s(self) -> float:
         """The sum of all latencies, within 0.4%."""
         there = np.flatnonzero(self._histogram)
-        edges = (np.array([there, there + 1]).astype(np.uint32) << _BUCKET_SHIFT).view(np.float32)
-        return float((edges.astype(np.float64).mean(axis=0) * self._histogram[there]).sum())
+        edges = _seconds(np.array([there, there + 1]))
+        return float((edges.mean(axis=0) * self._histogram[there]).sum())
 
     def changes(self) -> Changes:
         """Return the changes since the last call: one piece per changed octave."""
@@ -224,6 +260,11 @@ class Milestones:
         """Restore saved times into new milestones."""
         for time_s in times_s:
             self.reached_s[self._needed.pop(0)[0]] = time_s
+
+
+def _seconds(buckets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the lower edges of buckets, in seconds."""
+    return (buckets.astype(np.uint32) << _BUCKET_SHIFT).view(np.float32).astype(np.float64)
 
 
 def recent_rate(done: int, elapsed_s: float, before: Figures | None) -> float:

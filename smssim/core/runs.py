@@ -9,19 +9,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from smssim.core.event import Event as RunEvent
 from smssim.core.exchange import Answer, Report
-from smssim.core.fleet import ROWS_MAX
+from smssim.core.followed import Ended, FollowedRun, Missed, Moment, Noted, Policy
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes, Pieces
 from smssim.core.planned import PlannedCourse
-from smssim.core.progress import Figures
-from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Ending, OnReport, Tally
-from smssim.core.threshold import Threshold
 from smssim.errors import ExitCode, LaterError, OverError, PeerError, worst
 
 # ---- Events
@@ -42,24 +39,10 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
-    """The first reports of a sender never reached this monitor."""
-
-    sender: str
-
-
-@dataclass(frozen=True, slots=True)
 class Announced:
     """A new event of a run is on record."""
 
     event: RunEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """The figures of a run are due."""
-
-    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,104 +52,7 @@ class Dropped:
     run: RunFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A run ended; the snapshot holds its last figures and the summary."""
-
-    run: RunFacts
-    ending: Ending
-    snapshot: Snapshot
-
-
-Event = NoSender | Started | Missed | Announced | Moment | Dropped | Ended
-
-
-# ---- One run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What the operator wants from a monitor."""
-
-    interval_s: float  # between two moments that are shown
-    give_up_s: float  # how long a run without senders continues while the producer's totals are missing
-    thresholds: tuple[Threshold, ...] = ()
-    linger: bool = False  # follow any number of runs, until stopped
-    journaled: bool = False  # whether the state is kept, in a journal or on an engine; not together with `linger`
-    rows_max: int = ROWS_MAX  # senders in a moment that is shown
-
-
-class FollowedRun:
-    """A run in progress, or an ended one that is kept to answer late reports."""
-
-    def __init__(
-        self, tally: Tally, policy: Policy, now: float, limits: Limits = LIMITS, *, resumed: bool = False
-    ) -> None:
-        self.tally = tally
-        self.resumed = resumed  # from what was on record
-        self.final: Snapshot | None = None  # once the run has ended
-        self._policy = policy
-        self._limits = limits
-        self._due = now  # when the next moment is due
-        self._check_at = now  # when to check next whether the run has ended
-        self._before: Figures | None = None  # of the last moment
-        self.open_until = -math.inf  # it does not end before that, unless the monitor is stopped
-        self._warned = 0  # how many senders of `tally.missed` had their `Missed` event
-        self._shared: Snapshot | None = None
-        self._shared_until = -math.inf
-
-    @property
-    def wake_at(self) -> float:
-        """When to check this run next; infinity once it has ended."""
-        return math.inf if self.final is not None else min(self._due, self._check_at)
-
-    def may_drop(self, now: float) -> bool:
-        """Return whether this run can make room for another one.
-
-        It can if nothing was counted and no sender is present, because it may never have been a real run. A run that
-        was resumed can't, because the operator expects it to continue.
-        """
-        return self.final is None and not self.resumed and self.tally.idle(now)
-
-    def stay_open(self, now: float) -> None:
-        """Keep this run open for a while after its peers could not reach the monitor, so that they return to it."""
-        self.open_until = now + self._limits.open_after_pause_s
-
-    def snapshot(self, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
-        """Return the run at this moment, with the rate since the last moment shown; its last snapshot once it ended."""
-        if self.final is not None:
-            return self.final
-        return self.tally.snapshot(self.tally.figures(now, self._before), now, rows_max)
-
-    def shared(self, now: float) -> Snapshot:
-        """Return the snapshot for all watchers at about this moment: the same object for `Limits.shared_s`."""
-        if self.final is not None:
-            return self.final
-        if self._shared is None or now >= self._shared_until:
-            self._shared = self.tally.snapshot(self.tally.figures(now), now)
-            self._shared_until = now + self._limits.shared_s
-        return self._shared
-
-    def look(self, now: float) -> list[Event]:
-        """Return the warnings that are new since the last call, and the moment if it is due."""
-        events: list[Event] = [Missed(name) for name in self.tally.missed[self._warned :]]
-        self._warned = len(self.tally.missed)
-        if now >= self._due:
-            interval_s = self._policy.interval_s
-            self._due += interval_s * max(1, (now - self._due) // interval_s)
-            moment = self.snapshot(now, self._policy.rows_max)
-            self._before = moment.figures
-            events.append(Moment(moment))
-        self._check_at = now + self._limits.end_check_s
-        return events
-
-    def end(self, ending: Ending, now: float) -> Ended:
-        """End the run; its figures don't change any more."""
-        figures = self.tally.figures(now, self._before, final=True)
-        summary = self.tally.summary(figures, ending, self._policy.thresholds)
-        self.final = replace(self.tally.snapshot(figures, now), summary=summary)
-        self._shared = None
-        return Ended(self.tally.run, ending, self.final)
+Event = NoSender | Started | Missed | Announced | Moment | Noted | Dropped | Ended
 
 
 # ---- All runs
@@ -269,9 +155,9 @@ class Runs:
 
     def resume(self, pieces: Pieces, now: float, away_s: float = 0.0) -> Tally:
         """Resume the run that was saved in these pieces `away_s` ago, and return its tally; raises DAMAGE."""
-        tally = Tally.restored(pieces, now, self._limits, away_s)
-        self._follow(FollowedRun(tally, self._policy, now, self._limits, resumed=True), now).stay_open(now)
-        return tally
+        followed = FollowedRun.restored(pieces, self._policy, now, self._limits, away_s)
+        self._follow(followed, now).stay_open(now)
+        return followed.tally
 
     # -- state
 
@@ -294,7 +180,7 @@ class Runs:
         """Return the changes since the last call. If the state is kept, there is at most one run."""
         erased, self._erased = self._erased, {}
         followed = next(iter(self.followed.values()), None)
-        return erased if followed is None else erased | followed.tally.changes(now)
+        return erased if followed is None else erased | followed.changes(now)
 
     # -- which runs are followed
 
@@ -348,7 +234,7 @@ class Runs:
     def _drop(self, followed: FollowedRun, now: float) -> None:
         del self.followed[followed.tally.run.run_id]
         if self._policy.journaled:
-            self._erased |= followed.tally.erased(now)
+            self._erased |= followed.erased(now)
         self.events.append(Dropped(followed.tally.run))
         self.await_sender(now)
 

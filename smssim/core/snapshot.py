@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smssim.core.event import Event
-from smssim.core.fleet import EMPTY_FLEET, Fleet
+from smssim.core.fleet import EMPTY_FLEET, ROWS_MAX, Fleet
+from smssim.core.model import RunFacts
 from smssim.core.planned import PlannedCourse
-from smssim.core.progress import Figures
+from smssim.core.progress import Figures, LatencyShape
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged
 from smssim.errors import ExitCode
@@ -31,6 +32,14 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Detail:
+    """What only pages and reports show of a run."""
+
+    run: RunFacts
+    latency: LatencyShape
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A run at one moment."""
 
@@ -42,6 +51,7 @@ class Snapshot:
     reached_s: Mapping[int, float] = field(default_factory=dict)  # so far: when percentages of all messages were sent
     plan: PlannedCourse | None = None
     behind_s: float | None = None  # the plan, by more than chance explains; see `PlannedCourse.behind_s`
+    detail: Detail | None = None
 
     def last_object(self) -> dict[str, Any]:
         """Return the figures, the events and the plan, for the last object of --json."""
@@ -56,6 +66,7 @@ class Snapshot:
         summary = self.summary
         if summary is None:
             return self.figures.as_dict()
+        fleet = self.fleet.limited(ROWS_MAX)
         return {
             **self.last_object(),
             "exit_code": int(summary.exit_code),
@@ -63,7 +74,7 @@ class Snapshot:
             "reached_s": dict(summary.reached_s),
             "percentiles": dict(summary.percentiles),
             "redelivered": summary.redelivered,
-            "sender_rows": [row.as_dict() for row in self.fleet.rows],
-            "senders_not_in_rows": self.fleet.others.senders,
+            "sender_rows": [row.as_dict() for row in fleet.rows],
+            "senders_not_in_rows": fleet.others.senders,
             "thresholds": [{"threshold": t.text, "value": t.value, "passed": t.passed} for t in summary.thresholds],
         }

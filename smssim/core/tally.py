@@ -227,6 +227,7 @@ class Tally:
         elapsed_s = self.elapsed_s(now)
         missing = self.run.total - ledger.final
         in_flight = min(missing, sum(s.in_flight for s in present))
+        p50_s, p95_s, p99_s = progress.latencies.percentiles((50, 95, 99))
         return Figures(
             run_id=self.run.run_id,
             total=self.run.total,
@@ -242,9 +243,9 @@ class Tally:
             avg_sent_time_s=progress.sums.avg_sent_time_s,
             rate_per_s=rate(ledger.final, elapsed_s),
             recent_rate_per_s=recent_rate(ledger.final, elapsed_s, before),
-            latency_p50_s=progress.latencies.percentile(50),
-            latency_p95_s=progress.latencies.percentile(95),
-            latency_p99_s=progress.latencies.percentile(99),
+            latency_p50_s=p50_s,
+            latency_p95_s=p95_s,
+            latency_p99_s=p99_s,
             senders=len(present),
             senders_seen=len(self._took_part()) + self._forgotten_count,
             complete=not missing,

@@ -5,11 +5,18 @@ Knows snapshots as a monitor sends them. Must not know how they travel or how th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from smssim.core.course import Course
 from smssim.core.event import Event
+from smssim.core.limits import LIMITS, Limits
+from smssim.core.progress import Figures, recent_rate
 from smssim.core.snapshot import Snapshot
 from smssim.errors import ExitCode, worst
+
+EARLY: Final = 0.1  # share of the interval by which a moment may be early: responses never arrive at even intervals
 
 
 @dataclass(slots=True)
@@ -19,6 +26,32 @@ class _Open:
     is_counted: bool  # whether anything of it was counted
     since: set[str] = field(default_factory=set)  # ids of the runs whose snapshots arrived since this run's
     events: tuple[Event, ...] = ()  # that have arrived
+
+
+class WatchedCourse:
+    """The course of a run as a watcher knows it, and which moments of it are shown, fewer than arrive."""
+
+    def __init__(self, interval_s: float, limits: Limits = LIMITS) -> None:
+        self.course = Course(limits)
+        self._interval_s = interval_s
+        self._due = -math.inf  # when the next moment is shown
+        self._shown: Figures | None = None  # of the last one
+
+    def see(self, snapshot: Snapshot, course: Course | None) -> None:
+        """Add a moment; `course`: that of the monitor until now, if it has sent it."""
+        if course is not None:
+            self.course = course
+        self.course.note(snapshot)
+
+    def to_show(self, snapshot: Snapshot, now: float) -> Snapshot | None:
+        """Return the moment as it is shown now, with the rate since the last one that was shown; None if it is not."""
+        if now < self._due:
+            return None
+        self._due = now + self._interval_s * (1 - EARLY)
+        figures, before = snapshot.figures, self._shown
+        self._shown = figures
+        rate_per_s = recent_rate(figures.done, figures.elapsed_s, before)
+        return replace(snapshot, figures=replace(figures, recent_rate_per_s=rate_per_s))
 
 
 class WatchedRuns:

@@ -13,40 +13,54 @@ from weakref import WeakKeyDictionary
 
 from google.protobuf.message import Message
 
+from smssim.core.course import Course
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.followed import FollowedRun
 from smssim.core.limits import COUNT_MAX, EVENTS_MAX, REASON_LENGTH_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
 from smssim.core.progress import Figures, Milestones, recent_rate
-from smssim.core.runs import FollowedRun
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot, Summary
-from smssim.core.stall import Cause, Stall
 from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode, PeerError
 from smssim.escaping import escape
 from smssim.net.announcing import event_from_proto, event_to_proto
+from smssim.net.courses import (
+    course_from_proto,
+    course_to_proto,
+    detail_from_proto,
+    detail_to_proto,
+    rows_from_proto,
+    stall_from_proto,
+    stall_to_proto,
+)
 from smssim.net.planning import plan_from_proto, plan_to_proto
 from smssim.net.wire import ELAPSED_MAX_S, number, uuid_of
 from smssim.v1 import monitor_pb2
 
 
-def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, float]:
-    """Return the id of the run to watch and the interval in seconds; raises PeerError.
+def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, float, bool]:
+    """Return the id of the run to watch, the interval in seconds, and whether to send details; raises PeerError.
 
     An empty id means all runs, and an interval of 0 means that of the monitor.
     """
     if message.interval_s:
         number("interval_s", message.interval_s, WATCH_INTERVAL_MIN_S, TIME_MAX_S)
-    return message.run_id and uuid_of("run_id", message.run_id), message.interval_s
+    return message.run_id and uuid_of("run_id", message.run_id), message.interval_s, message.detailed
 
 
-def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
-    """Return a snapshot as the response to a watcher. Most fields have the same names."""
-    others, stall = snapshot.fleet.others, snapshot.stall
+def snapshot_to_proto(snapshot: Snapshot, *, detailed: bool = False) -> monitor_pb2.WatchProgressResponse:
+    """Return a snapshot as the response to a watcher. Most fields have the same names.
+
+    `detailed`: whether to include the details. Assumes that the snapshot has them.
+    """
+    fleet = snapshot.fleet if detailed else snapshot.fleet.limited(ROWS_MAX)
+    others, stall = fleet.others, snapshot.stall
     return monitor_pb2.WatchProgressResponse(
         progress=monitor_pb2.Progress(**snapshot.figures.as_dict()),
-        senders=[_row_to_proto(row) for row in snapshot.fleet.rows],
+        senders=[] if detailed else [_row_to_proto(row) for row in fleet.rows],
+        detail=detail_to_proto(snapshot.detail, fleet.rows) if detailed and snapshot.detail is not None else None,
         others=monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__}),
-        stall=None if stall is None else _stall_to_proto(stall),
+        stall=None if stall is None else stall_to_proto(stall),
         summary=None if snapshot.summary is None else _summary_to_proto(snapshot.summary),
         events=map(event_to_proto, snapshot.events),
         reached=[monitor_pb2.Milestone(percent=p, reached_s=s) for p, s in snapshot.reached_s.items()],
@@ -63,23 +77,23 @@ class Shared:
     encoded: bytes
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Shared:
+    def of(cls, snapshot: Snapshot, *, detailed: bool) -> Shared:
         """Encode a snapshot. The last one of a run is the same for all watchers, and includes the recent rate."""
-        message = snapshot_to_proto(snapshot)
+        message = snapshot_to_proto(snapshot, detailed=detailed)
         if not snapshot.figures.final:
             message.progress.ClearField("recent_rate_per_s")
         return cls(snapshot, message.SerializeToString())
 
-    def response(self, before: Figures | None) -> bytes:
+    def response(self, before: Figures | None, course: Course | None = None) -> bytes:
         """Return an encoded WatchProgressResponse for a watcher whose previous response had the figures `before`.
 
-        Two encoded messages, one after the other, decode as both messages merged (protobuf's encoding guide).
+        `course`: to send too. Two encoded messages, one after the other, decode as both messages merged (protobuf's
+        encoding guide).
         """
         figures = self.snapshot.figures
-        if figures.final:
-            return self.encoded
-        rate_per_s = recent_rate(figures.done, figures.elapsed_s, before)
-        own = monitor_pb2.WatchProgressResponse(progress=monitor_pb2.Progress(recent_rate_per_s=rate_per_s))
+        own = monitor_pb2.WatchProgressResponse(course=None if course is None else course_to_proto(course))
+        if not figures.final:
+            own.progress.recent_rate_per_s = recent_rate(figures.done, figures.elapsed_s, before)
         return self.encoded + own.SerializeToString()
 
 
@@ -87,35 +101,44 @@ class Encoder:
     """Encodes snapshots of runs for watchers."""
 
     def __init__(self) -> None:
-        self._last: WeakKeyDictionary[FollowedRun, Shared] = WeakKeyDictionary()
+        self._last: WeakKeyDictionary[FollowedRun, dict[bool, Shared]] = WeakKeyDictionary()
 
-    def shared(self, run: FollowedRun, now: float) -> Shared:
-        """Return a recent snapshot of a run, encoded once for all watchers."""
-        snapshot, shared = run.shared(now), self._last.get(run)
-        if shared is None or shared.snapshot is not snapshot:
-            shared = self._last[run] = Shared.of(snapshot)
-        return shared
+    def shared(self, run: FollowedRun, now: float, *, detailed: bool = False) -> Shared:
+        """Return a recent snapshot of a run, encoded once for all watchers that want details, or that want none."""
+        snapshot, last = run.shared(now, detailed=detailed), self._last.setdefault(run, {})
+        if detailed not in last or last[detailed].snapshot is not snapshot:
+            last[detailed] = Shared.of(snapshot, detailed=detailed)
+        return last[detailed]
+
+
+def response_from_proto(message: monitor_pb2.WatchProgressResponse) -> tuple[Snapshot, Course | None]:
+    """Return the snapshot that a monitor sent, and the course of the run if it sent one; raises PeerError."""
+    snapshot = snapshot_from_proto(message)
+    has_course = message.HasField("course")
+    return snapshot, course_from_proto(message.course, snapshot.figures.run_id) if has_course else None
 
 
 def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
     """Return the snapshot that a monitor sent; raises PeerError."""
     if len(message.senders) > ROWS_MAX:
         raise PeerError(f"senders: got {len(message.senders)} rows; expected at most {ROWS_MAX}")
+    detailed = message.HasField("detail")
     if len(message.events) > EVENTS_MAX:
         raise PeerError(f"events: got {len(message.events)}; expected at most {EVENTS_MAX}")
     try:
         return Snapshot(
             figures=_figures_from_proto(message.progress),
             fleet=Fleet(
-                tuple(_row_from_proto(row) for row in message.senders),
+                rows_from_proto(message.detail.senders) if detailed else tuple(map(_row_from_proto, message.senders)),
                 Others(**{name: getattr(message.others, name) for name in Others.__slots__}),
             ),
-            stall=_stall_from_proto(message.stall) if message.HasField("stall") else None,
+            stall=stall_from_proto(message.stall) if message.HasField("stall") else None,
             summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
             events=tuple(event_from_proto(event, message.progress.run_id) for event in message.events),
             reached_s=dict(map(_milestone_from_proto, message.reached)),
             plan=plan_from_proto(message.plan) if message.HasField("plan") else None,
             behind_s=_behind_from_proto(message),
+            detail=detail_from_proto(message.detail) if detailed else None,
         )
     except ValueError as error:  # an unknown enumeration value, or a malformed threshold
         raise PeerError(f"invalid value: {error}") from error
@@ -152,14 +175,6 @@ def _row_to_proto(row: SenderRow) -> monitor_pb2.SenderProgress:
 def _row_from_proto(row: monitor_pb2.SenderProgress) -> SenderRow:
     fields = {name: _given(row, name) for name in SenderRow.__slots__}
     return SenderRow(**{**fields, "name": escape(row.name), "state": State(row.state)})
-
-
-def _stall_to_proto(stall: Stall) -> monitor_pb2.Stall:
-    return monitor_pb2.Stall(**{name: getattr(stall, name) for name in Stall.__slots__})
-
-
-def _stall_from_proto(stall: monitor_pb2.Stall) -> Stall:
-    return Stall(Cause(stall.cause), stall.quiet_s, stall.senders, stall.messages, stall.time_s)
 
 
 def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:

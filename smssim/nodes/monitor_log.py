@@ -5,7 +5,8 @@ Knows their wording. Must not know how events are handled.
 
 from __future__ import annotations
 
-from smssim.core.runs import Dropped, Ended, Event, Missed, NoSender, Started
+from smssim.core.followed import Ended, Missed
+from smssim.core.runs import Dropped, Event, NoSender, Started
 from smssim.core.tally import Tally
 from smssim.outputs.terminal.summary import value
 from smssim.process.logs import Log

@@ -14,8 +14,9 @@ from smssim.core.commits import CUT_OFF
 from smssim.core.digest import KEY_BYTES
 from smssim.core.event import takeover
 from smssim.core.fleet import ROWS_MAX
+from smssim.core.followed import Ended, Moment, Noted, Policy
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.runs import Announced, Dropped, Ended, Moment, Policy, Runs
+from smssim.core.runs import Announced, Dropped, Runs
 from smssim.errors import ExitCode, LaterError, PeerError
 from smssim.journal.group_commit import GroupCommit
 from smssim.net import announcing, planning, rpc, wire
@@ -23,7 +24,7 @@ from smssim.nodes import monitor_log
 from smssim.nodes.keeping import Ownership
 from smssim.nodes.watchers import Watchers
 from smssim.outputs import metrics
-from smssim.outputs.opening import Outputs
+from smssim.outputs.opening import Outputs, wants_course
 from smssim.process import waiting
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings
@@ -50,6 +51,7 @@ class MonitorTerm:
             linger=settings.linger,
             journaled=own.log is not None,
             rows_max=0 if settings.json else ROWS_MAX,
+            noted=wants_course(settings),
         )
         self.runs = Runs(policy, partial(os.urandom, KEY_BYTES), self._take_outcomes, limits)
         self._due = waiting.Wakeup()  # rung when a report causes events
@@ -127,10 +129,12 @@ class MonitorTerm:
                     self.outputs.event(announced)
                 case Moment(snapshot):
                     self.outputs.moment(snapshot)
-                case Ended(snapshot=snapshot):
+                case Noted(snapshot, course):
+                    self.outputs.noted(snapshot, course)
+                case Ended(snapshot=snapshot, course=course):
                     if self._shared:
                         await self.saving.saved()  # another monitor might have taken over, and show another end
-                    self.outputs.end(snapshot)
+                    self.outputs.end(snapshot, course)
                     if self._settings.json:
                         monitor_log.log_end(self._log, event)
                     self.watchers.wake()

@@ -9,15 +9,16 @@ import asyncio
 
 from grpc import aio
 
+from smssim.core.course import Course
 from smssim.core.event import Event, Kind
 from smssim.core.limits import LIMITS, WATCH_INTERVAL_MIN_S, Limits
 from smssim.core.snapshot import Snapshot
-from smssim.core.watched import WatchedRuns
+from smssim.core.watched import WatchedCourse, WatchedRuns
 from smssim.errors import SmssimError
 from smssim.net import access, rpc, watching
 from smssim.net.connecting import Channels
 from smssim.net.reconnecting import Peer
-from smssim.outputs.opening import Outputs, open_outputs
+from smssim.outputs.opening import Outputs, open_outputs, wants_course
 from smssim.process import program, terminal, waiting
 from smssim.process.logs import Log, node_log
 from smssim.settings import WatchSettings
@@ -37,7 +38,10 @@ class WatchClient:
             "monitor", settings.monitor, self._channels.access, settings.give_up_s, log, limits, met=met
         )
         self._outputs = Outputs()  # replaced by `serve`
+        self._detailed = wants_course(settings)
+        self._courses: dict[str, WatchedCourse] = {}  # by run id, of the runs in progress
         self._runs = WatchedRuns()
+        self._clock = asyncio.get_running_loop().time
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Show runs until the monitor ends or this watcher is stopped, and return the worst of their exit codes.
@@ -60,8 +64,10 @@ class WatchClient:
 
     async def _follow(self) -> None:
         interval_s = max(self._settings.interval_s, WATCH_INTERVAL_MIN_S)
+        if self._detailed:
+            interval_s = min(interval_s, self._limits.beat_max_s)
         while True:
-            request = monitor_pb2.WatchProgressRequest(interval_s=interval_s)
+            request = monitor_pb2.WatchProgressRequest(interval_s=interval_s, detailed=self._detailed)
             stub = monitor_pb2_grpc.MonitorServiceStub(self._channels.to(self._monitor))
             call = stub.WatchProgress(request, metadata=self._channels.access.metadata)
             try:
@@ -71,8 +77,8 @@ class WatchClient:
                     if not terminal.has_reader():  # as with `| head` after its last line
                         return
                     with rpc.naming(self._monitor.name):
-                        snapshot = watching.snapshot_from_proto(rpc.decoded(response, "response"))
-                    self._show(snapshot)
+                        snapshot, course = watching.response_from_proto(rpc.decoded(response, "response"))
+                    self._show(snapshot, course)
                 self._runs.monitor_left()
                 self._show_dropped()
                 return
@@ -83,19 +89,26 @@ class WatchClient:
             finally:
                 call.cancel()
 
-    def _show(self, snapshot: Snapshot) -> None:
+    def _show(self, snapshot: Snapshot, course: Course | None) -> None:
         if not self._runs.see(snapshot):
             return
+        run_id = snapshot.figures.run_id
+        watched = self._courses.setdefault(run_id, WatchedCourse(self._settings.interval_s, self._limits))
+        watched.see(snapshot, course)
         for event in self._runs.new_events():
             self._outputs.event(event)
         self._show_dropped()
-        if snapshot.summary is None:
-            self._outputs.moment(snapshot)
-        else:
-            self._outputs.end(snapshot)
+        if snapshot.summary is not None:
+            self._outputs.end(snapshot, self._courses.pop(run_id).course)
+            return
+        self._outputs.noted(snapshot, watched.course)
+        shown = watched.to_show(snapshot, self._clock()) if self._detailed else snapshot
+        if shown is not None:
+            self._outputs.moment(shown)
 
     def _show_dropped(self) -> None:
         for run_id in self._runs.dropped():
+            self._courses.pop(run_id, None)
             self._outputs.dropped(run_id)
 
 

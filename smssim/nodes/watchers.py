@@ -12,8 +12,8 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from smssim.core.audience import Audience, Watcher
+from smssim.core.followed import FollowedRun
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.runs import FollowedRun
 from smssim.errors import LaterError
 from smssim.net import rpc, watching
 from smssim.process import waiting
@@ -61,14 +61,16 @@ class Watchers:
         async with rpc.answering(context):
             if gone := self._gone():
                 raise LaterError(gone)
-            watcher = self.audience.join(*watching.watch_from_proto(rpc.decoded(request)), self._clock())
+            wanted, interval_s, detailed = watching.watch_from_proto(rpc.decoded(request))
+            watcher = self.audience.join(wanted, interval_s, self._clock())
         turn = self._turns[watcher] = waiting.Wakeup()
         try:
             await context.send_initial_metadata(())  # confirms the call: the first run may come much later
             while not (watcher.finished or (gone := self._gone())):
                 for followed in watcher.turn(self._clock()):
-                    moment = self._encoder.shared(followed, self._clock())
-                    yield moment.response(watcher.took(moment.snapshot.figures))
+                    moment = self._encoder.shared(followed, self._clock(), detailed=detailed)
+                    before = watcher.took(moment.snapshot.figures)
+                    yield moment.response(before, followed.course if detailed and before is None else None)
                 await turn.wait(watcher.rest(self._clock()))
             if gone:
                 await context.abort(StatusCode.UNAVAILABLE, gone)

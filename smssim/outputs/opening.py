@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.course import Course
 from smssim.core.event import Event
 from smssim.core.history import History
 from smssim.core.lanes import Finished
@@ -36,6 +37,9 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
     "failed": UndeliveredList,
 }
 
+# The same for outputs that show the course of runs. The arguments are the settings, the log and the limits.
+_OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {}
+
 
 def check_outputs(settings: MonitorSettings, log: Log, resumes: bool) -> None:
     """Raise UsageError if an output can't be written. Changes nothing on disk.
@@ -44,6 +48,11 @@ def check_outputs(settings: MonitorSettings, log: Log, resumes: bool) -> None:
     """
     for output in _beside_stdout(settings, log, resumes, LIMITS):
         output.check()
+
+
+def wants_course(settings: MonitorSettings | WatchSettings) -> bool:
+    """Return whether an output that these settings ask for shows the course of runs."""
+    return any(getattr(settings, name, None) is not None for name in _OF_COURSE)
 
 
 def ends_slowly(settings: MonitorSettings, log: Log) -> bool:
@@ -75,7 +84,9 @@ async def open_outputs(
 def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, resumes: bool, limits: Limits) -> list[Output]:
     """Return the outputs that the settings ask for, without the one on stdout, which always exists."""
     values = {name: getattr(settings, name, None) for name in _BY_SETTING}
-    return [_BY_SETTING[name](value, log, resumes, limits) for name, value in values.items() if value is not None]
+    made = [_BY_SETTING[name](value, log, resumes, limits) for name, value in values.items() if value is not None]
+    asked = [name for name in _OF_COURSE if getattr(settings, name, None) is not None]
+    return [*made, *(_OF_COURSE[name](settings, log, limits) for name in asked)]
 
 
 class Outputs:
@@ -91,6 +102,12 @@ class Outputs:
         history = self._add(snapshot)
         for output in self._outputs:
             output.moment(snapshot, history)
+
+    def noted(self, snapshot: Snapshot, course: Course) -> None:
+        """See Output. Goes only to the outputs with `wants_course`."""
+        for output in self._outputs:
+            if output.wants_course:
+                output.noted(snapshot, course)
 
     def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
         """See Output. Goes only to the outputs with `wants_outcomes`."""
@@ -109,8 +126,9 @@ class Outputs:
         for output in self._outputs:
             output.dropped(run_id)
 
-    def end(self, snapshot: Snapshot) -> None:
+    def end(self, snapshot: Snapshot, course: Course) -> None:
         """See Output."""
+        self.noted(snapshot, course)
         history = self._add(snapshot)
         del self._histories[snapshot.figures.run_id]
         for output in self._outputs:

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from smssim.core.course import Course
 from smssim.core.event import Event
 from smssim.core.history import History
 from smssim.core.lanes import Finished
@@ -28,6 +29,7 @@ class Output:
     """
 
     wants_outcomes: ClassVar[bool] = False  # whether `outcomes` is called, which costs time
+    wants_course: ClassVar[bool] = False  # whether `noted` is called
     ends_slowly: ClassVar[bool] = False  # whether writing after the end of a run may delay the node's exit
 
     def check(self) -> None:
@@ -38,6 +40,12 @@ class Output:
 
     def moment(self, snapshot: Snapshot, history: History) -> None:
         """Show a moment of a run; called once per interval. `history` already includes the moment."""
+
+    def noted(self, snapshot: Snapshot, course: Course) -> None:
+        """Take a moment of a run and its course, which already includes it. The course changes as the run goes on.
+
+        Called only with `wants_course`: about once per second or more often, and right before `end`.
+        """
 
     def outcomes(self, run: RunFacts, sender: str, finished: Finished, counts: NDArray[np.bool_], at_s: float) -> None:
         """Write the outcomes of one report.

@@ -46,6 +46,12 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """A sender was started during the run."""
     EVENT_KIND_TAKEN_OVER: _EventKind.ValueType  # 9
     """A standby has taken over from a producer or a monitor."""
+    EVENT_KIND_LOST: _EventKind.ValueType  # 10
+    """The reports of a sender have stopped."""
+    EVENT_KIND_BACK: _EventKind.ValueType  # 11
+    """They have returned."""
+    EVENT_KIND_LEFT: _EventKind.ValueType  # 12
+    """A sender has left before the end of the run."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """What happened."""
@@ -70,6 +76,12 @@ EVENT_KIND_JOINED: EventKind.ValueType  # 8
 """A sender was started during the run."""
 EVENT_KIND_TAKEN_OVER: EventKind.ValueType  # 9
 """A standby has taken over from a producer or a monitor."""
+EVENT_KIND_LOST: EventKind.ValueType  # 10
+"""The reports of a sender have stopped."""
+EVENT_KIND_BACK: EventKind.ValueType  # 11
+"""They have returned."""
+EVENT_KIND_LEFT: EventKind.ValueType  # 12
+"""A sender has left before the end of the run."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _SenderState:
@@ -266,21 +278,25 @@ class WatchProgressRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     INTERVAL_S_FIELD_NUMBER: _builtins.int
+    DETAILED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The id of the run; an unknown run is an INVALID_ARGUMENT. Empty: all runs, except those that have already ended."""
     interval_s: _builtins.float
     """Time between two responses for the same run, in seconds: at least 0.05, or 0 for the monitor's own interval. A
     monitor with many watchers sends fewer responses.
     """
+    detailed: _builtins.bool
+    """Whether to send everything that is known: `detail` in each response, and `course` in the first one of each run."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         interval_s: _builtins.float = ...,
+        detailed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_s", b"interval_s", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detailed", b"detailed", "interval_s", b"interval_s", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,6 +317,8 @@ class WatchProgressResponse(_message.Message):
     REACHED_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     BEHIND_S_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    COURSE_FIELD_NUMBER: _builtins.int
     behind_s: _builtins.float
     """By how many seconds the run is behind its plan: 0 as long as chance can explain the difference, negative if it is
     ahead. Absent without a plan, and in the first moments of a run.
@@ -339,6 +357,14 @@ class WatchProgressResponse(_message.Message):
     def plan(self) -> Global___Plan:
         """The plan of the run; absent if no plan has been announced."""
 
+    @_builtins.property
+    def detail(self) -> Global___Detail:
+        """Present if the request asked for it; then `senders` is empty, and `others` has the senders that are not in it."""
+
+    @_builtins.property
+    def course(self) -> Global___Course:
+        """The course of the run until now. Present if the request asked for it, in the first response for this run."""
+
     def __init__(
         self,
         *,
@@ -351,16 +377,392 @@ class WatchProgressResponse(_message.Message):
         reached: _abc.Iterable[Global___Milestone] | None = ...,
         plan: Global___Plan | None = ...,
         behind_s: _builtins.float | None = ...,
+        detail: Global___Detail | None = ...,
+        course: Global___Course | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "others", b"others", "plan", b"plan", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "others", b"others", "plan", b"plan", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "events", b"events", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "events", b"events", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__behind_s: _TypeAlias = _typing.Literal["behind_s"]  # noqa: Y015
     _WhichOneofArgType__behind_s: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__behind_s) -> _WhichOneofReturnType__behind_s | None: ...
 
 Global___WatchProgressResponse: _TypeAlias = WatchProgressResponse  # noqa: Y015
+
+@_typing.final
+class Detail(_message.Message):
+    """What only some watchers want to know of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    SENDERS_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _run_pb2.Run:
+        """The run."""
+
+    @_builtins.property
+    def senders(self) -> Global___SenderColumns:
+        """At most 1,000 senders, in order of name."""
+
+    @_builtins.property
+    def latency(self) -> Global___LatencyShape:
+        """The distribution of the latencies."""
+
+    def __init__(
+        self,
+        *,
+        run: _run_pb2.Run | None = ...,
+        senders: Global___SenderColumns | None = ...,
+        latency: Global___LatencyShape | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "run", b"run", "senders", b"senders"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "run", b"run", "senders", b"senders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Detail: _TypeAlias = Detail  # noqa: Y015
+
+@_typing.final
+class SenderColumns(_message.Message):
+    """Senders as columns of equal length, one element per sender. See SenderProgress; times that are absent there are NaN."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEAN_S_FIELD_NUMBER: _builtins.int
+    FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    AVG_TIME_S_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    RECENT_RATE_PER_S_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def mean_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def failure_rate(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def concurrency(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def state(self) -> _containers.RepeatedScalarFieldContainer[Global___SenderState.ValueType]: ...
+    @_builtins.property
+    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def avg_time_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def rate_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def recent_rate_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def in_flight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        name: _abc.Iterable[_builtins.str] | None = ...,
+        mean_s: _abc.Iterable[_builtins.float] | None = ...,
+        failure_rate: _abc.Iterable[_builtins.float] | None = ...,
+        concurrency: _abc.Iterable[_builtins.int] | None = ...,
+        state: _abc.Iterable[Global___SenderState.ValueType] | None = ...,
+        sent: _abc.Iterable[_builtins.int] | None = ...,
+        failed: _abc.Iterable[_builtins.int] | None = ...,
+        attempts: _abc.Iterable[_builtins.int] | None = ...,
+        avg_time_s: _abc.Iterable[_builtins.float] | None = ...,
+        rate_per_s: _abc.Iterable[_builtins.float] | None = ...,
+        recent_rate_per_s: _abc.Iterable[_builtins.float] | None = ...,
+        in_flight: _abc.Iterable[_builtins.int] | None = ...,
+        held: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "avg_time_s", b"avg_time_s", "concurrency", b"concurrency", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SenderColumns: _TypeAlias = SenderColumns  # noqa: Y015
+
+@_typing.final
+class LatencyShape(_message.Message):
+    """The distribution of the latencies: the times from when a message was queued to its final outcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOUNDS_S_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    SPECTRUM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def bounds_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Times between bars, in seconds, ascending: at most 47."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Messages up to the first bound, between each two bounds, and above the last one: one more than there are bounds."""
+
+    @_builtins.property
+    def spectrum(self) -> _containers.RepeatedCompositeFieldContainer[Global___Percentile]:
+        """The spectrum of percentiles: at most 64."""
+
+    def __init__(
+        self,
+        *,
+        bounds_s: _abc.Iterable[_builtins.float] | None = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+        spectrum: _abc.Iterable[Global___Percentile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds_s", b"bounds_s", "counts", b"counts", "spectrum", b"spectrum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatencyShape: _TypeAlias = LatencyShape  # noqa: Y015
+
+@_typing.final
+class Course(_message.Message):
+    """What happened to a run over time. Times are in seconds since the start of the run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HISTORY_FIELD_NUMBER: _builtins.int
+    HEAT_FIELD_NUMBER: _builtins.int
+    SPELLS_FIELD_NUMBER: _builtins.int
+    GAPS_FIELD_NUMBER: _builtins.int
+    NOTICED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def history(self) -> Global___History:
+        """The figures over time."""
+
+    @_builtins.property
+    def heat(self) -> Global___Heat:
+        """What the senders did over time."""
+
+    @_builtins.property
+    def spells(self) -> _containers.RepeatedCompositeFieldContainer[Global___Spell]:
+        """Times in which nothing moved, at most 500."""
+
+    @_builtins.property
+    def gaps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Span]:
+        """Times of which no figures were kept, because no monitor was there: at most 500."""
+
+    @_builtins.property
+    def noticed(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """Senders that joined, were lost, came back or left before the end of the run: at most 500."""
+
+    def __init__(
+        self,
+        *,
+        history: Global___History | None = ...,
+        heat: Global___Heat | None = ...,
+        spells: _abc.Iterable[Global___Spell] | None = ...,
+        gaps: _abc.Iterable[Global___Span] | None = ...,
+        noticed: _abc.Iterable[Global___Event] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heat", b"heat", "history", b"history"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gaps", b"gaps", "heat", b"heat", "history", b"history", "noticed", b"noticed", "spells", b"spells"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Course: _TypeAlias = Course  # noqa: Y015
+
+@_typing.final
+class History(_message.Message):
+    """The figures of a run over time: columns of equal length, one element per sample, at most 2,048. See Progress; times
+    that are absent there are NaN. The first sample is the moment at which the history starts. Each other sample begins
+    where the previous one ends, and has the figures at its end.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_S_FIELD_NUMBER: _builtins.int
+    ELAPSED_S_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    DUPLICATES_FIELD_NUMBER: _builtins.int
+    SENDERS_FIELD_NUMBER: _builtins.int
+    AVG_TIME_S_FIELD_NUMBER: _builtins.int
+    LATENCY_P50_S_FIELD_NUMBER: _builtins.int
+    LATENCY_P95_S_FIELD_NUMBER: _builtins.int
+    LATENCY_P99_S_FIELD_NUMBER: _builtins.int
+    RATE_MIN_PER_S_FIELD_NUMBER: _builtins.int
+    RATE_MAX_PER_S_FIELD_NUMBER: _builtins.int
+    step_s: _builtins.float
+    """The length of a sample, 0 if there is one per moment."""
+    @_builtins.property
+    def elapsed_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def sent(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def failed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def in_flight(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def retried(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def duplicates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def senders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def avg_time_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def latency_p50_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def latency_p95_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def latency_p99_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def rate_min_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The lowest and the highest rate of final outcomes between two moments of the sample."""
+
+    @_builtins.property
+    def rate_max_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        step_s: _builtins.float = ...,
+        elapsed_s: _abc.Iterable[_builtins.float] | None = ...,
+        sent: _abc.Iterable[_builtins.int] | None = ...,
+        failed: _abc.Iterable[_builtins.int] | None = ...,
+        in_flight: _abc.Iterable[_builtins.int] | None = ...,
+        retried: _abc.Iterable[_builtins.int] | None = ...,
+        duplicates: _abc.Iterable[_builtins.int] | None = ...,
+        senders: _abc.Iterable[_builtins.int] | None = ...,
+        avg_time_s: _abc.Iterable[_builtins.float] | None = ...,
+        latency_p50_s: _abc.Iterable[_builtins.float] | None = ...,
+        latency_p95_s: _abc.Iterable[_builtins.float] | None = ...,
+        latency_p99_s: _abc.Iterable[_builtins.float] | None = ...,
+        rate_min_per_s: _abc.Iterable[_builtins.float] | None = ...,
+        rate_max_per_s: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avg_time_s", b"avg_time_s", "duplicates", b"duplicates", "elapsed_s", b"elapsed_s", "failed", b"failed", "in_flight", b"in_flight", "latency_p50_s", b"latency_p50_s", "latency_p95_s", b"latency_p95_s", "latency_p99_s", b"latency_p99_s", "rate_max_per_s", b"rate_max_per_s", "rate_min_per_s", b"rate_min_per_s", "retried", b"retried", "senders", b"senders", "sent", b"sent", "step_s", b"step_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___History: _TypeAlias = History  # noqa: Y015
+
+@_typing.final
+class Heat(_message.Message):
+    """Senders by time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_S_FIELD_NUMBER: _builtins.int
+    STEP_S_FIELD_NUMBER: _builtins.int
+    ENDS_S_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SAME_NAME_FIELD_NUMBER: _builtins.int
+    CELLS_FIELD_NUMBER: _builtins.int
+    from_s: _builtins.float
+    """When the first step begins."""
+    step_s: _builtins.float
+    """The length of a step, 0 if there is one per moment."""
+    cells: _builtins.bytes
+    """A byte for each sender and step, sender by sender: 0 unknown, 1 left, 2 waiting, 3 to 12 sending at 0 to 9 tenths of
+    the rate that it declared (concurrency / mean_s), or more for the last, 13 lost.
+    """
+    @_builtins.property
+    def ends_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The end of each step: at most 512."""
+
+    @_builtins.property
+    def name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The name of each sender: at most 1,000."""
+
+    @_builtins.property
+    def same_name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many of the senders before it have the same name."""
+
+    def __init__(
+        self,
+        *,
+        from_s: _builtins.float = ...,
+        step_s: _builtins.float = ...,
+        ends_s: _abc.Iterable[_builtins.float] | None = ...,
+        name: _abc.Iterable[_builtins.str] | None = ...,
+        same_name: _abc.Iterable[_builtins.int] | None = ...,
+        cells: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cells", b"cells", "ends_s", b"ends_s", "from_s", b"from_s", "name", b"name", "same_name", b"same_name", "step_s", b"step_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heat: _TypeAlias = Heat  # noqa: Y015
+
+@_typing.final
+class Span(_message.Message):
+    """A part of the time of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_S_FIELD_NUMBER: _builtins.int
+    TO_S_FIELD_NUMBER: _builtins.int
+    from_s: _builtins.float
+    to_s: _builtins.float
+    """Absent if it lasts."""
+    def __init__(
+        self,
+        *,
+        from_s: _builtins.float = ...,
+        to_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_to_s", b"_to_s", "to_s", b"to_s"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_to_s", b"_to_s", "from_s", b"from_s", "to_s", b"to_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__to_s: _TypeAlias = _typing.Literal["to_s"]  # noqa: Y015
+    _WhichOneofArgType__to_s: _TypeAlias = _typing.Literal["_to_s", b"_to_s"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__to_s) -> _WhichOneofReturnType__to_s | None: ...
+
+Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
+class Spell(_message.Message):
+    """A time in which nothing moved, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPAN_FIELD_NUMBER: _builtins.int
+    STALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def span(self) -> Global___Span: ...
+    @_builtins.property
+    def stall(self) -> Global___Stall:
+        """As it was seen last."""
+
+    def __init__(
+        self,
+        *,
+        span: Global___Span | None = ...,
+        stall: Global___Stall | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["span", b"span", "stall", b"stall"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["span", b"span", "stall", b"stall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spell: _TypeAlias = Spell  # noqa: Y015
 
 @_typing.final
 class AnnouncePlanRequest(_message.Message):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from simulation.books import MonitorBook, check
 from simulation.clock import Process
 from smssim.core.exchange import Answer, Report
+from smssim.core.followed import Ended, Missed, Moment, Policy
 from smssim.core.model import RunFacts
 from smssim.core.pieces import Pieces
-from smssim.core.runs import Dropped, Ended, Event, Missed, Moment, NoSender, Policy, Runs, Started
+from smssim.core.runs import Dropped, Event, NoSender, Runs, Started
 from smssim.core.snapshot import Snapshot
 from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError

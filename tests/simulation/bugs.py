@@ -16,6 +16,7 @@ from smssim.core.backlog import Backlog
 from smssim.core.commits import GroupCommits
 from smssim.core.digest import Digester
 from smssim.core.exchange import Answer, Report, Settlements
+from smssim.core.followed import FollowedRun, Missed, Moment, Noted
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Verdict
 from smssim.core.limits import Limits
@@ -26,8 +27,7 @@ from smssim.core.producer_stream import ProducerStream
 from smssim.core.producing import ProducerRun
 from smssim.core.progress import Figures
 from smssim.core.reconnect import Reconnector
-from smssim.core.runs import Event as RunsEvent
-from smssim.core.runs import FollowedRun, Moment, Runs
+from smssim.core.runs import Runs
 from smssim.core.sender_run import SenderEnd, SenderLife, SenderRun
 from smssim.core.sending import SenderProtocol
 from smssim.core.session import Session
@@ -513,7 +513,7 @@ def follows_a_second_run_without_linger() -> AbstractContextManager[Any]:
 def skips_every_other_moment() -> AbstractContextManager[Any]:
     """Show figures half as often."""
 
-    def look(self: FollowedRun, now: float) -> list[RunsEvent]:
+    def look(self: FollowedRun, now: float) -> list[Missed | Moment | Noted]:
         events = _look(self, now)
         if any(isinstance(event, Moment) for event in events):
             self._due += self._policy.interval_s
@@ -525,7 +525,7 @@ def skips_every_other_moment() -> AbstractContextManager[Any]:
 def warns_of_a_missed_report_again_and_again() -> AbstractContextManager[Any]:
     """Warn at each check."""
 
-    def look(self: FollowedRun, now: float) -> list[RunsEvent]:
+    def look(self: FollowedRun, now: float) -> list[Missed | Moment | Noted]:
         self._warned = 0
         return _look(self, now)
 

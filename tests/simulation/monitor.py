@@ -14,11 +14,12 @@ from simulation.saver import Hold, Saver
 from smssim.core.audience import ALL, Audience
 from smssim.core.event import takeover
 from smssim.core.exchange import Report
+from smssim.core.followed import Ended, FollowedRun, Policy
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.owned_log import Taken
 from smssim.core.pieces import Changes
 from smssim.core.reporting import NOTHING
-from smssim.core.runs import Dropped, Ended, FollowedRun, Policy, Runs
+from smssim.core.runs import Dropped, Runs
 from smssim.core.watched import WatchedRuns
 from smssim.errors import ExitCode, LaterError, PeerError, worst
 from smssim.settings import MonitorSettings
