@@ -13,6 +13,7 @@ from smssim.errors import UsageError
 from smssim.settings.addresses import MONITOR_ADDRESS, is_host
 from smssim.settings.flags import REQUIRED, Checked, argument, flag, flags_of, like, switch
 from smssim.settings.nodes import MonitorSettings, ProducerSettings
+from smssim.settings.page import check_page
 from smssim.settings.rules import one_of, text, whole
 from smssim.settings.runs import RunSettings
 from smssim.settings.shared import ClientSettings
@@ -36,6 +37,18 @@ class WatchSettings(ClientSettings):
     )
     interval_s: float = like(MonitorSettings, "interval_s", default=1.0)
     json: bool = like(MonitorSettings, "json")
+    title: str = like(MonitorSettings, "title", purpose="Title of the page")
+    web: int | None = like(MonitorSettings, "web")
+    web_listen: str | None = like(MonitorSettings, "web_listen")
+    insecure: bool = like(
+        ClientSettings,
+        "insecure",
+        purpose="Send the token to other machines, and serve the page to them, without TLS.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_page(self)
 
 
 @dataclass(frozen=True)

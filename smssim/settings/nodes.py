@@ -6,9 +6,10 @@ Checks that settings agree with each other. Must stay cheap to import: `smssim -
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from smssim.core.fault import Fault, slowdown_max
 from smssim.core.limits import (
@@ -31,6 +32,7 @@ from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, PORT_MAX, PRODUCER_ADDRESS
 from smssim.settings.engine import EngineSettings
 from smssim.settings.flags import Flag, flag, flags_of, like, switch
+from smssim.settings.page import COMMAND_VARIABLE, HOST, TITLE, check_page
 from smssim.settings.rules import Rule, address, addresses, file, one_of, real, seconds, share, text, whole
 from smssim.settings.sender_faults import FAULT
 from smssim.settings.shared import ANY_TIME, ClientSettings
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from smssim.core.model import AttemptModel
 
 DISTRIBUTIONS: Final = ("gamma", "exponential", "lognormal", "normal", "uniform", "fixed")
+
+HISTORY_RUNS_MAX: Final = 100_000
+HISTORY_MEGABYTES_MAX: Final = 1_000_000
 
 FAILED_PURPOSE: Final = "At the end, write the undelivered messages to this CSV file"
 
@@ -55,6 +60,7 @@ _HERE: Final = address(port_min=0)
 _PEER: Final = addresses(port_min=1)
 _PORT: Final = whole(0, PORT_MAX)
 _NAME: Final = text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name)
+_DIRECTORY: Final = text("a directory, created if it does not exist", bool)
 _JOURNAL: Final = text("a path, created if it does not exist", bool)
 _FIGURES: Final = file("a file that can be written; for figures on stdout, use --json")
 _SUMMARY: Final = file("a file that can be written, not stdout")
@@ -272,6 +278,32 @@ class MonitorSettings(EngineSettings):
     failed: str | None = flag(
         None, _LIST, "FILE", "Output", f"{FAILED_PURPOSE} (not with --linger)", unset="not written"
     )
+    title: str = flag(
+        "", TITLE, "TEXT", "Output", "Title of the page and the report", unset="the start of the run's ID"
+    )
+    web: int | None = flag(
+        None, _PORT, "PORT", "Output", "Serve a live page on this port (0: any free port)", unset="not served"
+    )
+    web_listen: str | None = flag(
+        None,
+        HOST,
+        "HOST",
+        "Output",
+        "Address of this machine that the page listens on",
+        unset="127.0.0.1",
+    )
+    report: str | None = flag(
+        None, _LIST, "FILE", "Output", "Write a report of the run to this HTML file", unset="not written"
+    )
+    history: str | None = flag(
+        None, _DIRECTORY, "DIR", "Output", "Keep a JSON file about each run in this directory", unset="not kept"
+    )
+    history_runs: int = flag(
+        200, whole(1, HISTORY_RUNS_MAX), "N", "Output", "Number of runs that --history keeps: the latest"
+    )
+    history_size: int = flag(
+        100, whole(1, HISTORY_MEGABYTES_MAX), "MB", "Output", "Size of what --history keeps, in megabytes"
+    )
     listen: str = like(ProducerSettings, "listen", default=MONITOR_ADDRESS)
     journal: str | None = like(
         ProducerSettings,
@@ -285,10 +317,15 @@ class MonitorSettings(EngineSettings):
         "Not with --journal, --engine or --failed, which are for one run.",
     )
     metrics_port: int | None = like(ProducerSettings, "metrics_port", in_run=True)
+    # Has no flag: `smssim run` passes the command that it was started with, for the report.
+    command: str = ""
+
+    variables: ClassVar[Mapping[str, str]] = {**EngineSettings.variables, "command": COMMAND_VARIABLE}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_listen(self.listen)
+        check_page(self)
         self._check_journal(self.journal)
         if self.engine is not None and self.linger:
             raise UsageError("--engine can't be used with --linger, because its log holds one run")
