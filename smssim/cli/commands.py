@@ -6,8 +6,10 @@ fast. May import every package. Must not know how the words of a command line be
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from smssim.settings import (
@@ -101,7 +103,8 @@ def run(settings: RunSettings) -> int:
     """Run everything on this machine: a producer, a monitor and senders, each in its own process."""
     from smssim.launch.cluster import serve
 
-    return serve(settings)
+    command = shlex.join(["smssim", *sys.argv[1:]])
+    return serve(replace(settings, monitor=replace(settings.monitor, command=command)))
 
 
 @_command(

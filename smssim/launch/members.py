@@ -46,7 +46,8 @@ class Members:
 
     def __init__(self, settings: RunSettings, silent: bool, limits: LaunchLimits) -> None:
         """`silent`: whether the nodes write nothing to stdout."""
-        self.monitor = Member(MONITOR, "monitor", MONITOR, "the monitor", settings.monitor)
+        monitor = replace(settings.monitor, title=settings.title)
+        self.monitor = Member(MONITOR, "monitor", MONITOR, "the monitor", monitor)
         self.producer = Member(PRODUCER, "producer", PRODUCER, "the producer", settings.producer)
         names = sender_names(settings.senders)
         self.senders = [

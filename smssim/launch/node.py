@@ -31,6 +31,12 @@ def command(name: str, settings: NodeSettings) -> list[str]:
     return [sys.executable, "-m", "smssim", name, *command_line(settings)]
 
 
+def variables(settings: NodeSettings) -> dict[str, str]:
+    """Return the environment variables for the settings of a node that have no flag, except its token."""
+    given = {name: getattr(settings, setting) for setting, name in settings.variables.items()}
+    return {name: value for name, value in given.items() if value}
+
+
 class Node:
     """A child process that is followed from its start to its end."""
 
@@ -66,6 +72,7 @@ class Node:
             name,
             command(kind, replace(settings, log_level=level, log_format="json")),
             token=settings.token,
+            variables=variables(settings),
             stdout=subprocess.DEVNULL if silent else None,
             limits=limits,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from smssim.core.fault import Fault, FaultKind
@@ -19,6 +20,7 @@ from smssim.settings.faults import SERVERS, check_faults, targets
 from smssim.settings.find import FIND, Find
 from smssim.settings.flags import Checked, Flag, argument, flag, flags_of, like, switch
 from smssim.settings.nodes import FAILED_PURPOSE, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.settings.page import TITLE_CHARACTERS_MAX
 from smssim.settings.rules import Rule, text, whole
 from smssim.settings.scenario_file import MESSAGE_FLAGS, SCENARIO_EXPECTED, ScenarioFile, read_scenario
 from smssim.settings.senders import (
@@ -114,6 +116,11 @@ class RunSettings(Checked):
         senders = tuple(replace(sender, **of_all, token=token) for sender in senders)
         own = {setting: values[setting] for setting in ("journal", "scenario", "no_plan")}
         return cls(producer, monitor, senders, **own, faults=faults)
+
+    @property
+    def title(self) -> str:
+        """The title of its page and its report; empty if it has none."""
+        return self.monitor.title or (Path(self.scenario).stem[:TITLE_CHARACTERS_MAX] if self.scenario else "")
 
     @property
     def needs_journals(self) -> bool:
