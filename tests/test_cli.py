@@ -198,16 +198,8 @@ SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
-    *(
-        "--title",
-        "--report",
-        "--history",
-        "--run",
-        "--token-file",
-        "--engine-creds",
-        "--engine-token-file",
-        "--engine-login-file",
-    ),
+    *("--title", "--web-listen", "--report", "--history", "--run", "--token-file"),
+    *("--engine-creds", "--engine-token-file", "--engine-login-file"),
     *TOGETHER,
     *(*ENGINE_TLS, "--engine-tls-ca"),
 )
@@ -321,7 +313,7 @@ def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
         assert attrgetter(setting)(given) == value, (command, flag)
         if command not in ("run", "plan"):
             undone = {setting: getattr(plain, setting)}
-            undone |= {(ACCESS | ENGINE)[other][1]: None for other in required(flag)}
+            undone |= {(ACCESS | ENGINE | PAGE)[other][1]: None for other in required(flag)}
             if flag in ("--mean", "--distribution"):
                 undone["std_s"] = plain.std_s
             assert replace(given, **undone) == plain, (command, flag)
@@ -370,7 +362,12 @@ def test_a_plain_run_has_four_senders_and_free_ports(nodes: Nodes) -> None:
     settings = settings_of(nodes, "run")
     assert settings.senders == RUN_SENDERS
     assert settings.producer == ProducerSettings(count=RUN_COUNT, listen=FREE_ADDRESS)
-    assert settings.monitor == MonitorSettings(interval_s=1.0, listen=FREE_ADDRESS)
+    assert replace(settings.monitor, command="") == MonitorSettings(interval_s=1.0, listen=FREE_ADDRESS)
+
+
+def test_a_run_knows_the_command_that_started_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/smssim", "run", "--count", "5", "--title", "a drill"])
+    assert settings_of(nodes, "run").monitor.command == "smssim run --count 5 --title 'a drill'"
 
 
 def test_a_run_with_sender_flags_has_only_those_senders_and_1000_messages(nodes: Nodes) -> None:
