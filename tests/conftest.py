@@ -24,8 +24,6 @@ from smssim.process import libraries
 ROOT: Final = Path(__file__).parent.parent
 # By mark: what the tests need, what is missing without it, and a function that returns why it is missing.
 NEEDS: Final[dict[str, tuple[str, str, Callable[[], str]]]] = {
-    dict[str, tuple[str, str, Callable[[], str]]]
-] = {  # by mark: what it needs, what is missing without it, and a function that returns why it is missing
     "hosts": ("network namespaces, see hosts_support", "no network namespaces here", hosts_support.why_not),
     "browser": ("Chromium, see browser_support", "no browser here", browser_support.why_not),
 }
