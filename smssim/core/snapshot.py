@@ -11,6 +11,7 @@ from typing import Any
 
 from smssim.core.event import Event
 from smssim.core.fleet import EMPTY_FLEET, Fleet
+from smssim.core.folding import FoldedFleet, fold
 from smssim.core.planned import PlannedCourse
 from smssim.core.progress import Figures
 from smssim.core.stall import Stall
@@ -42,6 +43,12 @@ class Snapshot:
     reached_s: Mapping[int, float] = field(default_factory=dict)  # so far: when percentages of all messages were sent
     plan: PlannedCourse | None = None
     behind_s: float | None = None  # the plan, by more than chance explains; see `PlannedCourse.behind_s`
+    folded: FoldedFleet | None = None  # the senders with copies in one row, if `fleet` alone does not determine them
+
+    @property
+    def senders(self) -> FoldedFleet:
+        """The senders as tables show them: with copies in one row."""
+        return fold(self.fleet) if self.folded is None else self.folded
 
     def last_object(self) -> dict[str, Any]:
         """Return the figures, the events and the plan, for the last object of --json."""

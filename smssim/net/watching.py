@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from google.protobuf.message import Message
 
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.folding import FoldedFleet, FoldedRow
 from smssim.core.limits import COUNT_MAX, EVENTS_MAX, REASON_LENGTH_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
 from smssim.core.progress import Figures, Milestones, recent_rate
 from smssim.core.runs import FollowedRun
@@ -41,17 +42,18 @@ def watch_from_proto(message: monitor_pb2.WatchProgressRequest) -> tuple[str, fl
 
 def snapshot_to_proto(snapshot: Snapshot) -> monitor_pb2.WatchProgressResponse:
     """Return a snapshot as the response to a watcher. Most fields have the same names."""
-    others, stall = snapshot.fleet.others, snapshot.stall
+    stall, folded = snapshot.stall, snapshot.folded
     return monitor_pb2.WatchProgressResponse(
         progress=monitor_pb2.Progress(**snapshot.figures.as_dict()),
         senders=[_row_to_proto(row) for row in snapshot.fleet.rows],
-        others=monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__}),
+        others=_others_to_proto(snapshot.fleet.others),
         stall=None if stall is None else _stall_to_proto(stall),
         summary=None if snapshot.summary is None else _summary_to_proto(snapshot.summary),
         events=map(event_to_proto, snapshot.events),
         reached=[monitor_pb2.Milestone(percent=p, reached_s=s) for p, s in snapshot.reached_s.items()],
         plan=None if snapshot.plan is None else plan_to_proto(snapshot.plan),
         behind_s=snapshot.behind_s,
+        folded=None if folded is None else _folded_to_proto(folded),
     )
 
 
@@ -99,23 +101,22 @@ class Encoder:
 
 def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
     """Return the snapshot that a monitor sent; raises PeerError."""
-    if len(message.senders) > ROWS_MAX:
-        raise PeerError(f"senders: got {len(message.senders)} rows; expected at most {ROWS_MAX}")
+    for name, rows in (("senders", message.senders), ("folded", message.folded.rows)):
+        if len(rows) > ROWS_MAX:
+            raise PeerError(f"{name}: got {len(rows)} rows; expected at most {ROWS_MAX}")
     if len(message.events) > EVENTS_MAX:
         raise PeerError(f"events: got {len(message.events)}; expected at most {EVENTS_MAX}")
     try:
         return Snapshot(
             figures=_figures_from_proto(message.progress),
-            fleet=Fleet(
-                tuple(_row_from_proto(row) for row in message.senders),
-                Others(**{name: getattr(message.others, name) for name in Others.__slots__}),
-            ),
+            fleet=Fleet(tuple(map(_row_from_proto, message.senders)), _others_from_proto(message.others)),
             stall=_stall_from_proto(message.stall) if message.HasField("stall") else None,
             summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
             events=tuple(event_from_proto(event, message.progress.run_id) for event in message.events),
             reached_s=dict(map(_milestone_from_proto, message.reached)),
             plan=plan_from_proto(message.plan) if message.HasField("plan") else None,
             behind_s=_behind_from_proto(message),
+            folded=_folded_from_proto(message.folded) if message.HasField("folded") else None,
         )
     except ValueError as error:  # an unknown enumeration value, or a malformed threshold
         raise PeerError(f"invalid value: {error}") from error
@@ -152,6 +153,35 @@ def _row_to_proto(row: SenderRow) -> monitor_pb2.SenderProgress:
 def _row_from_proto(row: monitor_pb2.SenderProgress) -> SenderRow:
     fields = {name: _given(row, name) for name in SenderRow.__slots__}
     return SenderRow(**{**fields, "name": escape(row.name), "state": State(row.state)})
+
+
+def _others_to_proto(others: Others) -> monitor_pb2.OtherSenders:
+    return monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__})
+
+
+def _others_from_proto(others: monitor_pb2.OtherSenders) -> Others:
+    return Others(**{name: getattr(others, name) for name in Others.__slots__})
+
+
+def _folded_to_proto(fleet: FoldedFleet) -> monitor_pb2.FoldedSenders:
+    rows = (
+        monitor_pb2.FoldedProgress(**{**_fields(row), "together": _others_to_proto(row.together)}) for row in fleet.rows
+    )
+    return monitor_pb2.FoldedSenders(rows=rows, others=_others_to_proto(fleet.others))
+
+
+def _fields(row: FoldedRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FoldedRow.__slots__}
+
+
+def _folded_from_proto(folded: monitor_pb2.FoldedSenders) -> FoldedFleet:
+    return FoldedFleet(tuple(map(_folded_row_from_proto, folded.rows)), _others_from_proto(folded.others))
+
+
+def _folded_row_from_proto(row: monitor_pb2.FoldedProgress) -> FoldedRow:
+    fields, together = {name: _given(row, name) for name in FoldedRow.__slots__}, _others_from_proto(row.together)
+    number("together", together.senders, 1, math.inf)
+    return FoldedRow(**{**fields, "name": escape(row.name), "together": together})
 
 
 def _stall_to_proto(stall: Stall) -> monitor_pb2.Stall:
