@@ -15,6 +15,7 @@ import pytest
 from expected_support import KINDS, Moment, moments
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from view_support import figures
 
 from smssim.core.expected import COMPLETE, MOMENTS_MIN, UNKNOWN, Expected, expected
@@ -52,14 +53,22 @@ def forecast(moment: Moment) -> dict[int, Expected]:
     return dict(found)
 
 
+def samples_of(
+    times_s: NDArray[np.float64], sent: NDArray[np.int64], failed: NDArray[np.int64], in_flight: NDArray[np.int64]
+) -> Samples:
+    """Return the course of a run of which only these columns matter."""
+    counts, times = np.zeros_like(sent), np.zeros(len(sent))
+    return Samples(times_s, sent, failed, in_flight, *[counts] * 3, *[times] * 7)
+
+
 def course(
     sent: list[int], failed: list[int] | None = None, total: int = 1000, in_flight: int = 4
 ) -> tuple[Samples, Figures]:
     """Return a run with these counts at moments a second apart, and its figures at the last one."""
     failed = failed or [0] * len(sent)
-    times_s, none = np.arange(1.0, len(sent) + 1), np.zeros(len(sent))
+    times_s = np.arange(1.0, len(sent) + 1)
     flying = np.full(len(sent), in_flight)
-    samples = Samples(times_s, np.array(sent), np.array(failed), flying, none, none, none)
+    samples = samples_of(times_s, np.array(sent), np.array(failed), flying)
     done = sent[-1] + failed[-1]
     last = figures(
         sent[-1], failed[-1], total, float(times_s[-1]), in_flight=min(in_flight, total - done), attempts=done
@@ -292,8 +301,8 @@ def test_of_any_run_all_times_are_finite_in_order_and_ahead(
     max_attempts: int | None,
 ) -> None:
     times_s, sent, failed, _ = (np.cumsum(column) for column in zip(*moves, strict=True))
-    none, flying = np.zeros(len(moves)), np.array([move[3] for move in moves])
-    samples = Samples(times_s, sent, failed, flying, none, none, none)
+    flying = np.array([move[3] for move in moves])
+    samples = samples_of(times_s, sent, failed, flying)
     done = int(sent[-1] + failed[-1])
     last = figures(
         int(sent[-1]), int(failed[-1]), done + left, float(times_s[-1]), in_flight=min(left, int(flying[-1]))

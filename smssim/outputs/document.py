@@ -133,11 +133,12 @@ def verdict(snapshot: Snapshot, course: Course) -> dict[str, str]:
 
 def expected_of(snapshot: Snapshot, course: Course) -> dict[str, Any] | None:
     """Return when the run is expected to reach the shares that it has not reached, and its end; None if unknown."""
-    figures, run = snapshot.figures, snapshot.detail and snapshot.detail.run
+    figures, detail = snapshot.figures, snapshot.detail
     if figures.final or figures.complete:
         return None
     samples = course.history.samples(int(figures.elapsed_s / EXPECTED_EVERY_S) or 1)
-    found = expected(samples, figures, snapshot.fleet.rows, snapshot.fleet.others, run and run.max_attempts)
+    max_attempts = None if detail is None else detail.run.max_attempts
+    found = expected(samples, figures, snapshot.fleet.rows, snapshot.fleet.others, max_attempts)
     if not found:
         return None
     names = {COMPLETE: "complete"}
