@@ -1,23 +1,25 @@
-// Words and elements: numbers, times and foreign text in the style of the terminal (smssim/words.py), making and updating
-// elements, and the colours of the style sheet. Knows nothing about runs.
+// Words in the style of the terminal (smssim/words.py), elements, and the colours of the style sheet.
+// Knows nothing about runs.
 window.smssim = {};
 (() => {
 'use strict';
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const isKnown = Number.isFinite;
-// Make a function that writes a known number, and a dash for an unknown one.
+// Writes a dash for an unknown number.
 const known = (write) => (number) => (isKnown(number) ? write(number) : '-');
 const rounded = (number, figures) => Number(number.toPrecision(figures));
-const three = (number) => (number ? number.toFixed(number < 0.9995 ? 3 : number < 9.995 ? 2 : number < 99.95 ? 1 : 0) : '0');
+const digits = (number) => (number < 0.9995 ? 3 : number < 9.995 ? 2 : number < 99.95 ? 1 : 0);
+const three = (number) => (number ? number.toFixed(digits(number)) : '0');
 const two = (number) => String(number).padStart(2, '0');
-const parts = (time) => [Math.floor(Math.round(time) / 3600), Math.floor(Math.round(time) / 60) % 60, Math.round(time) % 60];
+const parts = (time) => [3600, 60, 1].map((unit, i) => Math.floor(Math.round(time) / unit) % (i ? 60 : Infinity));
 
 const count = known((number) => whole.format(number));
 const plural = (number, thing) => `${count(number)} ${thing}${number === 1 ? '' : 's'}`;
-const seconds = known((time) => (time < 0.9995 ? `${three(1000 * time)} ms` : time < 99.995 ? `${time.toFixed(2)} s` : `${count(time)} s`));
-// A time from a setting, like 20 ms or 1.5 s.
+const seconds = known((time) => {
+	if (time < 0.9995) return `${three(1000 * time)} ms`;
+	return `${time < 99.995 ? time.toFixed(2) : count(time)} s`;
+});
 const setting = known((time) => (time < 1 ? `${rounded(1000 * time, 4)} ms` : `${rounded(time, 5)} s`));
-// An elapsed time, like 12.3 s, 4m05s or 1h02m03s.
 const clock = known((time) => {
 	const [hours, minutes, rest] = parts(time);
 	if (time < 99.95) return `${time.toFixed(1)} s`;
@@ -25,8 +27,10 @@ const clock = known((time) => {
 	return hours ? `${hours}h${two(minutes)}m${two(rest)}s` : `${minutes}m${two(rest)}s`;
 });
 // A time on an axis, like 20 s, 2m or 1h30m.
-const tick = (time) => (time < 120 ? `${rounded(time, 4)} s` : parts(time).map((part, i) => (part ? part + 'hms'[i] : '')).join(''));
-const span = (low, high) => (clock(low) === clock(high) ? clock(low) : `${clock(low)}–${clock(high)}`.replace(/ s(–.* s)$/, '$1'));
+const tick = (time) =>
+	(time < 120 ? `${rounded(time, 4)} s` : parts(time).map((part, i) => (part ? part + 'hms'[i] : '')).join(''));
+const span = (low, high) =>
+	(clock(low) === clock(high) ? clock(low) : `${clock(low)}–${clock(high)}`.replace(/ s(–.* s)$/, '$1'));
 const perSecond = known((rate) => {
 	if (rate < 99999.5) return `${rate < 999.5 ? three(rate) : count(rate)}/s`;
 	return rate < 999500 ? `${three(rate / 1e3)}k/s` : `${three(rate / 1e6)}M/s`;
@@ -40,7 +44,6 @@ function share(part, all) {
 }
 const percent = known((rate) => `${rounded(100 * rate, 3)}%`);
 const tenths = known((rate) => `${(100 * rate).toFixed(1)}%`);
-// A difference with its sign.
 const change = (number, write) => (isKnown(number) ? (number < 0 ? '−' : '+') + write(Math.abs(number)) : '-');
 // Foreign text on one line; characters that can't be printed are escaped.
 function clean(text, length = 300) {
@@ -49,7 +52,7 @@ function clean(text, length = 300) {
 	return some.join('').replace(/(?! )[\p{C}\p{Z}]/gu, (one) => `\\u${one.codePointAt(0).toString(16).padStart(4, '0')}`);
 }
 
-// Make an element. "div.card" has a class. Properties may follow (functions listen, others are attributes), then children.
+// Make an element from tag.class, properties (functions listen, others are attributes) and children.
 function make(what, ...children) {
 	const [tag, ...classes] = what.split('.');
 	const made = document.createElement(tag);
@@ -62,7 +65,6 @@ function make(what, ...children) {
 	made.append(...children.filter(Boolean));
 	return made;
 }
-// The sign of a colour in a legend: a line or an area.
 function swatch(tone, kind = 'line') {
 	const mark = make('i', { class: `swatch ${kind} ${tone}` });
 	mark.style.setProperty('--c', `var(--${tone})`);
@@ -70,7 +72,7 @@ function swatch(tone, kind = 'line') {
 }
 const button = (text, click, more) => make('button', { type: 'button', click, ...more }, text);
 
-// Set an attribute; remove it if there is no value. Like all that follows, touch nothing that stays the same.
+// Set an attribute, or remove it. Like all that follows, touch nothing that stays the same.
 function attribute(node, name, value) {
 	if (value === undefined || value === null || value === false) node.removeAttribute(name);
 	else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
@@ -89,7 +91,7 @@ function fit(parent, wanted, create) {
 	return [...parent.children];
 }
 
-// Fill a row. A cell is a text, or has text, tone, small (a second line), and key if it is a button.
+// A cell is a text, or has text, tone, small (a second line), and key if it is a button.
 function fillRow(row, cells, create) {
 	fit(row, cells.length, create).forEach((place, i) => {
 		const { text, tone, small, key, expanded } = cells[i].text === undefined ? { text: cells[i] } : cells[i];
@@ -102,7 +104,6 @@ function fillRow(row, cells, create) {
 	});
 }
 
-// A table whose rows are lists of cells, the first of which is the head of its row.
 function table(caption) {
 	const [head, body] = [make('tr'), make('tbody')];
 	const element = make('table', make('caption.unseen', caption), make('thead', head), body);
@@ -115,7 +116,6 @@ function table(caption) {
 	return { element, head, body, fill };
 }
 
-// Names with their values.
 function pairs(kind) {
 	const element = make(`dl.${kind}`);
 	const fill = (rows) => fit(element, rows.length, () => make('div', make('dt'), make('dd'))).forEach((place, i) =>
@@ -123,14 +123,14 @@ function pairs(kind) {
 	return { element, fill };
 }
 
-// A box in which something wide scrolls sideways, also by keyboard.
 const scroll = (name, content) => make('div.scroll', { role: 'region', tabindex: 0, 'aria-label': name }, content);
 
 // The table that says the same as a picture. Its rows are asked for only while it is open.
 function alternative(name, ask) {
 	const content = table(name);
 	const update = () => element.open && content.fill(...ask());
-	const element = make('details.alternative', { toggle: update }, make('summary', 'Table', make('span.unseen', `: ${name}`)),
+	const element = make('details.alternative', { toggle: update },
+		make('summary', 'Table', make('span.unseen', `: ${name}`)),
 		scroll(`Table: ${name}`, content.element));
 	return { element, update };
 }
@@ -142,7 +142,8 @@ const section = (title, tools, ...content) =>
 const colours = new Map();
 const painters = new Set();
 function colour(name) {
-	if (!colours.has(name)) colours.set(name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim());
+	const style = getComputedStyle(document.documentElement);
+	if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`).trim());
 	return colours.get(name);
 }
 function repaint({ type }) {
@@ -155,7 +156,7 @@ addEventListener('beforeprint', repaint);
 addEventListener('afterprint', repaint);
 
 Object.assign(smssim, {
-	isKnown, rounded, count, plural, seconds, setting, clock, tick, span, perSecond, share, percent, tenths, change, clean, make, swatch,
-	button, attribute, write, show, fit, table, pairs, scroll, alternative, section, colour, painters,
+	isKnown, rounded, count, plural, seconds, setting, clock, tick, span, perSecond, share, percent, tenths, change,
+	clean, make, swatch, button, attribute, write, show, fit, table, pairs, scroll, alternative, section, colour, painters,
 });
 })();

@@ -1,15 +1,15 @@
-// Charts on uPlot: a name, a legend that reads out values, keyboard, zoom, marks, and a table that says the same.
+// Charts on uPlot: a legend that reads out values, keyboard, zoom, marks, and a table that says the same.
 // A plotter is made once and then only gets new columns.
 (() => {
 'use strict';
-const { make, swatch, button, attribute, write, colour, isKnown, clean, clock, last } = smssim;
+const { make, swatch, button, attribute, write, colour, isKnown, clean, clock } = smssim;
 const DASHES = { dashed: [6, 4], dotted: [2, 3] };
-const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400,
-	21600, 43200, 86400, 604800];
+const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200,
+	1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800];
 const FONT = '11px system-ui, sans-serif';
 const TABLE_ROWS = 24;
 
-// What the charts over time of a view share: where their axis ends, what is zoomed in on, what is pointed at.
+// What the charts over time of a view share.
 class TimeAxis {
 	constructor() {
 		Object.assign(this, { end: 1, zoomed: null, charts: new Set() });
@@ -39,7 +39,6 @@ class TimeAxis {
 	}
 }
 
-// A vertical axis whose values are written by `text`.
 const yAxis = (text, more) => ({
 	scale: 'y', font: FONT, size: 58, gap: 4, space: 34, stroke: () => colour('soft'), ticks: { show: false },
 	grid: { stroke: () => colour('grid'), width: 1 }, values: (plotter, splits) => splits.map(text), ...more,
@@ -53,7 +52,8 @@ class Chart {
 	constructor(options) {
 		Object.assign(this, { options, time: options.time, columns: [[]], plotter: null, index: null });
 		const { name, note, series, tall, time } = options;
-		const items = series.map(({ label, colour: tone, dash, swatch: kind }) => make('li', swatch(tone, kind || dash), label, make('b')));
+		const items = series.map(({ label, colour: tone, dash, swatch: kind }) =>
+			make('li', swatch(tone, kind || dash), label, make('b')));
 		this.values = [make('li.at'), ...items.map((item) => item.lastChild)];
 		this.legend = make('ul.legend', this.values[0], ...items);
 		this.event = make('p.happening');
@@ -106,11 +106,13 @@ class Chart {
 
 	line({ colour: tone, dash, width = 1.75, fill: inner, paths }) {
 		const gaps = (plotter, series, from, to, found) => {
-			const away = (this.model.gaps || []).map((gap) => [gap.from_s, gap.to_s].map((at) => plotter.valToPos(at, 'x', true)));
+			const place = (at) => plotter.valToPos(at, 'x', true);
+			const away = (this.model.gaps || []).map((gap) => [place(gap.from_s), place(gap.to_s)]);
 			return [...found, ...away].sort((one, other) => one[0] - other[0]);
 		};
 		return {
-			width, paths, gaps, dash: DASHES[dash], points: { show: false }, stroke: () => colour(tone), fill: inner && (() => colour(inner)),
+			width, paths, gaps, dash: DASHES[dash], points: { show: false }, stroke: () => colour(tone),
+			fill: inner && (() => colour(inner)),
 		};
 	}
 
@@ -124,7 +126,8 @@ class Chart {
 
 	resize() {
 		const { clientWidth: width, clientHeight: height } = this.plot;
-		if (width && (width !== this.plotter.width || height !== this.plotter.height)) this.plotter.setSize({ width, height });
+		const isNew = width !== this.plotter.width || height !== this.plotter.height;
+		if (width && isNew) this.plotter.setSize({ width, height });
 	}
 
 	select() {
@@ -142,7 +145,7 @@ class Chart {
 		if (this.time) this.time.point(index === null ? null : this.columns[0][index], this);
 	}
 
-	// Point at a time, because another picture does; null: at none.
+	// Point at the time at which another chart points, or at none.
 	pointTo(time) {
 		if (!this.plotter || !this.columns[0].length) return;
 		const left = time === null ? -10 : this.plotter.valToPos(time, 'x');
@@ -175,7 +178,7 @@ class Chart {
 		attribute(this.plot, 'aria-valuetext', `${x}: ${said}. ${this.event.textContent}`);
 	}
 
-	// Show the values at this point in the legend; null: those of the latest point.
+	// null: the latest point.
 	readOut(index) {
 		this.index = index;
 		this.texts().forEach((text, i) => write(this.values[i], text));
@@ -184,7 +187,6 @@ class Chart {
 		write(this.event, isTold ? this.model.happening(this.columns[0][index], (6 * (x.max - x.min)) / width) : '');
 	}
 
-	// What stands at a point: x and the value of each series.
 	texts(at = this.index ?? (this.options.rest ? this.options.rest() : this.columns[0].length - 1)) {
 		const { series, xText = clock } = this.options;
 		const x = this.columns[0][at];
@@ -217,7 +219,6 @@ const SHAPES = {
 const KINDS = { restarted: '▲', resumed: '▲', recovered: '▲', joined: '▲', back: '▲', 'taken over': '◆', left: '◆' };
 const shapeOf = (kind) => KINDS[kind] || '▼';
 
-// Make a painter that is clipped to the plotting area.
 const painter = (paint) => (plotter, ...more) => {
 	const { ctx: context, bbox: { left, top, width, height } } = plotter;
 	const [x, y] = ['x', 'y'].map((scale) => (value) => plotter.valToPos(value, scale, true));
@@ -238,21 +239,24 @@ function path({ context, unit }, points, tone, width, dash = []) {
 	else context.fill();
 }
 const shape = (brush, kind, x, top, size, tone) =>
-	path(brush, SHAPES[kind].map(([right, down]) => [x + right * size * brush.unit, top + down * size * brush.unit]), tone, 0);
+	path(brush, SHAPES[kind].map(([right, down]) => [x + right * size * brush.unit, top + down * size * brush.unit]),
+		tone, 0);
 
 // Shade a stretch of time with a tint, and with slanted lines that tell it apart without colour.
 function shade(brush, from, to, tint, lines) {
 	const { context, top, bottom, unit } = brush;
-	const [left, right] = [Math.max(brush.x(from), brush.left), Math.min(Math.max(brush.x(to), brush.x(from) + 2 * unit), brush.right)];
+	const [left, right] = [Math.max(brush.x(from), brush.left),
+		Math.min(Math.max(brush.x(to), brush.x(from) + 2 * unit), brush.right)];
 	if (left >= right) return;
 	context.save();
 	path(brush, [[left, top], [right, top], [right, bottom], [left, bottom]], tint, 0);
 	context.clip();
-	for (let x = left - (left % (8 * unit)) - bottom + top; x < right; x += 8 * unit) path(brush, [[x, bottom], [x + bottom - top, top]], lines, 1);
+	for (let x = left - (left % (8 * unit)) - bottom + top; x < right; x += 8 * unit) {
+		path(brush, [[x, bottom], [x + bottom - top, top]], lines, 1);
+	}
 	context.restore();
 }
 
-// When nothing moved, and when nothing was recorded.
 const stretches = painter((brush, { gaps, stalls, elapsed }) => {
 	for (const gap of gaps) shade(brush, gap.from_s, gap.to_s, 'paper', 'line');
 	for (const stall of stalls) shade(brush, stall.from_s, stall.to_s ?? elapsed, 'stall', 'stall-line');
@@ -265,12 +269,11 @@ const events = painter((brush, model) => {
 		const x = brush.x(at);
 		if (x - before < 3 * unit || x < brush.left || x > brush.right) continue;
 		before = x;
-		path(brush, [[x, top], [x, bottom]], 'event', 1, [1, 3]);
-		shape(brush, shapeOf(kind), x, top, 4, 'event');
+		path(brush, [[x, top], [x, bottom]], 'soft', 1, [1, 3]);
+		shape(brush, shapeOf(kind), x, top, 4, 'soft');
 	}
 });
 
-// The course of a plan: its median and the range of 95%.
 const plan = painter((brush, { times_s: times, sent, sent_low: low, sent_high: high }) => {
 	const points = (counts) => times.map((time, i) => [brush.x(time), brush.y(counts[i])]);
 	path(brush, [...points(high), ...points(low).reverse()], 'plan-band', 0);
@@ -279,12 +282,16 @@ const plan = painter((brush, { times_s: times, sent, sent_low: low, sent_high: h
 
 // From now to when each share is expected to be sent; a bar bounds the middle 80%.
 const forecast = painter((brush, { data: { expected }, total, elapsed, progress }) => {
-	const some = [80, 95, 99].map((percent) => ({ ...expected[percent], y: brush.y((percent / 100) * total) })).filter((one) => isKnown(one.high_s));
+	const some = [80, 95, 99].map((percent) => ({ ...expected[percent], y: brush.y((percent / 100) * total) }))
+		.filter((one) => isKnown(one.high_s));
 	const points = (bound) => some.map((one) => [brush.x(one[bound]), one.y]);
-	path(brush, [[brush.x(elapsed), brush.y(progress.sent)], ...points('low_s'), ...points('high_s').reverse()], 'forecast', 0);
+	path(brush, [[brush.x(elapsed), brush.y(progress.sent)], ...points('low_s'), ...points('high_s').reverse()],
+		'band', 0);
 	for (const { low_s, median_s, high_s, y } of some) {
 		path(brush, [[brush.x(low_s), y], [brush.x(high_s), y]], 'sent', 1.5);
-		for (const at of [low_s, median_s, high_s]) path(brush, [[brush.x(at), y - 4 * brush.unit], [brush.x(at), y + 4 * brush.unit]], 'sent', 1.5);
+		for (const x of [low_s, median_s, high_s].map(brush.x)) {
+			path(brush, [[x, y - 4 * brush.unit], [x, y + 4 * brush.unit]], 'sent', 1.5);
+		}
 	}
 });
 
@@ -300,7 +307,6 @@ function label(brush, text, x, y, tone, prefersRight) {
 	context.fillText(text, from, y + 4 * unit);
 }
 
-// When shares of all messages were sent.
 const milestones = painter((brush, reached, total) => {
 	let lowest = Infinity;
 	for (const [percent, time] of Object.entries(reached || {})) {

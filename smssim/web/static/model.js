@@ -4,15 +4,16 @@
 'use strict';
 const [POINTS_MAX, STEPS_MAX, MISSED_S] = [4096, 1024, 5];
 const RATES = ['rate_per_s', 'rate_min_per_s', 'rate_max_per_s'];
-const COLUMNS = ['elapsed_s', 'sent', 'failed', 'retried', 'duplicates', 'latency_p50_s', 'latency_p95_s', 'latency_p99_s'];
+const COLUMNS = ['elapsed_s', 'sent', 'failed', 'retried', 'duplicates', 'latency_p50_s', 'latency_p95_s',
+	'latency_p99_s'];
 // Which state of a heat map stands for several: the last of them in this order.
 const ORDER = '-ew9876543210x';
 const weights = Uint8Array.from({ length: 128 }, (_, code) => ORDER.indexOf(String.fromCharCode(code)) + 1);
 const worse = (one, other) => (weights[one] < weights[other] ? other : one);
-const codesAt = (senders, textOf, step) => Uint8Array.from(senders, (_, i) => (textOf(i) || '').charCodeAt(step) & 127 || 45);
+const codesAt = (senders, textOf, step) => Uint8Array.from(senders,
+	(_, i) => (textOf(i) || '').charCodeAt(step) & 127 || 45);
 const last = (list) => list[list.length - 1];
 
-// The final outcomes per second over the sample that ends at this point.
 function rateAt({ elapsed_s: at, sent, failed }, i) {
 	const [before, done] = i ? [at[i - 1], sent[i - 1] + failed[i - 1]] : [0, 0];
 	return at[i] > before ? Math.max(0, sent[i] + failed[i] - done) / (at[i] - before) : 0;
@@ -30,18 +31,19 @@ function mergeHistory(history) {
 
 function mergeHeat(heat) {
 	const [{ columns, times }, half] = [heat, heat.times.length >> 1];
-	heat.columns = columns.slice(0, half).map((_, i) => columns[2 * i].map((state, at) => worse(state, columns[2 * i + 1][at])));
+	const merge = (first, second) => first.map((state, at) => worse(state, second[at]));
+	heat.columns = columns.slice(0, half).map((_, i) => merge(columns[2 * i], columns[2 * i + 1]));
 	heat.times = times.slice(0, half).map((_, i) => times[2 * i + 1]);
 }
 
 smssim.Model = class {
-	// Take a whole document.
 	show(data) {
 		const { progress = {}, events = [], stalls = [], gaps = [], heat, senders } = data;
 		Object.assign(this, { data, progress, events, stalls, gaps });
-		this.history = Object.fromEntries([...COLUMNS, ...RATES].map((name) => [name, [...((data.history || {})[name] || [])]]));
+		const columnOf = (name) => [...((data.history || {})[name] || [])];
+		this.history = Object.fromEntries([...COLUMNS, ...RATES].map((name) => [name, columnOf(name)]));
 		this.senders = senders || { name: [], state: '', group: [], groups: [] };
-		this.names = this.senders.name.map((name) => smssim.clean(name));
+		this.names = this.senders.name.map((name) => smssim.clean(name).trim() || '(no name)');
 		const { from_s: from = 0, times_s: times = [], rows = [] } = heat || {};
 		// The heat map by steps: of each sender, the code of its state.
 		const columns = times.map((_, step) => codesAt(this.senders.name, (i) => rows[i], step));
@@ -94,7 +96,6 @@ smssim.Model = class {
 		return this.events.length === count;
 	}
 
-	// Say what happened at about this time.
 	happening(time, tolerance) {
 		const { clean, clock } = smssim;
 		const within = (one) => time >= one.from_s && time <= (one.to_s ?? Infinity);

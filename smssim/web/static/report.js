@@ -2,23 +2,28 @@
 (() => {
 'use strict';
 const {
-	make, write, show, table, pairs, section, marks, yAxis, Chart, isKnown, clean, count, plural, clock, seconds, perSecond, percent, tenths, share,
-	change, line, spread, valueAt, last, PERCENTS,
+	make, write, show, table, pairs, section, marks, yAxis, Chart, isKnown, clean, count, plural, clock, seconds,
+		perSecond, percent, tenths, share, change,
+	 line, spread, valueAt, last, PERCENTS,
 } = smssim;
 const TONES = ['sent', 'failed', 'good', 'goal', 'ink', 'warn', 'bad', 'soft'];
 const DASHES = ['', 'dashed', 'dotted'];
 
-const range = (value, says) => (value && isKnown(value.median) ? `${says(value.median)} (${says(value.low)}–${says(value.high)})` : 'never');
+const range = (value, says) => (value && isKnown(value.median)
+	? `${says(value.median)} (${says(value.low)}–${says(value.high)})` : 'never');
 
 function planHead() {
 	const [verdict, figures] = [smssim.verdict(), pairs('figures')];
 	const update = ({ data: { forecast, verdict: given } }) => {
 		const isMissed = forecast.goals.some((goal) => !goal.passed);
-		verdict.update(isMissed ? 'missed' : 'complete', given ? clean(given.text) : isMissed ? 'A goal is likely to be missed' : 'As wanted',
-			'', range(forecast.complete_s, clock), 'until complete');
+		const words = isMissed ? 'A goal is likely to be missed' : 'As wanted';
+		verdict.update(isMissed ? 'missed' : 'complete', given ? clean(given.text) : words, '',
+			 range(forecast.complete_s, clock), 'until complete');
 		figures.fill([
-			...['sent', 'failed', 'retried', 'duplicates'].map((name) => [name, range(forecast[name], count)]), ['rate', range(forecast.rate_per_s, perSecond)],
-			['messages', count(forecast.total)], ['sent in the end', percent(forecast.ceiling)], ['seeds', count(forecast.seeds)], ['scale', count(forecast.scale)],
+			...['sent', 'failed', 'retried', 'duplicates'].map((name) => [name, range(forecast[name], count)]),
+			['rate', range(forecast.rate_per_s, perSecond)],
+			['messages', count(forecast.total)], ['sent in the end', percent(forecast.ceiling)],
+			['seeds', count(forecast.seeds)], ['scale', count(forecast.scale)],
 		]);
 	};
 	return { element: make('section.card.head', { 'aria-label': 'Verdict' }, verdict.element, figures.element), update };
@@ -27,15 +32,18 @@ function planHead() {
 function planCourse(time) {
 	const total = () => chart.model.data.forecast.total;
 	const part = (value) => `${count(value)} (${share(value, total())})`;
+	const area = { swatch: 'area', width: 0 };
 	const chart = new Chart({
-		name: 'Messages sent over time, as planned', note: 'median, and the middle 95% of plays', tall: true, time, end: () => time.end,
+		name: 'Messages sent over time, as planned', note: 'median, and the middle 95% of plays', tall: true, time,
+		end: () => time.end,
 		columns: ({ data: { plan } }) => [plan.times_s, plan.sent, plan.sent_low, plan.sent_high],
-		series: [line('sent', 'sent', '', part), line('low', 'band', '', part, { swatch: 'area' }), line('high', 'band', '', part, { swatch: 'area' })],
+		series: [line('sent', 'sent', '', part), ...['low', 'high'].map((name) => line(name, 'band', '', part, area))],
 		bands: [{ series: [3, 2], fill: () => smssim.colour('band') }],
 		scales: { y: { range: () => [0, (total() || 1) * 1.02] } }, axes: [yAxis(count), smssim.shareAxis(total)],
 		over: (plotter, { data }) => {
 			marks.goals(plotter, data.goals, total());
-			marks.milestones(plotter, Object.fromEntries(PERCENTS.map((one) => [one, (data.forecast.reached_s[one] || {}).median])), total());
+			const reached = PERCENTS.map((one) => [one, (data.forecast.reached_s[one] || {}).median]);
+			marks.milestones(plotter, Object.fromEntries(reached), total());
 		},
 	});
 	const [times, goals, senders] = ['When shares of all messages are sent', 'Goals', 'Senders'].map(table);
@@ -54,15 +62,18 @@ function planCourse(time) {
 			const isLast = key === 'complete';
 			const { low, median, high } = (isLast ? forecast.complete_s : forecast.reached_s[key]) || {};
 			const cell = spread({ low_s: low, median_s: median, high_s: high });
-			return [isLast ? key : `${key}% sent`, cell, ...(theory ? [clock(isLast ? theory.complete_s : theory.reached_s[key])] : [])];
+			const inTheory = theory && clock(isLast ? theory.complete_s : theory.reached_s[key]);
+			return [isLast ? key : `${key}% sent`, cell, ...(theory ? [inTheory] : [])];
 		}));
-		goals.fill(['goal', 'state', 'probability'], forecast.goals.map((goal) => [clean(goal.goal), smssim.OUTCOMES[Number(goal.passed)], percent(goal.probability)]));
+		goals.fill(['goal', 'state', 'probability'], forecast.goals.map((goal) =>
+			[clean(goal.goal), smssim.OUTCOMES[Number(goal.passed)], percent(goal.probability)]));
 		senders.fill(['sender', 'sent', 'failed', 'busy'], forecast.senders.slice(0, 100).map((one) =>
 			[clean(one.name), count(one.sent), count(one.failed), percent(one.busy)]));
 		const { find } = forecast;
 		write(note, [
 			forecast.theory && !theory && `Theory does not apply: ${clean(forecast.theory.why)}.`,
-			find && `${clean(find.setting)}: ${isKnown(find.value) ? `${find.value} is enough (${percent(find.probability)})` : clean(find.why)}.`,
+			find && `${clean(find.setting)}: ${isKnown(find.value) ? `${find.value} is enough (${percent(find.probability)})`
+				: clean(find.why)}.`,
 		].filter(Boolean).join(' '));
 	};
 	return { element, update, destroy: () => chart.destroy() };
@@ -73,16 +84,20 @@ smssim.planParts = (time) => [planHead(), planCourse(time), smssim.about()];
 // ---- Comparison
 
 const METRICS = [
-	['complete_s', 'complete after', clock], ...['sent', 'failed', 'attempts', 'retried', 'duplicates'].map((name) => [name, name, count]),
-	['rate_per_s', 'rate', perSecond], ...PERCENTS.map((one) => [one, `${one}% sent after`, clock]), ['avg_time_s', 'average time', seconds],
+	['complete_s', 'complete after', clock],
+	...['sent', 'failed', 'attempts', 'retried', 'duplicates'].map((name) => [name, name, count]),
+	['rate_per_s', 'rate', perSecond], ...PERCENTS.map((one) => [one, `${one}% sent after`, clock]),
+	['avg_time_s', 'average time', seconds],
 	...[50, 95, 99].map((one) => [`latency_p${one}_s`, `latency p${one}`, seconds]),
 ];
 
 // The figures of a run, or the medians of a plan.
 function figuresOf({ kind, progress, reached_s: reached, forecast }) {
-	if (kind !== 'plan') return { ...progress, ...progress.reached_s, ...reached, complete_s: progress.complete ? progress.elapsed_s : null };
+	const complete_s = kind !== 'plan' && progress.complete ? progress.elapsed_s : null;
+	if (kind !== 'plan') return { ...progress, ...progress.reached_s, ...reached, complete_s };
 	const all = Object.entries({ ...forecast, ...forecast.reached_s });
-	return Object.fromEntries(all.map(([name, value]) => [name, value && value.median !== undefined ? value.median : value]));
+	return Object.fromEntries(all.map(([name, value]) => [name,
+		value && value.median !== undefined ? value.median : value]));
 }
 
 function difference(value, base, says) {
@@ -93,7 +108,7 @@ function difference(value, base, says) {
 function comparison(root, { runs, comparison: given }) {
 	const all = runs.map(figuresOf);
 	const names = runs.map((run, i) => `${i + 1} ${clean(run.title, 40)}`);
-	const courses = runs.map(({ kind, plan, history }) => (kind === 'plan' ? plan : history) || { elapsed_s: [], sent: [] })
+	const courses = runs.map(({ kind, plan, history }) => (kind === 'plan' ? plan : history) || { times_s: [], sent: [] })
 		.map(({ times_s, elapsed_s, sent }) => ({ times: times_s || elapsed_s, sent }));
 	const end = Math.max(1e-3, ...courses.map(({ times }) => last(times) || 0));
 	const times = Array.from({ length: 601 }, (_, i) => (i * end) / 600);
@@ -105,7 +120,8 @@ function comparison(root, { runs, comparison: given }) {
 	const time = new smssim.TimeAxis();
 	time.end = end;
 	const chart = new Chart({
-		name: 'Share of all messages sent', note: 'from the start of each run', tall: true, time, end: () => end, columns: () => columns,
+		name: 'Share of all messages sent', note: 'from the start of each run', tall: true, time, end: () => end,
+		columns: () => columns,
 		series: names.map((name, i) => line(name, TONES[i], DASHES[i % 3], percent, { width: 2 })),
 		scales: { y: { range: () => [0, 1.02] } }, axes: [yAxis(percent), smssim.shareAxis(() => 1)],
 	});
@@ -123,8 +139,10 @@ function comparison(root, { runs, comparison: given }) {
 		};
 		return make('details.run', { name: 'run', toggle }, make('summary', names[i]), inside);
 	});
-	root.replaceChildren(make('h1', `Comparison of ${plural(runs.length, 'run')}`), make('p', { hidden: !given || !given.text || '' }, clean((given || {}).text)),
-		section('Progress', time.buttons, chart.element), section('Differences', make('p.note', 'from the first one'), smssim.scroll('Differences', list.element)), ...closed);
+	root.replaceChildren(make('h1', `Comparison of ${plural(runs.length, 'run')}`),
+		make('p', { hidden: !given || !given.text || '' }, clean((given || {}).text)),
+		section('Progress', time.buttons, chart.element),
+		section('Differences', make('p.note', 'from the first one'), smssim.scroll('Differences', list.element)), ...closed);
 	chart.update({ gaps: [], stalls: [], events: [] });
 }
 

@@ -1,21 +1,24 @@
-// The head of a run (verdict, why nothing moves, conservation, both books, key figures), its progress with plan, forecast
-// and goals, and its rates and latency. The words of verdict, stall and pace come with the document.
+// A run: verdict, conservation, key figures, progress with plan, forecast and goals, rates, latency.
+// The words of verdict, stall and pace come with the document.
 (() => {
 'use strict';
 const {
-	make, swatch, write, show, attribute, table, pairs, colour, marks, yAxis, Chart, isKnown, rounded, count, share, seconds, setting, clock,
-	perSecond, span, change, clean, last,
+	make, swatch, write, show, attribute, table, pairs, colour, marks, yAxis, Chart, isKnown, rounded, count, share,
+	seconds, setting, clock, perSecond, span, change, clean, last,
 } = smssim;
 const PERCENTS = [50, 80, 95, 99];
 // By code of the verdict: its shape and its tone; all others are good.
 const LOOKS = {
-	late: ['▲', 'warn'], stalled: ['▲', 'warn'], incomplete: ['✕', 'bad'], disagree: ['≠', 'bad'], missed: ['✕', 'bad'], starting: ['○'],
+	late: ['▲', 'warn'], stalled: ['▲', 'warn'], incomplete: ['✕', 'bad'], disagree: ['≠', 'bad'], missed: ['✕', 'bad'],
+	starting: ['○'],
 };
 const PARTS = { sent: 'sent', failed: 'failed', in_flight: 'in flight', waiting: 'waiting' };
 const FIGURES = {
 	rate_per_s: ['overall', perSecond], avg_time_s: ['average time', seconds], avg_sent_time_s: ['average sent', seconds],
-	latency_p50_s: ['latency p50', seconds], latency_p95_s: ['latency p95', seconds], latency_p99_s: ['latency p99', seconds],
-	attempts: ['attempts', count], retried: ['retried', count], duplicates: ['duplicates', count], senders: ['senders', count],
+	latency_p50_s: ['latency p50', seconds], latency_p95_s: ['latency p95', seconds],
+	latency_p99_s: ['latency p99', seconds],
+	attempts: ['attempts', count], retried: ['retried', count], duplicates: ['duplicates', count],
+	senders: ['senders', count],
 	senders_seen: ['senders seen', count], redelivered: ['redelivered', count],
 };
 
@@ -35,14 +38,16 @@ smssim.head = () => {
 	const [stall, sum, books] = [make('p.stall', { id: 'stall' }), make('p'), make('p', { id: 'books' })];
 	const parts = Object.entries(PARTS).map(([key, name]) => {
 		const [piece, number, part] = [swatch(key, 'area'), make('b'), make('span')];
-		return { key, piece, number, part, term: make('div', make('dt', swatch(key, 'area'), name), make('dd', number, part)) };
+		const term = make('div', make('dt', swatch(key, 'area'), name), make('dd', number, part));
+		return { key, piece, number, part, term };
 	});
 
 	function update({ progress, data, total, done, elapsed, isFinal }) {
 		const { code, text = 'Starting' } = data.verdict || { code: 'starting' };
 		const pace = text.toLowerCase().includes(data.pace || '') ? '' : clean(data.pace);
 		const { low_s: low, high_s: high } = (data.expected || {}).complete || {};
-		const left = !isFinal && isKnown(high) ? ` · about ${span(Math.max(0, low - elapsed), Math.max(0, high - elapsed))} left` : '';
+		const [least, most] = [low, high].map((at) => Math.max(0, at - elapsed));
+		const left = !isFinal && isKnown(high) ? ` · about ${span(least, most)} left` : '';
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
 			(isFinal ? 'after ' : 'at ') + clock(elapsed) + left);
 		show(stall, data.stall);
@@ -54,14 +59,17 @@ smssim.head = () => {
 			show(piece, progress[key] > 0);
 		}
 		const isEqual = total === parts.reduce((all, { key }) => all + (progress[key] || 0), 0);
-		write(sum, `${count(total)} ${isEqual ? '=' : '≠'} ${parts.map(({ key }) => `${count(progress[key])} ${PARTS[key]}`).join(' + ')}`);
+		const terms = parts.map(({ key }) => `${count(progress[key])} ${PARTS[key]}`);
+		write(sum, `${count(total)} ${isEqual ? '=' : '≠'} ${terms.join(' + ')}`);
 		attribute(sum, 'data-tone', !isEqual && 'bad');
 		const agrees = [0, 5].includes(progress.exit_code);
 		attribute(books, 'data-tone', progress.reason && (agrees ? 'good' : 'bad'));
-		write(books, progress.reason ? `${agrees ? '✓' : '✕'} ${clean(progress.reason)}` : '○ both books are compared at the end');
+		write(books, progress.reason ? `${agrees ? '✓' : '✕'} ${clean(progress.reason)}`
+			: '○ both books are compared at the end');
 		figures.fill([
 			...(isFinal ? [] : [['now', perSecond(progress.recent_rate_per_s)]]),
-			...Object.entries(FIGURES).filter(([key]) => key in progress).map(([key, [name, says]]) => [name, says(progress[key])]),
+			...Object.entries(FIGURES).filter(([key]) => key in progress)
+				.map(([key, [name, says]]) => [name, says(progress[key])]),
 		]);
 	}
 	const element = make('section.card.head', { 'aria-label': 'Verdict' }, verdict.element, stall,
@@ -73,7 +81,8 @@ smssim.head = () => {
 // Where the time axis ends: there is room for the plan, the forecast and near deadlines, and it moves in few steps.
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
-	const most = isFinal ? elapsed : Math.max(planned, Math.min(((expected || {}).complete || {}).high_s || 0, 4 * planned));
+	const { high_s: high = 0 } = (expected || {}).complete || {};
+	const most = isFinal ? elapsed : Math.max(planned, Math.min(high, 4 * planned));
 	const end = Math.max(most, ...(goals || []).map((goal) => goal.at_s * 1.04).filter((at) => at < 1.6 * most)) || 1;
 	const step = 10 ** Math.floor(Math.log10(end)) / 4;
 	return isFinal ? end : Math.ceil(end / step) * step;
@@ -87,10 +96,9 @@ function valueAt(times, values, time) {
 	return values[after - 1] + part * (values[after] - values[after - 1]);
 }
 
-// The axis on the right: lines at 50, 80, 95 and 99% of all messages.
 const shareAxis = (total) => yAxis(String, {
 	side: 1, size: 40, splits: () => PERCENTS.map((percent) => (percent / 100) * total()),
-	values: ({ bbox }) => PERCENTS.map((percent) => (percent === 95 && bbox.height < 280 * uPlot.pxRatio ? '' : `${percent}%`)),
+	values: ({ bbox }) => ['50%', '80%', bbox.height < 280 * uPlot.pxRatio ? '' : '95%', '99%'],
 	grid: { stroke: () => colour('line'), width: 1, dash: [2, 3] },
 });
 
@@ -109,7 +117,8 @@ function margin({ threshold, value }, total) {
 const OUTCOMES = [{ text: '✕ missed', tone: 'bad' }, { text: '✓ passed', tone: 'good' }, '○ open'];
 function goalRows({ data, progress: { thresholds = [] }, total, isFinal, elapsed }) {
 	const reached = data.reached_s || {};
-	return thresholds.length ? thresholds.map((one) => [clean(one.threshold), OUTCOMES[Number(one.passed)], ...margin(one, total)])
+	return thresholds.length ? thresholds.map((one) => [clean(one.threshold), OUTCOMES[Number(one.passed)],
+		...margin(one, total)])
 		: (data.goals || []).map(({ text, percent, at_s: deadline }) => {
 			const at = reached[percent];
 			const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
@@ -117,7 +126,6 @@ function goalRows({ data, progress: { thresholds = [] }, total, isFinal, elapsed
 		});
 }
 
-// A cell with a median and, below, the range around it.
 const spread = ({ low_s: low, median_s: median, high_s: high }) =>
 	(isKnown(median) ? { text: clock(median), small: isKnown(high) && span(low, high) } : 'never');
 
@@ -128,7 +136,8 @@ function milestoneRows({ data: { plan, expected, reached_s: reached }, progress,
 		const { low_s: low, high_s: high } = (expected || {})[key] || {};
 		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : '-';
 		const planned = plan ? [spread((isLast ? plan.complete_s : plan.reached_s[key]) || {})] : [];
-		return [isLast ? key : `${key}% sent`, ...planned, isKnown(at) ? { text: clock(at), tone: 'strong' } : isFinal ? 'never' : forecast];
+		const actual = isKnown(at) ? { text: clock(at), tone: 'strong' } : isFinal ? 'never' : forecast;
+		return [isLast ? key : `${key}% sent`, ...planned, actual];
 	});
 }
 
@@ -147,7 +156,7 @@ smssim.progress = (time) => {
 		series: [
 			line('sent', 'sent', '', part, { width: 2.25 }), line('failed', 'failed', 'dashed', part),
 			line('plan (95%)', 'plan', 'dashed', planned, { draw: false }),
-			line('forecast (80%)', 'forecast', '', () => '', { draw: false, swatch: 'area' }),
+			line('forecast (80%)', 'band', '', () => '', { draw: false, swatch: 'area' }),
 		],
 		scales: { y: { range: () => [0, (model.total || 1) * 1.02] } }, axes: [yAxis(count), shareAxis(() => model.total)],
 		under: (plotter, { data, isFinal }) => {
@@ -160,7 +169,8 @@ smssim.progress = (time) => {
 		},
 	});
 	const [times, goals] = [table('When shares of all messages were sent'), table('Goals')];
-	const element = smssim.section('Progress', time.buttons, make('div.with-aside', chart.element, make('div', times.element, goals.element)));
+	const aside = make('div', times.element, goals.element);
+	const element = smssim.section('Progress', time.buttons, make('div.with-aside', chart.element, aside));
 	function update(latest) {
 		model = latest;
 		time.end = axisEnd(model);
@@ -192,19 +202,23 @@ smssim.rates = (time) => [
 	}),
 	new Chart({
 		name: 'Failed, retried, duplicates', note: 'per second', time,
-		series: [line('failed', 'failed', '', perSecond), line('retried', 'sent', 'dashed', perSecond), line('duplicates', 'ink', 'dotted', perSecond)],
-		columns: ({ history }) => [history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) => increase(history, history[name]))],
+		series: [
+			line('failed', 'failed', '', perSecond), line('retried', 'sent', 'dashed', perSecond),
+			line('duplicates', 'ink', 'dotted', perSecond),
+		],
+		columns: ({ history }) =>
+			[history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) => increase(history, history[name]))],
 	}),
 ];
 
 function histogram() {
 	let [bounds, counts] = [[], []];
+	const bars = uPlot.paths.bars({ size: [0.9, 60] });
 	const about = (i) => setting(rounded(bounds[i] || 0, 3));
 	return new Chart({
 		name: 'Latency histogram', note: 'from queued to final outcome; logarithmic bounds', xName: 'latency',
 		series: [
-			line('messages', 'sent', '', count, { swatch: 'area', fill: 'sent-soft', width: 1, paths: uPlot.paths.bars({ size: [0.9, 60] }) }),
-			line('share', 'none', '', (value, x, at) => share(counts[at], counts.reduce((all, one) => all + one, 0)), { draw: false }),
+			line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars }),
 		],
 		columns: ({ data }) => {
 			({ bounds_s: bounds, counts } = data.latency || { bounds_s: [], counts: [] });
@@ -212,7 +226,10 @@ function histogram() {
 		},
 		rest: () => counts.indexOf(Math.max(...counts)),
 		xRange: () => [-0.6, Math.max(1, counts.length) - 0.4],
-		xText: (i) => (i === bounds.length ? `above ${about(i - 1)}` : i ? `${about(i - 1)} to ${about(i)}` : `up to ${about(i)}`),
+		xText: (i) => {
+			if (i === bounds.length) return `above ${about(i - 1)}`;
+			return i ? `${about(i - 1)} to ${about(i)}` : `up to ${about(i)}`;
+		},
 		xAxis: {
 			values: (plotter, splits) => splits.map((at) => setting(rounded(bounds[at - 0.5], 2))),
 			splits: ({ bbox }) => {
@@ -230,7 +247,8 @@ function spectrum() {
 	return new Chart({
 		name: 'Percentiles', note: 'the latency that this share of messages does not exceed', xName: 'percentile',
 		series: [
-			line('latency', 'sent', '', seconds, { width: 2.25 }), line('highest', 'none', '', () => seconds((last(points) || [])[1]), { draw: false }),
+			line('latency', 'sent', '', seconds, { width: 2.25 }),
+			line('highest', 'none', '', () => seconds((last(points) || [])[1]), { draw: false }),
 		],
 		columns: ({ data }) => {
 			points = (data.spectrum || []).filter((point) => isKnown(point[1]));
@@ -240,7 +258,8 @@ function spectrum() {
 		scales: { x: { time: false, distr: 3, range: () => [1, 12000] } }, axes: [yAxis(setting)],
 		xText: (x) => `${rounded(100 * (1 - 1 / x), 6)}%`,
 		xAxis: {
-			splits: () => nines.map(place), filter: (plotter, splits) => splits, values: () => nines.map((percent) => `${percent}%`),
+			splits: () => nines.map(place), filter: (plotter, splits) => splits,
+			values: () => nines.map((percent) => `${percent}%`),
 			grid: { stroke: () => colour('grid'), width: 1 },
 		},
 	});
@@ -248,7 +267,9 @@ function spectrum() {
 
 smssim.latencies = (time) => [histogram(), spectrum(), new Chart({
 	name: 'Latency so far', note: 'percentiles of all messages until then', time, axes: [yAxis(setting)],
-	series: [line('p50', 'sent', '', seconds), line('p95', 'sent', 'dashed', seconds), line('p99', 'failed', 'dotted', seconds)],
+	series: [
+		line('p50', 'sent', '', seconds), line('p95', 'sent', 'dashed', seconds), line('p99', 'failed', 'dotted', seconds),
+	],
 	columns: ({ history }) => [history.elapsed_s, history.latency_p50_s, history.latency_p95_s, history.latency_p99_s],
 })];
 

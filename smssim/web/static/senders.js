@@ -1,10 +1,9 @@
-// The senders of a run: a heat map of their states over time, and a table that sorts, filters and folds copies of one
-// sender into one row.
+// Senders: a heat map of their states over time, and a table that sorts, filters and folds copies into one row.
 (() => {
 'use strict';
 const {
-	make, attribute, show, write, colour, worse, Chart, marks, clean, count, plural, setting, seconds, percent, tenths, share, perSecond, change,
-	isKnown, last,
+	make, attribute, show, write, colour, worse, Chart, marks, clean, count, plural, setting, seconds, percent, tenths,
+	share, perSecond, change, isKnown, last,
 } = smssim;
 const [HEIGHT, LINE_MAX, NAMES_MAX, ROWS_MAX] = [560, 20, 60, 50];
 const STATES = ['', 'sending', 'waiting', 'lost', 'left'];
@@ -31,7 +30,6 @@ smssim.heat = (time) => {
 		return shades;
 	}
 
-	// Lost senders are striped where a line is high enough.
 	function paintStep(step, shades) {
 		const pixels = pencil.createImageData(1, image.height);
 		for (let line = 0; line < lines; line++) {
@@ -75,7 +73,6 @@ smssim.heat = (time) => {
 		chart.paint();
 	}
 
-	// How much of the time each of the first senders spent in which state.
 	function rows() {
 		const { times, columns, from } = model.heat;
 		return [['sender', ...STATES.slice(1)], model.names.slice(0, ROWS_MAX).map((one, at) => {
@@ -90,9 +87,11 @@ smssim.heat = (time) => {
 		return many() ? `${name(row)}: ${code in CODES ? STATES[CODES[code]] || 'unknown' : rateOf(code)}` : '';
 	};
 	const chart = new Chart({
-		name: 'States of senders', note: 'shade: 0 to 100% of the declared rate; the keys up and down choose a sender', time, rows, under, over,
+		name: 'States of senders', note: 'shade: 0 to 100% of the declared rate; the keys up and down choose a sender', time,
+		rows, under, over,
 		columns: ({ heat }) => [heat.times.map((end, step) => (start(step) + end) / 2)],
-		series: ['', ...STATES.slice(2)].map((label) => ({ label, colour: label || 'scale', swatch: 'area', draw: false, value: label ? () => '' : says })),
+		series: ['', ...STATES.slice(2)].map((label) =>
+			({ label, colour: label || 'scale', swatch: 'area', draw: false, value: label ? () => '' : says })),
 		scales: { y: { range: () => [0, many() || 1], dir: -1 } },
 		axes: [smssim.yAxis(String, {
 			size: () => (many() > NAMES_MAX ? 58 : 110), grid: { show: false },
@@ -129,20 +128,23 @@ smssim.heat = (time) => {
 	return { element: chart.element, update, destroy: () => chart.destroy() };
 };
 
-// The columns of the table: head, what it writes, and whether the range among copies stands below.
+// By column: head, format, and whether the range among copies stands below.
 const signed = (value) => change(value, tenths);
 const COLUMNS = {
-	index: ['sender'], code: ['state'], lanes: ['lanes', count], mean: ['mean', setting], average: ['average', seconds, true], off: ['± mean', signed],
+	index: ['sender'], code: ['state'], lanes: ['lanes', count], mean: ['mean', setting],
+	average: ['average', seconds, true], off: ['± mean', signed],
 	fail: ['fail', percent], failing: ['failing', tenths, true], failOff: ['± fail', signed], sent: ['sent', count, true],
-	failed: ['failed', count, true], rate: ['now', perSecond, true], work: ['work', tenths, true], load: ['of lanes', tenths],
+	failed: ['failed', count, true], rate: ['now', perSecond, true], work: ['work', tenths, true],
+	load: ['of lanes', tenths],
 };
 const NAMES = Object.keys(COLUMNS);
 
-// One row for several senders.
 function together(copies, key, name) {
 	const sum = (of) => copies.reduce((all, row) => all + (of(row) || 0), 0);
-	const totals = Object.fromEntries(['lanes', 'sent', 'failed', 'attempts', 'rate'].map((one) => [one, sum((row) => row[one])]));
-	return { ...copies[0], ...totals, key, name, copies, average: sum((row) => row.average * row.attempts) / totals.attempts };
+	const counts = ['lanes', 'sent', 'failed', 'attempts', 'rate'].map((one) => [one, sum((row) => row[one])]);
+	const totals = Object.fromEntries(counts);
+	const average = sum((row) => row.average * row.attempts) / totals.attempts;
+	return { ...copies[0], ...totals, key, name, copies, average };
 }
 
 // Add what follows from the other figures; `all` is the row of all senders.
@@ -156,27 +158,30 @@ function derive(row, all) {
 }
 
 function rowsOf({ senders: all, names, data, isFinal }) {
-	const [sent, failed, attempts, lanes, mean, average, fail] = ['sent', 'failed', 'attempts', 'concurrency', 'mean_s', 'avg_time_s', 'failure_rate']
-		.map((name) => all[name] || []);
+	const { sent, failed, attempts = [], concurrency: lanes, mean_s: mean, avg_time_s: average, failure_rate: fail } = all;
 	const rate = (isFinal && all.rate_per_s) || all.recent_rate_per_s || [];
 	const rows = names.map((name, i) => ({
-		key: `${i}`, name, index: i, code: Number(all.state[i]), group: (all.group || [])[i] ?? -1, sent: sent[i], failed: failed[i],
-		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), lanes: lanes[i], mean: mean[i],
-		average: average[i], fail: fail[i], rate: rate[i],
+		key: `${i}`, name, index: i, code: Number(all.state[i]), group: all.group[i] ?? -1, lanes: lanes[i], mean: mean[i],
+		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), sent: sent[i],
+		failed: failed[i], average: average[i], fail: fail[i], rate: rate[i],
 	}));
 	const total = together(rows);
 	return [rows.map((row) => derive(row, total)), total];
 }
 
-const inStates = (has) => STATES.map((state, code) => state && has(state, code) && `${count(has(state, code))} ${state}`).filter(Boolean).join(', ');
+const inStates = (many) =>
+	STATES.filter((state) => many(state)).map((state) => `${count(many(state))} ${state}`).join(', ');
 
 function cellsOf(row, opened) {
 	const { copies, code, isCopy, key } = row;
 	return NAMES.map((name) => {
 		const [, says, hasRange] = COLUMNS[name];
-		if (name === 'index') return { text: row.name, key: copies && key, expanded: String(opened.has(key)), tone: isCopy && 'copy' };
+		if (name === 'index') {
+			return { text: row.name, key: copies && key, expanded: String(opened.has(key)), tone: isCopy && 'copy' };
+		}
 		if (name === 'code') {
-			return copies ? inStates((state, i) => copies.filter((one) => one.code === i).length) : { text: `${SHAPES[code]} ${STATES[code]}`, tone: code === 3 && 'bad' };
+			return copies ? inStates((state) => copies.filter((one) => STATES[one.code] === state).length)
+				: { text: `${SHAPES[code]} ${STATES[code]}`, tone: code === 3 && 'bad' };
 		}
 		const values = copies && hasRange ? copies.map((one) => one[name]).filter(isKnown) : [];
 		const ends = new Set([Math.min(...values), Math.max(...values)].map(says));
@@ -189,7 +194,8 @@ smssim.senders = () => {
 	const sort = { by: 'index', down: false };
 	const opened = new Set();
 	const redraw = () => model && update(model);
-	const search = make('input', { type: 'search', id: 'sender-filter', placeholder: 'Filter by name', 'aria-label': 'Filter senders by name', input: redraw });
+	const search = make('input', { type: 'search', id: 'sender-filter', placeholder: 'Filter by name',
+		'aria-label': 'Filter senders by name', input: redraw });
 	const state = make('select', { id: 'sender-state', 'aria-label': 'Filter senders by state', change: redraw },
 		...STATES.map((one) => make('option', { value: one }, one || 'any state')));
 	const said = make('p.note', { id: 'sender-count' });
@@ -201,15 +207,18 @@ smssim.senders = () => {
 		else if (key && !opened.delete(key)) opened.add(key);
 		redraw();
 	});
-	const element = smssim.section('Senders', [make('div.tools', search, state)], smssim.scroll('Senders', list.element), said,
-		make('p.note', '± mean, ± fail: measured less declared. work, of lanes: shares of all outcomes and of all lanes.'));
+	const element = smssim.section('Senders', [make('div.tools', search, state)], smssim.scroll('Senders', list.element),
+		said, make('p.note', '± is measured less declared. work, of lanes: shares of all outcomes and of all lanes.'));
 
 	// The rows to show: senders that are no copies, groups, and the copies in open groups.
 	function arrange(rows, all) {
 		const value = (row) => row[sort.by] ?? -1;
 		const compare = (one, other) => (sort.down ? -1 : 1) * (value(one) - value(other)) || one.index - other.index;
-		const groups = model.senders.groups.map((name, group) => [name, rows.filter((row) => row.group === group)]).filter(([, copies]) => copies.length);
-		const folded = groups.map(([name, copies]) => derive(together(copies, `group ${name}`, `${clean(name)} ×${count(copies.length)}`), all));
+		const fold = (name, group) => {
+			const copies = rows.filter((row) => row.group === group);
+			return derive(together(copies, `group ${name}`, `${clean(name)} ×${count(copies.length)}`), all);
+		};
+		const folded = model.senders.groups.map(fold).filter((row) => row.copies.length);
 		return [...rows.filter((row) => row.group < 0), ...folded].sort(compare).flatMap((row) =>
 			(opened.has(row.key) ? [row, ...row.copies.sort(compare).map((one) => ({ ...one, isCopy: true }))] : [row]));
 	}
@@ -218,20 +227,25 @@ smssim.senders = () => {
 		model = latest;
 		const [rows, all] = rowsOf(model);
 		const wanted = search.value.trim().toLowerCase();
-		const found = rows.filter((row) => row.name.toLowerCase().includes(wanted) && ['', STATES[row.code]].includes(state.value));
+		const found = rows.filter((row) => row.name.toLowerCase().includes(wanted) &&
+			['', STATES[row.code]].includes(state.value));
 		const shown = arrange(found, all);
 		const { activeElement: focused } = document;
 		const key = list.body.contains(focused) && focused.dataset.key;
 		const heads = NAMES.map((one) => ({ text: one === 'rate' && model.isFinal ? 'rate' : COLUMNS[one][0], key: one }));
 		list.fill(heads, shown.slice(0, ROWS_MAX).map((row) => cellsOf(row, opened)));
-		NAMES.forEach((one, i) => attribute(list.head.children[i], 'aria-sort', sort.by === one && (sort.down ? 'descending' : 'ascending')));
+		NAMES.forEach((one, i) => attribute(list.head.children[i], 'aria-sort',
+			sort.by === one && (sort.down ? 'descending' : 'ascending')));
 		const same = key && [...list.body.querySelectorAll('button')].find((one) => one.dataset.key === key);
 		if (same && same !== focused) same.focus();
 		const more = model.data.others || {};
-		write(said, (found.length < rows.length ? `${count(found.length)} of ` : '') + plural(rows.length, 'sender') +
-			(shown.length > ROWS_MAX ? `; ${ROWS_MAX} of ${count(shown.length)} rows are shown: sort or filter to see others` : '') +
-			(more.senders ? `; ${plural(more.senders, 'more sender')}: ${inStates((one) => more[one])}; ${count(more.sent)} sent, ` +
-				`${count(more.failed)} failed, ${perSecond(more.recent_rate_per_s)}` : ''));
+		const words = [(found.length < rows.length ? `${count(found.length)} of ` : '') + plural(rows.length, 'sender')];
+		if (shown.length > ROWS_MAX) words.push(`${ROWS_MAX} of ${count(shown.length)} rows: sort or filter to see others`);
+		if (more.senders) {
+			words.push(`${plural(more.senders, 'more sender')}: ${inStates((state) => more[state])}`,
+				`${count(more.sent)} sent, ${count(more.failed)} failed, ${perSecond(more.recent_rate_per_s)}`);
+		}
+		write(said, words.join('; '));
 	}
 	return { element, update };
 };

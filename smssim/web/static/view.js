@@ -1,5 +1,4 @@
-// A document on the page, whole or frame by frame. What is in sight is drawn at once, the rest when it comes into sight or
-// nothing else is to do.
+// A document on the page. What is in sight is drawn at once, the rest later.
 (() => {
 'use strict';
 const { make, write, show, table, pairs, section, marks, clean, count, clock, share } = smssim;
@@ -21,14 +20,15 @@ function eventList() {
 function about() {
 	const list = pairs('about');
 	const update = ({ data, progress }) => list.fill([
-		['command', data.command], ['run', progress.run_id], ['began', (data.began || '').replace('T', ' ').replace('Z', ' UTC')],
+		['command', data.command], ['run', progress.run_id],
+		['began', (data.began || '').replace('T', ' ').replace('Z', ' UTC')],
 		['seed', data.seed], ['attempts at most', data.max_attempts], ['smssim', data.smssim],
 	].filter(([, value]) => value || value === 0).map(([name, value]) => [name, clean(value, 2000)]));
 	return { element: section('About', [], list.element), update };
 }
 
-// Several parts that are updated one by one, as one section.
-const together = (title, parts) => ({ element: section(title, [], make('div.charts', ...parts.map((part) => part.element))), parts });
+const together = (title, parts) =>
+	({ element: section(title, [], make('div.charts', ...parts.map((part) => part.element))), parts });
 
 const runParts = (time) => [
 	smssim.head(), smssim.progress(time), together('Rates', smssim.rates(time)), smssim.senders(),
@@ -53,7 +53,6 @@ smssim.view = (root) => {
 	const refreshAll = () => parts.forEach(refresh);
 	addEventListener('beforeprint', refreshAll);
 
-	// Do what is out of sight, one part at a time.
 	function work() {
 		if (queue.length) refresh(queue.shift());
 		if (queue.length) setTimeout(work);
@@ -78,8 +77,10 @@ smssim.view = (root) => {
 	function say() {
 		const { data: { stall, verdict }, total, done, isFinal } = model;
 		const now = { tenth: total && Math.floor((10 * done) / total), stall: Boolean(stall), isFinal };
-		const words = isFinal !== spoken.isFinal && isFinal ? `${verdict.text}: ${share(done, total)} after ${clock(model.elapsed)}`
-			: now.stall && !spoken.stall ? stall : now.tenth !== spoken.tenth ? `${10 * now.tenth}% done. ${(verdict || {}).text || ''}` : '';
+		const text = (verdict || {}).text || '';
+		let words = now.tenth !== spoken.tenth ? `${10 * now.tenth}% done. ${text}` : '';
+		if (now.stall && !spoken.stall) words = stall;
+		if (isFinal && !spoken.isFinal) words = `${text}: ${share(done, total)} after ${clock(model.elapsed)}`;
 		if (words) write(told, clean(words));
 		spoken = now;
 	}
