@@ -44,7 +44,10 @@ function share(part, all) {
 }
 const percent = known((rate) => `${rounded(100 * rate, 3)}%`);
 const tenths = known((rate) => `${(100 * rate).toFixed(1)}%`);
-const change = (number, write) => (isKnown(number) ? (number < 0 ? '−' : '+') + write(Math.abs(number)) : '-');
+function change(number, write) {
+	const text = write(Math.abs(number));
+	return /[1-9]/.test(text) ? (number < 0 ? '−' : '+') + text : text;
+}
 // Foreign text on one line; characters that can't be printed are escaped.
 function clean(text, length = 300) {
 	const all = Array.from(String(text ?? ''));

@@ -137,5 +137,5 @@ smssim.live = () => {
 	choose().catch(() => {}).then(connect);
 	return view;
 };
-if (document.documentElement.dataset.page === 'live') smssim.live();
+if (document.documentElement.dataset.page === 'live') smssim.page = smssim.live();
 })();

@@ -194,7 +194,7 @@ smssim.rates = (time) => [
 		name: 'Rate', note: 'final outcomes per second; the band spans the extremes', time,
 		series: [
 			line('now', 'sent', '', perSecond), line('overall', 'plan', 'dashed', perSecond),
-			...['lowest', 'highest'].map((name) => line(name, 'band', '', perSecond, { width: 0, swatch: 'area' })),
+			...['low', 'high'].map((name) => line(name, 'band', '', perSecond, { width: 0, swatch: 'area' })),
 		],
 		bands: [{ series: [4, 3], fill: () => colour('band') }],
 		columns: ({ history: { elapsed_s: times, sent, failed, ...rates } }) => [times, rates.rate_per_s,
