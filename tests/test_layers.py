@@ -17,6 +17,8 @@ LAYERS = (
     ("smssim.process",),
     ("smssim.net", "smssim.journal", "smssim.engine"),
     ("smssim.outputs",),
+    ("smssim.web",),
+    ("smssim.outputs.opening",),  # creates outputs of both
     ("smssim.planner",),
     ("smssim.nodes",),
     ("smssim.launch",),
@@ -61,8 +63,12 @@ def part_of(name: str, *packages: str) -> str:
 
 
 def layer_of(name: str) -> int:
-    """Return the number of the layer of this dotted name, from 0 at the bottom; -1 if it has none."""
-    return next((i for i, layer in enumerate(LAYERS) if part_of(name, *layer)), -1)
+    """Return the number of the layer of this dotted name, from 0 at the bottom; -1 if it has none.
+
+    If a package and one of its modules have layers of their own, that of the module counts.
+    """
+    parts = ((len(part_of(name, *layer)), i) for i, layer in enumerate(LAYERS) if part_of(name, *layer))
+    return max(parts, default=(0, -1))[1]
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
