@@ -107,7 +107,7 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
         "others": {"senders": snapshot.fleet.others.senders}
         | {name: getattr(snapshot.fleet.others, name) for name in Others.__slots__},
         "latency": {"bounds_s": numbers(latency.bounds_s, 4), "counts": list(latency.counts)},
-        "spectrum": [[percent, number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None],
+        "spectrum": [[number(percent), number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None],
     }
 
 

@@ -184,12 +184,14 @@ class _Stream(Response):
         try:
             await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
             await send_piece(send, OPENING)
-            while not (viewer.is_over or connection.is_lost):
+            while not connection.is_lost:
                 await send_piece(send, b"")  # waits until what was sent has drained: only then choose the newest frame
                 message = viewers.next(viewer)
                 if message is not None:
                     await answers.send_pieces(send, message, self._piece_bytes)
-                elif not viewer.is_over and not await viewers.wait(viewer):
+                elif viewer.is_over:
+                    break
+                elif not await viewers.wait(viewer):
                     await send_piece(send, SIGN)
             await send({"type": "http.response.body", "body": b""})
         finally:

@@ -21,8 +21,9 @@ from smssim.outputs.of_course import Seen
 STALLS_MAX: Final = 3  # in a frame: the latest
 EVENTS_MAX: Final = 5  # the same
 _DECLARED: Final = ("name", "mean_s", "failure_rate", "concurrency")  # of a sender
-_DIGITS: Final = 7  # of the figures of the run
-_SENDER_DIGITS: Final = 3  # of the figures of each sender
+_DIGITS: Final = 5  # of the figures of the run, except the time
+_TIME_DIGITS: Final = 8
+_FEW_DIGITS: Final = 3  # of the figures of each sender, and of percentiles, which are off by 0.4% anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def frame(seen: Seen, version: int) -> dict[str, Any]:
     rows, events = snapshot.fleet.rows, events_of(snapshot, course)
     changes = moment(snapshot, course, STALLS_MAX)
     if not snapshot.figures.final:
-        changes["progress"] = {name: _short(value) for name, value in changes["progress"].items()}
+        changes["progress"] = {name: _short(name, value) for name, value in changes["progress"].items()}
+        changes["spectrum"] = [[percent, number(time_s, _FEW_DIGITS)] for percent, time_s in changes["spectrum"]]
     return {
         "run_id": snapshot.figures.run_id,
         "version": version,
@@ -77,13 +79,15 @@ def _senders(rows: tuple[SenderRow, ...]) -> dict[str, Any]:
         "state": states_of(rows),
         "sent": [row.sent for row in rows],
         "failed": [row.failed for row in rows],
-        "avg_time_s": numbers([row.avg_time_s for row in rows], _SENDER_DIGITS),
-        "recent_rate_per_s": numbers([row.recent_rate_per_s for row in rows], _SENDER_DIGITS),
+        "avg_time_s": numbers([row.avg_time_s for row in rows], _FEW_DIGITS),
+        "recent_rate_per_s": numbers([row.recent_rate_per_s for row in rows], _FEW_DIGITS),
     }
 
 
-def _short(value: object) -> object:
-    return number(value, _DIGITS) if isinstance(value, float) else value
+def _short(name: str, value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return number(value, _TIME_DIGITS if name == "elapsed_s" else _DIGITS)
 
 
 def _finite(value: Any) -> Any:

@@ -82,8 +82,9 @@ class Page(CourseOutput):
         self._page.server.start(listening)
         host = socket.gethostname() if self._host in _EVERYWHERE else self._host
         url = f"{'https' if tls else 'http'}://{http.shown(host)}:{port}/"
-        self._log.info("Page at %s%s", url, " (open it once as /?token=TOKEN)" if self._access.token else "")
-        ready.announce("web", url=url)
+        says = f"Page at {url}" + (" (open it once as /?token=TOKEN)" if self._access.token else "")
+        self._log.info("%s", says)
+        ready.announce("web", url=url, says=says)
 
     def noted(self, snapshot: Snapshot, course: Course) -> None:
         """See Output."""
