@@ -21,8 +21,10 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts
 from smssim.core.snapshot import Snapshot
 from smssim.outputs.files import CsvFile, SummaryFile
+from smssim.outputs.kept.keeper import Keeper
 from smssim.outputs.protocol import Output
 from smssim.outputs.record import Recorder
+from smssim.outputs.report.file import ReportFile
 from smssim.outputs.terminal.display import display
 from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
@@ -38,7 +40,10 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
 }
 
 # The same for outputs that show the course of runs. The arguments are the settings, the log and the limits.
-_OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {}
+_OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {
+    "report": ReportFile,
+    "history": Keeper,
+}
 
 
 def check_outputs(settings: MonitorSettings, log: Log, resumes: bool) -> None:

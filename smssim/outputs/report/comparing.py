@@ -12,12 +12,12 @@ from smssim.outputs.report.curve import svg
 from smssim.outputs.report.markup import Content, Html, joined, tag
 from smssim.outputs.report.pictures import overlay
 from smssim.outputs.report.tables import table
-from smssim.words import clock, moment, per_second, seconds
+from smssim.words import clock, moment, per_second, plural, seconds
 
 Document = Mapping[str, Any]
 
 _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
-    "count": lambda number: f"{number:,.10g}" if abs(number) < 1e10 else f"{number:,.0f}",
+    "count": lambda number: f"{number:,.0f}",
     "time": seconds,
     "span": moment,
     "rate": per_second,
@@ -33,7 +33,7 @@ def compared(documents: Sequence[Document], compares: Document) -> Html:
     ]
     shown = overlay(documents)
     parts = [
-        tag("h1", f"{len(documents)} runs compared"),
+        tag("h1", f"{in_words(documents)} compared"),
         table(("", "title", "verdict", "run"), runs, left=4),
         tag("h2", "Sent over time"),
         tag("p", "There is no curve, because nothing was sent." if shown is None else svg(shown)),
@@ -44,52 +44,59 @@ def compared(documents: Sequence[Document], compares: Document) -> Html:
             "p",
             f"Differences are to {labels[0]}. Of a plan, the table has the medians and the middle 95% of the seeds.",
         ),
-        tag("h2", "Equal by seed?"),
-        table(
-            ("", ""),
-            [(label, one["text"]) for label, one in zip(labels[1:], compares["equal"], strict=True)],
-            left=2,
-        ),
+        *_by_seed(compares),
     ]
     return joined(parts)
 
 
+def in_words(documents: Sequence[Document]) -> str:
+    """Return what these documents are."""
+    kinds = {document["kind"] for document in documents}
+    return plural(len(documents), *kinds) if len(kinds) == 1 else f"{len(documents)} runs and plans"
+
+
+def _by_seed(compares: Document) -> list[Html]:
+    """Return whether runs have the same outcomes as the first one; nothing if there is only one run."""
+    rows = [(run["label"], one["text"]) for run, one in zip(compares["runs"], compares["equal"], strict=True) if one]
+    if not rows:
+        return []
+    first = next(run["label"] for run in compares["runs"] if run["kind"] == "run")
+    return [tag("h2", "Equal by seed?"), tag("p", f"Compared with {first}:"), table(("", ""), rows, left=2)]
+
+
 def differences(compares: Document) -> Html:
     """Return the table of differences: each figure of each run."""
-    heads = [""]
-    for number, run in enumerate(compares["runs"]):
-        heads += [run["label"], *([f"{run['label']} - {compares['runs'][0]['label']}", "%"] if number else [])]
+    first, *others = (run["label"] for run in compares["runs"])
+    heads = ["", first, *(head for label in others for head in (label, f"{label} - {first}"))]
     return table(heads, [_row(row) for row in compares["rows"]])
 
 
 def _row(row: Document) -> Sequence[Content]:
     cells: list[Content] = [row["head"]]
     for number, cell in enumerate(row["cells"]):
-        cells.append(_value(cell, row["unit"]))
-        if number:
-            cells += [_signed(cell["difference"], row["unit"]), _percent(cell["percent"])]
+        cells += [_value(cell, row["unit"]), *([_difference(cell, row["unit"])] if number else [])]
     return cells
 
 
 def _value(cell: Document, unit: str) -> str:
     """Return a value, with its range or with whether it is in the range of the plan."""
     show = _UNITS[unit]
-    text = "-" if cell["value"] is None else show(cell["value"])
+    text = ("never" if unit == "span" else "-") if cell["value"] is None else show(cell["value"])
     if cell["low"] is not None and (cell["high"] is None or cell["high"] > cell["low"]):
         text += f" ({show(cell['low'])} to {'never' if cell['high'] is None else show(cell['high'])})"
     if cell["inside"] is not None:
-        text += " as planned" if cell["inside"] else " NOT as planned"
+        text += ", as planned" if cell["inside"] else ", NOT as planned"
     return text
 
 
-def _signed(difference: float | None, unit: str) -> str:
+def _difference(cell: Document, unit: str) -> str:
+    difference, percent = cell["difference"], cell["percent"]
     if difference is None:
         return ""
-    return f"{'-' if difference < 0 else '+'}{_UNITS[unit](abs(difference))}"
-
-
-def _percent(percent: float | None) -> str:
-    return "" if percent is None else f"{percent:+,.1f}%"
+    if not difference:
+        return "equal"
+    share = "" if percent is None else f" ({percent:+,.1f}%)"
+    return f"{'-' if difference < 0 else '+'}{_UNITS[unit](abs(difference))}{share}"
 
 
 def _origin(document: Document) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from string import ascii_uppercase
 from typing import Any, Final, TypeAlias
 
 Document: TypeAlias = Mapping[str, Any]
@@ -40,21 +39,23 @@ FIGURES: Final = (
 def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
     """Return the comparison of documents for JSON; None if there is only one.
 
-    - `runs`: of each document a `label` (A, B, ...), its `kind` and its `title`.
+    - `runs`: of each document a `label` (1, 2, ...), its `kind` and its `title`.
     - `rows`: of each figure its `name`, `head` and `unit`, and `cells`, one per document. A cell has a `value`, and for
       a plan, of which it is the median, the ends of the middle 95%: `low` and `high`. It has the `difference` of its
       value to that of the first document, the same in `percent` of it, and `inside`: whether the value of a run is in
       the range of the first plan. All are null where they are unknown; a time is null also if it was never reached.
-    - `equal`: of each document but the first a `code` and a `text`, which say whether it has the outcomes that its seed
-      makes one expect. Codes: equal, unequal, differ (as they may), incomparable.
+    - `equal`: of each document a `code` and a `text`, which say whether it has the same outcomes as the first run, and
+      whether it should. Codes: equal, unequal (although they should be), differ (as they may), incomparable. Null for
+      plans and for the first run.
     """
     if len(documents) < 2:
         return None
     plan = next((one for one in documents if one["kind"] == "plan"), None)
+    run = next((one for one in documents if one["kind"] == "run"), None)
     return {
         "runs": [
-            {"label": label, "kind": one["kind"], "title": one["title"]}
-            for label, one in zip(ascii_uppercase, documents, strict=False)
+            {"label": str(number), "kind": one["kind"], "title": one["title"]}
+            for number, one in enumerate(documents, 1)
         ],
         "rows": [
             {
@@ -65,7 +66,10 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
             }
             for figure in FIGURES
         ],
-        "equal": [_equal(documents[0], other) for other in documents[1:]],
+        "equal": [
+            None if run is None or other is run or other["kind"] == "plan" else _equal(run, other)
+            for other in documents
+        ],
     }
 
 
@@ -121,8 +125,6 @@ def _inside(value: float | None, planned: tuple[float | None, float | None, floa
 
 def _equal(first: Document, other: Document) -> dict[str, str]:
     """Return whether two runs have the outcomes that their seeds make one expect: a code, and a sentence."""
-    if "plan" in (first["kind"], other["kind"]):
-        return _says("incomparable", "A plan plays many seeds.")
     for name, head in (("seed", "seed"), ("max_attempts", "number of attempts")):
         if first[name] is None or other[name] is None:
             return _says("incomparable", f"The {head} is not known.")

@@ -38,7 +38,7 @@ class Line:
     shares: Sequence[float]
     is_rough: bool = False  # only a few points are known
     gaps: Sequence[tuple[float, float]] = ()  # times without a record: the line is broken there
-    label: str = ""
+    number: int = 0  # from 1, if there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Band:
     low: Sequence[float]
     high: Sequence[float]
     median: Sequence[float]
-    label: str = ""
+    number: int = 0  # from 1, if there are several
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,12 @@ def svg(picture: Picture) -> Html:
         for gap in line.gaps
     ]
     parts += _axes(x)
-    several = len(picture.lines) + len(picture.bands) > 1 and bool(picture.lines[0:1] and picture.lines[0].label)
-    for number, band in enumerate(picture.bands):
-        parts += _band(x, band, COLOURS[-1] if not several else _colour(picture, band.label, number))
+    for band in picture.bands:
+        parts += _band(x, band, COLOURS[-1] if not band.number else _colour(band.number))
     parts += [_goal(x, at_s, text) for at_s, text in picture.goals if at_s <= picture.end_s]
     parts += _events(x, picture.events)
-    for number, line in enumerate(picture.lines):
-        parts += _line(x, line, _colour(picture, line.label, number), _dash(line.label, number))
+    for line in picture.lines:
+        parts += _line(x, line, _colour(line.number), DASHES[max(0, line.number - 1) % len(DASHES)])
     parts += [_mark(x, *mark) for mark in picture.marks]
     return tag(
         "svg",
@@ -120,7 +119,7 @@ class _Scale:
 
 
 def _tick(time_s: float) -> str:
-    if 1 <= time_s < 100 and time_s.is_integer():
+    if 1 <= time_s < 100 and time_s == round(time_s):
         return f"{time_s:.0f} s"
     return "0" if not time_s else moment(time_s) if time_s < 100 else clock(time_s)
 
@@ -175,8 +174,8 @@ def _line(x: _Scale, line: Line, colour: str, dash: str | None) -> list[Html]:
         if piece:
             points = _points(x, [time_s for time_s, _ in piece], [share for _, share in piece])
             drawn.append(_polyline(points, colour, 2.5, "3 4" if line.is_rough else dash))
-    if line.label and line.times_s:
-        drawn.append(_label(x(line.times_s[-1]), _y(line.shares[-1]), line.label, colour))
+    if line.number and line.times_s:
+        drawn.append(_number(x, line.times_s, line.shares, line.number, colour))
     if line.is_rough:
         drawn += [
             tag("circle", cx=x(time_s), cy=_y(share), r=3, fill=colour)
@@ -189,7 +188,8 @@ def _band(x: _Scale, band: Band, colour: str) -> list[Html]:
     up, down = _points(x, band.times_s, band.high), _points(x, band.times_s, band.low)
     area = tag("polygon", points=" ".join([*up, *reversed(down)]), fill=colour, fill_opacity="0.16")
     median = _polyline(_points(x, band.times_s, band.median), colour, 1.5, "6 4")
-    return [area, median]
+    numbers = [_number(x, band.times_s, band.median, band.number, colour)] if band.number else []
+    return [area, median, *numbers]
 
 
 def _polyline(points: Sequence[str], colour: str, width: float, dash: str | None) -> Html:
@@ -204,8 +204,14 @@ def _polyline(points: Sequence[str], colour: str, width: float, dash: str | None
     )
 
 
-def _label(x: float, y: float, text: str, colour: str) -> Html:
-    return _text(min(x, WIDTH - RIGHT) - 4, y - 6, text, anchor="end", fill=colour)
+def _number(x: _Scale, times_s: Sequence[float], shares: Sequence[float], number: int, colour: str) -> Html:
+    """Return the number of a line or a band, somewhere in its middle: at their ends, lines often meet."""
+    share = (0.35 + 0.05 * number) * shares[-1]
+    after = next((i for i, one in enumerate(shares) if one >= share), len(shares) - 1)
+    before = max(0, after - 1)
+    part = (share - shares[before]) / ((shares[after] - shares[before]) or 1.0)
+    at_s = times_s[before] + part * (times_s[after] - times_s[before])
+    return _text(x(at_s) + 8, _y(share) + 12, number, anchor="start", fill=colour)
 
 
 def _mark(x: _Scale, at_s: float, share: float, label: str) -> Html:
@@ -244,13 +250,5 @@ def _events(x: _Scale, events: Sequence[tuple[float, str]]) -> list[Html]:
     return drawn
 
 
-def _place(label: str, number: int) -> int:
-    return ord(label[0]) - ord("A") if len(label) == 1 and "A" <= label <= "H" else number
-
-
-def _colour(picture: Picture, label: str, number: int) -> str:
-    return COLOURS[_place(label, number) % len(COLOURS)]
-
-
-def _dash(label: str, number: int) -> str | None:
-    return DASHES[_place(label, number) % len(DASHES)]
+def _colour(number: int) -> str:
+    return COLOURS[max(0, number - 1) % len(COLOURS)]

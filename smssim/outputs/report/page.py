@@ -24,20 +24,33 @@ from smssim.outputs.report.sender_rows import senders
 Document = Mapping[str, Any]
 
 DRAW: Final = 'smssim.report(JSON.parse(document.getElementById("smssim-data").textContent));'
+PLAIN: Final = """
+.plain { max-width: 60em }
+.plain * { max-width: 100% }
+.plain svg { height: auto }
+.plain h1, .plain h2, .plain h3 { margin: 1em 0 .4em }
+.plain p { margin: .5em 0 }
+.plain table { width: auto }
+.plain td, .plain th { white-space: normal; max-width: none }
+.plain [align=left] { text-align: left; overflow-wrap: anywhere }
+.plain pre { white-space: pre-wrap }
+"""  # only for the content without scripts
 NO_CURVE: Final = "There is no curve, because nothing was sent or only the totals are known."
 
 
 def report(documents: Sequence[Document], inlined: Assets | None = None) -> bytes:
     """Return the report of these documents, which are compared if there are several; `inlined`: its assets."""
     used = assets() if inlined is None else inlined
+    styles = [*used.styles, PLAIN]
     scripts = [*used.scripts, DRAW] if used.scripts else []
     compares = comparison(documents)
     data = {"version": VERSION, "runs": list(documents), "comparison": compares}
-    body = tag("main", several(documents, compares) if compares else one_run(documents[0], "h1"), id="app")
+    plain = several(documents, compares) if compares else one_run(documents[0], "h1")
+    body = tag("main", tag("div", plain, class_="plain"), id="app")
     page = [
         Html("<!doctype html>\n"),
         Html('<html lang="en">\n'),
-        _head(_title(documents), used.styles, scripts),
+        _head(_title(documents), styles, scripts),
         Html("\n<body>\n"),
         body,
         tag("script", embedded(data), type="application/json", id="smssim-data"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from string import ascii_uppercase
 from typing import Any
 
 from smssim.outputs.report.curve import Band, Line, Picture
@@ -48,13 +47,14 @@ def picture(document: Document) -> Picture | None:
 def overlay(documents: Sequence[Document]) -> Picture | None:
     """Return the picture of several, with the same start; None if there is nothing to draw."""
     lines, bands = [], []
-    for label, document in zip(ascii_uppercase, documents, strict=False):
-        line, band = line_of(document, label), band_of(document, label) if document["kind"] == "plan" else None
+    for number, document in enumerate(documents, 1):
+        line = line_of(document, number)
+        band = band_of(document, number) if document["kind"] == "plan" else None
         lines += [line] if line else []
         bands += [band] if band else []
     if not lines and not bands:
         return None
-    names = "; ".join(f"{label}: {one['title']}" for label, one in zip(ascii_uppercase, documents, strict=False))
+    names = "; ".join(f"{number}: {one['title']}" for number, one in enumerate(documents, 1))
     return Picture(
         title="Share of all messages that was sent, over time, of each run",
         description=names,
@@ -78,7 +78,7 @@ def reached_of(document: Document) -> dict[str, float | None]:
     return {of: document["reached_s"].get(of) for of in PERCENTS}
 
 
-def line_of(document: Document, label: str = "") -> Line | None:
+def line_of(document: Document, number: int = 0) -> Line | None:
     """Return the line of a document; None if nothing is known, or if its plan has a band instead."""
     total = total_of(document)
     if not total:
@@ -86,7 +86,7 @@ def line_of(document: Document, label: str = "") -> Line | None:
     if document["kind"] == "run" and len(document["history"]["elapsed_s"]) > 1:
         history = document["history"]
         gaps = [(gap["from_s"], gap["to_s"]) for gap in document["gaps"] if gap["to_s"] is not None]
-        return Line(history["elapsed_s"], [sent / total for sent in history["sent"]], gaps=gaps, label=label)
+        return Line(history["elapsed_s"], [sent / total for sent in history["sent"]], gaps=gaps, number=number)
     if document["kind"] == "plan" and document["plan"] is not None:
         return None
     points = sorted((time_s, int(of) / 100) for of, time_s in reached_of(document).items() if time_s is not None)
@@ -94,7 +94,7 @@ def line_of(document: Document, label: str = "") -> Line | None:
     if len(points) < 2:
         return None
     ascending = [points[0], *(one for before, one in pairwise(points) if one >= before)]
-    return Line([time_s for time_s, _ in ascending], [share for _, share in ascending], is_rough=True, label=label)
+    return Line([time_s for time_s, _ in ascending], [share for _, share in ascending], is_rough=True, number=number)
 
 
 def _last(document: Document, total: int) -> list[tuple[float, float]]:
@@ -107,13 +107,13 @@ def _last(document: Document, total: int) -> list[tuple[float, float]]:
     return [] if end_s is None or sent is None else [(end_s, sent / total)]
 
 
-def band_of(document: Document, label: str = "") -> Band | None:
+def band_of(document: Document, number: int = 0) -> Band | None:
     """Return the range of the plan of a document; None without one."""
     plan, total = document["plan"], total_of(document)
     if plan is None or not total:
         return None
     low, high, median = ([sent / total for sent in plan[name]] for name in ("sent_low", "sent_high", "sent"))
-    return Band(plan["times_s"], low, high, median, label)
+    return Band(plan["times_s"], low, high, median, number)
 
 
 def _end_s(lines: Sequence[Line | None], bands: Sequence[Band | None]) -> float:

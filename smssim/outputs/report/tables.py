@@ -58,11 +58,12 @@ def figures(document: Document) -> Html:
     total = progress["total"]
     sent, failed = percents(progress["sent"], progress["failed"], total) if total else ("", "")
     redelivered = progress.get("redelivered")
+    retried = f"{count(progress['retried'])} of them failed and were queued for a retry" if progress["retried"] else ""
     rows: list[Sequence[Content]] = [
         ("messages", count(total), ""),
         ("sent", count(progress["sent"]), sent),
         ("failed", count(progress["failed"]), failed),
-        ("attempts", count(progress["attempts"]), f"{count(progress['retried'])} of them were followed by a retry"),
+        ("attempts", count(progress["attempts"]), retried),
         ("duplicates", count(progress["duplicates"]), "repeated outcomes, not counted elsewhere"),
         (
             "redelivered",
@@ -121,7 +122,7 @@ def _planned(planned: Mapping[str, float | None] | None) -> tuple[str, str]:
 
 def _range_s(low_s: float | None, high_s: float | None) -> str:
     if low_s is None:
-        return "never"
+        return ""
     return f"{moment(low_s)} to {moment_of(high_s)}"
 
 
