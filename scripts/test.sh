@@ -5,5 +5,6 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh
+scripts/browser.sh || true # without a browser, the summary says which tests were left out
 if (($# == 0)); then set -- --numprocesses=4; fi
 exec .venv/bin/pytest "$@"

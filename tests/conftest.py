@@ -1,18 +1,19 @@
 """Settings and fixtures for all tests: hypothesis, the seed of random moments, and checks for stray complaints.
 
-Tests marked `hosts` are left out where network namespaces can't be made; the summary names their files.
+Tests with a mark of `NEEDS` are left out where this machine lacks what they need; the summary names their files.
 """
 
 import logging
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+import browser_support
 import hosts_support
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,6 +22,11 @@ from xdist.scheduler import LoadScopeScheduling
 from smssim.process import libraries
 
 ROOT: Final = Path(__file__).parent.parent
+# By mark: what the tests need, what is missing without it, and a function that returns why it is missing.
+NEEDS: Final[dict[str, tuple[str, str, Callable[[], str]]]] = {
+    "hosts": ("network namespaces, see hosts_support", "no network namespaces here", hosts_support.why_not),
+    "browser": ("Chromium, see browser_support", "no browser here", browser_support.why_not),
+}
 LEFT_OUT: pytest.StashKey[set[str]] = pytest.StashKey()  # what the summary says was left out
 
 libraries.configure()
@@ -51,7 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed before pytest-xdist copies the options to its workers, so that all draw from the same one."""
     if config.option.seed is None:
         config.option.seed = secrets.randbelow(10**6)
-    config.addinivalue_line("markers", "hosts: needs network namespaces, see hosts_support")
+    for mark, (need, _, _) in NEEDS.items():
+        config.addinivalue_line("markers", f"{mark}: needs {need}")
     config.stash[LEFT_OUT] = set()
 
 
@@ -60,14 +67,14 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    needing = [item for item in items if item.get_closest_marker("hosts")]
-    if not needing or not (reason := hosts_support.why_not()):
-        return
-    items[:] = [item for item in items if item not in needing]
-    config.hook.pytest_deselected(items=needing)
-    files = {item.nodeid.partition("::")[0] for item in needing}
-    left_out = config.stash[LEFT_OUT]
-    left_out.update(f"{file} (no network namespaces here: {reason})" for file in files)
+    for mark, (_, missing, why_not) in NEEDS.items():
+        needing = [item for item in items if item.get_closest_marker(mark)]
+        if not needing or not (reason := why_not()):
+            continue
+        items[:] = [item for item in items if item not in needing]
+        config.hook.pytest_deselected(items=needing)
+        files = {item.nodeid.partition("::")[0] for item in needing}
+        config.stash[LEFT_OUT].update(f"{file} ({missing}: {reason})" for file in files)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -82,6 +82,17 @@ OUTPUT: dict[str, tuple[str, str, object]] = {
     "--summary-json": ("summary.json", "summary_json", "summary.json"),
     "--threshold": ("failed<5%", "threshold", (Threshold.parse("failed<5%"),)),
 }
+PAGE: dict[str, tuple[str, str, object]] = {
+    "--title": ("A drill", "title", "A drill"),
+    "--web": ("0", "web", 0),
+    "--web-listen": ("::1", "web_listen", "::1"),
+}
+KEPT: dict[str, tuple[str, str, object]] = {
+    "--report": ("report.html", "report", "report.html"),
+    "--history": ("runs", "history", "runs"),
+    "--history-runs": ("5", "history_runs", 5),
+    "--history-size": ("7", "history_size", 7),
+}
 FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     "producer": {
         **PRODUCER,
@@ -115,6 +126,8 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     },
     "monitor": {
         **OUTPUT,
+        **PAGE,
+        **KEPT,
         "--interval": ("0.5", "interval_s", 0.5),
         "--listen": ("[::1]:0", "listen", "[::1]:0"),
         "--json": ("true", "json", True),
@@ -132,6 +145,8 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     "trace": {},
     "run": {
         **{flag: (text, f"monitor.{setting}", value) for flag, (text, setting, value) in OUTPUT.items()},
+        **{flag: (text, f"monitor.{setting}", value) for flag, (text, setting, value) in (PAGE | KEPT).items()},
+        "--insecure": ("true", "insecure", True),
         **{flag: (text, f"producer.{setting}", value) for flag, (text, setting, value) in PRODUCER.items()},
         "--interval": ("0.5", "monitor.interval_s", 0.5),
         "--json": ("true", "monitor.json", True),
@@ -156,6 +171,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     "scenario": {"--schema": ("true", "schema", True)},
     "watch": {
         **ACCESS,
+        **PAGE,
         "--interval": ("0.5", "interval_s", 0.5),
         "--json": ("true", "json", True),
         "--give-up": ("9", "give_up_s", 9.0),
@@ -182,7 +198,8 @@ SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
-    *("--run", "--token-file", "--engine-creds", "--engine-token-file", "--engine-login-file"),
+    *("--title", "--web-listen", "--report", "--history", "--run", "--token-file"),
+    *("--engine-creds", "--engine-token-file", "--engine-login-file"),
     *TOGETHER,
     *(*ENGINE_TLS, "--engine-tls-ca"),
 )
@@ -200,11 +217,11 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 def beside(flag: str) -> list[str]:
     """Return the flags that this one requires, each with a value."""
-    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE)[other][0])]
+    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE | PAGE)[other][0])]
 
 
 def required(flag: str) -> list[str]:
-    groups = ((TOGETHER, TOGETHER), (ENGINE_TLS, ENGINE_TLS), (ENGINE, ENGINE_ALWAYS))
+    groups = ((("--web-listen",), ("--web",)), (TOGETHER, TOGETHER), (ENGINE_TLS, ENGINE_TLS), (ENGINE, ENGINE_ALWAYS))
     return [other for those, others in groups if flag in those for other in others if other != flag]
 
 
@@ -296,7 +313,7 @@ def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
         assert attrgetter(setting)(given) == value, (command, flag)
         if command not in ("run", "plan"):
             undone = {setting: getattr(plain, setting)}
-            undone |= {(ACCESS | ENGINE)[other][1]: None for other in required(flag)}
+            undone |= {(ACCESS | ENGINE | PAGE)[other][1]: None for other in required(flag)}
             if flag in ("--mean", "--distribution"):
                 undone["std_s"] = plain.std_s
             assert replace(given, **undone) == plain, (command, flag)
@@ -345,7 +362,12 @@ def test_a_plain_run_has_four_senders_and_free_ports(nodes: Nodes) -> None:
     settings = settings_of(nodes, "run")
     assert settings.senders == RUN_SENDERS
     assert settings.producer == ProducerSettings(count=RUN_COUNT, listen=FREE_ADDRESS)
-    assert settings.monitor == MonitorSettings(interval_s=1.0, listen=FREE_ADDRESS)
+    assert replace(settings.monitor, command="") == MonitorSettings(interval_s=1.0, listen=FREE_ADDRESS)
+
+
+def test_a_run_knows_the_command_that_started_it(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/smssim", "run", "--count", "5", "--title", "a drill"])
+    assert settings_of(nodes, "run").monitor.command == "smssim run --count 5 --title 'a drill'"
 
 
 def test_a_run_with_sender_flags_has_only_those_senders_and_1000_messages(nodes: Nodes) -> None:
@@ -504,7 +526,7 @@ REFUSED = {
     "docs/scenarios/../scenarios/calm.yaml; expected a different file from the scenario",
     "run --csv x --summary-json ./x": "smssim run: --summary-json: got ./x; expected a different file from --csv",
     "monitor --journal x --failed x": "smssim monitor: --journal: got x; expected a different file from --failed",
-    "run --listen 127.0.0.1:1": "smssim run: --listen: unknown flag; see smssim run --help",
+    "run --listen 127.0.0.1:1": "smssim run: --listen: unknown flag; did you mean --web-listen?",
     "--": "smssim: missing command; see smssim --help",
     "--verson": "smssim: --verson: unknown flag; did you mean --version?",
 }

@@ -9,6 +9,7 @@ import heapq
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from smssim.core.model import declared_speed
@@ -134,6 +135,7 @@ def _row(session: Session, now: float) -> SenderRow:
     )
 
 
+@lru_cache(4 * DETAILED_ROWS_MAX)
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a sort key that puts sender-2 before sender-10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name)]

@@ -133,11 +133,14 @@ class Heat:
 
 def keys(rows: Iterable[SenderRow]) -> list[Key]:
     """Return a key for each sender. Senders may have the same name: their order tells them apart."""
+    names = [row.name for row in rows]
+    if len(set(names)) == len(names):  # in most runs
+        return [(name, 0) for name in names]
     seen: Counter[str] = Counter()
     found = []
-    for row in rows:
-        found.append((row.name, seen[row.name]))
-        seen[row.name] += 1
+    for name in names:
+        found.append((name, seen[name]))
+        seen[name] += 1
     return found
 
 

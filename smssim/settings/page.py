@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final, Protocol
 
 from smssim.errors import UsageError, bad_value
@@ -11,11 +12,21 @@ from smssim.settings.rules import Rule, text
 COMMAND_VARIABLE: Final = "SMSSIM_RUN_COMMAND"  # set by `smssim run` for its monitor
 TITLE_CHARACTERS_MAX: Final = 100
 
+
+def _is_own_host(got: str) -> bool:
+    if ":" not in got:
+        return is_host(got)
+    try:
+        return bool(ipaddress.IPv6Address(got))
+    except ValueError:
+        return False
+
+
 TITLE: Final[Rule] = text(
     f"printable text of at most {TITLE_CHARACTERS_MAX} characters",
     lambda got: got.isprintable() and len(got) <= TITLE_CHARACTERS_MAX,
 )
-HOST: Final[Rule] = text("the name or the IP address of this machine, without a port", is_host)
+HOST: Final[Rule] = text("the name or the IP address of this machine, without a port", _is_own_host)
 
 
 class PageSettings(Protocol):

@@ -85,6 +85,7 @@ class RunSettings(Checked):
         "File that says what is sent, by which senders, and what goes wrong when; flags beside it take precedence",
         unset="no file",
     )
+    insecure: bool = switch("Security", "Allow --web-listen to serve the page to other machines without TLS.")
     no_plan: bool = switch("Plan", "Make no plan of the run to compare it with.")
     faults: tuple[Fault, ...] = ()  # of the scenario; has no flag
 
@@ -111,10 +112,10 @@ class RunSettings(Checked):
         """
         values, senders, faults = _with_scenario(cls.flags(), given, "threshold")
         producer = _node(ProducerSettings, values, token)
-        monitor = _node(MonitorSettings, values, token)
+        monitor = _node(MonitorSettings, values, token, insecure=values["insecure"])
         of_all = {setting: value for setting, value in values.items() if setting in flags_of(NodeSettings)}
         senders = tuple(replace(sender, **of_all, token=token) for sender in senders)
-        own = {setting: values[setting] for setting in ("journal", "scenario", "no_plan")}
+        own = {setting: values[setting] for setting in ("journal", "scenario", "insecure", "no_plan")}
         return cls(producer, monitor, senders, **own, faults=faults)
 
     @property
@@ -236,11 +237,11 @@ def _with_scenario(
     return values, senders, file.faults
 
 
-def _node(kind: type[Server], given: Mapping[str, Any], token: str | None) -> Server:
+def _node(kind: type[Server], given: Mapping[str, Any], token: str | None, *, insecure: bool = False) -> Server:
     """Return the settings of a node of a run, from those values that are for it."""
     of_it = {setting for setting, flag in flags_of(kind).items() if flag.in_run}
     its = {setting: value for setting, value in given.items() if setting in of_it}
-    return kind(**its, listen=FREE_ADDRESS, token=token)
+    return kind(**its, listen=FREE_ADDRESS, token=token, insecure=insecure)
 
 
 def _planned(producer: ProducerSettings, senders: tuple[SenderSettings, ...], faults: tuple[Fault, ...]) -> Scenario:
