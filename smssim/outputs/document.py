@@ -6,7 +6,7 @@ Knows snapshots and courses. Must not know where a document goes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,27 +18,20 @@ from smssim.core.event import Event
 from smssim.core.fleet import Fleet, Others, SenderRow
 from smssim.core.history import COUNTS, EXTREMES, TIMES, History
 from smssim.core.planned import PlannedCourse, PlannedTime
-from smssim.core.progress import LatencyShape, Milestones
+from smssim.core.progress import LatencyShape
 from smssim.core.snapshot import Snapshot
 from smssim.core.threshold import Threshold
-from smssim.errors import ExitCode
+from smssim.outputs.judging import deadlines, end_verdict
+from smssim.outputs.report.formats import VERSION
 from smssim.outputs.terminal import plan_lines, why
 from smssim.words import clock
 
-VERSION: Final = 1  # of the format
 POINTS_MAX: Final = 1_024  # of the history in a document
 CELLS_MAX: Final = 100_000  # of the senders by time in a document: 200 senders have 500 steps each
-
 EXACT_DIGITS: Final = 15  # decimal places in which a float is rounded exactly
 
 _WHOLE: Final = ("concurrency", "sent", "failed", "attempts", "in_flight", "held")  # columns of senders
 _REAL: Final = ("mean_s", "failure_rate", "avg_time_s", "rate_per_s", "recent_rate_per_s")
-_VERDICTS: Final[Mapping[int, str]] = {
-    ExitCode.OK: "complete",
-    ExitCode.INCOMPLETE: "incomplete",
-    ExitCode.DISAGREE: "disagree",
-    ExitCode.THRESHOLD: "missed",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def document(snapshot: Snapshot, course: Course, about: About, size: Size = FULL
         "seed": None if run is None else run.seed,
         "max_attempts": None if run is None else run.max_attempts,
         **moment(snapshot, course),
-        "goals": [_goal(goal) for goal in about.goals if goal.name in _PERCENTS],
+        "goals": deadlines(about.goals),
         "plan": None if snapshot.plan is None else plan_of(snapshot.plan),
         "history": history_of(course.history, size.points),
         "gaps": [_span(gap) for gap in course.gaps],
@@ -107,7 +100,9 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
         "others": {"senders": snapshot.fleet.others.senders}
         | {name: getattr(snapshot.fleet.others, name) for name in Others.__slots__},
         "latency": {"bounds_s": numbers(latency.bounds_s, 4), "counts": list(latency.counts)},
-        "spectrum": [[number(percent), number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None],
+        "spectrum": [
+            [number(percent), number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None
+        ],
     }
 
 
@@ -115,13 +110,8 @@ def verdict(snapshot: Snapshot, course: Course) -> dict[str, str]:
     """Return how the run is going, or how it ended: a code, and a sentence."""
     figures, summary, behind_s = snapshot.figures, snapshot.summary, snapshot.behind_s
     if summary is not None:
-        reason = summary.reason[:1].upper() + summary.reason[1:]
-        if summary.exit_code == ExitCode.THRESHOLD:
-            missed = [one.threshold.text for one in summary.thresholds if not one.passed]
-            reason = f"Complete, but missed {', '.join(missed)}"
-        elif summary.exit_code == ExitCode.OK:
-            reason = f"Complete after {clock(figures.elapsed_s)}: {summary.reason}"
-        return {"code": _VERDICTS.get(summary.exit_code, "incomplete"), "text": reason}
+        missed = [one.text for one in summary.thresholds if not one.passed]
+        return end_verdict(summary.exit_code, summary.reason, figures.elapsed_s, missed)
     if not figures.elapsed_s and not figures.attempts:
         return {"code": "starting", "text": "Waiting for the first outcome"}
     if snapshot.stall is not None:
@@ -195,13 +185,6 @@ def number(one: float | None, digits: int = 6) -> float | None:
         return None
     short = float(f"{one:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
-
-
-_PERCENTS: Final = {f"t{percent}": percent for percent in Milestones.PERCENTS}
-
-
-def _goal(goal: Threshold) -> dict[str, Any]:
-    return {"text": goal.text, "percent": _PERCENTS[goal.name], "at_s": number(float(goal.bound))}
 
 
 def _planned(time: PlannedTime) -> dict[str, float | None]:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from smssim.core.course import Course
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.snapshot import Snapshot
-from smssim.net.access import OPEN, Access
 from smssim.outputs.document import FULL, About, Size, document
 from smssim.outputs.protocol import Output
 from smssim.process.logs import Log
@@ -37,12 +36,9 @@ class CourseOutput(Output):
 
     wants_course: ClassVar[bool] = True
 
-    def __init__(
-        self, settings: MonitorSettings | WatchSettings, log: Log, limits: Limits = LIMITS, access: Access = OPEN
-    ) -> None:
+    def __init__(self, settings: MonitorSettings | WatchSettings, log: Log, limits: Limits = LIMITS) -> None:
         self._log = log
         self._limits = limits
-        self._access = access
         self._about = About(
             title=settings.title,
             command=getattr(settings, "command", ""),

@@ -7,7 +7,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,19 @@ from smssim.core.ledger import Ledger
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts
 from smssim.core.snapshot import Snapshot
-from smssim.net.access import OPEN, Access
 from smssim.outputs.files import CsvFile, SummaryFile
+from smssim.outputs.kept.keeper import Keeper
 from smssim.outputs.protocol import Output
 from smssim.outputs.record import Recorder
+from smssim.outputs.report.file import ReportFile
 from smssim.outputs.terminal.display import display
 from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings
 from smssim.web.page import Page
+
+if TYPE_CHECKING:
+    from smssim.net.access import Access  # it loads gRPC
 
 # Outputs by the setting that asks for them, in the order in which they are opened and written. The arguments are the
 # value of the setting, the log, whether the run resumes after a restart, and the limits.
@@ -39,9 +43,10 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
     "failed": UndeliveredList,
 }
 
-# The same for outputs that show the course of runs. The arguments are the settings, the log, the limits, and what the
-# node requires of its peers.
-_OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits, Access], Output]]] = {
+# The same for outputs that show the course of runs. The arguments are the settings, the log and the limits.
+_OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {
+    "report": ReportFile,
+    "history": Keeper,
     "web": Page,
 }
 
@@ -70,7 +75,7 @@ async def open_outputs(
     log: Log,
     resumes: bool = False,
     limits: Limits = LIMITS,
-    access: Access = OPEN,
+    access: Access | None = None,
 ) -> Outputs:
     """Open the outputs that these settings ask for. Raises UsageError, and then leaves none of them open.
 
@@ -78,9 +83,10 @@ async def open_outputs(
     requires of its peers.
     """
     shown = display(settings.json, settings.interval_s, several_runs=getattr(settings, "linger", False))
-    made = [shown, *_beside_stdout(settings, log, resumes, limits, access)]
+    made = [shown, *_beside_stdout(settings, log, resumes, limits)]
     outputs = Outputs(made, limits)
     for output in made:
+        output.access = access
         output.check()
     try:
         for output in made:
@@ -91,14 +97,12 @@ async def open_outputs(
     return outputs
 
 
-def _beside_stdout(
-    settings: MonitorSettings | WatchSettings, log: Log, resumes: bool, limits: Limits, access: Access = OPEN
-) -> list[Output]:
+def _beside_stdout(settings: MonitorSettings | WatchSettings, log: Log, resumes: bool, limits: Limits) -> list[Output]:
     """Return the outputs that the settings ask for, without the one on stdout, which always exists."""
     values = {name: getattr(settings, name, None) for name in _BY_SETTING}
     made = [_BY_SETTING[name](value, log, resumes, limits) for name, value in values.items() if value is not None]
     asked = [name for name in _OF_COURSE if getattr(settings, name, None) is not None]
-    return [*made, *(_OF_COURSE[name](settings, log, limits, access) for name in asked)]
+    return [*made, *(_OF_COURSE[name](settings, log, limits) for name in asked)]
 
 
 class Outputs:

@@ -19,8 +19,9 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+CSP: Final = b"content-security-policy"
 ON_ALL: Final = (  # headers of each answer, errors included
-    (b"content-security-policy", POLICY.encode()),
+    (CSP, POLICY.encode()),  # unless the answer has another one
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
@@ -43,6 +44,12 @@ class Sent(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
+def complete(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with those that each answer has."""
+    names = {name for name, _ in headers}
+    return [*headers, *((name, value) for name, value in ON_ALL if name not in names)]
+
+
 async def send_pieces(send: Send, body: bytes, piece_bytes: int) -> None:
     """Send bytes, at most so many at once."""
     for start in range(0, len(body), piece_bytes):
@@ -57,6 +64,8 @@ def of_content(content: Content, asked: Headers, piece_bytes: int) -> Response:
         if headers["etag"] in [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]:
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     headers |= {"content-type": content.content_type, "vary": "accept-encoding"}
+    if content.policy:
+        headers[CSP.decode()] = content.policy
     if content.file_name:
         headers["content-disposition"] = f'attachment; filename="{content.file_name}"'
     if content.packed is not None and _takes_gzip(asked.get("accept-encoding", "")):

@@ -41,14 +41,18 @@ SIGN: Final = b":\n\n"  # of life
 class App:
     """The page as an ASGI application."""
 
-    def __init__(self, gate: Gate, book: Book, viewers: Viewers, log: Log, limits: Limits = LIMITS) -> None:
-        self.reports = 0  # sent
+    def __init__(
+        self, gate: Gate, book: Book, viewers: Viewers, history: str | None, log: Log, limits: Limits = LIMITS
+    ) -> None:
+        """`history`: the directory with kept runs, if runs are kept."""
+        self.states = self.reports = 0  # sent
         self.busy = 0  # requests that are being answered
         self.progress = Wakeup()  # rung whenever one has been answered
         self.shared = Shared(limits)
         self._gate = gate
         self._book = book
         self._viewers = viewers
+        self._history = history
         self._log = log
         self._limits = limits
         self._has_failed = False
@@ -61,6 +65,8 @@ class App:
                 Route("/api/events", self._events),
                 Route("/api/runs", self._runs),
                 Route("/api/report", self._report),
+                Route("/runs", self._kept),
+                Route("/runs/{run_id}", self._kept_run),
             ],
             redirect_slashes=False,
             default=_unknown,
@@ -74,7 +80,7 @@ class App:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *answers.ON_ALL]
+                message["headers"] = answers.complete(message["headers"])
             await send(message)
 
         query, headers = scope["query_string"].decode("latin-1"), dict(Headers(scope=scope))
@@ -117,7 +123,9 @@ class App:
         if seen is None:
             state = encoded(self._book.state(None))
             return _none("run") if asked else self._sent(request, Content(JSON, state))
-        return self._sent(request, await self._made("state", seen, self._make_state))
+        answer = self._sent(request, await self._made("state", seen, self._make_state))
+        self.states += request.method == "GET"
+        return answer
 
     async def _runs(self, request: Request) -> Response:
         return self._sent(request, Content(JSON, encoded(self._book.runs())))
@@ -129,6 +137,17 @@ class App:
         answer = self._sent(request, await self._made("report", seen, self._make_report))
         self.reports += request.method == "GET"
         return answer
+
+    async def _kept(self, request: Request) -> Response:
+        if self._history is None:
+            return answers.text(HTTPStatus.NOT_FOUND, "no runs are kept: start the monitor with --history DIR")
+        return self._sent(request, await asyncio.to_thread(reports.kept, self._history))
+
+    async def _kept_run(self, request: Request) -> Response:
+        if self._history is None:
+            return await self._kept(request)
+        found = await asyncio.to_thread(reports.kept_run, self._history, request.path_params["run_id"])
+        return _none("run") if found is None else self._sent(request, found)
 
     async def _events(self, request: Request) -> Response:
         asked = request.query_params.get("run", "")

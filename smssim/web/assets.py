@@ -32,6 +32,7 @@ class Content:
     packed: bytes | None = None  # the same, compressed with gzip, if that is shorter
     tag: str = ""  # changes with the content; empty if it is not to be kept
     file_name: str = ""  # to save it under, if it is to be saved
+    policy: str = ""  # what it may load, if that is not the usual
 
 
 def load(directory: Path = STATIC) -> dict[str, Content]:

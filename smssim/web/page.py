@@ -1,6 +1,6 @@
 """The output that is a live page: when it is opened, what it takes from the node, and how it ends.
 
-Knows its settings and the clock. Must stay cheap to import: starlette and uvicorn are loaded when it is opened.
+Knows its settings and the clock. Must stay cheap to import: starlette, uvicorn and gRPC are loaded when it is opened.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.snapshot import Snapshot
 from smssim.errors import UsageError
 from smssim.net import http
-from smssim.net.access import OPEN, Access
 from smssim.net.hosts import Hosts
 from smssim.outputs.of_course import CourseOutput
 from smssim.process import ready
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings, is_loopback
-from smssim.web.book import Book
+from smssim.web.book import Book, is_over
 
 if TYPE_CHECKING:
+    from smssim.net.access import Access
     from smssim.web.app import App
     from smssim.web.serving import PageServer
     from smssim.web.viewers import Viewers
@@ -49,16 +49,15 @@ class _Open:
 class Page(CourseOutput):
     """The live page of a monitor or a watcher."""
 
-    def __init__(
-        self, settings: MonitorSettings | WatchSettings, log: Log, limits: Limits = LIMITS, access: Access = OPEN
-    ) -> None:
-        super().__init__(settings, log, limits, access)
+    def __init__(self, settings: MonitorSettings | WatchSettings, log: Log, limits: Limits = LIMITS) -> None:
+        super().__init__(settings, log, limits)
         self._port = settings.web or 0
         self._host = settings.web_listen or HERE
         self._is_monitor = isinstance(settings, MonitorSettings)
+        self._history: str | None = getattr(settings, "history", None)
         self._book = Book(self.seen, settings.title, limits)
         self._page: _Open | None = None
-        self._reports_due = 0  # how many reports will have been asked for when the viewers are content
+        self._due = 0  # how many states and reports are still asked for after the end of a run: by each of its viewers
 
     def check(self) -> None:
         """See Output."""
@@ -67,22 +66,24 @@ class Page(CourseOutput):
 
     def open(self) -> None:
         """See Output. Assumes a running event loop."""
+        from smssim.net.access import OPEN
         from smssim.web.app import App
         from smssim.web.gate import Gate
         from smssim.web.serving import PageServer
         from smssim.web.viewers import Viewers
 
-        tls = self._tls()
+        access = self.access or OPEN
+        tls = self._tls(access)
         listening = http.listen(FLAG, self._host, self._port)
         port = listening.getsockname()[1]
-        gate = Gate(Hosts.of(self._host), self._access, port, secure=tls is not None)
+        gate = Gate(Hosts.of(self._host), access, port, secure=tls is not None)
         viewers = Viewers(self._book, self._limits)
-        app = App(gate, self._book, viewers, self._log, self._limits)
+        app = App(gate, self._book, viewers, self._history, self._log, self._limits)
         self._page = _Open(app, PageServer(app, tls, self._log, self._limits), viewers)
         self._page.server.start(listening)
         host = socket.gethostname() if self._host in _EVERYWHERE else self._host
         url = f"{'https' if tls else 'http'}://{http.shown(host)}:{port}/"
-        says = f"Page at {url}" + (" (open it once as /?token=TOKEN)" if self._access.token else "")
+        says = f"Page at {url}" + (" (open it once as /?token=TOKEN)" if access.token else "")
         self._log.info("%s", says)
         ready.announce("web", url=url, says=says)
 
@@ -96,7 +97,8 @@ class Page(CourseOutput):
         """See Output."""
         if self._page is None:
             return
-        self._reports_due = self._page.app.reports + self._page.viewers.of(snapshot.figures.run_id)
+        self._page.app.states = self._page.app.reports = 0
+        self._due = self._page.viewers.of(snapshot.figures.run_id)
         for run_id in self._book.prune():
             self._page.viewers.dropped(run_id)
 
@@ -111,16 +113,22 @@ class Page(CourseOutput):
         page, self._page = self._page, None
         if page is None:
             return True
-        page.viewers.close("the monitor has ended" if self._is_monitor else "smssim watch has ended")
+        page.viewers.close(self._reason())
         clock = asyncio.get_running_loop().time
         until = clock() + self._limits.page_farewell_s
-        while clock() < until and (page.app.busy or page.app.reports < self._reports_due):
+        while clock() < until and (page.app.busy or min(page.app.states, page.app.reports) < self._due):
             await page.app.progress.wait(until)
         await page.app.shared.close()
         await page.server.end()
         return True
 
-    def _tls(self) -> ssl.SSLContext | None:
+    def _reason(self) -> str:
+        """Return why the page ends."""
+        if not self._is_monitor:
+            return "smssim watch has ended"
+        return "it was stopped" if any(not is_over(run) for run in self.seen.values()) else "all runs have ended"
+
+    def _tls(self, access: Access) -> ssl.SSLContext | None:
         """Return the TLS context of the page, if it has one.
 
         A watcher's certificate is that of a client, and its CA is for the monitor. So its page has TLS only if other
@@ -128,7 +136,7 @@ class Page(CourseOutput):
         """
         if not self._is_monitor and is_loopback(f"[{self._host}]:0"):
             return None
-        return self._access.of_page(asks_clients=self._is_monitor)
+        return access.of_page(asks_clients=self._is_monitor)
 
 
 def _is_installed(library: str) -> bool:
