@@ -158,7 +158,7 @@ def _cell(row: SenderRow) -> int:
     match row.state:
         case State.SENDING:
             share = row.recent_rate_per_s / declared_speed(row.concurrency, row.mean_s)
-            return SENDING + min(LEVELS - 1, int(LEVELS * share))
+            return SENDING + int(min(LEVELS - 1, LEVELS * share))  # a watched rate may be infinite
         case State.WAITING:
             return WAITING
         case State.LOST:

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, field
 
 from smssim.core.limits import LIMITS, Limits
+from smssim.core.snapshot import Snapshot
 from smssim.outputs.of_course import Seen
 from smssim.web.book import Book, is_over
 from smssim.web.frames import message
@@ -38,6 +39,7 @@ class _Feed:
 
     number: int = 0  # of frames so far
     newest: bytes = b""
+    of: Snapshot | None = None  # what the newest shows
     is_final: bool = False  # whether the newest is the last
     due: float = -math.inf  # when the next one may be made
     timer: asyncio.TimerHandle | None = None  # for the next one
@@ -88,7 +90,9 @@ class Viewers:
         if is_over(seen) and feed.timer is not None:
             feed.timer.cancel()
             feed.timer = None
-        if feed.timer is None and not feed.is_final:  # in a callback of its own: no fault in it may end the node
+        if (
+            feed.timer is None and feed.of is not seen.snapshot
+        ):  # in a callback of its own: no fault in it may end the node
             feed.timer = self._loop.call_at(-math.inf if is_over(seen) else feed.due, self._make, run_id)
 
     def dropped(self, run_id: str) -> None:
@@ -143,7 +147,7 @@ class Viewers:
         if seen is None:
             return
         self.made += 1
-        feed.newest, feed.is_final = self._book.frame(seen), is_over(seen)
+        feed.newest, feed.of, feed.is_final = self._book.frame(seen), seen.snapshot, is_over(seen)
         feed.number += 1
         feed.due = self._loop.time() + self._limits.page_shared_s
         for viewer in self._open:
