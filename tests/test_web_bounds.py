@@ -141,7 +141,7 @@ def test_stalled_viewers_do_not_delay_others() -> None:
 
 def test_a_request_that_never_ends_is_closed_and_so_is_a_silent_connection() -> None:
     async def scene() -> None:
-        async with serving(replace(QUICK, http_connection_s=0.1)) as served:
+        async with serving(replace(QUICK, http_connection_s=0.1, page_alive_s=0.15)) as served:
             for start in (b"", b"GET / HTTP/1.1\r\nHost: localhost\r\n"):
                 assert await served.raw(start) == b""
             reader, writer = await served.connect()  # one complete request, then half of another
@@ -151,7 +151,8 @@ def test_a_request_that_never_ends_is_closed_and_so_is_a_silent_connection() -> 
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
             stream = await served.follow()  # an open stream is no silent connection
-            await asyncio.sleep(0.2)  # longer than the limit that must not apply
+            while await stream._line() != b":\n":  # longer than the limit, which does not apply
+                pass
             served.note(seen_at(1.0))
             await stream.frame()
 

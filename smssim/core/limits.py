@@ -190,6 +190,7 @@ class Limits:
     page_idle_s: int = 10  # after an answer, a connection is closed if no other request follows
     page_piece_bytes: int = 16_384  # of an answer: the next piece is sent when the last one has drained ...
     page_buffer_bytes: int = 16_384  # ... to this, so that at most 128 KB per connection are buffered, also with TLS
+    page_system_bytes: int = 65_536  # the system buffers about twice this: what is in there has to be read first
     page_stuck_s: float = 15.0  # a connection that has not drained for so long is closed
     page_shared_s: float = 1.0  # between two frames, and between two states or reports of a run: made once for all
     page_made_max: int = 8  # states and reports that are kept

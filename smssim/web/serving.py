@@ -29,9 +29,11 @@ class PageServer(uvicorn.Server):
 
     def __init__(self, app: App, tls: ssl.SSLContext | None, log: Log, limits: Limits = LIMITS) -> None:
         self.crowd = Crowd(limits.page_connections_max)
+        self.servers: list[asyncio.Server] = []
         self._tls = tls
         self._log = log
         self._limits = limits
+        self._listening: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
         super().__init__(
             uvicorn.Config(
@@ -52,6 +54,8 @@ class PageServer(uvicorn.Server):
 
     def start(self, listening: socket.socket) -> None:
         """Serve the connections of this socket from now on."""
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._limits.page_system_bytes)  # they inherit it
+        self._listening = listening
         self._serving = asyncio.create_task(self.serve([listening]))
         self._serving.add_done_callback(self._note_end)
 
@@ -59,8 +63,9 @@ class PageServer(uvicorn.Server):
         """Close all connections, and stop."""
         self.crowd.abort()
         self.should_exit = True
-        if self._serving is not None:
+        if self._serving is not None and self._listening is not None:
             await asyncio.wait([self._serving])
+            self._listening.close()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,3 +93,6 @@ class PageServer(uvicorn.Server):
     def _note_end(self, serving: asyncio.Task[None]) -> None:
         if not serving.cancelled() and (error := serving.exception()) is not None:
             self._log.error("The page is not served any more: %s: %s", type(error).__name__, error)
+            for server in self.servers:
+                server.close()
+            self.crowd.abort()
