@@ -47,11 +47,15 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
     - `equal`: of each document a `code` and a `text`, which say whether it has the same outcomes as the first run, and
       whether it should. Codes: equal, unequal (although they should be), differ (as they may), incomparable. Null for
       plans and for the first run.
+    - `text`: the same in one line; empty if there is nothing to say.
     """
     if len(documents) < 2:
         return None
     plan = next((one for one in documents if one["kind"] == "plan"), None)
     run = next((one for one in documents if one["kind"] == "run"), None)
+    equal = [
+        None if run is None or other is run or other["kind"] == "plan" else _equal(run, other) for other in documents
+    ]
     return {
         "runs": [
             {"label": str(number), "kind": one["kind"], "title": one["title"]}
@@ -66,10 +70,8 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
             }
             for figure in FIGURES
         ],
-        "equal": [
-            None if run is None or other is run or other["kind"] == "plan" else _equal(run, other)
-            for other in documents
-        ],
+        "equal": equal,
+        "text": " ".join(f"{number}: {one['text']}" for number, one in enumerate(equal, 1) if one),
     }
 
 

@@ -124,6 +124,8 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
         "version": VERSION,
         "kind": "run",
         "title": f"run {summary['run_id'][:8]}",
+        "seed": summary.get("seed"),
+        "max_attempts": summary.get("max_attempts"),
         "progress": dict(summary),
         "verdict": end_verdict(
             summary["exit_code"],
