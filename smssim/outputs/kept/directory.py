@@ -20,7 +20,7 @@ from smssim.errors import UsageError, bad_file
 from smssim.escaping import quote
 from smssim.outputs import atomic
 from smssim.outputs.report.formats import COUNT, DATE, FLAG, LINE, REAL, RUN_DOCUMENT, RUN_ID
-from smssim.outputs.report.inputs import FILE_BYTES_MAX, documents_in
+from smssim.outputs.report.inputs import FILE_BYTES_MAX, NAME_MAX, documents_in
 from smssim.outputs.report.shapes import Fields, Maybe, shaped
 
 EXPECTED: Final = "a directory that can be written, created if it does not exist"
@@ -115,10 +115,12 @@ class Kept:
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 content = file.read(FILE_BYTES_MAX + 1)
         except OSError as error:
-            raise bad_file("RUN", str(path), "a file that can be read", error) from error
+            raise UsageError(
+                f"RUN: {quote(path, NAME_MAX)} can't be read ({(error.strerror or '').lower()})"
+            ) from error
         found = documents_in(content, str(path))
         if len(found) != 1 or found[0]["kind"] != "run" or found[0]["progress"]["run_id"] != entry.run_id:
-            raise UsageError(f"RUN: {quote(path)} does not contain the run that its name says")
+            raise UsageError(f"RUN: {quote(path, NAME_MAX)} does not contain the run that its name says")
         return found[0]
 
     def _read(self, entry: Entry) -> Entry:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from smssim.errors import UsageError, bad_file
+from smssim.errors import UsageError
 from smssim.escaping import quote
 from smssim.outputs.judging import deadlines, end_verdict, parsed, plan_verdict
 from smssim.outputs.report.formats import FORECAST, PLAN_DOCUMENT, RUN_DOCUMENT, SUMMARY, VERSION, document_of
@@ -19,6 +19,7 @@ from smssim.words import plural
 
 FILE_BYTES_MAX: Final = 32 << 20  # a report of eight runs has at most 4 MiB
 DOCUMENTS_MAX: Final = 8  # in one report
+NAME_MAX: Final = 300  # characters of a file's name in an error
 EXPECTED: Final = (
     "the result of a run (--summary-json), a plan (smssim plan --json), a run that --history has kept, or a report"
 )
@@ -32,7 +33,8 @@ def read_file(path: str) -> list[dict[str, Any]]:
         with open(path, "rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        raise bad_file("RUN", path, EXPECTED, error) from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _unfit(path, f"can't be read ({reason.lower()})") from error
     return documents_in(content, path)
 
 
@@ -56,7 +58,7 @@ def documents_in(content: bytes, name: str) -> list[dict[str, Any]]:
 
 
 def _unfit(name: str, says: str) -> UsageError:
-    return UsageError(f"RUN: {quote(name)} {says}; expected {EXPECTED}")
+    return UsageError(f"RUN: {quote(name, NAME_MAX)} {says}; expected {EXPECTED}")
 
 
 def _of_report(content: bytes) -> list[dict[str, Any]]:
