@@ -126,9 +126,15 @@ def test_files_without_a_run_are_refused_with_the_reason() -> None:
         (b"9" * 5_000, "can't be read"),
         (b"<html></html>", "a page without the data of a report"),
         (b'<script type="application/json" id="smssim-data">{}</script>', "expected an object with runs"),
-        (b'<script type="application/json" id="smssim-data">{"version":2,"runs":[1]}</script>', "another smssim"),
-        (b'<script type="application/json" id="smssim-data">{"version":1,"runs":[]}</script>', "at least one run"),
-        (json.dumps(result().figures.as_dict()).encode(), "what --summary-json writes"),
+        (
+            b'<script type="application/json" id="smssim-data">{"version":2,"runs":[1]}</script>',
+            "in a format that this smssim, ",
+        ),
+        (
+            b'<script type="application/json" id="smssim-data">{"version":1,"runs":[]}</script>',
+            "is a report without a run",
+        ),
+        (json.dumps(result().figures.as_dict()).encode(), "is the output of --json; use --summary-json"),
         (b'{"a": NaN}', "NaN"),
     ):
         assert reason in refusal(content), content[:60]
@@ -138,8 +144,8 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as file:
         file.truncate(FILE_BYTES_MAX + 1)
-    assert_refused(str(path), "has more than 32 MiB", tmp_path)
-    assert_refused("/dev/zero", "has more than 32 MiB", tmp_path)
+    assert_refused(str(path), "is larger than 32 MiB", tmp_path)
+    assert_refused("/dev/zero", "is larger than 32 MiB", tmp_path)
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.fleet import Fleet, Others, SenderRow
 from smssim.core.session import State
 from smssim.outputs.report.markup import Content, Html
 from smssim.outputs.report.tables import table
@@ -18,9 +18,9 @@ _FIELDS: Final = tuple(name for name in SenderRow.__slots__ if name not in ("nam
 _HEADS: Final = ("sender", "state", "lanes", "mean", "fail", "sent", "failed", "share", "average", "rate")
 
 
-def senders(document: Mapping[str, Any]) -> Html | None:
-    """Return the table of senders, at most `ROWS_MAX` of them in rows; None if there are none."""
-    fleet = fleet_of(document).limited(ROWS_MAX)
+def senders(document: Mapping[str, Any], rows_max: int) -> Html | None:
+    """Return the table of senders, at most this many of them in rows; None if there are none."""
+    fleet = fleet_of(document).limited(rows_max)
     if not fleet.rows:
         return None
     rows: list[Sequence[Content]] = [_row(row) for row in fleet.rows]

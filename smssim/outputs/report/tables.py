@@ -15,7 +15,6 @@ from smssim.words import clock, count, moment, per_second, percents, plural, sec
 
 Document = Mapping[str, Any]
 
-EVENTS_MAX: Final = 200  # in a table; the data has all of them
 PERCENTS: Final = ("50", "80", "95", "99")
 _LOWER: Final = ("<", "<=")
 _UPPER: Final = (">", ">=")
@@ -181,7 +180,7 @@ def percentiles(progress: Document) -> Html | None:
     return table([f"{of}%" for of in some], [[seconds(time_s) for time_s in some.values()]], left=0)
 
 
-def events(document: Document) -> Html | None:
+def events(document: Document, rows_max: int) -> Html | None:
     """Return what happened during a run: events, stalls and times without a record; None if nothing did."""
     rows: list[tuple[float, Content, Content, str]] = [
         (event["at_s"], number, event["text"], "") for number, event in enumerate(document["events"], 1)
@@ -194,10 +193,10 @@ def events(document: Document) -> Html | None:
         return None
     rows.sort(key=lambda row: row[0])
     shown: list[Sequence[Content]] = [
-        (clock(at_s), number, text, until) for at_s, number, text, until in rows[:EVENTS_MAX]
+        (clock(at_s), number, text, until) for at_s, number, text, until in rows[:rows_max]
     ]
-    if len(rows) > EVENTS_MAX:
-        shown.append(("", "", f"and {count(len(rows) - EVENTS_MAX)} more", ""))
+    if len(rows) > rows_max:
+        shown.append(("", "", f"and {count(len(rows) - rows_max)} more", ""))
     return table(("time", "no.", "what happened", "until"), shown, left=4)
 
 
