@@ -42,9 +42,17 @@ def test_the_progress_of_a_run_in_progress_is_its_figures() -> None:
 
 def test_columns_of_senders_have_one_element_for_each() -> None:
     senders = of(snapshot(senders=7))["senders"]
+    assert senders.pop("groups") == []
     assert {len(column) for column in senders.values()} == {7}
     assert senders["state"] == "1111111"
     assert senders["mean_s"] == [0.02] * 7
+
+
+def test_copies_of_one_sender_are_a_group() -> None:
+    rows = (row("a-1"), row("a-2"), row("b-1"), row("c"), row("d-1", concurrency=9), row("d-2"), row("d-3"))
+    senders = of(replace(snapshot(), fleet=Fleet(rows)))["senders"]
+    assert senders["groups"] == ["a", "d"]
+    assert senders["group"] == [0, 0, -1, -1, -1, 1, 1]
 
 
 def test_columns_of_the_history_have_one_element_for_each_sample() -> None:

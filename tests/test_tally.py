@@ -459,3 +459,18 @@ def test_a_pause_of_the_monitor_does_not_change_the_rate_of_a_sender_that_has_le
     rate = tally.sessions["a"].rate_per_s
     tally.forgive_pause(100.0, 102.0)
     assert tally.sessions["a"].rate_per_s == rate > 0
+
+
+def test_copies_beyond_the_rows_of_a_snapshot_are_in_the_sums_over_all_copies() -> None:
+    tally = Tally(replace(RUN, total=1000), 0.0)
+    for number in range(1, 151):
+        tell(tally, 1, [(number, SENT)], sender=f"a-{number}", in_flight=1)
+    tell(tally, 1, [(0, FAILED)], sender="b")
+    seen = tally.snapshot(tally.figures(0.0), 0.0)
+    assert (len(seen.fleet.rows), seen.fleet.others.senders) == (100, 51)
+    of_a, of_b = seen.senders.rows
+    assert (of_a.name, of_a.copies, of_a.together.sent, of_a.together.in_flight) == ("name of a", 150, 150, 150)
+    assert (of_b.name, of_b.copies, of_b.together.failed) == ("name of b", 1, 1)
+    assert not seen.senders.others.senders
+    nothing = tally.snapshot(tally.figures(0.0), 0.0, rows_max=0)
+    assert (nothing.fleet.rows, nothing.senders.rows) == ((), ())

@@ -15,6 +15,8 @@ from processes_support import Nodes
 from pyarrow import parquet
 from view_support import Terminal
 
+from smssim.outputs.terminal.sender_table import TIMES
+
 SHORT = ("--count=400", "--seed=7", "--interval=0.1", "--sender=mean=0.02,concurrency=4,name=brisk")  # to be watched
 LONG = ("--count=1e6", *SHORT[1:])
 SHORTEST = ("--count=100", *SHORT[1:])  # for tests that check only the end
@@ -23,6 +25,12 @@ SHORTEST = ("--count=100", *SHORT[1:])  # for tests that check only the end
 def the_end(terminal: Terminal) -> str:
     text = "\n".join(terminal.all_lines())
     return text[text.index("run ") :] if "run " in text else text
+
+
+def bars(terminal: Terminal) -> list[str]:
+    """Return what was written after the progress bar, each time that it was painted."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", terminal.raw.decode())
+    return [re.sub(" +", " ", one) for one in re.findall(r"[━─] +([0-9.<>]+%.*?) *\r\n", text)]
 
 
 @pytest.mark.parametrize("columns", [80, 160])
@@ -39,6 +47,63 @@ def test_the_view_of_a_run_is_painted_in_place_and_replaced_by_the_summary(colum
         assert "━" not in text
         assert re.search(r"run \S+: complete after .*\n(.*\n)+  conservation  400 = ", text)
         assert "green" in terminal.colours()
+
+
+def test_all_copies_of_a_sender_are_one_row_in_the_view_and_in_the_summary() -> None:
+    """There are more of them than the monitor sends rows."""
+    senders = ("--sender=name=beta,mean=0.5,copies=120", "--sender=name=alpha,mean=0.05")
+    with Terminal("run", "--count=900", "--interval=0.1", *senders, columns=100) as terminal:
+        terminal.until(lambda: any(line.startswith(f"beta {TIMES}120 ") for line in terminal.lines()), "all copies")
+        table = [line.split()[0] for line in terminal.lines() if re.match("alpha|beta|[0-9]+ more", line)]
+        assert table == ["alpha", "beta"]
+        assert terminal.code() == 0
+        (sums,) = (line.split() for line in terminal.all_lines() if line.startswith("  beta"))
+        (alpha,) = (line.split() for line in terminal.all_lines() if line.startswith("  alpha"))
+        assert sums[1] == f"{TIMES}120"
+        assert "left" in sums
+        sent = (int(one[one.index("left") + 1]) for one in (sums, alpha))
+        assert terminal.shows(f"conservation  900 = {sum(sent)} sent")
+
+
+def test_the_last_frame_of_a_run_shows_its_end() -> None:
+    with Terminal("run", *SHORTEST) as terminal:
+        assert terminal.code() == 0
+        assert any(one.endswith(" left") for one in bars(terminal))
+        assert bars(terminal)[-1] == "100%"
+
+
+def test_the_last_frame_of_an_interrupted_run_shows_no_time_left() -> None:
+    with Terminal("run", *LONG) as terminal:
+        terminal.until(lambda: terminal.shows("about"), "an estimate")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.code() == 3
+        assert bars(terminal)[-1].endswith("% not complete")
+
+
+def test_a_watcher_that_is_stopped_leaves_a_view_without_an_estimate() -> None:
+    with Nodes() as nodes:
+        monitor = nodes.monitor()
+        nodes.sender(nodes.producer(monitor, 100_000), "some", "--mean=0.02", "--concurrency=4")
+        with Terminal("watch", monitor.address(), "--interval=0.1") as terminal:
+            terminal.until(lambda: terminal.shows("about"), "an estimate")
+            terminal.process.send_signal(signal.SIGINT)
+            assert terminal.code() == 3
+            assert re.fullmatch(r"[0-9.<]+%", bars(terminal)[-1])
+            assert terminal.shows("Stopped before the run ended")
+
+
+def test_a_lingering_monitor_shows_the_end_of_each_run() -> None:
+    words = ("monitor", "--listen=127.0.0.1:0", "--interval=0.1", "--linger")
+    with Nodes() as nodes, Terminal(*words, lines=60) as terminal:
+        there = terminal.address()
+        for count in (300, 200):
+            producer = nodes.start("producer", "--listen=127.0.0.1:0", f"--monitor={there}", f"--count={count}")
+            nodes.sender(producer, "only", "--mean=0.02", "--concurrency=4")
+            terminal.until(lambda count=count: terminal.shows(f"conservation  {count} = "), "the end")  # type: ignore[misc]
+            assert bars(terminal)[-1] == "100%"
+            assert not terminal.shows("━")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.code() == 0
 
 
 def test_with_no_color_the_view_has_no_colours() -> None:

@@ -12,12 +12,14 @@ import select
 from dataclasses import replace
 from pathlib import Path
 
+import pyte
 import pytest
-from view_support import RUN_ID, Screen, ended, figures, row, snapshot
+from view_support import OTHER, RUN_ID, Screen, ended, figures, of_run, row, snapshot
 
 from smssim.core.course import Course
 from smssim.core.event import Event, Kind
 from smssim.core.fleet import Fleet, Others
+from smssim.core.folding import FoldedRow
 from smssim.core.history import History
 from smssim.core.progress import Figures
 from smssim.core.session import State
@@ -104,7 +106,7 @@ def test_a_screen_of_80_by_24_shows_everything_important() -> None:
         assert words in text
     for words in (
         "Nothing finished for 12.0 s: 1,234 messages are leased to 3 lost senders",
-        "sender-1 ",
+        "sender1 ",
         "average",
         "990 more senders: 987 sending",
     ):
@@ -145,9 +147,10 @@ def test_columns_keep_their_places_while_numbers_grow() -> None:
 
 def test_a_column_never_gets_narrower() -> None:
     table = sender_table()
-    wide = table.lines([replace(row("a"), sent=10**6)], 160)
-    assert wide[0] != sender_table().lines([row("a")], 160)[0]
-    assert table.lines([row("a")], 160)[0] == wide[0]
+    few, many = (FoldedRow.of("a", [replace(row("a"), sent=sent)]) for sent in (500, 10**6))
+    wide = table.lines([many], 160)
+    assert wide[0] != sender_table().lines([few], 160)[0]
+    assert table.lines([few], 160)[0] == wide[0]
 
 
 def test_the_length_of_the_bar_is_the_share_of_messages_done() -> None:
@@ -232,16 +235,64 @@ def test_a_screen_is_repainted_after_a_change_of_size() -> None:
         assert [line for line in screen.all_lines() if line][-2:] == ["one", "two"], size
 
 
+class KeepingScreen(pyte.HistoryScreen):
+    """A screen that keeps what is erased from its top on, as tmux does (scroll-on-clear)."""
+
+    def erase_in_display(self, how: int = 0, *args: object, **more: object) -> None:
+        if how == 0 and (self.cursor.x, self.cursor.y) == (0, 0):
+            used = [y for y, line in enumerate(self.display) if line.strip()]
+            self.history.top.extend(self.buffer[y] for y in range(max(used, default=-1) + 1))
+            self.buffer.clear()
+        super().erase_in_display(how, *args, **more)
+
+
+def test_a_terminal_that_keeps_what_is_erased_keeps_no_painting() -> None:
+    screen = Painted(20, 6)
+    screen.use(KeepingScreen(20, 6, history=1000, ratio=0.01))
+    for number in range(8):
+        screen.paint(*(f"{number} {line}" for line in range(5)))
+        screen.painter.above(f"log {number}")
+        if number == 4:
+            screen.size = (30, 6)
+            screen.screen.resize(6, 30)
+    screen.paint()
+    screen.painter.above("end")
+    assert [line for line in screen.all_lines() if line] == [*(f"log {n}" for n in range(8)), "end"]
+
+
+def test_text_and_new_lines_are_painted_at_once() -> None:
+    writes: list[str] = []
+    painter = Painter(writes.append, lambda: (20, 6))
+    painter.paint([("old", 3)] * 3)
+    painter.above("summary", [("new", 3)])
+    assert len(writes) == 2
+    screen = Screen(20, 6)
+    screen.feed("".join(writes).replace("\n", "\r\n").encode())
+    assert [line for line in screen.all_lines() if line] == ["summary", "new"]
+
+
+class Filmed(Painted):
+    """A screen that remembers what it showed after each write."""
+
+    def __init__(self) -> None:
+        super().__init__(80, 60)
+        self.frames: list[list[str]] = []
+
+    def write(self, text: str) -> None:
+        self.feed(text.replace("\n", "\r\n").encode())
+        self.frames.append(self.lines())
+
+
 @pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+def screen(monkeypatch: pytest.MonkeyPatch) -> Filmed:
     """Return the screen that a live view is painted on."""
-    screen = Painted(80, 60)
-    monkeypatch.setattr("smssim.process.terminal.write", lambda text: screen.feed(text.replace("\n", "\r\n").encode()))
+    screen = Filmed()
+    monkeypatch.setattr("smssim.process.terminal.write", screen.write)
     monkeypatch.setattr("smssim.process.terminal.screen_size", lambda: (80, 60))
     return screen
 
 
-def test_a_live_view_leaves_the_summary_behind(screen: Screen) -> None:
+def test_a_live_view_leaves_the_summary_behind(screen: Filmed) -> None:
     outputs = Outputs([Live(0.0)])
     outputs.moment(snapshot())
     assert any("43.8%" in line for line in screen.all_lines())
@@ -249,6 +300,61 @@ def test_a_live_view_leaves_the_summary_behind(screen: Screen) -> None:
     text = "\n".join(screen.all_lines())
     assert "43.8%" not in text
     assert text.strip() == "\n".join(summary.page(ended(), 80)).strip()
+
+
+def test_the_last_frame_of_the_view_shows_the_end_of_the_run(screen: Filmed) -> None:
+    outputs = Outputs([Live(0.0)])
+    outputs.moment(snapshot(sent=4000, elapsed_s=15.0))
+    outputs.moment(snapshot(sent=4499, failed=500, elapsed_s=19.9))
+    assert re.search(r"99\.9%    about 1 s left$", screen.frames[-1][1])
+    assert " sending " in "\n".join(screen.frames[-1])
+    outputs.end(ended(), Course())
+    last, after = screen.frames[-2:]
+    assert re.fullmatch(r"run 3f2a9c1e  5,000 messages  4 senders +20\.0 s", last[0])
+    assert re.fullmatch(r"━+    100%", last[1])
+    text = "\n".join(last)
+    assert re.search(r"^in flight +0 .*\nwaiting +0 ", text, re.MULTILINE)
+    assert (text.count(" left "), " sending " in text) == (4, False)
+    assert "\n".join(after).strip() == "\n".join(summary.page(ended(), 80)).strip()
+
+
+def test_the_last_frame_of_an_incomplete_run_says_so_and_shows_no_time_left(screen: Filmed) -> None:
+    for stops in (False, True):
+        outputs = Outputs([Live(0.0)])
+        outputs.moment(snapshot(sent=1700, elapsed_s=11.3))
+        outputs.moment(snapshot())
+        if stops:
+            outputs.event(Event(12.3, Kind.STOPPING, "stopping the run"))
+        short = figures(complete=False, final=True, senders=0)
+        outputs.end(replace(ended(exit_code=ExitCode.INCOMPLETE), figures=short), Course())
+        bar = next(line for line in screen.frames[-2] if "━" in line)
+        assert re.search(r"43\.8%      not complete$", bar), stops
+        assert "NOT COMPLETE" in "\n".join(screen.frames[-1])
+
+
+def test_the_end_of_one_of_several_runs_is_shown_beside_the_others(screen: Filmed) -> None:
+    outputs = Outputs([Live(0.0)])
+    outputs.moment(snapshot(sent=4499, failed=500))
+    outputs.moment(of_run(OTHER, snapshot()))
+    outputs.end(ended(), Course())
+    last, after = ([line for line in frame if "━" in line] for frame in screen.frames[-2:])
+    assert [re.findall(r"[0-9.]+%", line) for line in last] == [["100%"], ["43.8%"]]
+    assert [re.findall(r"[0-9.]+%", line) for line in after] == [["43.8%"]]
+
+
+def test_a_run_that_was_not_shown_before_its_end_is_not_shown_then(screen: Filmed) -> None:
+    Outputs([Live(0.0)]).end(ended(), Course())
+    assert not any("━" in line for frame in screen.frames for line in frame)
+    assert any("complete after" in line for line in screen.lines())
+
+
+def test_a_view_that_is_left_before_the_end_of_its_run_shows_no_time_left(screen: Filmed) -> None:
+    outputs = Outputs([Live(0.0)])
+    outputs.moment(snapshot(sent=1700, elapsed_s=11.3))
+    outputs.moment(snapshot())
+    assert any(line.endswith(" left") for line in screen.lines())
+    asyncio.run(outputs.close())
+    assert any(line.endswith("43.8%") for line in screen.lines())
 
 
 EVENTS = (
@@ -276,12 +382,11 @@ def test_the_view_shows_the_latest_events_on_every_screen() -> None:
 def test_without_events_the_view_has_no_room_for_them() -> None:
     run, same = View(snapshot(senders=100)), View(replace(snapshot(senders=100), events=EVENTS))
     assert len(drawn(run, 80, 23)) == len(drawn(same, 80, 23))
-    assert sum("sender-" in line for line in drawn(run, 80, 23)) == 2 + sum(
-        "sender-" in line for line in drawn(same, 80, 23)
-    )
+    rows, fewer = (sum(" sending " in line for line in drawn(one, 80, 23)) for one in (run, same))
+    assert rows == 2 + fewer
 
 
-def test_a_live_view_of_a_stopping_run_shows_no_time_left(screen: Screen) -> None:
+def test_a_live_view_of_a_stopping_run_shows_no_time_left(screen: Filmed) -> None:
     outputs = Outputs([Live(0.0)])
     for run_id, says in (("another", "about"), (RUN_ID, "stopping"), ("", "stopping")):
         outputs.moment(snapshot(sent=1700, elapsed_s=11.3))
@@ -303,7 +408,7 @@ def test_the_summary_shows_the_result_of_a_run() -> None:
         r"latency +50% +90% +99.9% +100%\n +500 ms +1.25 s +12.50 s +13.00 s",
         r"sent after +50% +80% +95% +99%\n +9.5 s +16.2 s +never +never",
         r"thresholds +MISSED +failed<5% +was 10%\n +passed +t50<1m +was 9.50 s",
-        r"sender-1 .* left +500 +11 +2.1%",
+        r"sender1 .* left +500 +11 +2.1%",
         r"totals +the producer and the monitor agree",
         r"conservation +5,000 = 4,500 sent \+ 500 failed \+ 0 in flight \+ 0 waiting",
     )
@@ -425,7 +530,7 @@ def test_the_summary_file_has_a_line_for_each_run(tmp_path: Path) -> None:
     assert first["percentiles"]["99.9"] == 12.5
     assert (first["redelivered"], first["final"], first["exit_code"]) == (7, True, ExitCode.OK)
     assert [one["passed"] for one in first["thresholds"]] == [False, True]
-    assert [one["name"] for one in second["sender_rows"]] == ["sender-1", "sender-2"]
+    assert [one["name"] for one in second["sender_rows"]] == ["sender1", "sender2"]
     assert second["sender_rows"][0]["state"] == "left"
 
 

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from smssim.core.event import Event, Kind
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
+from smssim.core.fleet import ROWS_MAX, Others
+from smssim.core.folding import FoldedFleet, FoldedRow
 from smssim.core.lanes import Finished
 from smssim.core.limits import (
     ATTEMPTS_MAX,
@@ -203,6 +205,39 @@ def test_events_arrive_unchanged(figures: Figures, events: list[Event]) -> None:
     of_the_run = tuple(replace(event, run_id=figures.run_id) for event in events)
     message = sent(watching.snapshot_to_proto(Snapshot(figures, events=of_the_run)))
     assert tuple(event_from_proto(event, figures.run_id) for event in message.events) == of_the_run
+
+
+FOLDED = FoldedFleet(
+    (
+        FoldedRow("a", 1, 0.5, 0.0, 3, Others(lost=1), 0, None, 0.0, 0, 0, None, None),
+        FoldedRow("b", 500, 1.0, 0.1, 1, Others(498, 1, 1, 0, 7, 2, 3, 1.5), 12, 1.01, 2.5, 0, 3, 0.9, 1.1),
+    ),
+    Others(sending=2, sent=9),
+)
+
+
+def test_folded_senders_arrive_unchanged() -> None:
+    seen = Tally(RUN, 0.0).figures(0.0)
+    for folded in (None, FoldedFleet(), FOLDED):
+        message = sent(watching.snapshot_to_proto(Snapshot(seen, folded=folded)))
+        assert message.HasField("folded") == (folded is not None)
+        assert watching.snapshot_from_proto(message).folded == folded
+
+
+def test_folded_senders_that_can_not_be_shown_are_refused() -> None:
+    seen, row = Tally(RUN, 0.0).figures(0.0), FOLDED.rows[0]
+    for rows, says in (
+        ((row,) * (ROWS_MAX + 1), "folded: got 101 rows; expected at most 100"),
+        ((replace(row, together=Others()),), "together: got 0; expected 1 to inf"),
+    ):
+        message = watching.snapshot_to_proto(Snapshot(seen, folded=FoldedFleet(rows[:1])))
+        message.folded.rows.extend([message.folded.rows[0]] * (len(rows) - 1))
+        with pytest.raises(PeerError, match=says):
+            watching.snapshot_from_proto(message)
+    odd = FoldedFleet((replace(row, name="\x1b[2J"),))
+    shown = watching.snapshot_from_proto(watching.snapshot_to_proto(Snapshot(seen, folded=odd))).folded
+    assert shown is not None
+    assert shown.rows[0].name.isprintable()
 
 
 def carried(data: bytes) -> producer_pb2.Batch:

@@ -67,8 +67,14 @@ def row(name: str, state: State = State.SENDING, sent: int = 500, concurrency: i
     return SenderRow(name, 0.02, 0.02, concurrency, state, sent, 11, sent + 11, 0.0201, 41.5, 190.0, 4, 2)
 
 
+def copies(name: str, number: int, *others: State) -> tuple[SenderRow, ...]:
+    """Return this many copies of a sender, of which the last ones are in other states than sending."""
+    states = [State.SENDING] * (number - len(others)) + list(others)
+    return tuple(row(f"{name}-{i}", state, sent=500 + i) for i, state in enumerate(states, 1))
+
+
 def snapshot(senders: int = 4, stall: Stall | None = None, others: Others | None = None, **more: object) -> Snapshot:
-    fleet = Fleet(tuple(row(f"sender-{i}") for i in range(1, senders + 1)), others or Others())
+    fleet = Fleet(tuple(row(f"sender{i}") for i in range(1, senders + 1)), others or Others())
     return Snapshot(figures(**more), fleet, stall)  # type: ignore[arg-type]
 
 
@@ -99,7 +105,7 @@ def idle(run_id: str) -> Snapshot:
 
 def ended(senders: int = 4, exit_code: ExitCode = ExitCode.OK) -> Snapshot:
     last = figures(4500, 500, elapsed_s=20.0, in_flight=0, waiting=0, final=True)
-    fleet = Fleet(tuple(row(f"sender-{i}", State.LEFT) for i in range(1, senders + 1)))
+    fleet = Fleet(tuple(row(f"sender{i}", State.LEFT) for i in range(1, senders + 1)))
     summary = Summary(
         exit_code,
         "the producer and the monitor agree",
@@ -115,8 +121,11 @@ class Screen:
     """A terminal that receives bytes, and the screen that they produce."""
 
     def __init__(self, columns: int = 80, lines: int = 24) -> None:
-        self.screen = pyte.HistoryScreen(columns, lines, history=1000, ratio=0.01)
-        self._stream = pyte.ByteStream(self.screen)
+        self.use(pyte.HistoryScreen(columns, lines, history=1000, ratio=0.01))
+
+    def use(self, screen: pyte.HistoryScreen) -> None:
+        self.screen = screen
+        self._stream = pyte.ByteStream(screen)
 
     def feed(self, data: bytes) -> None:
         self._stream.feed(data)

@@ -1,22 +1,25 @@
 """The senders of a run as people see them: a row for each of the most important ones, and the sum of the others.
 
-Knows sessions. Must not know how rows are shown.
+Knows sessions. Must not know how rows are shown, or which of them are copies: that is in `folding`.
 """
 
 from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from smssim.core.model import declared_speed
 from smssim.core.session import Session, State
 
 ROWS_MAX: Final = 100  # senders with a row of their own: people don't read more
 DETAILED_ROWS_MAX: Final = 1_000  # the same where they can be searched, as on a page
+NAMES_CACHED: Final = 4096  # names whose sort keys are kept: computing one costs about a microsecond
+Row = TypeVar("Row")
 _NUMBERS: Final = re.compile(r"([0-9]{1,18})")
 
 
@@ -62,14 +65,19 @@ class Others:
         """The number of these senders."""
         return self.sending + self.waiting + self.lost + self.left
 
-    def plus(self, rows: Iterable[SenderRow]) -> Others:
-        """Return the sum of these senders and the given ones."""
-        states = {
+    @property
+    def by_state(self) -> dict[State, int]:
+        """How many of these senders are in each state, with zeros."""
+        return {
             State.SENDING: self.sending,
             State.WAITING: self.waiting,
             State.LOST: self.lost,
             State.LEFT: self.left,
         }
+
+    def plus(self, rows: Iterable[SenderRow]) -> Others:
+        """Return the sum of these senders and the given ones."""
+        states = self.by_state
         sent, failed, in_flight, rate_per_s = self.sent, self.failed, self.in_flight, self.recent_rate_per_s
         for row in rows:
             states[row.state] += 1
@@ -89,6 +97,14 @@ class Others:
         )
 
 
+_FIELDS: Final = attrgetter(*Others.__slots__)
+
+
+def added_up(sums: Iterable[Others]) -> Others:
+    """Return the sum of sums."""
+    return Others(*(sum(column) for column in zip(*map(_FIELDS, sums), strict=True)))
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """Rows sorted by name, and the sum of the other senders."""
@@ -98,22 +114,20 @@ class Fleet:
 
     def limited(self, rows_max: int) -> Fleet:
         """Return the same senders with at most this many rows."""
-        if len(self.rows) <= rows_max:
-            return self
-        chosen = set(heapq.nsmallest(rows_max, range(len(self.rows)), key=lambda i: _weight(self.rows[i], i)))
-        others = self.others.plus(row for i, row in enumerate(self.rows) if i not in chosen)
-        return Fleet(tuple(row for i, row in enumerate(self.rows) if i in chosen), others)
+        kept, rest = split(self.rows, rows_max, _urgency)
+        return Fleet(kept, self.others.plus(rest)) if rest else self
+
+    def sorted(self) -> Fleet:
+        """Return the same senders with their rows in the natural order of names."""
+        return Fleet(tuple(sorted(self.rows, key=lambda row: natural(row.name))), self.others)
 
 
 EMPTY_FLEET: Final = Fleet()
 
 
-def fleet(sessions: Iterable[Session], now: float, rows_max: int = ROWS_MAX) -> Fleet:
-    """Return the senders at this moment, the most important ones in rows of their own; empty if `rows_max` is 0."""
-    if not rows_max:
-        return EMPTY_FLEET
-    some = Fleet(tuple(_row(session, now) for session in sessions)).limited(rows_max)
-    return Fleet(tuple(sorted(some.rows, key=lambda row: _natural(row.name))), some.others)
+def everyone(sessions: Iterable[Session], now: float) -> Fleet:
+    """Return all senders at this moment in rows of their own, not sorted."""
+    return Fleet(tuple(_row(session, now) for session in sessions))
 
 
 def _row(session: Session, now: float) -> SenderRow:
@@ -135,16 +149,36 @@ def _row(session: Session, now: float) -> SenderRow:
     )
 
 
-@lru_cache(4 * DETAILED_ROWS_MAX)
-def _natural(name: str) -> list[tuple[int, str]]:
+@lru_cache(NAMES_CACHED)
+def natural(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts sender-2 before sender-10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name)]
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(name))
 
 
-def _weight(row: SenderRow, order: int) -> tuple[bool, bool, float, int]:
-    """Return a sort key that puts the most important senders first.
+Urgency = tuple[bool, bool, float]  # a sort key that puts the most important senders first
+
+
+def urgency(is_lost: bool, has_left: bool, lanes: int, mean_s: float) -> Urgency:
+    """Return how important a row is.
 
     Lost senders come first, then those that take part, then those that have left; the fastest of each come first. The
     speed is the declared one, not the measured one, so that rows of equal senders don't appear and disappear.
     """
-    return (row.state != State.LOST, row.state == State.LEFT, -declared_speed(row.concurrency, row.mean_s), order)
+    return (not is_lost, has_left, -declared_speed(lanes, mean_s))
+
+
+def _urgency(row: SenderRow) -> Urgency:
+    return urgency(row.state == State.LOST, row.state == State.LEFT, row.concurrency, row.mean_s)
+
+
+def split(
+    rows: Sequence[Row], rows_max: int, urgency_of: Callable[[Row], Urgency]
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Return the `rows_max` most important rows, the first of equals, and all others, both in the given order."""
+    if len(rows) <= rows_max:
+        return tuple(rows), ()
+    chosen = set(heapq.nsmallest(rows_max, range(len(rows)), key=lambda i: (urgency_of(rows[i]), i)))
+    return (
+        tuple(row for i, row in enumerate(rows) if i in chosen),
+        tuple(row for i, row in enumerate(rows) if i not in chosen),
+    )

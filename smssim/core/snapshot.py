@@ -6,11 +6,12 @@ Holds figures. Must not know how they are computed or shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from smssim.core.event import Event
 from smssim.core.fleet import EMPTY_FLEET, ROWS_MAX, Fleet
+from smssim.core.folding import FoldedFleet, fold, in_rows
 from smssim.core.model import RunFacts
 from smssim.core.planned import PlannedCourse
 from smssim.core.progress import Figures, LatencyShape
@@ -52,6 +53,17 @@ class Snapshot:
     plan: PlannedCourse | None = None
     behind_s: float | None = None  # the plan, by more than chance explains; see `PlannedCourse.behind_s`
     detail: Detail | None = None
+    folded: FoldedFleet | None = None  # the senders with copies in one row, if `fleet` alone does not determine them
+
+    @property
+    def senders(self) -> FoldedFleet:
+        """The senders as tables show them: with copies in one row."""
+        return fold(self.fleet) if self.folded is None else self.folded
+
+    def limited(self, rows_max: int) -> Snapshot:
+        """Return the same with at most this many rows of senders."""
+        fleet, folded = in_rows(self.fleet, rows_max)
+        return replace(self, fleet=fleet, folded=folded if self.folded is None else self.folded.limited(rows_max))
 
     def last_object(self) -> dict[str, Any]:
         """Return the figures, the events and the plan, for the last object of --json."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from smssim.core.digest import Digester
 from smssim.core.event import Events
 from smssim.core.exchange import Answer, Report, RunEnd
-from smssim.core.fleet import ROWS_MAX, fleet
+from smssim.core.fleet import ROWS_MAX, everyone
+from smssim.core.folding import in_rows
 from smssim.core.lanes import Finished, pick
 from smssim.core.ledger import Ledger
 from smssim.core.limits import LIMITS, Limits
@@ -254,16 +255,16 @@ class Tally:
 
     def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
         """Return figures of this moment with the senders, at most `rows_max` in rows, and the cause of any stall."""
-        missing = self.run.total - figures.done
-        why = stall(self.sessions.values(), missing, now - self._moved_at, now, self._limits)
+        quiet_s = now - self._moved_at
+        why = stall(self.sessions.values(), self.run.total - figures.done, quiet_s, now, self._limits)
+        fleet, folded = in_rows(everyone(self._took_part() if rows_max else (), now), rows_max)
         return Snapshot(
-            figures,
-            fleet(self._took_part(), now, rows_max),
-            why,
+            *(figures, fleet, why),
             events=self.events.all,
             reached_s=dict(self.milestones.reached_s),
             plan=self.plan.course,
             behind_s=self.plan.behind_s(figures, self.milestones.reached_s),
+            folded=folded,
         )
 
     # -- the end

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from smssim.core.course import Course
 from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.folding import FoldedFleet, FoldedRow
 from smssim.core.followed import FollowedRun
 from smssim.core.limits import COUNT_MAX, EVENTS_MAX, REASON_LENGTH_MAX, TIME_MAX_S, WATCH_INTERVAL_MIN_S
 from smssim.core.progress import Figures, Milestones, recent_rate
@@ -53,19 +54,20 @@ def snapshot_to_proto(snapshot: Snapshot, *, detailed: bool = False) -> monitor_
 
     `detailed`: whether to include the details. Assumes that the snapshot has them.
     """
-    fleet = snapshot.fleet if detailed else snapshot.fleet.limited(ROWS_MAX)
-    others, stall = fleet.others, snapshot.stall
+    shown = snapshot if detailed else snapshot.limited(ROWS_MAX)
+    fleet, stall, folded = shown.fleet, shown.stall, shown.folded
     return monitor_pb2.WatchProgressResponse(
         progress=monitor_pb2.Progress(**snapshot.figures.as_dict()),
         senders=[] if detailed else [_row_to_proto(row) for row in fleet.rows],
         detail=detail_to_proto(snapshot.detail, fleet.rows) if detailed and snapshot.detail is not None else None,
-        others=monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__}),
+        others=_others_to_proto(fleet.others),
         stall=None if stall is None else stall_to_proto(stall),
         summary=None if snapshot.summary is None else _summary_to_proto(snapshot.summary),
         events=map(event_to_proto, snapshot.events),
         reached=[monitor_pb2.Milestone(percent=p, reached_s=s) for p, s in snapshot.reached_s.items()],
         plan=None if snapshot.plan is None else plan_to_proto(snapshot.plan),
         behind_s=snapshot.behind_s,
+        folded=None if folded is None else _folded_to_proto(folded.limited(ROWS_MAX)),
     )
 
 
@@ -120,8 +122,9 @@ def response_from_proto(message: monitor_pb2.WatchProgressResponse) -> tuple[Sna
 
 def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
     """Return the snapshot that a monitor sent; raises PeerError."""
-    if len(message.senders) > ROWS_MAX:
-        raise PeerError(f"senders: got {len(message.senders)} rows; expected at most {ROWS_MAX}")
+    for name, rows in (("senders", message.senders), ("folded", message.folded.rows)):
+        if len(rows) > ROWS_MAX:
+            raise PeerError(f"{name}: got {len(rows)} rows; expected at most {ROWS_MAX}")
     detailed = message.HasField("detail")
     if len(message.events) > EVENTS_MAX:
         raise PeerError(f"events: got {len(message.events)}; expected at most {EVENTS_MAX}")
@@ -130,7 +133,7 @@ def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
             figures=_figures_from_proto(message.progress),
             fleet=Fleet(
                 rows_from_proto(message.detail.senders) if detailed else tuple(map(_row_from_proto, message.senders)),
-                Others(**{name: getattr(message.others, name) for name in Others.__slots__}),
+                _others_from_proto(message.others),
             ),
             stall=stall_from_proto(message.stall) if message.HasField("stall") else None,
             summary=_summary_from_proto(message.summary) if message.HasField("summary") else None,
@@ -139,6 +142,7 @@ def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
             plan=plan_from_proto(message.plan) if message.HasField("plan") else None,
             behind_s=_behind_from_proto(message),
             detail=detail_from_proto(message.detail) if detailed else None,
+            folded=_folded_from_proto(message.folded) if message.HasField("folded") else None,
         )
     except ValueError as error:  # an unknown enumeration value, or a malformed threshold
         raise PeerError(f"invalid value: {error}") from error
@@ -175,6 +179,35 @@ def _row_to_proto(row: SenderRow) -> monitor_pb2.SenderProgress:
 def _row_from_proto(row: monitor_pb2.SenderProgress) -> SenderRow:
     fields = {name: _given(row, name) for name in SenderRow.__slots__}
     return SenderRow(**{**fields, "name": escape(row.name), "state": State(row.state)})
+
+
+def _others_to_proto(others: Others) -> monitor_pb2.OtherSenders:
+    return monitor_pb2.OtherSenders(**{name: getattr(others, name) for name in Others.__slots__})
+
+
+def _others_from_proto(others: monitor_pb2.OtherSenders) -> Others:
+    return Others(**{name: getattr(others, name) for name in Others.__slots__})
+
+
+def _folded_to_proto(fleet: FoldedFleet) -> monitor_pb2.FoldedSenders:
+    rows = (
+        monitor_pb2.FoldedProgress(**{**_fields(row), "together": _others_to_proto(row.together)}) for row in fleet.rows
+    )
+    return monitor_pb2.FoldedSenders(rows=rows, others=_others_to_proto(fleet.others))
+
+
+def _fields(row: FoldedRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FoldedRow.__slots__}
+
+
+def _folded_from_proto(folded: monitor_pb2.FoldedSenders) -> FoldedFleet:
+    return FoldedFleet(tuple(map(_folded_row_from_proto, folded.rows)), _others_from_proto(folded.others))
+
+
+def _folded_row_from_proto(row: monitor_pb2.FoldedProgress) -> FoldedRow:
+    fields, together = {name: _given(row, name) for name in FoldedRow.__slots__}, _others_from_proto(row.together)
+    number("together", together.senders, 1, math.inf)
+    return FoldedRow(**{**fields, "name": escape(row.name), "together": together})
 
 
 def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:

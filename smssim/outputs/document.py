@@ -14,6 +14,7 @@ from smssim import __version__
 from smssim.core.course import Course, Span
 from smssim.core.event import Event
 from smssim.core.fleet import Fleet, Others, SenderRow
+from smssim.core.folding import grouped
 from smssim.core.history import COUNTS, EXTREMES, TIMES, History
 from smssim.core.planned import PlannedCourse, PlannedTime
 from smssim.core.progress import LatencyShape
@@ -138,10 +139,17 @@ def history_of(history: History, points_max: int) -> dict[str, list[Any]]:
 
 
 def senders_of(fleet: Fleet) -> dict[str, Any]:
-    """Return the senders for JSON: columns, one element per sender."""
+    """Return the senders for JSON: columns, one element per sender, and the names of senders that have copies.
+
+    "group" has the place of that name for each copy, and -1 for other senders.
+    """
     rows = fleet.rows
+    copies = [group for group in grouped(rows) if len(group.rows) > 1]
+    number_of = {id(row): number for number, group in enumerate(copies) for row in group.rows}
     return {
         "name": [row.name for row in rows],
+        "group": [number_of.get(id(row), -1) for row in rows],
+        "groups": [group.name for group in copies],
         "state": states_of(rows),
         **{name: [getattr(row, name) for row in rows] for name in _WHOLE},
         **{name: numbers([getattr(row, name) for row in rows]) for name in _REAL},

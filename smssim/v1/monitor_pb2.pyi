@@ -319,6 +319,7 @@ class WatchProgressResponse(_message.Message):
     BEHIND_S_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     COURSE_FIELD_NUMBER: _builtins.int
+    FOLDED_FIELD_NUMBER: _builtins.int
     behind_s: _builtins.float
     """By how many seconds the run is behind its plan: 0 as long as chance can explain the difference, negative if it is
     ahead. Absent without a plan, and in the first moments of a run.
@@ -365,6 +366,10 @@ class WatchProgressResponse(_message.Message):
     def course(self) -> Global___Course:
         """The course of the run until now. Present if the request asked for it, in the first response for this run."""
 
+    @_builtins.property
+    def folded(self) -> Global___FoldedSenders:
+        """All senders, with copies of one sender in one row. Absent if `senders` has all of them: then a client can fold them."""
+
     def __init__(
         self,
         *,
@@ -379,10 +384,11 @@ class WatchProgressResponse(_message.Message):
         behind_s: _builtins.float | None = ...,
         detail: Global___Detail | None = ...,
         course: Global___Course | None = ...,
+        folded: Global___FoldedSenders | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "others", b"others", "plan", b"plan", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "folded", b"folded", "others", b"others", "plan", b"plan", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "events", b"events", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "events", b"events", "folded", b"folded", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__behind_s: _TypeAlias = _typing.Literal["behind_s"]  # noqa: Y015
     _WhichOneofArgType__behind_s: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s"]  # noqa: Y015
@@ -1148,6 +1154,123 @@ class OtherSenders(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OtherSenders: _TypeAlias = OtherSenders  # noqa: Y015
+
+@_typing.final
+class FoldedSenders(_message.Message):
+    """The senders of a run, with copies of one sender in one row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoldedProgress]:
+        """At most 100 rows, in order of name. They are chosen like `senders` in WatchProgressResponse."""
+
+    @_builtins.property
+    def others(self) -> Global___OtherSenders:
+        """The sum of the senders that are not in `rows`."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___FoldedProgress] | None = ...,
+        others: Global___OtherSenders | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["others", b"others"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["others", b"others", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoldedSenders: _TypeAlias = FoldedSenders  # noqa: Y015
+
+@_typing.final
+class FoldedProgress(_message.Message):
+    """All copies of a sender at one moment, or a sender that is not a copy.
+
+    Senders are copies of one if their names differ only in "-NUMBER" at the end, and they declare the same mean, failure
+    rate and concurrency.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    MEAN_S_FIELD_NUMBER: _builtins.int
+    FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    CONCURRENCY_FIELD_NUMBER: _builtins.int
+    TOGETHER_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    AVG_TIME_S_FIELD_NUMBER: _builtins.int
+    RATE_PER_S_FIELD_NUMBER: _builtins.int
+    SENT_LOW_FIELD_NUMBER: _builtins.int
+    SENT_HIGH_FIELD_NUMBER: _builtins.int
+    AVG_TIME_LOW_S_FIELD_NUMBER: _builtins.int
+    AVG_TIME_HIGH_S_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name without the number of a copy. Not unique."""
+    copies: _builtins.int
+    """Number of copies, at least 1. A copy that was started again counts once here, and as two senders in `together`."""
+    mean_s: _builtins.float
+    """See Sender."""
+    failure_rate: _builtins.float
+    """See Sender."""
+    concurrency: _builtins.int
+    """See Sender. Of each copy."""
+    attempts: _builtins.int
+    """Attempts of all copies, including those with the outcome RETRY."""
+    avg_time_s: _builtins.float
+    """Mean time of an attempt, over all attempts, in seconds. Absent before the first."""
+    rate_per_s: _builtins.float
+    """The sum of the rates of all copies: messages sent or failed per second."""
+    sent_low: _builtins.int
+    """The smallest number of messages that a copy has sent."""
+    sent_high: _builtins.int
+    """The largest number of messages that a copy has sent."""
+    avg_time_low_s: _builtins.float
+    """The smallest mean time of the attempts of a copy, in seconds. Absent before the first attempt."""
+    avg_time_high_s: _builtins.float
+    """The largest mean time of the attempts of a copy, in seconds. Absent before the first attempt."""
+    @_builtins.property
+    def together(self) -> Global___OtherSenders:
+        """The sum of all copies."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        copies: _builtins.int = ...,
+        mean_s: _builtins.float = ...,
+        failure_rate: _builtins.float = ...,
+        concurrency: _builtins.int = ...,
+        together: Global___OtherSenders | None = ...,
+        attempts: _builtins.int = ...,
+        avg_time_s: _builtins.float | None = ...,
+        rate_per_s: _builtins.float = ...,
+        sent_low: _builtins.int = ...,
+        sent_high: _builtins.int = ...,
+        avg_time_low_s: _builtins.float | None = ...,
+        avg_time_high_s: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "together", b"together"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "attempts", b"attempts", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "concurrency", b"concurrency", "copies", b"copies", "failure_rate", b"failure_rate", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "sent_high", b"sent_high", "sent_low", b"sent_low", "together", b"together"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__avg_time_high_s: _TypeAlias = _typing.Literal["avg_time_high_s"]  # noqa: Y015
+    _WhichOneofArgType__avg_time_high_s: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s"]  # noqa: Y015
+    _WhichOneofReturnType__avg_time_low_s: _TypeAlias = _typing.Literal["avg_time_low_s"]  # noqa: Y015
+    _WhichOneofArgType__avg_time_low_s: _TypeAlias = _typing.Literal["_avg_time_low_s", b"_avg_time_low_s"]  # noqa: Y015
+    _WhichOneofReturnType__avg_time_s: _TypeAlias = _typing.Literal["avg_time_s"]  # noqa: Y015
+    _WhichOneofArgType__avg_time_s: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_high_s) -> _WhichOneofReturnType__avg_time_high_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_low_s) -> _WhichOneofReturnType__avg_time_low_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_s) -> _WhichOneofReturnType__avg_time_s | None: ...
+
+Global___FoldedProgress: _TypeAlias = FoldedProgress  # noqa: Y015
 
 @_typing.final
 class Stall(_message.Message):

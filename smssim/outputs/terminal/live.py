@@ -66,11 +66,15 @@ class Live(Output):
             self._paint()
 
     def end(self, snapshot: Snapshot, history: History) -> None:
-        """See Output."""
-        self._views.pop(snapshot.figures.run_id, None)
-        self._paint()
+        """See Output. The last thing that the view of the run shows is its end; then the summary takes its place."""
+        run_id = snapshot.figures.run_id
+        if run_id in self._views:
+            self._views[run_id].update(snapshot, history)
+            self._paint()
+            del self._views[run_id]
         lines = summary.page(snapshot, self._painter.room()[0])
-        self._painter.above("".join(self._rendered(coloured(line))[0] + "\n" for line in ["", *lines]))
+        text = "".join(self._rendered(coloured(line))[0] + "\n" for line in ["", *lines])
+        self._painter.above(text, self._lines())
 
     def event(self, event: Event) -> None:
         """See Output."""
@@ -80,16 +84,23 @@ class Live(Output):
             self._paint()
 
     async def close(self) -> bool:
-        """See Output."""
+        """See Output. The views of runs whose end is unknown stay on the screen."""
+        for view in self._views.values():
+            view.is_followed = False
+        if self._views:
+            self._paint()
         self._log.close()
         return True
 
     def _paint(self) -> None:
+        self._painter.paint(self._lines())
+        self._painted_at = time.monotonic()
+
+    def _lines(self) -> list[tuple[str, int]]:
         width, height = self._painter.room()
         views = list(self._views.values())
         lines = views[0].lines(width, height) if len(views) == 1 else several_runs(views, width, height)
-        self._painter.paint([self._rendered(line) for line in lines])
-        self._painted_at = time.monotonic()
+        return [self._rendered(line) for line in lines]
 
     def _rendered(self, line: Text) -> tuple[str, int]:
         """Return a line with terminal escapes, and its width in characters."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from rich.text import Text
 
+from smssim.core.folding import FoldedRow
 from smssim.core.history import History
 from smssim.core.progress import Figures
 from smssim.core.session import State
@@ -36,9 +37,11 @@ class RunView:
 
     def __init__(self, snapshot: Snapshot, history: History) -> None:
         self._table = sender_table()
+        self._has_copies = False  # whether the table has the columns for copies
         self._snapshot = snapshot
         self._history = history
         self.is_stopping = False  # if so, the remaining messages are not sent
+        self.is_followed = True  # whether later moments will follow
 
     def update(self, snapshot: Snapshot, history: History) -> None:
         """Show a later moment of the run, with its history until then."""
@@ -69,7 +72,7 @@ class RunView:
     def _title(self, width: int) -> Text:
         figures = self._snapshot.figures
         left = Text.assemble(("run ", "dim"), (figures.run_id[:8], "bold"), "  ", plural(figures.total, "message"))
-        left.append(f"  {plural(figures.senders, 'sender')}")
+        left.append(f"  {plural(figures.senders_seen if figures.final else figures.senders, 'sender')}")
         return _apart(left, Text(clock(figures.elapsed_s)), width)
 
     def _bar(self, width: int) -> Text:
@@ -84,10 +87,14 @@ class RunView:
 
     def _time_left(self, figures: Figures) -> str:
         missing = figures.total - figures.done
-        if missing and self.is_stopping:
+        if not missing:
+            return ""
+        if figures.final:
+            return "not complete"
+        if self.is_stopping:
             return "stopping"
-        left_s = self._history.left_s(missing)
-        if not missing or left_s is None:
+        left_s = self._history.left_s(missing) if self.is_followed else None
+        if left_s is None:
             return ""
         return "no estimate" if left_s == inf else f"about {_about(max(1.0, left_s))} left"
 
@@ -142,12 +149,13 @@ class RunView:
     def _senders(self, width: int, rows: int) -> list[Text]:
         if rows < SENDERS_MIN:
             return []
-        fleet = self._snapshot.fleet
-        shown = fleet.limited(rows)
+        shown = self._snapshot.senders.limited(rows)
+        if shown.has_copies and not self._has_copies:  # from now on, so that columns don't come and go
+            self._has_copies, self._table = True, sender_table(has_copies=True)
         others = [Text(others_line(shown.others, width), "dim")] if shown.others.senders else []
         table = self._table.lines(shown.rows, width)
         header = Text(joined(table[0]), "dim")
-        return [header, *map(_sender_line, table[1:], (row.state for row in shown.rows)), *others]
+        return [header, *map(_sender_line, table[1:], shown.rows), *others]
 
 
 def several_runs(views: Sequence[RunView], width: int, height: int) -> list[Text]:
@@ -192,13 +200,15 @@ def _if(number: int, style: str) -> str:
     return style if number else ""
 
 
-def _sender_line(pieces: Sequence[Piece], state: State) -> Text:
-    faded = "dim" if state == State.LEFT else ""
+def _sender_line(pieces: Sequence[Piece], row: FoldedRow) -> Text:
+    faded = "dim" if row.state == State.LEFT else ""
     styles = {
-        "state": _STATE_STYLE[state],
+        "state": _STATE_STYLE[row.state],
         "lanes": "dim",
         "mean": "dim",
         "fail": "dim",
+        "sent each": "dim",
+        "average each": "dim",
         "sender": "bold" if not faded else "",
     }
     return Text.assemble(*((piece, faded or styles.get(head, "")) for piece, head in pieces))

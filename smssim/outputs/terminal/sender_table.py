@@ -1,53 +1,95 @@
-"""The table of senders: rows for some of them, and one line for the others.
+"""The table of senders: rows for some of them, and one line for the others. Copies of one sender are one row.
 
-Knows rows of senders and plain text. Must not know colours or terminals.
+Knows rows of senders and plain text. Must not know colours or terminals, or which senders are copies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
-from smssim.core.fleet import Others, SenderRow
+from smssim.core.fleet import Others
+from smssim.core.folding import FoldedRow
 from smssim.outputs.terminal.table import Column, Elastic, Table
 from smssim.words import about_per_second, count, part, plural, seconds, setting_s
 
-_COLUMNS: Final[tuple[Column[SenderRow], ...]] = (
-    Column("sender", lambda row: row.name, is_left=True, elastic=Elastic(least=8, wanted=12, most=24)),
-    Column("lanes", lambda row: count(row.concurrency), gives_way=3),
-    Column("mean", lambda row: setting_s(row.mean_s), 6, gives_way=6),
-    Column("fail", lambda row: f"{100 * row.failure_rate:.3g}%", gives_way=5),
-    Column("state", lambda row: row.state.name.lower(), 7),
-    Column("sent", lambda row: count(row.sent)),
-    Column("failed", lambda row: count(row.failed)),
-    Column("share", lambda row: part(row.failed, row.sent + row.failed), 5, gives_way=1),
-    Column("average", lambda row: seconds(row.avg_time_s), gives_way=4),
-    Column("rate", lambda row: about_per_second(row.rate_per_s), 7, gives_way=2),
-    Column("now", lambda row: about_per_second(row.recent_rate_per_s), 7),
-    Column("in flight", lambda row: count(row.in_flight)),
-)
+TIMES: Final = "\N{MULTIPLICATION SIGN}"  # before the number of copies
 NOT_AT_THE_END: Final = ("now", "in flight")  # heads of columns that are pointless after a run has ended
+_SPREADS: Final = ("sent each", "average each")  # heads of columns that only copies have
+# Heads of the columns that are dropped if there is no room, the first one first. Without copies, settings are kept
+# longest; with them, what tells how the copies are doing.
+_GIVE_WAY: Final = ("share", "rate", "lanes", "average", "fail", "mean")
+_GIVE_WAY_WITH_COPIES: Final = (
+    *("average each", "share", "rate", "state", "lanes", "fail", "mean", "average", "sent each"),
+)
 
 
-def sender_table(without: Collection[str] = ()) -> Table[SenderRow]:
-    """Return the table of senders, without the columns that have these heads."""
-    return Table([column for column in _COLUMNS if column.head not in without], grows=True)
+def _state(row: FoldedRow) -> str:
+    """Return the state, or several: "48 sending, 2 lost"."""
+    return row.state.name.lower() if len(row.states) == 1 else ", ".join(_states(row.together))
+
+
+def _brief_state(row: FoldedRow) -> str:
+    """Return the state; of several the one that matters most: "2 lost"."""
+    name = row.state.name.lower()
+    return name if len(row.states) == 1 else f"{count(row.states[row.state])} {name}"
+
+
+def _sent_each(row: FoldedRow) -> str:
+    return f"{count(row.sent_low)} to {count(row.sent_high)}" if row.is_folded else ""
+
+
+def _average_each(row: FoldedRow) -> str:
+    if not row.is_folded or row.avg_time_low_s is None:
+        return ""
+    return f"{seconds(row.avg_time_low_s)} to {seconds(row.avg_time_high_s)}"
+
+
+def _columns(has_copies: bool) -> tuple[Column[FoldedRow], ...]:
+    brief = Column("state", _brief_state, 10, is_left=True)
+    return (
+        Column(
+            "sender",
+            lambda row: row.name,
+            is_left=True,
+            elastic=Elastic(least=10 if has_copies else 8, wanted=12, most=24),
+            tail=lambda row: f" {TIMES}{count(row.copies)}" if row.is_folded else "",
+        ),
+        Column("lanes", lambda row: count(row.lanes)),
+        Column("mean", lambda row: setting_s(row.mean_s), 6),
+        Column("fail", lambda row: f"{100 * row.failure_rate:.3g}%"),
+        Column("state", _state, 7, is_left=has_copies, brief=brief if has_copies else None),
+        Column("sent", lambda row: count(row.together.sent)),
+        Column("sent each", _sent_each),
+        Column("failed", lambda row: count(row.together.failed)),
+        Column("share", lambda row: part(row.together.failed, row.together.sent + row.together.failed), 5),
+        Column("average", lambda row: seconds(row.avg_time_s)),
+        Column("average each", _average_each),
+        Column("rate", lambda row: about_per_second(row.rate_per_s), 7),
+        Column("now", lambda row: about_per_second(row.together.recent_rate_per_s), 7),
+        Column("in flight", lambda row: count(row.together.in_flight)),
+    )
+
+
+def sender_table(has_copies: bool = False, without: Collection[str] = ()) -> Table[FoldedRow]:
+    """Return the table of senders, without the columns that have these heads, and with or without those of copies."""
+    order = _GIVE_WAY_WITH_COPIES if has_copies else _GIVE_WAY
+    left_out = {*without, *(() if has_copies else _SPREADS)}
+    columns = [column for column in _columns(has_copies) if column.head not in left_out]
+    ranks = {head: rank for rank, head in enumerate(order, 1)}
+    return Table([replace(column, gives_way=ranks.get(column.head, 0)) for column in columns], grows=True)
 
 
 def others_line(others: Others, width: int) -> str:
     """Return a line about the senders that have no row, with as much detail as fits."""
-    states = [
-        f"{count(number)} {state}"
-        for number, state in (
-            (others.sending, "sending"),
-            (others.waiting, "waiting"),
-            (others.lost, "lost"),
-            (others.left, "left"),
-        )
-        if number
-    ]
-    line = f"{plural(others.senders, 'more sender')}: {', '.join(states)}"
+    line = f"{plural(others.senders, 'more sender')}: {', '.join(_states(others))}"
     rate = f", {about_per_second(others.recent_rate_per_s)}" if others.recent_rate_per_s else ""
     for more in (f"; {count(others.sent)} sent, {count(others.failed)} failed", rate):
         line += more if len(line + more) <= width else ""
     return line
+
+
+def _states(senders: Others) -> list[str]:
+    """Return how many senders are in each state: "48 sending", "2 lost"."""
+    return [f"{count(number)} {state.name.lower()}" for state, number in senders.by_state.items() if number]

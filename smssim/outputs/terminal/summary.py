@@ -114,11 +114,12 @@ def _across(heads: Sequence[str], cells: Sequence[tuple[str, ...]], says: str, w
 
 
 def _senders(snapshot: Snapshot, width: int) -> list[str]:
-    fleet = snapshot.fleet.limited(ROWS_MAX)
+    fleet = snapshot.senders.limited(ROWS_MAX)
     if not fleet.rows:
         return []
     width -= len(INDENT)
-    lines = [joined(pieces) for pieces in sender_table(NOT_AT_THE_END).lines(fleet.rows, width)]
+    table = sender_table(fleet.has_copies, NOT_AT_THE_END)
+    lines = [joined(pieces) for pieces in table.lines(fleet.rows, width)]
     others = [others_line(fleet.others, width)] if fleet.others.senders else []
     return [*(INDENT + line for line in [*lines, *others]), ""]
 

@@ -34,6 +34,8 @@ class Column(Generic[Row]):
     gives_way: int = 0  # if not all columns fit, 1 is dropped first, then 2 and so on; 0 is never dropped
     is_left: bool = False  # flush left
     elastic: Elastic | None = None
+    tail: Callable[[Row], str] | None = None  # the end of the cell, which is never cut; only with `elastic`
+    brief: Column[Row] | None = None  # takes the place of this column when it is dropped
 
 
 class Table(Generic[Row]):
@@ -46,22 +48,26 @@ class Table(Generic[Row]):
     def __init__(self, columns: Sequence[Column[Row]], grows: bool = False) -> None:
         self._columns = columns
         self._grows = grows
-        self._widths = {column.head: max(len(column.head), column.least) for column in columns}
+        self._all = [*columns, *(column.brief for column in columns if column.brief is not None)]
+        self._widths = {column: max(len(column.head), column.least) for column in self._all}
         self._first_to_go = sorted((column for column in columns if column.gives_way), key=lambda c: c.gives_way)
 
     def lines(self, rows: Sequence[Row], room: int | None = None) -> list[list[Piece]]:
         """Return the header and a line for each row. Columns are dropped to fit into `room` characters, if possible."""
-        cells = {column.head: [_cell(column, row) for row in rows] for column in self._columns}
         if self._grows:
-            for head, texts in cells.items():
-                self._widths[head] = max([self._widths[head], *map(len, texts)])
+            for column in self._all:
+                texts = (_cell(column, row, column.elastic.most if column.elastic else None) for row in rows)
+                self._widths[column] = max([self._widths[column], *map(len, texts)])
         shown = self._shown(room)
-        header = [_piece(column, column.head, width, i) for i, (column, width) in enumerate(shown)]
-        body = (
-            [_piece(column, cells[column.head][at], width, i) for i, (column, width) in enumerate(shown)]
-            for at in range(len(rows))
-        )
-        return [[(text, "head") for text, _ in header], *body]
+        header = [(_padded(column, column.head, width, i), "head") for i, (column, width) in enumerate(shown)]
+        body = [
+            [
+                (_padded(column, _cell(column, row, width if column.elastic else None), width, i), column.head)
+                for i, (column, width) in enumerate(shown)
+            ]
+            for row in rows
+        ]
+        return [header, *body]
 
     def _shown(self, room: int | None) -> list[tuple[Column[Row], int]]:
         """Return the columns that fit, each with its width."""
@@ -69,16 +75,17 @@ class Table(Generic[Row]):
         for column in self._first_to_go:
             if room is None or sum(map(self._wanted, shown)) <= room + len(GAP):
                 break
-            shown.remove(column)
+            at = shown.index(column)
+            shown[at : at + 1] = [] if column.brief is None else [column.brief]
         return [(column, self._width(column, shown, room)) for column in shown]
 
     def _wanted(self, column: Column[Row]) -> int:
         """Return the width that a column needs, including a gap."""
-        width = self._widths[column.head]
+        width = self._widths[column]
         return len(GAP) + (min(width, column.elastic.wanted) if column.elastic else width)
 
     def _width(self, column: Column[Row], shown: Sequence[Column[Row]], room: int | None) -> int:
-        width = self._widths[column.head]
+        width = self._widths[column]
         if column.elastic is None or room is None:
             return width
         others = sum(self._wanted(other) for other in shown if other is not column)
@@ -90,14 +97,13 @@ def joined(pieces: Sequence[Piece]) -> str:
     return "".join(part for part, _ in pieces)
 
 
-def _cell(column: Column[Row], row: Row) -> str:
-    return column.cell(row) if column.elastic is None else _cut(column.cell(row), column.elastic.most)
+def _cell(column: Column[Row], row: Row, width_max: int | None) -> str:
+    cell, tail = column.cell(row), "" if column.tail is None else column.tail(row)
+    return cell + tail if width_max is None else _cut(cell, max(1, width_max - len(tail))) + tail
 
 
-def _piece(column: Column[Row], cell: str, width: int, place: int) -> Piece:
-    if column.elastic is not None:
-        cell = _cut(cell, width)
-    return (GAP if place else "") + (cell.ljust(width) if column.is_left else cell.rjust(width)), column.head
+def _padded(column: Column[Row], cell: str, width: int, place: int) -> str:
+    return (GAP if place else "") + (cell.ljust(width) if column.is_left else cell.rjust(width))
 
 
 def _cut(cell: str, width: int) -> str:
