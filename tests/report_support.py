@@ -32,7 +32,7 @@ SPREAD: Final = {"median": 4500, "low": 4480.5, "high": 4520.5}
 
 def result(seed: int = 7, senders: int = 4, **more: Any) -> Snapshot:
     """Return the last snapshot of a made-up run of 5,000 messages, with everything that a monitor knows."""
-    last = ended(senders)
+    last = replace(ended(), fleet=Fleet(tuple(row(f"sender-{i}", State.LEFT) for i in range(1, senders + 1))))
     detail = Detail(RunFacts(RUN_ID, seed, 5000, 3), LatencyShape((0.5, 1.0), (10, 20, 3), ((50, 0.5), (99.9, 12.5))))
     figures_ = replace(last.figures, **more)
     return replace(last, figures=figures_, plan=planned(), detail=detail, events=EVENTS, reached_s={50: 9.5, 80: 16.2})

@@ -163,7 +163,7 @@ def test_a_report_shows_everything_without_scripts() -> None:
         "50% 9.50 s",
         "5,000 = 4,500 sent + 500 failed + 0 in flight + 0 waiting",
         "city was killed",
-        "sender-3 left",
+        "sender \N{MULTIPLICATION SIGN}4 16 20 ms 2% left 2,000",
         "99.9%",
         "smssim run --seed 7",
         "Seed 7, attempts per message 3",
@@ -235,10 +235,18 @@ def test_the_curve_is_broken_where_nobody_watched() -> None:
     assert "no record: the monitor was away" in Parsed(report([broken])).text
 
 
-def test_a_table_has_a_hundred_senders_and_the_sum_of_the_others() -> None:
+def test_copies_of_one_sender_are_one_row() -> None:
     page = Parsed(report([run(result(senders=1000))]))
-    assert page.text.count("sender-") == 100
-    assert "900 more senders" in page.text
+    assert "sender \N{MULTIPLICATION SIGN}1,000" in page.text
+    assert "sender-7" not in page.text
+
+
+def test_a_table_has_a_hundred_senders_and_the_sum_of_the_others() -> None:
+    last = result(senders=1000)
+    rows = tuple(replace(row, name=f"{row.name}-x") for row in last.fleet.rows)
+    page = Parsed(report([run(replace(last, fleet=Fleet(rows)))]))
+    assert page.text.count("-x ") == 100
+    assert "900 more senders: 900 left" in page.text
 
 
 # ---- Size
@@ -260,7 +268,8 @@ def test_a_report_is_bounded_however_many_messages_senders_and_events_there_are(
 def test_states_of_senders_are_words(state: State) -> None:
     last = result()
     rows = tuple(replace(one, state=state) for one in last.fleet.rows)
-    assert f"sender-1 {state.name.lower()}" in Parsed(report([run(replace(last, fleet=Fleet(rows)))])).text
+    alone = Fleet((replace(rows[0], name="alone"),))
+    assert f"alone 4 20 ms 2% {state.name.lower()} 500" in Parsed(report([run(replace(last, fleet=alone))])).text
 
 
 def test_the_versions_of_the_format_agree() -> None:

@@ -93,7 +93,7 @@ def test_runs_of_one_seed_whose_senders_fail_equally_often_must_be_equal() -> No
     made = compared(run(), run())
     assert made["equal"][0] is None
     assert made["equal"][1]["code"] == "equal"
-    assert "as it must be: 4,500 sent and 500 failed" in made["text"]
+    assert "as they must be: 4,500 sent and 500 failed" in made["text"]
     assert code(run(), other(sent=4499, failed=501)) == "unequal"
 
 

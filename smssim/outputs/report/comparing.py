@@ -32,6 +32,7 @@ _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
 def compared(documents: Sequence[Document], compares: Document) -> Html:
     """Return the part of a report that compares."""
     labels = [run["label"] for run in compares["runs"]]
+    has_plan = any(run["kind"] == "plan" for run in compares["runs"])
     runs = [
         (label, document["title"], document["verdict"]["text"], _origin(document))
         for label, document in zip(labels, documents, strict=True)
@@ -47,7 +48,7 @@ def compared(documents: Sequence[Document], compares: Document) -> Html:
         differences(compares),
         tag(
             "p",
-            f"Differences are to {labels[0]}. Of a plan, the table has the medians and the middle 95% of the seeds.",
+            f"Differences are to {labels[0]}.{RANGES if has_plan else ''}",
         ),
         *_by_seed(compares),
     ]

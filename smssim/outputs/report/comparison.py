@@ -141,7 +141,7 @@ def _equal(first: Document, other: Document) -> dict[str, str]:
     rates = _failure_rates(first) | _failure_rates(other)
     counts = f"{two['sent']:,} sent and {two['failed']:,} failed"
     if is_equal:
-        must = ", as it must be" if len(rates) == 1 else ""
+        must = ", as they must be" if len(rates) == 1 else ""
         return _says("equal", f"The same seed, and the same outcomes{must}: {counts}.")
     if len(rates) == 1:
         return _says(

@@ -90,7 +90,7 @@ def svg(picture: Picture) -> Html:
         "svg",
         tag("title", picture.title),
         tag("desc", picture.description),
-        parts,
+        [(part, Html("\n")) for part in parts],  # so that a text browser shows the labels apart
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         width=WIDTH,
