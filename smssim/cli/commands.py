@@ -118,7 +118,7 @@ def plan(settings: PlanSettings) -> int:
     """Predict in seconds what a run will show, by playing it in virtual time with many seeds."""
     from smssim.planner import serve
 
-    return serve(settings, _command_line())
+    return serve(replace(settings, command=_command_line()))
 
 
 @_command(ScenarioSettings, "smssim scenario docs/scenarios/bad-day.yaml", "smssim scenario --schema")

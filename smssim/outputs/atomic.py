@@ -1,6 +1,6 @@
 """Files that are written as a whole: a reader sees the old content or the new one, never a part of it.
 
-Knows files. Must not know what they hold.
+Knows files. Must not know what they hold. Must stay cheap to import.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from smssim.errors import bad_file
-from smssim.outputs.files import check_writable
 
 SUFFIX: Final = ".part"  # of the files beside the final ones, while they are written
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -49,10 +48,12 @@ def beside_of(path: Path) -> Path:
 
 def check(flag: str, path: str) -> None:
     """Raise UsageError unless the file can be written as a whole. Changes nothing on disk."""
-    if _is_special(path):
-        check_writable(flag, path)
-        return
     try:
+        if Path(path).is_fifo():  # closing one signals the end of the data to its reader
+            return
+        if _is_special(path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+            return
         there = Path(os.path.realpath(path))
         if there.is_dir():
             raise IsADirectoryError(21, os.strerror(21))

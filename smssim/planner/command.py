@@ -37,8 +37,8 @@ CALM_SEEDS: Final = 10  # played without faults, to see what these cost
 PROGRESS_AFTER_S: Final = 1.0
 
 
-def serve(settings: PlanSettings, command: str = "") -> int:
-    """Plan a run and return the exit code. Raises SmssimError. `command`: that started this, for the report."""
+def serve(settings: PlanSettings) -> int:
+    """Plan a run and return the exit code. Raises SmssimError."""
     began_s = time.monotonic()
     check(settings)
     scenario, answer = settings.planned(), None
@@ -52,7 +52,7 @@ def serve(settings: PlanSettings, command: str = "") -> int:
     if settings.csv is not None:
         course_file.write(settings.csv, forecast)
     if settings.report is not None:
-        report_file.write(settings.report, settings, command, forecast, answer)
+        report_file.write(settings.report, settings, forecast, answer)
     if settings.json:
         found = None if answer is None else answer.as_dict()
         terminal.print_lines(json.dumps(forecast.as_dict(found), allow_nan=False))

@@ -20,21 +20,21 @@ from smssim.settings import PlanSettings
 POINTS: Final = 201  # of the course
 
 
-def write(path: str, settings: PlanSettings, command: str, forecast: Forecast, answer: Answer | None) -> None:
+def write(path: str, settings: PlanSettings, forecast: Forecast, answer: Answer | None) -> None:
     """Write the file. Raises UsageError."""
     try:
-        atomic.write(path, report([document(settings, command, forecast, answer)]))
+        atomic.write(path, report([document(settings, forecast, answer)]))
     except OSError as error:
         raise bad_file("--report", path, "a file that can be written", error) from error
 
 
-def document(settings: PlanSettings, command: str, forecast: Forecast, answer: Answer | None = None) -> dict[str, Any]:
+def document(settings: PlanSettings, forecast: Forecast, answer: Answer | None = None) -> dict[str, Any]:
     """Return the document of a plan."""
     found = None if answer is None else answer.as_dict()
     seed = first_seed(settings)
     given = {"--seed": seed, "--seeds": len(forecast.plays)}  # how many seeds are played depends on the machine
-    words = command.split()
-    command += "".join(
+    words = settings.command.split()
+    command = settings.command + "".join(
         f" {flag} {value}" for flag, value in given.items() if not any(word.split("=")[0] == flag for word in words)
     )
     named = {"title": f"plan of {PurePath(settings.scenario).stem}"} if settings.scenario else {}

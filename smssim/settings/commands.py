@@ -26,7 +26,6 @@ BENCH_CASES: Final = (
 REPEAT_MAX: Final = 1000
 
 _DIRECTORY: Final = text("a directory, created if it does not exist", bool)
-_KEPT: Final = text("a directory in which --history has kept runs", bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,9 @@ class ReportSettings(Checked):
 class HistorySettings(Checked):
     """`smssim history`."""
 
-    directory: str | None = argument(None, _KEPT, "[DIR]", "Directory of the runs", unset="the value of --history")
+    directory: str | None = argument(
+        None, _DIRECTORY, "[DIR]", "Directory in which --history has kept runs.", unset="the value of --history"
+    )
     history: str | None = like(MonitorSettings, "history", purpose="The same as DIR.", unset="none")
     json: bool = like(MonitorSettings, "json", purpose="Print one JSON object per run.")
 

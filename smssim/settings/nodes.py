@@ -297,7 +297,7 @@ class MonitorSettings(EngineSettings):
         _LIST,
         "FILE",
         "Output",
-        "When a run ends, write a report of it to this HTML file",
+        "When a run ends, write a report of it to this HTML file (with --linger, of the latest one)",
         unset="not written",
     )
     history: str | None = flag(

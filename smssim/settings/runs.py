@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.threshold import Threshold
@@ -20,7 +20,7 @@ from smssim.settings.faults import SERVERS, check_faults, targets
 from smssim.settings.find import FIND, Find
 from smssim.settings.flags import Checked, Flag, argument, flag, flags_of, like, switch
 from smssim.settings.nodes import FAILED_PURPOSE, MonitorSettings, ProducerSettings, SenderSettings, check_different
-from smssim.settings.page import TITLE_CHARACTERS_MAX
+from smssim.settings.page import COMMAND_VARIABLE, TITLE_CHARACTERS_MAX
 from smssim.settings.rules import Rule, text, whole
 from smssim.settings.scenario_file import MESSAGE_FLAGS, SCENARIO_EXPECTED, ScenarioFile, read_scenario
 from smssim.settings.senders import (
@@ -165,6 +165,9 @@ class PlanSettings(Checked):
     csv: str | None = like(MonitorSettings, "csv", purpose="Also write the course of the run to this CSV file")
     report: str | None = like(MonitorSettings, "report", purpose="Write a report of the plan to this HTML file")
     faults: tuple[Fault, ...] = ()  # of the scenario; has no flag
+    command: str = ""  # that makes this plan, for the report; has no flag
+
+    variables: ClassVar[Mapping[str, str]] = {"command": COMMAND_VARIABLE}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -55,7 +55,7 @@ def lines(rows: Sequence[Row]) -> list[str]:
 
 def id_length(run_ids: Sequence[str]) -> int:
     """Return how many characters tell all these ids apart, at least `ID_MIN`."""
-    most = max(map(len, run_ids), default=ID_MIN)
+    most = max([ID_MIN, *map(len, run_ids)])
     different = len(set(run_ids))
     return next((n for n in range(ID_MIN, most) if len({one[:n] for one in run_ids}) == different), most)
 

@@ -20,8 +20,8 @@ from smssim.errors import UsageError, bad_file
 from smssim.escaping import quote
 from smssim.outputs import atomic
 from smssim.outputs.report.formats import COUNT, DATE, FLAG, LINE, REAL, RUN_DOCUMENT, RUN_ID
-from smssim.outputs.report.inputs import FILE_BYTES_MAX, documents_in
-from smssim.outputs.report.shapes import Fields, Maybe, shaped
+from smssim.outputs.report.inputs import FILE_BYTES_MAX, NAME_MAX, documents_in, value_in
+from smssim.outputs.report.shapes import Fields, Maybe, WrongShapeError, shaped
 
 EXPECTED: Final = "a directory that can be written, created if it does not exist"
 INDEX: Final = "index.json"
@@ -110,22 +110,46 @@ class Kept:
 
     def _document(self, entry: Entry) -> dict[str, Any]:
         """Return the document in a file. Raises UsageError."""
-        path = self.directory / entry.name
-        try:
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-                content = file.read(FILE_BYTES_MAX + 1)
-        except OSError as error:
-            raise bad_file("RUN", str(path), "a file that can be read", error) from error
-        found = documents_in(content, str(path))
-        if len(found) != 1 or found[0]["kind"] != "run" or found[0]["progress"]["run_id"] != entry.run_id:
-            raise UsageError(f"RUN: {quote(path)} does not contain the run that its name says")
+        found = documents_in(self._content(entry), str(self.directory / entry.name))
+        if len(found) != 1 or found[0]["kind"] != "run":
+            raise self._wrong(entry)
+        self._check_id(entry, found[0]["progress"]["run_id"])
         return found[0]
 
     def _read(self, entry: Entry) -> Entry:
+        """Return an entry with what a list shows, of which only that is checked: this takes a fifth of the time."""
+        path = str(self.directory / entry.name)
         try:
-            return replace(entry, row=_row(self._document(entry)))
+            value = value_in(self._content(entry), path)
+            row = shaped({**value, **value["progress"]}, _ROW)
+            self._check_id(entry, row["run_id"])
         except UsageError as error:
             return replace(entry, damage=str(error).removeprefix("RUN: "))
+        except (WrongShapeError, TypeError, KeyError) as error:
+            return replace(entry, damage=str(self._wrong(entry, error)).removeprefix("RUN: "))
+        return replace(entry, row=row)
+
+    def _content(self, entry: Entry) -> bytes:
+        """Return the content of a file. Raises UsageError."""
+        path = self.directory / entry.name
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                return file.read(FILE_BYTES_MAX + 1)
+        except OSError as error:
+            raise UsageError(
+                f"RUN: {quote(path, NAME_MAX)} can't be read ({(error.strerror or '').lower()})"
+            ) from error
+
+    def _check_id(self, entry: Entry, run_id: str) -> None:
+        """Raise UsageError if a file has another run than its name says."""
+        if run_id != entry.run_id:
+            raise self._wrong(entry)
+
+    def _wrong(self, entry: Entry, why: Exception | None = None) -> UsageError:
+        reason = f" ({why})" if isinstance(why, WrongShapeError) else ""
+        return UsageError(
+            f"RUN: {quote(self.directory / entry.name, NAME_MAX)} is not the run that its name says{reason}"
+        )
 
     # -- the index
 
@@ -208,9 +232,3 @@ def _beyond(newest_first: Iterable[Entry], runs_max: int, bytes_max: int) -> lis
         if number and (number >= runs_max or size > bytes_max):
             beyond.append(entry)
     return beyond
-
-
-def _row(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a list shows of a run."""
-    progress = document["progress"]
-    return {name: progress[name] if name in progress else document[name] for name in _ROW.known}

@@ -13,9 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import smssim
-
-DIRECTORY: Final = Path(smssim.__file__).parent / "web" / "static"
+DIRECTORY: Final = Path(__file__).parents[2] / "web" / "static"
 PAGE: Final = "index.html"
 LIVE: Final = ("live.js",)  # only for the live page
 _SCRIPT: Final = re.compile(r'<script\b[^>]*\bsrc="(?:/?static/)?([\w./-]+)"')

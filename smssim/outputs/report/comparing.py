@@ -16,6 +16,11 @@ from smssim.words import clock, moment, per_second, plural, seconds
 
 Document = Mapping[str, Any]
 
+RANGES: Final = (
+    " Of a plan, the table has the median and, in parentheses, the middle 95% of its seeds. Inside or outside says "
+    "whether a run lies there (of several plans, of the first one)."
+)
+
 _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
     "count": lambda number: f"{number:,.0f}",
     "time": seconds,
@@ -27,6 +32,7 @@ _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
 def compared(documents: Sequence[Document], compares: Document) -> Html:
     """Return the part of a report that compares."""
     labels = [run["label"] for run in compares["runs"]]
+    has_plan = any(run["kind"] == "plan" for run in compares["runs"])
     runs = [
         (label, document["title"], document["verdict"]["text"], _origin(document))
         for label, document in zip(labels, documents, strict=True)
@@ -42,7 +48,7 @@ def compared(documents: Sequence[Document], compares: Document) -> Html:
         differences(compares),
         tag(
             "p",
-            f"Differences are to {labels[0]}. Of a plan, the table has the medians and the middle 95% of the seeds.",
+            f"Differences are to {labels[0]}.{RANGES if has_plan else ''}",
         ),
         *_by_seed(compares),
     ]
@@ -85,7 +91,7 @@ def _value(cell: Document, unit: str) -> str:
     if cell["low"] is not None and (cell["high"] is None or cell["high"] > cell["low"]):
         text += f" ({show(cell['low'])} to {'never' if cell['high'] is None else show(cell['high'])})"
     if cell["inside"] is not None:
-        text += ", as planned" if cell["inside"] else ", NOT as planned"
+        text += ", inside" if cell["inside"] else ", OUTSIDE"
     return text
 
 

@@ -47,11 +47,15 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
     - `equal`: of each document a `code` and a `text`, which say whether it has the same outcomes as the first run, and
       whether it should. Codes: equal, unequal (although they should be), differ (as they may), incomparable. Null for
       plans and for the first run.
+    - `text`: the same in one line; empty if there is nothing to say.
     """
     if len(documents) < 2:
         return None
     plan = next((one for one in documents if one["kind"] == "plan"), None)
     run = next((one for one in documents if one["kind"] == "run"), None)
+    equal = [
+        None if run is None or other is run or other["kind"] == "plan" else _equal(run, other) for other in documents
+    ]
     return {
         "runs": [
             {"label": str(number), "kind": one["kind"], "title": one["title"]}
@@ -66,10 +70,8 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
             }
             for figure in FIGURES
         ],
-        "equal": [
-            None if run is None or other is run or other["kind"] == "plan" else _equal(run, other)
-            for other in documents
-        ],
+        "equal": equal,
+        "text": " ".join(f"{number}: {one['text']}" for number, one in enumerate(equal, 1) if one),
     }
 
 
@@ -139,7 +141,7 @@ def _equal(first: Document, other: Document) -> dict[str, str]:
     rates = _failure_rates(first) | _failure_rates(other)
     counts = f"{two['sent']:,} sent and {two['failed']:,} failed"
     if is_equal:
-        must = ", as it must be" if len(rates) == 1 else ""
+        must = ", as they must be" if len(rates) == 1 else ""
         return _says("equal", f"The same seed, and the same outcomes{must}: {counts}.")
     if len(rates) == 1:
         return _says(

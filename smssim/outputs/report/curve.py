@@ -27,7 +27,8 @@ _INK: Final = "#222222"
 _STEPS: Final = (1, 2, 5)
 _LONG_S: Final = (*(1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800), *(3600 * n for n in (1, 2, 4, 6, 12, 24)))
 _TICKS: Final = 9  # labels on the time axis, at most
-_NAMED: Final = 14  # the least distance between two numbered events
+_APART: Final = 3  # the least distance between two events ...
+_NAMED: Final = 14  # ... and between two with a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def svg(picture: Picture) -> Html:
         "svg",
         tag("title", picture.title),
         tag("desc", picture.description),
-        parts,
+        [(part, Html("\n")) for part in parts],  # so that a text browser shows the labels apart
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         width=WIDTH,
@@ -238,10 +239,10 @@ def _goal(x: _Scale, at_s: float, text: str) -> Html:
 def _events(x: _Scale, events: Sequence[tuple[float, str]]) -> list[Html]:
     """Return a line for each event, with its number where there is room."""
     drawn: list[Html] = []
-    named, before = -float(WIDTH), -1.0
+    named, before = -float(WIDTH), -float(WIDTH)
     for number, (at_s, text) in enumerate(events, 1):
         at = x(at_s)
-        if at - before >= 1:
+        if at - before >= _APART:
             before = at
             drawn.append(tag("line", tag("title", text), x1=at, y1=TOP, x2=at, y2=_y(0), stroke="#777777"))
         if at - named >= _NAMED:

@@ -101,6 +101,8 @@ _FIGURES: Final[Mapping[str, Shape]] = {  # in the order of the monitor's JSON o
 _SUMMARY: Final[Mapping[str, Shape]] = {
     "events": Items(EVENT, _EVENTS_MAX),
     "plan_reached_s": Maybe(_by_percent(Maybe(REAL))),
+    "seed": Maybe(COUNT),
+    "max_attempts": Maybe(COUNT),
     "exit_code": _whole(0, 255, "a whole number from 0 to 255"),
     "reason": LINE,
     "reached_s": _by_percent(Maybe(REAL)),
@@ -112,7 +114,7 @@ _SUMMARY: Final[Mapping[str, Shape]] = {
     "senders_not_in_rows": COUNT,
     "thresholds": Items(THRESHOLD, 1_000),
 }
-SUMMARY: Final = _object({**_FIGURES, **_SUMMARY})
+SUMMARY: Final = _object({**_FIGURES, **_SUMMARY}, optional="seed max_attempts")
 PROGRESS: Final = _object({**_FIGURES, **_SUMMARY}, optional=" ".join(_SUMMARY))
 
 RANGE: Final = _object({name: Maybe(REAL) for name in ("low_s", "median_s", "high_s")})
@@ -239,7 +241,7 @@ RUN_DOCUMENT: Final = _object(
     },
     {
         **_BLANK,
-        **dict.fromkeys(("stall", "behind_s", "expected", "plan")),
+        **dict.fromkeys(("stall", "behind_s", "plan")),
         "stalls": [],
         "reached_s": {},
         "pace": "",
@@ -253,6 +255,7 @@ RUN_DOCUMENT: Final = _object(
         "heat": {"from_s": 0, "times_s": [], "rows": []},
         "events": [],
     },
+    optional="expected",
 )
 PLAN_DOCUMENT: Final = _object(
     {

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
-from smssim.errors import UsageError, bad_file
+from smssim import __version__
+from smssim.errors import UsageError
 from smssim.escaping import quote
 from smssim.outputs.judging import deadlines, end_verdict, parsed, plan_verdict
 from smssim.outputs.report.formats import FORECAST, PLAN_DOCUMENT, RUN_DOCUMENT, SUMMARY, VERSION, document_of
@@ -19,6 +21,7 @@ from smssim.words import plural
 
 FILE_BYTES_MAX: Final = 32 << 20  # a report of eight runs has at most 4 MiB
 DOCUMENTS_MAX: Final = 8  # in one report
+NAME_MAX: Final = 300  # characters of a file's name in an error
 EXPECTED: Final = (
     "the result of a run (--summary-json), a plan (smssim plan --json), a run that --history has kept, or a report"
 )
@@ -32,45 +35,71 @@ def read_file(path: str) -> list[dict[str, Any]]:
         with open(path, "rb") as file:
             content = file.read(FILE_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
-        raise bad_file("RUN", path, EXPECTED, error) from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise _unfit(path, f"can't be read ({reason.lower()})") from error
     return documents_in(content, path)
 
 
 def documents_in(content: bytes, name: str) -> list[dict[str, Any]]:
     """Return the documents in the content of a file, at least one. Raises UsageError, which names the file."""
-    if len(content) > FILE_BYTES_MAX:
-        raise _unfit(name, f"has more than {FILE_BYTES_MAX >> 20} MiB")
-    if not content.strip():
-        raise _unfit(name, "is empty: perhaps the run did not end")
-    try:
+    with _named(name):
+        _check_size(content)
         if content.lstrip()[:1] == b"<":
             return _of_report(content)
         return [document for value in _values(content) for document in _documents(value)]
-    except (WrongShapeError, json.JSONDecodeError) as error:
-        says = f"is not JSON ({error})" if isinstance(error, json.JSONDecodeError) else f"does not fit: {error}"
-        raise _unfit(name, says) from error
+
+
+def value_in(content: bytes, name: str) -> Any:
+    """Return the JSON value in the content of a file, unchecked. Raises UsageError, which names the file."""
+    with _named(name):
+        _check_size(content)
+        return _loaded(content.decode())
+
+
+class _UnfitError(ValueError):
+    """The content of a file is not what is expected. The text says what is wrong, after the name of the file."""
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Raise UsageError, which names the file, for every error in the content of a file."""
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        raise _unfit(name, f"is not JSON ({error})") from error
+    except WrongShapeError as error:
+        raise _unfit(name, f"does not fit: {error}") from error
+    except _UnfitError as error:
+        raise _unfit(name, str(error)) from error
     except RecursionError as error:
         raise _unfit(name, "has values that are nested too deeply") from error
     except ValueError as error:  # not UTF-8, or a number with thousands of digits
         raise _unfit(name, f"can't be read ({str(error).partition(':')[0]})") from error
 
 
+def _check_size(content: bytes) -> None:
+    if len(content) > FILE_BYTES_MAX:
+        raise _UnfitError(f"is larger than {FILE_BYTES_MAX >> 20} MiB")
+    if not content.strip():
+        raise _UnfitError("is empty: perhaps the run did not end")
+
+
 def _unfit(name: str, says: str) -> UsageError:
-    return UsageError(f"RUN: {quote(name)} {says}; expected {EXPECTED}")
+    return UsageError(f"RUN: {quote(name, NAME_MAX)} {says}; expected {EXPECTED}")
 
 
 def _of_report(content: bytes) -> list[dict[str, Any]]:
     """Return the documents in an HTML file; raises ValueError."""
     found = DATA.search(content)
     if found is None:
-        raise WrongShapeError("", "a page without the data of a report", "a report")
+        raise _UnfitError("is a page without the data of a report")
     data = _loaded(found[1].decode())
     if not isinstance(data, dict) or not isinstance(data.get("runs"), list):
         raise WrongShapeError("smssim-data", data, "an object with runs")
     if data.get("version") != VERSION:
-        raise WrongShapeError("smssim-data.version", data.get("version"), f"{VERSION}: it is of another smssim")
+        raise _UnfitError(f"is a report in a format that this smssim, {__version__}, does not know")
     if not data["runs"]:
-        raise WrongShapeError("smssim-data.runs", [], "at least one run")
+        raise _UnfitError("is a report without a run")
     return [document_of(run, f"runs[{i}]") for i, run in enumerate(data["runs"][: DOCUMENTS_MAX + 1])]
 
 
@@ -104,7 +133,7 @@ def _documents(value: Any) -> list[dict[str, Any]]:
     if all(name in value for name in _PLANNED):
         return [plan_document(shaped(value, FORECAST))]
     if "run_id" in value and "exit_code" not in value and value.get("final") in (True, False):
-        raise WrongShapeError("", "an object that --json has printed", "what --summary-json writes")
+        raise _UnfitError("is the output of --json; use --summary-json")
     return [summary_document(shaped(value, SUMMARY))]
 
 
@@ -124,6 +153,8 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
         "version": VERSION,
         "kind": "run",
         "title": f"run {summary['run_id'][:8]}",
+        "seed": summary.get("seed"),
+        "max_attempts": summary.get("max_attempts"),
         "progress": dict(summary),
         "verdict": end_verdict(
             summary["exit_code"],

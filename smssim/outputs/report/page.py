@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from smssim import __version__
+from smssim.core.fleet import ROWS_MAX
 from smssim.outputs.report import tables
 from smssim.outputs.report.assets import Assets, assets, source_of
 from smssim.outputs.report.comparing import compared
@@ -35,6 +36,8 @@ PLAIN: Final = """
 .plain [align=left] { text-align: left; overflow-wrap: anywhere }
 .plain pre { white-space: pre-wrap }
 """  # only for the content without scripts
+EVENTS_MAX: Final = 200  # in the table of a run; the data has all of them
+BRIEF_MAX: Final = 20  # senders, and events, in the tables of a run that is compared
 NO_CURVE: Final = "There is no curve, because nothing was sent or only the totals are known."
 
 
@@ -97,14 +100,14 @@ def _head(title: str, styles: Sequence[str], scripts: Sequence[str]) -> Html:
 # ---- The content for readers without scripts
 
 
-def one_run(document: Document, head: str) -> Html:
-    """Return everything about one run or plan, under a heading of this level."""
+def one_run(document: Document, head: str, *, is_brief: bool = False) -> Html:
+    """Return everything about one run or plan, under a heading of this level; `is_brief`: fewer senders and events."""
     below = f"h{int(head[1]) + 1}"
-    parts = _plan(document, below) if document["kind"] == "plan" else _run(document, below)
+    parts = _plan(document, below) if document["kind"] == "plan" else _run(document, below, is_brief)
     return joined([tag(head, document["title"]), tag("p", tag("strong", document["verdict"]["text"])), parts])
 
 
-def _run(document: Document, head: str) -> list[Html]:
+def _run(document: Document, head: str, is_brief: bool) -> list[Html]:
     progress = document["progress"]
     began = f", began {_date(document['began'])}" if document["began"] else ""
     parts = [tag("p", f"Run {progress['run_id']}{began}.")]
@@ -120,9 +123,9 @@ def _run(document: Document, head: str) -> list[Html]:
         tables.figures(document),
         tag("p", f"Conservation: {tables.conservation(progress)}."),
         *([tag("p", f"Totals: {progress['reason']}.")] if progress.get("reason") else []),
-        *_section(head, "Senders", senders(document)),
+        *_section(head, "Senders", senders(document, BRIEF_MAX if is_brief else ROWS_MAX)),
         *_section(head, "Latency", tables.percentiles(progress), "Time from queued to final outcome, by percentile."),
-        *_section(head, "Events", tables.events(document)),
+        *_section(head, "Events", tables.events(document, BRIEF_MAX if is_brief else EVENTS_MAX)),
         *_repeat(document, head),
     ]
     return parts
@@ -186,7 +189,7 @@ def several(documents: Sequence[Document], compares: Document) -> Html:
         tag(
             "details",
             tag("summary", tag("strong", f"{run['label']}: {document['title']}"), f" - {document['verdict']['text']}"),
-            one_run(document, "h2"),
+            one_run(document, "h2", is_brief=True),
         )
         for run, document in zip(compares["runs"], documents, strict=True)
     ]

@@ -1,47 +1,37 @@
-"""The table of senders in a report.
+"""The table of senders in a report, with copies of one sender in one row, as the view in a terminal has it.
 
 Knows documents. Must not know what surrounds the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from smssim.core.fleet import ROWS_MAX, Fleet, Others, SenderRow
+from smssim.core.fleet import Fleet, Others, SenderRow
+from smssim.core.folding import fold
 from smssim.core.session import State
-from smssim.outputs.report.markup import Content, Html
+from smssim.outputs.report.markup import Html, joined, tag
 from smssim.outputs.report.tables import table
-from smssim.words import about_per_second, count, part, plural, seconds, setting_s
+from smssim.outputs.terminal.sender_table import NOT_AT_THE_END, columns, others_line
 
+WIDE: Final = 1_000  # characters, more than any line has
 _FIELDS: Final = tuple(name for name in SenderRow.__slots__ if name not in ("name", "state"))
-_HEADS: Final = ("sender", "state", "lanes", "mean", "fail", "sent", "failed", "share", "average", "rate")
 
 
-def senders(document: Mapping[str, Any]) -> Html | None:
-    """Return the table of senders, at most `ROWS_MAX` of them in rows; None if there are none."""
-    fleet = fleet_of(document).limited(ROWS_MAX)
+def senders(document: Mapping[str, Any], rows_max: int) -> Html | None:
+    """Return the table of senders, at most this many of them in rows; None if there are none."""
+    fleet = fold(fleet_of(document)).limited(rows_max)
     if not fleet.rows:
         return None
-    rows: list[Sequence[Content]] = [_row(row) for row in fleet.rows]
+    shown = columns(fleet.has_copies, NOT_AT_THE_END if document["progress"]["final"] else ())
+    made = table(
+        [column.head for column in shown],
+        [[column.cell(row) + (column.tail(row) if column.tail else "") for column in shown] for row in fleet.rows],
+        also_left=[number for number, column in enumerate(shown) if column.is_left],
+    )
     others = fleet.others
-    if others.senders:
-        share = part(others.failed, others.sent + others.failed)
-        rows.append(
-            (
-                plural(others.senders, "more sender"),
-                "",
-                "",
-                "",
-                "",
-                count(others.sent),
-                count(others.failed),
-                share,
-                "",
-                "",
-            )
-        )
-    return table(_HEADS, rows, left=2)
+    return joined([made, tag("p", f"And {others_line(others, WIDE)}.") if others.senders else None])
 
 
 def fleet_of(document: Mapping[str, Any]) -> Fleet:
@@ -52,18 +42,3 @@ def fleet_of(document: Mapping[str, Any]) -> Fleet:
         for i, (name, state) in enumerate(zip(columns["name"], columns["state"], strict=True))
     )
     return Fleet(rows, Others(**{name: others[name] for name in Others.__slots__}))
-
-
-def _row(row: SenderRow) -> Sequence[Content]:
-    return (
-        row.name,
-        row.state.name.lower(),
-        count(row.concurrency),
-        setting_s(row.mean_s),
-        f"{100 * row.failure_rate:.3g}%",
-        count(row.sent),
-        count(row.failed),
-        part(row.failed, row.sent + row.failed),
-        seconds(row.avg_time_s),
-        about_per_second(row.rate_per_s),
-    )

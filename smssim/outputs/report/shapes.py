@@ -53,7 +53,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """An object with these fields. A field that is missing gets the value in `blank`, if it has one there."""
+    """An object with these fields, in any order. A field that is missing gets the value in `blank`, if it has one."""
 
     known: Mapping[str, Shape]
     blank: Mapping[str, Any]  # a copy is not needed: nobody changes a document
@@ -112,16 +112,15 @@ def _column(value: Any, column: Column, where: str) -> list[Any]:
 def _fields(value: Any, fields: Fields, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WrongShapeError(where, value, "an object")
-    found = {}
-    for name, shape in fields.known.items():
-        inner = f"{where}.{name}".removeprefix(".")
-        if name in value:
-            found[name] = shaped(value[name], shape, inner)
-        elif name in fields.blank:
-            found[name] = fields.blank[name]
-        elif name not in fields.optional:
+    found = {
+        name: shaped(one, fields.known[name], f"{where}.{name}".removeprefix("."))
+        for name, one in value.items()
+        if name in fields.known
+    }
+    for name in fields.known:
+        if not (name in found or name in fields.blank or name in fields.optional):
             raise WrongShapeError(where, "without " + name, f"an object with {name}")
-    return found
+    return found | {name: blank for name, blank in fields.blank.items() if name not in found}
 
 
 def _shown(got: object) -> str:

@@ -5,7 +5,7 @@ Knows documents. Must not know what surrounds a table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from smssim.core.threshold import TIMES, Threshold, share
@@ -15,29 +15,25 @@ from smssim.words import clock, count, moment, per_second, percents, plural, sec
 
 Document = Mapping[str, Any]
 
-EVENTS_MAX: Final = 200  # in a table; the data has all of them
 PERCENTS: Final = ("50", "80", "95", "99")
 _LOWER: Final = ("<", "<=")
 _UPPER: Final = (">", ">=")
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Content]], left: int = 1) -> Html:
-    """Return a table of which the first `left` columns hold text and the others numbers."""
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[Content]], left: int = 1, also_left: Collection[int] = ()
+) -> Html:
+    """Return a table of which the first `left` columns, and those of `also_left`, hold text, and the others numbers."""
 
-    def cell(name: str, number: int, content: Content, **attributes: str) -> Html:
-        return tag(name, content, align="left" if number < left else "right", **attributes)
+    def cell(name: str, number: int, content: Content, scope: str | None = None) -> Html:
+        side = "left" if number < left or number in also_left else "right"
+        return tag(name, content, align=side, scope=scope)
 
     body = [
-        tag(
-            "tr",
-            [
-                cell("td" if number else "th", number, one, **({} if number else {"scope": "row"}))
-                for number, one in enumerate(row)
-            ],
-        )
+        tag("tr", [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)], "\n")
         for row in rows
     ]
-    head = tag("tr", [cell("th", number, text, scope="col") for number, text in enumerate(heads)])
+    head = tag("tr", [cell("th", i, text, scope="col") for i, text in enumerate(heads)])
     inner = [tag("thead", head), tag("tbody", body)] if any(heads) else [tag("tbody", body)]
     return tag("table", inner, cellpadding="4")
 
@@ -82,7 +78,11 @@ def figures(document: Document) -> Html:
 
 def _noted(head: Content, number: Content, note: Content) -> Html:
     """Return a row with a number and a note."""
-    cells = [tag("th", head, scope="row", align="left"), tag("td", number, align="right"), tag("td", note)]
+    cells = [
+        tag("th", head, scope="row", align="left"),
+        tag("td", number, align="right"),
+        tag("td", note, align="left"),
+    ]
     return tag("tr", cells)
 
 
@@ -181,7 +181,7 @@ def percentiles(progress: Document) -> Html | None:
     return table([f"{of}%" for of in some], [[seconds(time_s) for time_s in some.values()]], left=0)
 
 
-def events(document: Document) -> Html | None:
+def events(document: Document, rows_max: int) -> Html | None:
     """Return what happened during a run: events, stalls and times without a record; None if nothing did."""
     rows: list[tuple[float, Content, Content, str]] = [
         (event["at_s"], number, event["text"], "") for number, event in enumerate(document["events"], 1)
@@ -194,11 +194,12 @@ def events(document: Document) -> Html | None:
         return None
     rows.sort(key=lambda row: row[0])
     shown: list[Sequence[Content]] = [
-        (clock(at_s), number, text, until) for at_s, number, text, until in rows[:EVENTS_MAX]
+        (clock(at_s), number, text, until) for at_s, number, text, until in rows[:rows_max]
     ]
-    if len(rows) > EVENTS_MAX:
-        shown.append(("", "", f"and {count(len(rows) - EVENTS_MAX)} more", ""))
-    return table(("time", "no.", "what happened", "until"), shown, left=4)
+    if len(rows) > rows_max:
+        shown.append(("", "", f"and {count(len(rows) - rows_max)} more", ""))
+    shown = shown if any(row[3] for row in shown) else [row[:3] for row in shown]
+    return table(("time", "no.", "what happened", "until")[: len(shown[0])], shown, left=4)
 
 
 def moment_of(time_s: float | None) -> str:
