@@ -87,7 +87,7 @@ def realistic(senders: int, elapsed_s: float = 500.0) -> Snapshot:
         SenderRow(f"sender-{i}", 0.5, 0.02, 4, State(state), n, n // 50, n, time_s, rate, rate, 4, 9)
         for i, (state, n, time_s, rate) in enumerate(zip(states, sent, times, rates, strict=True), 1)
     )
-    done, total = sum(sent), 10**8
+    done, total = sum(sent), 10**6 if senders < 100 else 10**8
     latencies = Latencies()
     latencies.add(random.uniform(0.1, elapsed_s + 1, 10**5).astype(np.float32))
     shape = latencies.shape()

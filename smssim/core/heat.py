@@ -32,6 +32,7 @@ LEVELS: Final = 10
 LOST: Final = SENDING + LEVELS
 LETTERS: Final = "-ew0123456789x"  # a character for each value of a cell
 
+_BY_STATE: Final = {State.SENDING: SENDING, State.WAITING: WAITING, State.LOST: LOST, State.LEFT: LEFT}
 _LETTERS: Final = np.frombuffer(LETTERS.encode(), np.uint8)
 
 
@@ -146,21 +147,14 @@ def keys(rows: Iterable[SenderRow]) -> list[Key]:
 
 def cells(rows: Sequence[SenderRow]) -> Cells:
     """Return what each sender does now, shape (n,)."""
-    return np.array([_cell(row) for row in rows], np.uint8)
+    states = [row.state for row in rows]
+    rates = np.array([row.recent_rate_per_s for row in rows])
+    speeds = np.array([declared_speed(row.concurrency, row.mean_s) for row in rows])
+    levels = np.minimum(LEVELS - 1, LEVELS * rates / speeds).astype(np.uint8)  # a watched rate may be infinite
+    of_states = np.array([_BY_STATE[state] for state in states], np.uint8)
+    return of_states + np.where(of_states == SENDING, levels, 0).astype(np.uint8)
 
 
 def letters(rows: Sequence[SenderRow]) -> str:
     """Return what each sender does now, as a character of `LETTERS` for each."""
     return _LETTERS[cells(rows)].tobytes().decode()
-
-
-def _cell(row: SenderRow) -> int:
-    match row.state:
-        case State.SENDING:
-            share = row.recent_rate_per_s / declared_speed(row.concurrency, row.mean_s)
-            return SENDING + int(min(LEVELS - 1, LEVELS * share))  # a watched rate may be infinite
-        case State.WAITING:
-            return WAITING
-        case State.LOST:
-            return LOST
-    return LEFT

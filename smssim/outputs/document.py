@@ -187,7 +187,7 @@ def senders_of(fleet: Fleet) -> dict[str, Any]:
 
 def states_of(rows: Iterable[SenderRow]) -> str:
     """Return the state of each sender, as the digit that it is on the wire."""
-    return "".join(str(int(row.state)) for row in rows)
+    return bytes([ord("0") + row.state for row in rows]).decode()
 
 
 def events_of(snapshot: Snapshot, course: Course) -> list[Event]:

@@ -20,8 +20,7 @@ from smssim.outputs.of_course import Seen
 
 STALLS_MAX: Final = 3  # in a frame: the latest
 EVENTS_MAX: Final = 5  # the same
-_DECLARED: Final = ("name", "mean_s", "failure_rate", "concurrency")  # of a sender
-_DIGITS: Final = 5  # of the figures of the run, except the time
+_DIGITS: Final = 4  # of the figures of the run, except the time
 _TIME_DIGITS: Final = 8
 _FEW_DIGITS: Final = 3  # of the figures of each sender, and of percentiles, which are off by 0.4% anyway
 
@@ -37,7 +36,13 @@ class Static:
     @classmethod
     def of(cls, snapshot: Snapshot, before: Static | None = None) -> Static:
         """Return the static part of a snapshot; `before` if nothing has changed."""
-        declared = tuple([getattr(row, name) for row in snapshot.fleet.rows] for name in _DECLARED)
+        rows = snapshot.fleet.rows
+        declared: tuple[list[Any], ...] = (
+            [row.name for row in rows],
+            [row.mean_s for row in rows],
+            [row.failure_rate for row in rows],
+            [row.concurrency for row in rows],
+        )
         if before is not None and (before.declared, before.plan) == (declared, snapshot.plan):
             return before
         return cls(declared, snapshot.plan, zlib.crc32(repr((declared, snapshot.plan)).encode("utf-8", "replace")))
@@ -50,7 +55,13 @@ def frame(seen: Seen, version: int) -> dict[str, Any]:
     changes = moment(snapshot, course, STALLS_MAX)
     if not snapshot.figures.final:
         changes["progress"] = {name: _short(name, value) for name, value in changes["progress"].items()}
+        changes["expected"] = changes["expected"] and {
+            mark: {name: number(time_s, _DIGITS) for name, time_s in times.items()}
+            for mark, times in changes["expected"].items()
+        }
         changes["spectrum"] = [[percent, number(time_s, _FEW_DIGITS)] for percent, time_s in changes["spectrum"]]
+    if not snapshot.fleet.others.senders:
+        changes["others"] = {"senders": 0}
     return {
         "run_id": snapshot.figures.run_id,
         "version": version,
