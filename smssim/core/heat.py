@@ -64,6 +64,7 @@ class Heat:
         self._steps = Steps(limits.heat_steps_max)
         self._cells: Cells = np.zeros((0, limits.heat_steps_max), np.uint8)
         self._from_s = 0.0
+        self._newest: tuple[Sequence[SenderRow], Cells] = (), np.zeros(0, np.uint8)  # what was added last
         self._places: dict[Key, int] = {}  # the row of each sender
 
     def add(self, elapsed_s: float, rows: Sequence[SenderRow]) -> None:
@@ -82,7 +83,14 @@ class Heat:
         at = np.array(places, np.intp)
         known = at >= 0
         column = self._cells[:, self._steps.count - 1]
-        column[at[known]] = np.maximum(column[at[known]], cells(rows)[known])
+        newest = cells(rows)
+        self._newest = rows, newest
+        column[at[known]] = np.maximum(column[at[known]], newest[known])
+
+    def newest(self, rows: Sequence[SenderRow]) -> str:
+        """Return what these senders do now, as `letters` does; without looking at them if they are the last added."""
+        added, newest = self._newest
+        return _LETTERS[newest].tobytes().decode() if added is rows else letters(rows)
 
     def table(self, rows: Sequence[SenderRow], cells_max: int) -> HeatTable:
         """Return these senders by time, with at most about `cells_max` cells: neighbouring steps are merged."""

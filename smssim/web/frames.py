@@ -11,7 +11,6 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
-from smssim.core import heat
 from smssim.core.fleet import SenderRow
 from smssim.core.planned import PlannedCourse
 from smssim.core.snapshot import Snapshot
@@ -67,7 +66,7 @@ def frame(seen: Seen, version: int) -> dict[str, Any]:
         "version": version,
         **changes,
         "senders": _senders(rows),
-        "heat": heat.letters(rows),
+        "heat": course.heat.newest(rows),
         "events": {"count": len(events), "latest": [event.as_dict() for event in events[-EVENTS_MAX:]]},
     }
 
