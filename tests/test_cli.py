@@ -32,11 +32,19 @@ NODES = {
     "run": "smssim.launch.cluster",
     "plan": "smssim.planner",
     "scenario": "smssim.cli.scenario",
+    "report": "smssim.outputs.report.command",
+    "history": "smssim.outputs.kept.command",
     "trace": "smssim.outputs.trace",
     "bench": "smssim.bench.main",
     "certs": "smssim.net.certs",
 }
-ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "scenario": ["flood.yaml"], "certs": ["pki"]}  # positional
+ARGUMENTS = {  # positional
+    "report": ["summary.json", "plan.json"],
+    "history": ["runs"],
+    "trace": ["outcomes.parquet", "42"],
+    "scenario": ["flood.yaml"],
+    "certs": ["pki"],
+}
 
 ACCESS: dict[str, tuple[str, str, object]] = {
     "--token-file": ("token.txt", "token_file", "token.txt"),
@@ -167,6 +175,15 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--full": ("true", "full", True),
         "--json": ("true", "json", True),
         "--csv": ("course.csv", "csv", "course.csv"),
+        "--report": ("plan.html", "report", "plan.html"),
+    },
+    "report": {
+        "--output": ("comparison.html", "output", "comparison.html"),
+        "--history": ("runs", "history", "runs"),
+    },
+    "history": {
+        "--history": ("runs", "history", "runs"),
+        "--json": ("true", "json", True),
     },
     "scenario": {"--schema": ("true", "schema", True)},
     "watch": {
@@ -198,7 +215,7 @@ SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
-    *("--title", "--web-listen", "--report", "--history", "--run", "--token-file"),
+    *("--title", "--web-listen", "--report", "--output", "--history", "--run", "--token-file"),
     *("--engine-creds", "--engine-token-file", "--engine-login-file"),
     *TOGETHER,
     *(*ENGINE_TLS, "--engine-tls-ca"),
@@ -454,7 +471,7 @@ def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pyte
         assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got no value; expected {expected}"
 
 
-LISTED = "producer, sender, monitor, run, plan, scenario, watch, trace, bench or certs"
+LISTED = "producer, sender, monitor, run, plan, scenario, watch, report, history, trace, bench or certs"
 SHARE = SAID["sender", "--fail"].rule.expected
 ADDRESSES = "host:port with a port from 1 to 65535, or up to 8 different ones separated by commas"
 REFUSED = {

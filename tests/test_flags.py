@@ -35,7 +35,13 @@ from smssim.settings.senders import SENDER_KEYS
 
 ROOT = Path(__file__).parent.parent
 PAGE = runpy.run_path(str(ROOT / "scripts" / "gen_flags.py"))
-ARGUMENTS = {"trace": ["outcomes.parquet", "42"], "scenario": ["flood.yaml"], "certs": ["pki"]}  # positional
+ARGUMENTS = {  # positional
+    "report": ["summary.json", "plan.json", "--output=report.html"],
+    "history": ["runs"],
+    "trace": ["outcomes.parquet", "42"],
+    "scenario": ["flood.yaml"],
+    "certs": ["pki"],
+}
 
 # Settings that --sender can't change: where a sender connects to, what only a separate sender has ...
 NO_KEYS = {

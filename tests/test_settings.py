@@ -139,6 +139,8 @@ BAD = {
     "--web-listen": ("", "a b", "a\nb", "[::1]", "alpha/beta", "user@alpha", "127.0.0.1:8080"),
     "--report": ("", "-"),
     "--history": ("",),
+    "--output": ("", "-"),
+    "RUN": ("",),
     "--history-runs": (*NOT_WHOLE, "0", "100001"),
     "--history-size": (*NOT_WHOLE, "0", "1000001"),
     "--threshold": NO_THRESHOLD,
@@ -419,7 +421,13 @@ def test_the_lanes_of_one_run_are_bounded() -> None:
     assert str(caught.value) == said
 
 
-OUTPUTS = {"csv": "--csv", "summary_json": "--summary-json", "record": "--record", "failed": "--failed"}
+OUTPUTS = {
+    "csv": "--csv",
+    "summary_json": "--summary-json",
+    "record": "--record",
+    "failed": "--failed",
+    "report": "--report",
+}
 
 
 def test_two_outputs_cannot_have_the_same_file_under_any_name(tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from smssim.settings import (
     CertsSettings,
     Checked,
     Flag,
+    HistorySettings,
     MonitorSettings,
     PlanSettings,
     ProducerSettings,
+    ReportSettings,
     RunSettings,
     ScenarioSettings,
     SenderSettings,
@@ -103,8 +105,7 @@ def run(settings: RunSettings) -> int:
     """Run everything on this machine: a producer, a monitor and senders, each in its own process."""
     from smssim.launch.cluster import serve
 
-    command = shlex.join(["smssim", *sys.argv[1:]])
-    return serve(replace(settings, monitor=replace(settings.monitor, command=command)))
+    return serve(replace(settings, monitor=replace(settings.monitor, command=_command_line())))
 
 
 @_command(
@@ -117,7 +118,7 @@ def plan(settings: PlanSettings) -> int:
     """Predict in seconds what a run will show, by playing it in virtual time with many seeds."""
     from smssim.planner import serve
 
-    return serve(settings)
+    return serve(replace(settings, command=_command_line()))
 
 
 @_command(ScenarioSettings, "smssim scenario docs/scenarios/bad-day.yaml", "smssim scenario --schema")
@@ -132,6 +133,28 @@ def scenario(settings: ScenarioSettings) -> int:
 def watch(settings: WatchSettings) -> int:
     """Show the progress of a running monitor in another terminal. Several can watch at once."""
     from smssim.nodes.watch import serve
+
+    return serve(settings)
+
+
+@_command(
+    ReportSettings,
+    "smssim report summary.json",
+    "smssim report before.json after.json --output comparison.html",
+    "smssim report plan.json summary.json -o planned-and-actual.html",
+    "smssim report 3f2a9c1e 7d3f1a52 --history runs",
+)
+def report(settings: ReportSettings) -> int:
+    """Write a report of a run or a plan, or one that compares up to eight of them: one HTML file."""
+    from smssim.outputs.report.command import serve
+
+    return serve(settings)
+
+
+@_command(HistorySettings, "smssim history runs", "smssim history runs --json")
+def history(settings: HistorySettings) -> int:
+    """List the runs that --history has kept, the latest first."""
+    from smssim.outputs.kept.command import serve
 
     return serve(settings)
 
@@ -158,3 +181,8 @@ def certs(settings: CertsSettings) -> int:
     from smssim.net.certs import serve
 
     return serve(settings)
+
+
+def _command_line() -> str:
+    """Return the command that started this program, as one types it."""
+    return shlex.join(["smssim", *sys.argv[1:]])

@@ -79,8 +79,11 @@ class Snapshot:
         if summary is None:
             return self.figures.as_dict()
         fleet = self.fleet.limited(ROWS_MAX)
+        run = None if self.detail is None else self.detail.run
         return {
             **self.last_object(),
+            "seed": None if run is None else run.seed,
+            "max_attempts": None if run is None else run.max_attempts,
             "exit_code": int(summary.exit_code),
             "reason": summary.reason,
             "reached_s": dict(summary.reached_s),

@@ -6,9 +6,11 @@ Knows snapshots and courses. Must not know where a document goes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from smssim import __version__
 from smssim.core.course import Course, Span
@@ -18,27 +20,22 @@ from smssim.core.fleet import Fleet, Others, SenderRow
 from smssim.core.folding import grouped
 from smssim.core.history import COUNTS, EXTREMES, TIMES, History
 from smssim.core.planned import PlannedCourse, PlannedTime
-from smssim.core.progress import LatencyShape, Milestones
+from smssim.core.progress import LatencyShape
 from smssim.core.snapshot import Snapshot
 from smssim.core.threshold import Threshold
-from smssim.errors import ExitCode
+from smssim.outputs.judging import deadlines, end_verdict
+from smssim.outputs.report.formats import VERSION
 from smssim.outputs.terminal import plan_lines, why
 from smssim.words import clock
 
-VERSION: Final = 1  # of the format
 POINTS_MAX: Final = 1_024  # of the history in a document
 CELLS_MAX: Final = 100_000  # of the senders by time in a document: 200 senders have 500 steps each
+EXACT_DIGITS: Final = 15  # decimal places in which a float is rounded exactly
 
 EXPECTED_EVERY_S: Final = 0.5  # between two moments that the forecast follows: senders report about as often
 
 _WHOLE: Final = ("concurrency", "sent", "failed", "attempts", "in_flight", "held")  # columns of senders
 _REAL: Final = ("mean_s", "failure_rate", "avg_time_s", "rate_per_s", "recent_rate_per_s")
-_VERDICTS: Final[Mapping[int, str]] = {
-    ExitCode.OK: "complete",
-    ExitCode.INCOMPLETE: "incomplete",
-    ExitCode.DISAGREE: "disagree",
-    ExitCode.THRESHOLD: "missed",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +68,13 @@ def document(snapshot: Snapshot, course: Course, about: About, size: Size = FULL
         "version": VERSION,
         "kind": "run",
         "smssim": __version__,
-        "title": about.title or f"run {snapshot.figures.run_id[:8]}",
+        "title": title_of(about, snapshot),
         "began": about.began,
         "command": about.command,
         "seed": None if run is None else run.seed,
         "max_attempts": None if run is None else run.max_attempts,
         **moment(snapshot, course),
-        "goals": [_goal(goal) for goal in about.goals if goal.name in _PERCENTS],
+        "goals": deadlines(about.goals),
         "plan": None if snapshot.plan is None else plan_of(snapshot.plan),
         "history": history_of(course.history, size.points),
         "gaps": [_span(gap) for gap in course.gaps],
@@ -87,14 +84,20 @@ def document(snapshot: Snapshot, course: Course, about: About, size: Size = FULL
     }
 
 
-def moment(snapshot: Snapshot, course: Course) -> dict[str, Any]:
-    """Return the part of a document that changes from moment to moment and is short."""
+def title_of(about: About, snapshot: Snapshot) -> str:
+    """Return the title of a run: short, for headings."""
+    return about.title or f"run {snapshot.figures.run_id[:8]}"
+
+
+def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) -> dict[str, Any]:
+    """Return the part of a document that changes from moment to moment and is short; the latest stalls only."""
+    spells = course.spells if stalls_max is None else course.spells[-stalls_max:]
     latency = LatencyShape((), (0,), ()) if snapshot.detail is None else snapshot.detail.latency
     return {
         "progress": snapshot.as_dict(),
         "verdict": verdict(snapshot, course),
         "stall": None if snapshot.stall is None else why.sentence(snapshot.stall),
-        "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in course.spells],
+        "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in spells],
         "reached_s": {str(percent): number(reached_s) for percent, reached_s in snapshot.reached_s.items()},
         "behind_s": number(snapshot.behind_s),
         "expected": expected_of(snapshot, course),
@@ -102,7 +105,9 @@ def moment(snapshot: Snapshot, course: Course) -> dict[str, Any]:
         "others": {"senders": snapshot.fleet.others.senders}
         | {name: getattr(snapshot.fleet.others, name) for name in Others.__slots__},
         "latency": {"bounds_s": numbers(latency.bounds_s, 4), "counts": list(latency.counts)},
-        "spectrum": [[percent, number(time_s)] for percent, time_s in latency.spectrum if time_s is not None],
+        "spectrum": [
+            [number(percent), number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None
+        ],
     }
 
 
@@ -110,13 +115,8 @@ def verdict(snapshot: Snapshot, course: Course) -> dict[str, str]:
     """Return how the run is going, or how it ended: a code, and a sentence."""
     figures, summary, behind_s = snapshot.figures, snapshot.summary, snapshot.behind_s
     if summary is not None:
-        reason = summary.reason[:1].upper() + summary.reason[1:]
-        if summary.exit_code == ExitCode.THRESHOLD:
-            missed = [one.threshold.text for one in summary.thresholds if not one.passed]
-            reason = f"Complete, but missed {', '.join(missed)}"
-        elif summary.exit_code == ExitCode.OK:
-            reason = f"Complete after {clock(figures.elapsed_s)}: {summary.reason}"
-        return {"code": _VERDICTS.get(summary.exit_code, "incomplete"), "text": reason}
+        missed = [one.text for one in summary.thresholds if not one.passed]
+        return end_verdict(summary.exit_code, summary.reason, figures.elapsed_s, missed)
     if not figures.elapsed_s and not figures.attempts:
         return {"code": "starting", "text": "Waiting for the first outcome"}
     if snapshot.stall is not None:
@@ -187,7 +187,7 @@ def senders_of(fleet: Fleet) -> dict[str, Any]:
 
 def states_of(rows: Iterable[SenderRow]) -> str:
     """Return the state of each sender, as the digit that it is on the wire."""
-    return "".join(str(int(row.state)) for row in rows)
+    return bytes([ord("0") + row.state for row in rows]).decode()
 
 
 def events_of(snapshot: Snapshot, course: Course) -> list[Event]:
@@ -195,9 +195,14 @@ def events_of(snapshot: Snapshot, course: Course) -> list[Event]:
     return sorted((*snapshot.events, *course.noticed), key=lambda event: event.at_s)
 
 
-def numbers(some: Iterable[float | None], digits: int = 4) -> list[float | None]:
-    """Return numbers for JSON; see `number`."""
-    return [number(one, digits) for one in some]
+def numbers(some: Sequence[float | None], digits: int = 4) -> list[float | None]:
+    """Return numbers for JSON, as `number` does, apart from ties."""
+    values = np.array(some, np.float64)  # None becomes NaN
+    known = np.isfinite(values) & (values != 0)
+    sizes = np.floor(np.log10(np.abs(values, where=known, out=np.ones_like(values))))
+    up, down = 10.0 ** np.clip(digits - 1 - sizes, 0, EXACT_DIGITS), 10.0 ** np.clip(sizes + 1 - digits, 0, None)
+    short = np.rint(values / down * up) / up * down
+    return [None if not math.isfinite(one) else int(one) if one.is_integer() else one for one in short.tolist()]
 
 
 def number(one: float | None, digits: int = 6) -> float | None:
@@ -206,13 +211,6 @@ def number(one: float | None, digits: int = 6) -> float | None:
         return None
     short = float(f"{one:.{digits}g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
-
-
-_PERCENTS: Final = {f"t{percent}": percent for percent in Milestones.PERCENTS}
-
-
-def _goal(goal: Threshold) -> dict[str, Any]:
-    return {"text": goal.text, "percent": _PERCENTS[goal.name], "at_s": number(float(goal.bound))}
 
 
 def _times(time: PlannedTime | Expected) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from smssim.core.threshold import Threshold, warnings
 from smssim.errors import ExitCode, bad
 from smssim.escaping import quote
-from smssim.outputs import files
+from smssim.outputs import atomic, files
 from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL, Scale, messages_max, scale_for
 from smssim.plan.scenario import Scenario
@@ -26,16 +26,15 @@ from smssim.plan.search.answer import Answer
 from smssim.plan.search.search import Search
 from smssim.plan.search.steps import Steps
 from smssim.plan.seeds import FIGURES, Play, seeds_from
-from smssim.planner import course_file, show
+from smssim.planner import course_file, report_file, show
 from smssim.planner.page import Page
-from smssim.planner.seeds import SEEDS_MIN, fitting
+from smssim.planner.seeds import SEEDS_MIN, first_seed, fitting
 from smssim.planner.workers import Workers
 from smssim.process import signals, terminal
 from smssim.settings import Find, PlanSettings
 
 CALM_SEEDS: Final = 10  # played without faults, to see what these cost
 PROGRESS_AFTER_S: Final = 1.0
-FIRST_SEED: Final = 1  # fixed, so that the same plan gives the same answer
 
 
 def serve(settings: PlanSettings) -> int:
@@ -52,6 +51,8 @@ def serve(settings: PlanSettings) -> int:
         forecast = _forecast(settings, scenario, workers, progress)
     if settings.csv is not None:
         course_file.write(settings.csv, forecast)
+    if settings.report is not None:
+        report_file.write(settings.report, settings, forecast, answer)
     if settings.json:
         found = None if answer is None else answer.as_dict()
         terminal.print_lines(json.dumps(forecast.as_dict(found), allow_nan=False))
@@ -78,6 +79,8 @@ def check(settings: PlanSettings) -> None:
         print(f"smssim plan: {said.replace('--threshold', '--goal')}", file=sys.stderr)
     if settings.csv is not None:
         files.check_writable("--csv", settings.csv)
+    if settings.report is not None:
+        atomic.check("--report", settings.report)
 
 
 def check_goal(goal: Threshold) -> None:
@@ -87,8 +90,7 @@ def check_goal(goal: Threshold) -> None:
 
 
 def _seeds(settings: PlanSettings, number: int) -> list[int]:
-    first = settings.producer.seed
-    return seeds_from(FIRST_SEED if first is None else first, number)
+    return seeds_from(first_seed(settings), number)
 
 
 def _found(settings: PlanSettings, find: Find, scenario: Scenario, workers: Workers, progress: _Progress) -> Answer:

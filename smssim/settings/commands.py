@@ -1,4 +1,4 @@
-"""The settings of the commands that start no node: watch, trace, scenario, bench and certs.
+"""The settings of the commands that start no node: watch, trace, report, history, scenario, bench and certs.
 
 Must stay cheap to import: `smssim --help` loads it.
 """
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from smssim.core.limits import COUNT_MAX
-from smssim.errors import UsageError
+from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, is_host
 from smssim.settings.flags import REQUIRED, Checked, argument, flag, flags_of, like, switch
-from smssim.settings.nodes import MonitorSettings, ProducerSettings
+from smssim.settings.nodes import MonitorSettings, ProducerSettings, check_different
 from smssim.settings.page import check_page
 from smssim.settings.rules import one_of, text, whole
 from smssim.settings.runs import RunSettings
@@ -70,6 +70,62 @@ class ScenarioSettings(Checked):
         super().__post_init__()
         if self.file is None and not self.schema:
             raise UsageError("SCENARIO is required without --schema")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(Checked):
+    """`smssim report`."""
+
+    runs: tuple[str, ...] = argument(
+        REQUIRED,
+        text(
+            "the result of a run (--summary-json), a plan (smssim plan --json), a kept run or a report; "
+            "or with --history the start of the ID of a kept run",
+            bool,
+        ),
+        "RUN",
+        "What to report; up to eight are compared",
+        several=True,
+    )
+    output: str = flag(
+        "report.html",
+        flags_of(MonitorSettings)["report"].rule,
+        "FILE",
+        "Output",
+        "Where to write the report",
+        short="-o",
+    )
+    history: str | None = like(
+        MonitorSettings, "history", purpose="Look up the IDs of kept runs in this directory.", unset="none"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for path in self.runs:
+            check_different({"--output": self.output}, input=path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistorySettings(Checked):
+    """`smssim history`."""
+
+    directory: str | None = argument(
+        None, _DIRECTORY, "[DIR]", "Directory in which --history has kept runs.", unset="the value of --history"
+    )
+    history: str | None = like(MonitorSettings, "history", purpose="The same as DIR.", unset="none")
+    json: bool = like(MonitorSettings, "json", purpose="Print one JSON object per run.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.directory is None and self.history is None:
+            raise UsageError("DIR is required")
+        if None not in (self.directory, self.history) and self.directory != self.history:
+            raise bad_value("--history", self.history, f"{self.directory}, as DIR")
+
+    @property
+    def where(self) -> str:
+        """The directory."""
+        return self.directory or self.history or ""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Flag:
     short: str = ""  # a second name, such as -v
     in_run: bool = True  # whether `smssim run` has it too, or --sender has it as a key
     is_argument: bool = False  # whether it is positional
+    several: bool = False  # whether an argument that must be given can be repeated
 
     @property
     def name(self) -> str:
@@ -47,7 +48,7 @@ class Flag:
     @property
     def repeats(self) -> bool:
         """Whether the flag can be repeated, which makes its setting a tuple."""
-        return isinstance(self.default, tuple)
+        return self.several or isinstance(self.default, tuple)
 
     @property
     def is_required(self) -> bool:

@@ -293,7 +293,12 @@ class MonitorSettings(EngineSettings):
         unset="127.0.0.1",
     )
     report: str | None = flag(
-        None, _LIST, "FILE", "Output", "Write a report of the run to this HTML file", unset="not written"
+        None,
+        _LIST,
+        "FILE",
+        "Output",
+        "When a run ends, write a report of it to this HTML file (with --linger, of the latest one)",
+        unset="not written",
     )
     history: str | None = flag(
         None, _DIRECTORY, "DIR", "Output", "Keep a JSON file about each run in this directory", unset="not kept"
@@ -338,15 +343,20 @@ class MonitorSettings(EngineSettings):
     def check_files(self, **read: str) -> None:
         """Raise UsageError if this node would write two outputs to the same file, or to one that is `read`."""
         written = {
-            setting: flag.name
+            flag.name: getattr(self, setting)
             for setting, flag in flags_of(MonitorSettings).items()
             if flag.metavar == "FILE" and flag.panel in ("Output", "Crashes")
         }
-        files = [(f"the {what}", path) for what, path in read.items()]
-        files += [(name, path) for setting, name in written.items() if (path := getattr(self, setting)) is not None]
-        for (one, path), (other, its) in combinations(files, 2):
-            if _is_same_file(path, its):
-                raise bad_value(other, its, f"a different file from {one}")
+        check_different(written, **read)
+
+
+def check_different(written: Mapping[str, str | None], **read: str | None) -> None:
+    """Raise UsageError if two of these files are the same. `written`: by flag; `read`: by what the file is."""
+    files = [(f"the {what}", path) for what, path in read.items() if path is not None]
+    files += [(name, path) for name, path in written.items() if path is not None]
+    for (one, path), (other, its) in combinations(files, 2):
+        if _is_same_file(path, its):
+            raise bad_value(other, its, f"a different file from {one}")
 
 
 def _is_same_file(path: str, other: str) -> bool:

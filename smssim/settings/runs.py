@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.threshold import Threshold
@@ -19,8 +19,8 @@ from smssim.settings.addresses import FREE_ADDRESS
 from smssim.settings.faults import SERVERS, check_faults, targets
 from smssim.settings.find import FIND, Find
 from smssim.settings.flags import Checked, Flag, argument, flag, flags_of, like, switch
-from smssim.settings.nodes import FAILED_PURPOSE, MonitorSettings, ProducerSettings, SenderSettings
-from smssim.settings.page import TITLE_CHARACTERS_MAX
+from smssim.settings.nodes import FAILED_PURPOSE, MonitorSettings, ProducerSettings, SenderSettings, check_different
+from smssim.settings.page import COMMAND_VARIABLE, TITLE_CHARACTERS_MAX
 from smssim.settings.rules import Rule, text, whole
 from smssim.settings.scenario_file import MESSAGE_FLAGS, SCENARIO_EXPECTED, ScenarioFile, read_scenario
 from smssim.settings.senders import (
@@ -163,7 +163,11 @@ class PlanSettings(Checked):
     full: bool = switch("Plan", "Play every message, however long it takes, instead of scaling large runs down.")
     json: bool = like(MonitorSettings, "json", purpose="Print one JSON object.")
     csv: str | None = like(MonitorSettings, "csv", purpose="Also write the course of the run to this CSV file")
+    report: str | None = like(MonitorSettings, "report", purpose="Write a report of the plan to this HTML file")
     faults: tuple[Fault, ...] = ()  # of the scenario; has no flag
+    command: str = ""  # that makes this plan, for the report; has no flag
+
+    variables: ClassVar[Mapping[str, str]] = {"command": COMMAND_VARIABLE}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -175,6 +179,7 @@ class PlanSettings(Checked):
             raise bad_value("--sender: name", twice, "a different name for each sender")
         if self.find is not None:
             self._check_find(self.find, names)
+        check_different({"--csv": self.csv, "--report": self.report}, scenario=self.scenario)
 
     def _check_find(self, find: Find, names: tuple[str, ...]) -> None:
         if find.name not in names:

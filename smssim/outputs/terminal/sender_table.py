@@ -46,6 +46,12 @@ def _average_each(row: FoldedRow) -> str:
     return f"{seconds(row.avg_time_low_s)} to {seconds(row.avg_time_high_s)}"
 
 
+def columns(has_copies: bool, without: Collection[str] = ()) -> list[Column[FoldedRow]]:
+    """Return the columns, without those that have these heads, and with or without those of copies."""
+    left_out = {*without, *(() if has_copies else _SPREADS)}
+    return [column for column in _columns(has_copies) if column.head not in left_out]
+
+
 def _columns(has_copies: bool) -> tuple[Column[FoldedRow], ...]:
     brief = Column("state", _brief_state, 10, is_left=True)
     return (
@@ -75,10 +81,10 @@ def _columns(has_copies: bool) -> tuple[Column[FoldedRow], ...]:
 def sender_table(has_copies: bool = False, without: Collection[str] = ()) -> Table[FoldedRow]:
     """Return the table of senders, without the columns that have these heads, and with or without those of copies."""
     order = _GIVE_WAY_WITH_COPIES if has_copies else _GIVE_WAY
-    left_out = {*without, *(() if has_copies else _SPREADS)}
-    columns = [column for column in _columns(has_copies) if column.head not in left_out]
     ranks = {head: rank for rank, head in enumerate(order, 1)}
-    return Table([replace(column, gives_way=ranks.get(column.head, 0)) for column in columns], grows=True)
+    return Table(
+        [replace(column, gives_way=ranks.get(column.head, 0)) for column in columns(has_copies, without)], grows=True
+    )
 
 
 def others_line(others: Others, width: int) -> str:

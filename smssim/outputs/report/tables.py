@@ -1,0 +1,259 @@
+"""Tables of a report: figures, times, thresholds, senders, events and latencies of one run, and those of a plan.
+
+Knows documents. Must not know what surrounds a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from smssim.core.threshold import TIMES, Threshold, share
+from smssim.outputs.judging import parsed
+from smssim.outputs.report.markup import Content, Html, tag
+from smssim.words import clock, count, moment, per_second, percents, plural, seconds
+
+Document = Mapping[str, Any]
+
+PERCENTS: Final = ("50", "80", "95", "99")
+_LOWER: Final = ("<", "<=")
+_UPPER: Final = (">", ">=")
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[Content]], left: int = 1, also_left: Collection[int] = ()
+) -> Html:
+    """Return a table of which the first `left` columns, and those of `also_left`, hold text, and the others numbers."""
+
+    def cell(name: str, number: int, content: Content, scope: str | None = None) -> Html:
+        side = "left" if number < left or number in also_left else "right"
+        return tag(name, content, align=side, scope=scope)
+
+    body = [
+        tag("tr", [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)], "\n")
+        for row in rows
+    ]
+    head = tag("tr", [cell("th", i, text, scope="col") for i, text in enumerate(heads)])
+    inner = [tag("thead", head), tag("tbody", body)] if any(heads) else [tag("tbody", body)]
+    return tag("table", inner, cellpadding="4")
+
+
+# ---- Runs
+
+
+def conservation(progress: Document) -> str:
+    """Return the sum of which all messages are."""
+    names = ("sent", "failed", "in_flight", "waiting")
+    terms = " + ".join(f"{count(progress[name])} {name.replace('_', ' ')}" for name in names)
+    return f"{count(progress['total'])} = {terms}"
+
+
+def figures(document: Document) -> Html:
+    """Return the figures of a run."""
+    progress = document["progress"]
+    total = progress["total"]
+    sent, failed = percents(progress["sent"], progress["failed"], total) if total else ("", "")
+    redelivered = progress.get("redelivered")
+    retried = f"{count(progress['retried'])} of them failed and were queued for a retry" if progress["retried"] else ""
+    rows: list[Sequence[Content]] = [
+        ("messages", count(total), ""),
+        ("sent", count(progress["sent"]), sent),
+        ("failed", count(progress["failed"]), failed),
+        ("attempts", count(progress["attempts"]), retried),
+        ("duplicates", count(progress["duplicates"]), "repeated outcomes, not counted elsewhere"),
+        (
+            "redelivered",
+            "-" if redelivered is None else count(redelivered),
+            "delivered again because a sender was lost",
+        ),
+        ("rate", per_second(progress["rate_per_s"]), f"with {plural(progress['senders_seen'], 'sender')}"),
+        (
+            "average time",
+            seconds(progress["avg_time_s"]),
+            f"per attempt, {seconds(progress['avg_sent_time_s'])} per successful attempt",
+        ),
+    ]
+    return tag("table", [_noted(*row) for row in rows], cellpadding="4")
+
+
+def _noted(head: Content, number: Content, note: Content) -> Html:
+    """Return a row with a number and a note."""
+    cells = [
+        tag("th", head, scope="row", align="left"),
+        tag("td", number, align="right"),
+        tag("td", note, align="left"),
+    ]
+    return tag("tr", cells)
+
+
+def reached(document: Document) -> Html:
+    """Return when shares of all messages were sent, beside the plan and the deadlines."""
+    plan, goals = document["plan"], document["goals"]
+    heads = ["share of all messages", "sent after"]
+    heads += ["plan", "middle 95% of the plan"] * bool(plan) + ["deadline"] * bool(goals)
+    rows = []
+    for percent in PERCENTS:
+        cells: list[Content] = [f"{percent}%", _never(document["reached_s"].get(percent), document)]
+        if plan:
+            cells += _planned(plan["reached_s"].get(percent))
+        if goals:
+            cells.append(", ".join(goal["text"] for goal in goals if goal["percent"] == int(percent)))
+        rows.append(cells)
+    progress = document["progress"]
+    cells = ["every message has its final outcome"]
+    cells.append(clock(progress["elapsed_s"]) if progress["complete"] else "not complete")
+    cells += [*_planned(plan["complete_s"])] if plan else []
+    return table(heads, [*rows, [*cells, *[""] * bool(goals)]])
+
+
+def _never(time_s: float | None, document: Document) -> str:
+    if time_s is not None:
+        return moment(time_s)
+    return "never" if document["progress"]["final"] else "not yet"
+
+
+def _planned(planned: Mapping[str, float | None] | None) -> tuple[str, str]:
+    """Return a planned time and its range."""
+    if planned is None:
+        return "-", ""
+    median_s = planned["median_s"]
+    return moment_of(median_s), _range_s(planned["low_s"], planned["high_s"])
+
+
+def _range_s(low_s: float | None, high_s: float | None) -> str:
+    if low_s is None:
+        return ""
+    return f"{moment(low_s)} to {moment_of(high_s)}"
+
+
+def thresholds(progress: Document) -> Html:
+    """Return the thresholds of a run, with the values that they were compared with, and by how much they were met."""
+    rows = [_judged(one, progress["total"]) for one in progress.get("thresholds", [])]
+    return table(("threshold", "result", "value", "bound", "margin"), rows, left=2)
+
+
+def _judged(one: Document, total: int) -> Sequence[Content]:
+    result = "passed" if one["passed"] else tag("strong", "MISSED")
+    threshold = next(iter(parsed([one["threshold"]])), None)
+    if threshold is None:
+        return one["threshold"], result, "-" if one["value"] is None else f"{one['value']:,.10g}", "", ""
+    bound = float(threshold.bound)
+    if one["value"] is None:
+        return (
+            one["threshold"],
+            result,
+            "never" if threshold.name in TIMES else "unknown",
+            _amount(threshold, bound),
+            "-",
+        )
+    value = float(share(one["value"], total)) if threshold.is_share else float(one["value"])
+    margin = bound - value if threshold.sign in _LOWER else value - bound
+    exact = threshold.sign not in (*_LOWER, *_UPPER)
+    sign = "" if margin < 0 else "+"
+    return (
+        one["threshold"],
+        result,
+        _amount(threshold, value),
+        _amount(threshold, bound),
+        "" if exact else f"{sign}{_amount(threshold, margin)}",
+    )
+
+
+def _amount(threshold: Threshold, value: float) -> str:
+    """Return a value in the unit of a threshold."""
+    sign, value = ("-" if value < 0 else ""), abs(value)
+    if threshold.is_share:
+        return f"{sign}{value:.4g}%"
+    if threshold.name.endswith("_per_s"):
+        return sign + per_second(value)
+    return sign + (seconds(value) if threshold.name in TIMES else f"{value:,.10g}")
+
+
+def percentiles(progress: Document) -> Html | None:
+    """Return the percentiles of the latency; None if there are none."""
+    some = progress.get("percentiles") or {
+        name: progress[f"latency_p{name}_s"]
+        for name in ("50", "95", "99")
+        if progress[f"latency_p{name}_s"] is not None
+    }
+    if not some:
+        return None
+    return table([f"{of}%" for of in some], [[seconds(time_s) for time_s in some.values()]], left=0)
+
+
+def events(document: Document, rows_max: int) -> Html | None:
+    """Return what happened during a run: events, stalls and times without a record; None if nothing did."""
+    rows: list[tuple[float, Content, Content, str]] = [
+        (event["at_s"], number, event["text"], "") for number, event in enumerate(document["events"], 1)
+    ]
+    rows += [
+        (stall["from_s"], "", f"nothing finished: {stall['reason']}", _lasting(stall)) for stall in document["stalls"]
+    ]
+    rows += [(gap["from_s"], "", "no record: the monitor was away", _lasting(gap)) for gap in document["gaps"]]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row[0])
+    shown: list[Sequence[Content]] = [
+        (clock(at_s), number, text, until) for at_s, number, text, until in rows[:rows_max]
+    ]
+    if len(rows) > rows_max:
+        shown.append(("", "", f"and {count(len(rows) - rows_max)} more", ""))
+    shown = shown if any(row[3] for row in shown) else [row[:3] for row in shown]
+    return table(("time", "no.", "what happened", "until")[: len(shown[0])], shown, left=4)
+
+
+def moment_of(time_s: float | None) -> str:
+    """Return a time of a run, or that it never comes."""
+    return "never" if time_s is None else moment(time_s)
+
+
+def _lasting(span: Document) -> str:
+    return "the end" if span["to_s"] is None else clock(span["to_s"])
+
+
+# ---- Plans
+
+
+def forecast(document: Document) -> Html:
+    """Return the figures of a plan."""
+    forecast = document["forecast"]
+    total = forecast["total"]
+    rows: list[Sequence[Content]] = [
+        (f"{percent}% sent after", *_times(forecast["reached_s"].get(percent))) for percent in PERCENTS
+    ]
+    rows.append(("complete after", *_times(forecast["complete_s"])))
+    for name in ("sent", "failed", "retried", "attempts", "duplicates"):
+        some = forecast[name]
+        rows.append(
+            (name, *(("-" if one is None else f"{one:,.0f}") for one in (some["median"], some["low"], some["high"])))
+        )
+    some = forecast["rate_per_s"]
+    rows.append(
+        ("rate", *("-" if one is None else per_second(one) for one in (some["median"], some["low"], some["high"])))
+    )
+    heads = (f"{plural(total, 'message')}, {plural(forecast['seeds'], 'seed')}", "median", "low", "high")
+    return table(heads, rows)
+
+
+def _times(some: Document | None) -> tuple[str, str, str]:
+    low, median, high = (None, None, None) if some is None else (some["low"], some["median"], some["high"])
+    return tuple(moment_of(one) for one in (median, low, high))  # type: ignore[return-value]
+
+
+def plan_goals(document: Document) -> Html | None:
+    """Return how surely the goals of a plan are met; None if it has none."""
+    some = document["forecast"]["goals"]
+    rows = [
+        (one["goal"], "met" if one["passed"] else tag("strong", "NOT SURE"), f"{one['probability']:.0%}")
+        for one in some
+    ]
+    return table(("goal", "result", "probability"), rows, left=2) if rows else None
+
+
+def plan_senders(document: Document) -> Html | None:
+    """Return what each sender of a plan does; None if it has none."""
+    rows = [
+        (one["name"], *(f"{one[name]:,.0f}" for name in ("attempts", "sent", "failed")), f"{min(1.0, one['busy']):.0%}")
+        for one in document["forecast"]["senders"]
+    ]
+    return table(("sender", "attempts", "sent", "failed", "busy"), rows) if rows else None
