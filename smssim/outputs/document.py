@@ -13,6 +13,7 @@ from typing import Any, Final
 from smssim import __version__
 from smssim.core.course import Course, Span
 from smssim.core.event import Event
+from smssim.core.expected import COMPLETE, Expected, expected
 from smssim.core.fleet import Fleet, Others, SenderRow
 from smssim.core.folding import grouped
 from smssim.core.history import COUNTS, EXTREMES, TIMES, History
@@ -27,6 +28,8 @@ from smssim.words import clock
 
 POINTS_MAX: Final = 1_024  # of the history in a document
 CELLS_MAX: Final = 100_000  # of the senders by time in a document: 200 senders have 500 steps each
+
+EXPECTED_EVERY_S: Final = 0.5  # between two moments that the forecast follows: senders report about as often
 
 _WHOLE: Final = ("concurrency", "sent", "failed", "attempts", "in_flight", "held")  # columns of senders
 _REAL: Final = ("mean_s", "failure_rate", "avg_time_s", "rate_per_s", "recent_rate_per_s")
@@ -88,6 +91,7 @@ def moment(snapshot: Snapshot, course: Course) -> dict[str, Any]:
         "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in course.spells],
         "reached_s": {str(percent): number(reached_s) for percent, reached_s in snapshot.reached_s.items()},
         "behind_s": number(snapshot.behind_s),
+        "expected": expected_of(snapshot, course),
         "pace": "" if snapshot.behind_s is None else plan_lines.pace(snapshot.behind_s),
         "others": {"senders": snapshot.fleet.others.senders}
         | {name: getattr(snapshot.fleet.others, name) for name in Others.__slots__},
@@ -116,13 +120,27 @@ def verdict(snapshot: Snapshot, course: Course) -> dict[str, str]:
     return {"code": "running", "text": f"Running{left}"}
 
 
+def expected_of(snapshot: Snapshot, course: Course) -> dict[str, Any] | None:
+    """Return when the run is expected to reach the shares that it has not reached, and its end; None if unknown."""
+    figures, detail = snapshot.figures, snapshot.detail
+    if figures.final or figures.complete:
+        return None
+    samples = course.history.samples(int(figures.elapsed_s / EXPECTED_EVERY_S) or 1)
+    max_attempts = None if detail is None else detail.run.max_attempts
+    found = expected(samples, figures, snapshot.fleet.rows, snapshot.fleet.others, max_attempts)
+    if not found:
+        return None
+    names = {COMPLETE: "complete"}
+    return {names.get(percent, str(percent)): _times(time) for percent, time in found.items()}
+
+
 def plan_of(plan: PlannedCourse) -> dict[str, Any]:
     """Return a plan for JSON."""
     return {
         "times_s": numbers(plan.times_s, 6),
         **{name: list(getattr(plan, name)) for name in ("sent", "sent_low", "sent_high")},
-        "reached_s": {str(percent): _planned(time) for percent, time in plan.reached_s.items()},
-        "complete_s": _planned(plan.complete_s),
+        "reached_s": {str(percent): _times(time) for percent, time in plan.reached_s.items()},
+        "complete_s": _times(plan.complete_s),
         "seeds": plan.seeds,
     }
 
@@ -179,7 +197,7 @@ def number(one: float | None, digits: int = 6) -> float | None:
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
 
 
-def _planned(time: PlannedTime) -> dict[str, float | None]:
+def _times(time: PlannedTime | Expected) -> dict[str, float | None]:
     return {name: number(getattr(time, name)) for name in ("low_s", "median_s", "high_s")}
 
 

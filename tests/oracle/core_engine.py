@@ -60,7 +60,7 @@ def play(
     `commit_s`: of the journal of a producer or a monitor that is killed. Raises AssertionError if the run never ends,
     or if a node breaks a rule that the books of the simulation know.
     """
-    return _CalmWorld(scenario, seed, delay_s, start_s, commit_s).play_scenario()
+    return CalmWorld(scenario, seed, delay_s, start_s, commit_s).play_scenario()
 
 
 class _CalmPlan(Plan):
@@ -149,12 +149,12 @@ class _CalmNetwork(Network):
 class _PlannedSender(Sender):
     """A copy of a sender of the scenario."""
 
-    def __init__(self, world: _CalmWorld, number: int, of: int) -> None:
+    def __init__(self, world: CalmWorld, number: int, of: int) -> None:
         self.of = of
         super().__init__(world, number, world.plan.senders[of])
 
 
-class _CalmWorld(World):
+class CalmWorld(World):
     """All nodes of a scenario."""
 
     def __init__(self, scenario: Scenario, seed: int, delay_s: float, start_s: float, commit_s: float) -> None:
@@ -166,7 +166,7 @@ class _CalmWorld(World):
         self._warm_s = 0.0  # from when a sender is started until messages are leased to it
         self._launches = 0  # of senders, still to come
         self._over_at = math.inf  # senders give up by then
-        self._sender_of: dict[str, int] = {}  # by the name of each copy
+        self.sender_of: dict[str, int] = {}  # by the name of each copy
 
     def _disk(self, kind: str) -> Disk | None:
         return (
@@ -227,7 +227,7 @@ class _CalmWorld(World):
         for _ in range(self.scenario.senders[of].copies):
             self._joined += 1
             sender = _PlannedSender(self, self._joined, of)
-            self._sender_of[sender.name] = of
+            self.sender_of[sender.name] = of
             self.senders.append(sender)
 
     # -- faults
@@ -273,7 +273,7 @@ class _CalmWorld(World):
         if name in (PRODUCER, MONITOR):
             return list(self.running(name))
         planned = self.scenario.senders
-        return [s for s in self.senders if s.alive and planned[self._sender_of[s.name]].name == name]
+        return [s for s in self.senders if s.alive and planned[self.sender_of[s.name]].name == name]
 
     def lose_connections(self, process: Process) -> None:
         """Break the streams of a process. Everything that was sent before still arrives."""
@@ -291,7 +291,7 @@ class _CalmWorld(World):
         tally = self.monitor.runs.followed[self.producer.run.run_id].tally
         sums = tuple(Sums() for _ in self.scenario.senders)
         for session_id, session in tally.sessions.items():
-            sums[self._sender_of[session_id]].add(session.sums)
+            sums[self.sender_of[session_id]].add(session.sums)
         finish_s, outcomes = self._finished(self.producer.run.run_id)
         return Played(
             reached_s={percent: tally.milestones.reached_s.get(percent) for percent in Milestones.PERCENTS},
