@@ -241,7 +241,7 @@ RUN_DOCUMENT: Final = _object(
     },
     {
         **_BLANK,
-        **dict.fromkeys(("stall", "behind_s", "plan")),
+        **dict.fromkeys(("stall", "behind_s", "expected", "plan")),
         "stalls": [],
         "reached_s": {},
         "pace": "",
@@ -255,7 +255,6 @@ RUN_DOCUMENT: Final = _object(
         "heat": {"from_s": 0, "times_s": [], "rows": []},
         "events": [],
     },
-    optional="expected",
 )
 PLAN_DOCUMENT: Final = _object(
     {
