@@ -53,7 +53,8 @@ class Fleet:
         self.name = name
         self._nodes = nodes
         self.of_both = [f"--engine={cluster.urls}", f"--run={name}"]
-        self._of = {"producer": [f"--count={count}", "--seed=7", *more], "monitor": ["--interval=0.2", "--json"]}
+        self.of_monitors = ["--interval=0.2", "--json"]
+        self._of = {"producer": [f"--count={count}", "--seed=7", *more], "monitor": self.of_monitors}
         self.all = {kind: [Machine(kind, free_address()) for _ in range(each)] for kind in KINDS}
         self.senders: list[Node] = []
         self._names = 0

@@ -98,7 +98,7 @@ def test_a_shortage_is_reported_once_each_time_it_begins() -> None:
     said = [shortage.news(opened) for opened in (20, most - 1, most, most + 1, most - 1, most, 20, most, most)]
     assert [i for i, news in enumerate(said) if news] == [2, 7]
     assert said[7] == (
-        "936 of 1,000 file descriptors are open and no more connections are accepted: raise the limit (ulimit -n), or "
+        "808 of 1,000 file descriptors are open and no more connections are accepted: raise the limit (ulimit -n), or "
         "find the clients that hold them"
     )
     assert Shortage(10**6).news(LIMITS.connections_max) == (
@@ -108,7 +108,7 @@ def test_a_shortage_is_reported_once_each_time_it_begins() -> None:
 
 def test_small_limits_leave_room_for_connections() -> None:
     limits = (64, 128, 1024, 65_536)
-    assert [connections_max(limit) for limit in limits] == [32, 64, 960, LIMITS.connections_max]
+    assert [connections_max(limit) for limit in limits] == [32, 64, 832, LIMITS.connections_max]
 
 
 @contextlib.contextmanager

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from engine_support import Cluster
@@ -69,6 +72,28 @@ def test_owners_that_are_killed_with_their_machine_are_replaced(nodes: Nodes, cl
         for number, kind in enumerate(KINDS):
             sender.says(f"Lost {kind} {dead[number].address}: trying ")
             sender.says(f"Reconnected to {kind} ")
+
+
+def test_a_standby_serves_no_page_until_it_owns_the_run(nodes: Nodes, cluster: Cluster) -> None:
+    run = Fleet(nodes, cluster, f"drill-{uuid.uuid4().hex[:8]}", COUNT)
+    run.of_monitors.append("--web=0")
+    run.start()
+    run.until(COUNT // 5)
+    owner = run.owner("monitor")
+    (heir,) = (machine for machine in run.all["monitor"] if machine is not owner)
+    owner.node.says("Page at ")
+    assert not any("Page at" in line for line in heir.node.err)
+    run.kill(owner)
+    url = heir.node.says(r"Page at (\S+)")[1]
+
+    def shown() -> Any:
+        with urllib.request.urlopen(f"{url}api/state", timeout=30) as answer:
+            state = json.load(answer)
+        return state if "monitor taken over" in str(state["events"]) and state["gaps"] else None
+
+    state = eventually(shown, "the run on the page of the heir")
+    assert state["history"]["elapsed_s"][0] < state["gaps"][0]["from_s"]  # the curve of the owner before
+    run.ends_exactly(owner)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,6 +36,15 @@ def test_a_cell_shows_the_state_and_the_tenth_of_the_declared_rate() -> None:
     assert letters(others) == "wxe"
 
 
+def test_the_newest_step_is_that_of_the_senders_asked_for() -> None:
+    heat, some, others = Heat(), (row("a"), row("b", State.LOST)), (row("c", State.LEFT),)
+    assert heat.newest(some) == letters(some)
+    heat.add(1.0, some)
+    assert (heat.newest(some), heat.newest(others)) == (letters(some), "e")
+    heat.add(1.0, others)  # at the same time: not added
+    assert (heat.newest(some), heat.newest(others)) == (letters(some), "e")
+
+
 def test_a_table_has_a_row_for_each_sender_in_the_given_order() -> None:
     heat = Heat()
     heat.add(1.0, [row("a", State.WAITING)])

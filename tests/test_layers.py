@@ -17,6 +17,8 @@ LAYERS = (
     ("smssim.process",),
     ("smssim.net", "smssim.journal", "smssim.engine"),
     ("smssim.outputs",),
+    ("smssim.web",),
+    ("smssim.outputs.opening",),  # creates outputs of both
     ("smssim.planner",),
     ("smssim.nodes",),
     ("smssim.launch",),
@@ -61,8 +63,12 @@ def part_of(name: str, *packages: str) -> str:
 
 
 def layer_of(name: str) -> int:
-    """Return the number of the layer of this dotted name, from 0 at the bottom; -1 if it has none."""
-    return next((i for i, layer in enumerate(LAYERS) if part_of(name, *layer)), -1)
+    """Return the number of the layer of this dotted name, from 0 at the bottom; -1 if it has none.
+
+    If a package and one of its modules have layers of their own, that of the module counts.
+    """
+    parts = ((len(part_of(name, *layer)), i) for i, layer in enumerate(LAYERS) if part_of(name, *layer))
+    return max(parts, default=(0, -1))[1]
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -150,6 +156,11 @@ def test_allowed_imports_pass() -> None:
             "import numpy as np\nfrom smssim.core.fault import Fault\nfrom smssim.plan import scenario",
         ),
         ("smssim.planner", "from smssim.outputs import files\nfrom smssim.plan import twin"),
+        ("smssim.outputs.opening", "from smssim.outputs import files\nfrom smssim.web import page"),
+        (
+            "smssim.web.page",
+            "from smssim.net import http\nfrom smssim.outputs import of_course\nfrom smssim.web import book",
+        ),
         ("smssim.net.wire", "import grpc\nfrom smssim.v1 import run_pb2\nfrom smssim.net import rpc"),
         ("smssim.nodes.sender", "import time\nfrom smssim.nodes import parts\nfrom smssim.outputs import files"),
         ("smssim.cli", "from smssim import __version__\ndef f():\n    from smssim.nodes.sender import Sender"),
@@ -173,6 +184,13 @@ def test_each_rule_can_fail() -> None:
         ("smssim.plan.twin.twin", "from smssim import settings", "smssim.settings is not for smssim.plan"),
         ("smssim.plan.twin.twin", "import time", "time is not for smssim.plan"),
         ("smssim.planner", "from smssim.nodes import watch", "smssim.nodes.watch is not in a lower layer"),
+        ("smssim.outputs.files", "from smssim.web import page", "smssim.web.page is not in a lower layer"),
+        ("smssim.web.page", "from smssim.outputs import opening", "smssim.outputs.opening is not in a lower layer"),
+        (
+            "smssim.outputs.files",
+            "from smssim.outputs import opening",
+            "smssim.outputs.opening is not in a lower layer",
+        ),
         ("smssim.net.wire", "from smssim.outputs import files", "smssim.outputs.files is not in a lower layer"),
         ("smssim.net.rpc", "from smssim.nodes import sender", "smssim.nodes.sender is not in a lower layer"),
         ("smssim.engine.opening", "from smssim.net import access", "smssim.net.access is not in a lower layer"),

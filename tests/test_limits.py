@@ -44,6 +44,8 @@ BROKEN: Final[Broken] = {
     "the time left follows from the rate over at most the whole run": {"left_rate_over_share": 1.1},
     "the time left follows from moments that are kept": {"left_rate_over_moments": 201},
     "a row group fits into the queue of a record": {"record_group_rows": 1_000_001},
+    "viewers leave connections for other requests": {"page_viewers_max": 128},
+    "descriptors are kept for the page": {"page_connections_max": 192},
     "the heap keeps the largest freed array": {"heap_free_bytes_max": (32 << 20) - 1},
     "an owner misses two renewals before a standby takes over": {"renew_s": 2.0},
     "a standby looks at the log more often than it takes over": {"poll_s": 4.0},

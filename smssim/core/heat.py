@@ -32,6 +32,7 @@ LEVELS: Final = 10
 LOST: Final = SENDING + LEVELS
 LETTERS: Final = "-ew0123456789x"  # a character for each value of a cell
 
+_BY_STATE: Final = {State.SENDING: SENDING, State.WAITING: WAITING, State.LOST: LOST, State.LEFT: LEFT}
 _LETTERS: Final = np.frombuffer(LETTERS.encode(), np.uint8)
 
 
@@ -63,6 +64,7 @@ class Heat:
         self._steps = Steps(limits.heat_steps_max)
         self._cells: Cells = np.zeros((0, limits.heat_steps_max), np.uint8)
         self._from_s = 0.0
+        self._newest: tuple[Sequence[SenderRow], Cells] = (), np.zeros(0, np.uint8)  # what was added last
         self._places: dict[Key, int] = {}  # the row of each sender
 
     def add(self, elapsed_s: float, rows: Sequence[SenderRow]) -> None:
@@ -81,7 +83,14 @@ class Heat:
         at = np.array(places, np.intp)
         known = at >= 0
         column = self._cells[:, self._steps.count - 1]
-        column[at[known]] = np.maximum(column[at[known]], cells(rows)[known])
+        newest = cells(rows)
+        self._newest = rows, newest
+        column[at[known]] = np.maximum(column[at[known]], newest[known])
+
+    def newest(self, rows: Sequence[SenderRow]) -> str:
+        """Return what these senders do now, as `letters` does; without looking at them if they are the last added."""
+        added, newest = self._newest
+        return _LETTERS[newest].tobytes().decode() if added is rows else letters(rows)
 
     def table(self, rows: Sequence[SenderRow], cells_max: int) -> HeatTable:
         """Return these senders by time, with at most about `cells_max` cells: neighbouring steps are merged."""
@@ -146,21 +155,14 @@ def keys(rows: Iterable[SenderRow]) -> list[Key]:
 
 def cells(rows: Sequence[SenderRow]) -> Cells:
     """Return what each sender does now, shape (n,)."""
-    return np.array([_cell(row) for row in rows], np.uint8)
+    states = [row.state for row in rows]
+    rates = np.array([row.recent_rate_per_s for row in rows])
+    speeds = np.array([declared_speed(row.concurrency, row.mean_s) for row in rows])
+    levels = np.minimum(LEVELS - 1, LEVELS * rates / speeds).astype(np.uint8)  # a watched rate may be infinite
+    of_states = np.array([_BY_STATE[state] for state in states], np.uint8)
+    return of_states + np.where(of_states == SENDING, levels, 0).astype(np.uint8)
 
 
 def letters(rows: Sequence[SenderRow]) -> str:
     """Return what each sender does now, as a character of `LETTERS` for each."""
     return _LETTERS[cells(rows)].tobytes().decode()
-
-
-def _cell(row: SenderRow) -> int:
-    match row.state:
-        case State.SENDING:
-            share = row.recent_rate_per_s / declared_speed(row.concurrency, row.mean_s)
-            return SENDING + min(LEVELS - 1, int(LEVELS * share))
-        case State.WAITING:
-            return WAITING
-        case State.LOST:
-            return LOST
-    return LEFT

@@ -144,7 +144,7 @@ class Limits:
     connection_idle_s: float = 120.0  # without a call, a connection is closed: far longer than between two reports
     connections_max: int = 20_000  # open at a server: those of processes with senders, and as many of watchers
     descriptors_max: int = 65_536  # file descriptors that a server requests from the system; each connection takes one
-    descriptors_reserved: int = 64  # of these, for everything except connections: files, journals, metrics
+    descriptors_reserved: int = 192  # of these, for all but connections: files, journals, metrics, the page
     descriptors_check_s: float = 2.0  # how often a server counts the open ones
     shortage_over_share: float = 0.9  # of the maximum: a shortage is over when fewer are open
     probe_s: float = 2.0  # how long the extra handshake may take that finds out why a peer refused a connection
@@ -184,6 +184,19 @@ class Limits:
     http_head_bytes_max: int = 8192  # of a request: browsers send about 1 KiB
     http_connection_s: float = 5.0  # for receiving a request and sending the answer
     scrape_shared_s: float = 0.1  # scrapes share one reading of the metrics for this long
+    # The live page:
+    page_viewers_max: int = 64  # open streams; further ones get 503
+    page_connections_max: int = 128  # one more closes the oldest one that waits for a request
+    page_idle_s: int = 10  # after an answer, a connection is closed if no other request follows
+    page_piece_bytes: int = 16_384  # of an answer: the next piece is sent when the last one has drained ...
+    page_buffer_bytes: int = 16_384  # ... to this, so that at most 128 KB per connection are buffered, also with TLS
+    page_system_bytes: int = 65_536  # the system buffers about twice this: what is in there has to be read first
+    page_stuck_s: float = 15.0  # a connection that has not drained for so long is closed
+    page_shared_s: float = 1.0  # between two frames, and between two states or reports of a run: made once for all
+    page_made_max: int = 8  # states and reports that are kept
+    page_alive_s: float = 15.0  # a stream without a frame for so long gets an empty line
+    page_over_s: float = 5.0  # after the last frame of a run, its streams are open for so long
+    page_farewell_s: float = 0.5  # how long viewers may take for the last frame and the report when the page ends
 
     server_grace_s: float = 0.5  # for the calls that are being answered when a server stops
 
@@ -281,6 +294,8 @@ class Limits:
             (self.left_rate_over_share <= 1, "the time left follows from the rate over at most the whole run"),
             (self.left_rate_over_moments <= self.history_rates_max, "the time left follows from moments that are kept"),
             (self.record_group_rows <= self.record_queued_max, "a row group fits into the queue of a record"),
+            (self.page_viewers_max < self.page_connections_max, "viewers leave connections for other requests"),
+            (self.page_connections_max < self.descriptors_reserved, "descriptors are kept for the page"),
             (self.heap_array_bytes_max <= self.heap_free_bytes_max, "the heap keeps the largest freed array"),
             (2 * self.renew_s < self.takeover_after_s, "an owner misses two renewals before a standby takes over"),
             (self.poll_s < self.takeover_after_s, "a standby looks at the log more often than it takes over"),

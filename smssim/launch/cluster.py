@@ -108,6 +108,10 @@ class Cluster:
         if self._settings.monitor.metrics_port is not None:
             metrics = await self._record(monitor, "metrics", stop)
             monitor.change(metrics_port=urlsplit(metrics.facts["url"]).port)
+        if self._settings.monitor.web is not None:
+            page = await self._record(monitor, "web", stop)
+            monitor.change(web=urlsplit(page.facts["url"]).port)
+            self._log.info("%s", page.facts["says"])
         producer.change(listen=record.facts["address"])
         return address, record
 

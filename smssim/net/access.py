@@ -71,6 +71,22 @@ class Access:
             return None
         return grpc.ssl_server_credentials([(self.key, self.certificate)], self.ca, require_client_auth=bool(self.ca))
 
+    def of_page(self, *, asks_clients: bool) -> ssl.SSLContext | None:
+        """Return the TLS context of a page, or None if the node has no certificate. Raises UsageError.
+
+        `asks_clients`: whether to require client certificates, if there is a CA.
+        """
+        cert, key, ca = self.settings.tls_cert, self.settings.tls_key, self.settings.tls_ca
+        if not cert or not key:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["http/1.1"])
+        secret_files.load_pair(context, "--tls", cert, key)
+        if asks_clients and ca and self.ca is not None:
+            secret_files.load_ca(context, "--tls-ca", ca, self.ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
     def of_client(self, address: str) -> grpc.ChannelCredentials | None:
         """Return the credentials of a client, or None to connect without TLS.
 
@@ -88,6 +104,10 @@ class Access:
         """
         if self.ca is None and self.token and not self.settings.insecure and not is_loopback(address):
             raise UsageError(f"--tls-ca or --insecure is required to send the token to {address}")
+
+    def is_token(self, shown: str) -> bool:
+        """Return whether this is the token. The comparison takes constant time."""
+        return self.token is not None and hmac.compare_digest(shown.encode("utf-8", "replace"), self.token)
 
     async def fault(self, address: str, details: str, limits: Limits = LIMITS) -> str | None:
         """Return why no connection to a peer can work; None if the peer may only be unreachable for now.

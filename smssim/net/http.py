@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from smssim.core.limits import LIMITS, Limits
-from smssim.errors import UsageError
-from smssim.settings import is_loopback
+from smssim.errors import bad_value
+from smssim.net.hosts import is_here
 
 END: Final = b"\r\n\r\n"
 
@@ -63,7 +64,7 @@ class Desk:
         words, hosts = first.split(" "), headers.get("host", [])
         if len(words) != 3 or not words[2].startswith("HTTP/1.") or len(hosts) != 1:
             return _refusal(HTTPStatus.BAD_REQUEST, "malformed request; expected HTTP/1.1 with one Host header")
-        if self.only_here and not _is_here(hosts[0]):
+        if self.only_here and not is_here(hosts[0]):
             return _refusal(HTTPStatus.FORBIDDEN, "wrong host in the Host header; expected localhost or 127.0.0.1")
         if not self.admits(next(iter(headers.get("authorization", [])), None)):
             reason = "missing or wrong token; expected the header Authorization: Bearer TOKEN"
@@ -80,20 +81,27 @@ def _refusal(status: HTTPStatus, says: str, header: str = "") -> Answer:
     return Answer(status, f"{says}\n".encode(), header=header)
 
 
-def _is_here(host: str) -> bool:
-    """Return whether a Host header, with or without a port, names a loopback address."""
-    has_port = ":" in host.rpartition("]")[2]
-    try:
-        return is_loopback((host if has_port else f"{host}:0").lower())
-    except UsageError:
-        return False
-
-
 def _path_of(target: str) -> str:
     try:
         return urlsplit(target).path
     except ValueError:
         return ""
+
+
+def listen(flag: str, host: str, port: int) -> socket.socket:
+    """Return a socket that listens on this address. Raises UsageError, which names the flag of the port."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, dualstack_ipv6=both)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise bad_value(flag, port, f"an available port on {host} ({why.lower()})") from error
+
+
+def shown(host: str) -> str:
+    """Return a host as it is written in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 class HttpServer:
@@ -110,12 +118,8 @@ class HttpServer:
         self._serving: set[asyncio.Task[None]] = set()  # one for each connection, aborted ones included
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen on this address; raises OSError."""
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        family, *_, address = found[0]
-        both = host == "::" and socket.has_dualstack_ipv6()
-        listening = socket.create_server(address, family=family, dualstack_ipv6=both)
+    async def start(self, listening: socket.socket) -> None:
+        """Serve the connections of this socket."""
         self._server = await asyncio.start_server(self._come, sock=listening, limit=self._limits.http_head_bytes_max)
         self.port = listening.getsockname()[1]
 

@@ -118,7 +118,7 @@ class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
             raise bad("--threshold", self._about, f"{about}, as the owner of run {self._settings.run_name} has")
 
     async def _open_outputs(self, resumes: bool) -> Outputs:
-        self._outputs = await open_outputs(self._settings, self._log, resumes, self._limits)
+        self._outputs = await open_outputs(self._settings, self._log, resumes, self._limits, self.access)
         return self._outputs
 
     # -- calls

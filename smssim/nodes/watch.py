@@ -48,7 +48,7 @@ class WatchClient:
 
         Raises GoneError, RefusedError or PeerError.
         """
-        self._outputs = await open_outputs(self._settings, self._log)
+        self._outputs = await open_outputs(self._settings, self._log, limits=self._limits, access=self._channels.access)
         try:
             await waiting.first_of(self._follow(), stop.wait())
         finally:

@@ -6,9 +6,11 @@ Knows snapshots and courses. Must not know where a document goes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+import numpy as np
 
 from smssim import __version__
 from smssim.core.course import Course, Span
@@ -28,6 +30,7 @@ from smssim.words import clock
 
 POINTS_MAX: Final = 1_024  # of the history in a document
 CELLS_MAX: Final = 100_000  # of the senders by time in a document: 200 senders have 500 steps each
+EXACT_DIGITS: Final = 15  # decimal places in which a float is rounded exactly
 
 EXPECTED_EVERY_S: Final = 0.5  # between two moments that the forecast follows: senders report about as often
 
@@ -65,7 +68,7 @@ def document(snapshot: Snapshot, course: Course, about: About, size: Size = FULL
         "version": VERSION,
         "kind": "run",
         "smssim": __version__,
-        "title": about.title or f"run {snapshot.figures.run_id[:8]}",
+        "title": title_of(about, snapshot),
         "began": about.began,
         "command": about.command,
         "seed": None if run is None else run.seed,
@@ -81,14 +84,20 @@ def document(snapshot: Snapshot, course: Course, about: About, size: Size = FULL
     }
 
 
-def moment(snapshot: Snapshot, course: Course) -> dict[str, Any]:
-    """Return the part of a document that changes from moment to moment and is short."""
+def title_of(about: About, snapshot: Snapshot) -> str:
+    """Return the title of a run: short, for headings."""
+    return about.title or f"run {snapshot.figures.run_id[:8]}"
+
+
+def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) -> dict[str, Any]:
+    """Return the part of a document that changes from moment to moment and is short; the latest stalls only."""
+    spells = course.spells if stalls_max is None else course.spells[-stalls_max:]
     latency = LatencyShape((), (0,), ()) if snapshot.detail is None else snapshot.detail.latency
     return {
         "progress": snapshot.as_dict(),
         "verdict": verdict(snapshot, course),
         "stall": None if snapshot.stall is None else why.sentence(snapshot.stall),
-        "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in course.spells],
+        "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in spells],
         "reached_s": {str(percent): number(reached_s) for percent, reached_s in snapshot.reached_s.items()},
         "behind_s": number(snapshot.behind_s),
         "expected": expected_of(snapshot, course),
@@ -96,7 +105,9 @@ def moment(snapshot: Snapshot, course: Course) -> dict[str, Any]:
         "others": {"senders": snapshot.fleet.others.senders}
         | {name: getattr(snapshot.fleet.others, name) for name in Others.__slots__},
         "latency": {"bounds_s": numbers(latency.bounds_s, 4), "counts": list(latency.counts)},
-        "spectrum": [[percent, number(time_s)] for percent, time_s in latency.spectrum if time_s is not None],
+        "spectrum": [
+            [number(percent), number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None
+        ],
     }
 
 
@@ -176,7 +187,7 @@ def senders_of(fleet: Fleet) -> dict[str, Any]:
 
 def states_of(rows: Iterable[SenderRow]) -> str:
     """Return the state of each sender, as the digit that it is on the wire."""
-    return "".join(str(int(row.state)) for row in rows)
+    return bytes([ord("0") + row.state for row in rows]).decode()
 
 
 def events_of(snapshot: Snapshot, course: Course) -> list[Event]:
@@ -184,9 +195,14 @@ def events_of(snapshot: Snapshot, course: Course) -> list[Event]:
     return sorted((*snapshot.events, *course.noticed), key=lambda event: event.at_s)
 
 
-def numbers(some: Iterable[float | None], digits: int = 4) -> list[float | None]:
-    """Return numbers for JSON; see `number`."""
-    return [number(one, digits) for one in some]
+def numbers(some: Sequence[float | None], digits: int = 4) -> list[float | None]:
+    """Return numbers for JSON, as `number` does, apart from ties."""
+    values = np.array(some, np.float64)  # None becomes NaN
+    known = np.isfinite(values) & (values != 0)
+    sizes = np.floor(np.log10(np.abs(values, where=known, out=np.ones_like(values))))
+    up, down = 10.0 ** np.clip(digits - 1 - sizes, 0, EXACT_DIGITS), 10.0 ** np.clip(sizes + 1 - digits, 0, None)
+    short = np.rint(values / down * up) / up * down
+    return [None if not math.isfinite(one) else int(one) if one.is_integer() else one for one in short.tolist()]
 
 
 def number(one: float | None, digits: int = 6) -> float | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,7 +20,8 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Latencies
 from smssim.core.sending import SenderProtocol
 from smssim.core.tally import Tally
-from smssim.errors import UsageError, bad_value
+from smssim.errors import UsageError
+from smssim.net import http
 from smssim.net.access import OPEN, Access
 from smssim.net.http import Desk, HttpServer
 from smssim.process import ready
@@ -157,14 +157,10 @@ async def exposed(
     only_here = is_loopback(listen)
     desk = Desk("/metrics", _Exposition(registry, limits).page, OPEN.admits if only_here else access.admits, only_here)
     server = HttpServer(desk, limits)
-    try:
-        await server.start(host, port)
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise bad_value("--metrics-port", port, f"an available port on {host} ({why.lower()})") from error
-    shown = f"[{host}]" if ":" in host else host
-    log.info("Serving metrics at http://%s:%d/metrics", shown, server.port)
-    ready.announce("metrics", url=f"http://{shown}:{server.port}/metrics")
+    await server.start(http.listen("--metrics-port", host, port))
+    url = f"http://{http.shown(host)}:{server.port}/metrics"
+    log.info("Serving metrics at %s", url)
+    ready.announce("metrics", url=url)
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ from smssim.outputs.terminal.display import display
 from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings
+from smssim.web.page import Page
+
+if TYPE_CHECKING:
+    from smssim.net.access import Access  # it loads gRPC
 
 # Outputs by the setting that asks for them, in the order in which they are opened and written. The arguments are the
 # value of the setting, the log, whether the run resumes after a restart, and the limits.
@@ -43,6 +47,7 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
 _OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {
     "report": ReportFile,
     "history": Keeper,
+    "web": Page,
 }
 
 
@@ -66,16 +71,22 @@ def ends_slowly(settings: MonitorSettings, log: Log) -> bool:
 
 
 async def open_outputs(
-    settings: MonitorSettings | WatchSettings, log: Log, resumes: bool = False, limits: Limits = LIMITS
+    settings: MonitorSettings | WatchSettings,
+    log: Log,
+    resumes: bool = False,
+    limits: Limits = LIMITS,
+    access: Access | None = None,
 ) -> Outputs:
     """Open the outputs that these settings ask for. Raises UsageError, and then leaves none of them open.
 
-    `resumes`: whether the run resumes after a restart, so that files keep their contents.
+    `resumes`: whether the run resumes after a restart, so that files keep their contents. `access`: what the node
+    requires of its peers.
     """
     shown = display(settings.json, settings.interval_s, several_runs=getattr(settings, "linger", False))
     made = [shown, *_beside_stdout(settings, log, resumes, limits)]
     outputs = Outputs(made, limits)
     for output in made:
+        output.access = access
         output.check()
     try:
         for output in made:

@@ -7,7 +7,7 @@ too and are read when a scraper asks. The messages of `--verbose` (`terminal.eac
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from smssim.core.ledger import Ledger
 from smssim.core.model import RunFacts
 from smssim.core.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from smssim.net.access import Access  # it loads gRPC
+
 
 class Output:
     """One output. The methods here do nothing; an output overrides the ones that it needs.
@@ -31,6 +34,8 @@ class Output:
     wants_outcomes: ClassVar[bool] = False  # whether `outcomes` is called, which costs time
     wants_course: ClassVar[bool] = False  # whether `noted` is called
     ends_slowly: ClassVar[bool] = False  # whether writing after the end of a run may delay the node's exit
+
+    access: Access | None = None  # what the node requires of its peers; set before `open`
 
     def check(self) -> None:
         """Raise UsageError if the output can't be written. Changes nothing on disk."""

@@ -1,0 +1,486 @@
+#!/usr/bin/env python3
+"""Measures what the live page costs, and prints a table: each figure, its target, and whether it is reached.
+
+Some figures come from a page in this process with made-up runs, the others from real nodes on this machine. Nothing
+else should run meanwhile. `--only NAME` measures one group; `--quick` takes a minute instead of about ten. Figures of
+browsers (paint, time per frame, heap, nodes of the DOM) are measured elsewhere: `GROUPS` has a place for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from asyncio.events import Handle
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from smssim.core.course import Course
+from smssim.core.fleet import Fleet, SenderRow
+from smssim.core.model import RunFacts
+from smssim.core.progress import Figures, Latencies
+from smssim.core.session import State
+from smssim.core.snapshot import Detail, Snapshot
+from smssim.outputs.document import About
+from smssim.outputs.of_course import Seen
+from smssim.process import ready
+from smssim.process.logs import node_log
+from smssim.settings import MonitorSettings
+from smssim.web import app, assets
+from smssim.web.frames import Static, encoded, frame, message
+from smssim.web.page import Page
+
+RUN_ID: Final = "3f2a9c1e-0000-4000-8000-000000000001"
+KB: Final = 1000
+HISTORY_S: Final = 5_000  # longer than a history has samples
+SATURATING: Final = ("--mean=0.01", "--fail=0.1", "--concurrency=50000")
+THOUSAND: Final = ("--mean=0.5", "--concurrency=10", "--copies=1000")
+STARTED_S: Final = 60.0
+LISTENING: Final = r"Listening on (\S+)"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure."""
+
+    name: str
+    value: float
+    unit: str
+    target: float | None = None
+    at_least: bool = False
+
+    def row(self) -> str:
+        """Return a line of the table."""
+        sign, passed = ("≥" if self.at_least else "≤"), ""
+        if self.target is not None:
+            passed = "yes" if (self.value >= self.target) == self.at_least or self.value == self.target else "NO"
+        target = "" if self.target is None else f"{sign} {self.target:g} {self.unit}"
+        return f"{self.name:66} {self.value:>10.4g} {self.unit:6} {target:>14} {passed:>5}"
+
+
+# ---- A page in this process
+
+
+def realistic(senders: int, elapsed_s: float = 500.0) -> Snapshot:
+    """Return a run with figures of as many digits as real ones have."""
+    random = np.random.default_rng(int(elapsed_s))
+    rates, times = random.gamma(9.0, 1.0, senders).tolist(), random.gamma(16.0, 0.03, senders).tolist()
+    states = random.choice([State.SENDING, State.SENDING, State.SENDING, State.WAITING], senders).tolist()
+    sent = (elapsed_s * random.uniform(7.0, 9.0, senders)).astype(int).tolist()
+    rows = tuple(
+        SenderRow(f"sender-{i}", 0.5, 0.02, 4, State(state), n, n // 50, n, time_s, rate, rate, 4, 9)
+        for i, (state, n, time_s, rate) in enumerate(zip(states, sent, times, rates, strict=True), 1)
+    )
+    done, total = sum(sent), 10**6 if senders < 100 else 10**8
+    latencies = Latencies()
+    latencies.add(random.uniform(0.1, elapsed_s + 1, 10**5).astype(np.float32))
+    shape = latencies.shape()
+    figures = Figures(
+        run_id=RUN_ID,
+        total=total,
+        elapsed_s=elapsed_s * 1.0000123,
+        sent=done,
+        failed=done // 50,
+        retried=done // 7,
+        attempts=done,
+        duplicates=12,
+        in_flight=4 * senders,
+        waiting=total - done - done // 50 - 4 * senders,
+        avg_time_s=0.5012345,
+        avg_sent_time_s=0.5012345,
+        rate_per_s=done / (elapsed_s + 1),
+        recent_rate_per_s=done / (elapsed_s + 1),
+        latency_p50_s=elapsed_s / 2.123,
+        latency_p95_s=elapsed_s / 1.123,
+        latency_p99_s=elapsed_s / 1.0123,
+        senders=senders,
+        senders_seen=senders,
+        complete=False,
+        final=False,
+    )
+    reached = {50: 123.456789, 80: 234.567891}
+    return Snapshot(figures, Fleet(rows), detail=Detail(RunFacts(RUN_ID, 7, total, 3), shape), reached_s=reached)
+
+
+def long_run(senders: int) -> Seen:
+    """Return a run so long that its history and its senders by time are full."""
+    course, some = Course(), [realistic(senders, float(second)) for second in range(8)]
+    for second in range(HISTORY_S):
+        one = some[second % len(some)]
+        course.note(replace(one, figures=replace(one.figures, elapsed_s=second * 1.0000123)))
+    last = realistic(senders, float(HISTORY_S))
+    course.note(last)
+    return Seen(last, course, About(title="bad-day", command="smssim run bad-day.yaml --seed 7"))
+
+
+def median_ms(what: Callable[[], object], repeat: int = 50) -> float:
+    """Return the median processor time of something, in milliseconds."""
+    times = []
+    for _ in range(repeat):
+        started = time.thread_time()
+        what()
+        times.append(time.thread_time() - started)
+    return 1000 * statistics.median(times)
+
+
+def page_files(_: bool) -> list[Figure]:
+    """Measure the files of the page."""
+    files = assets.load().values()
+    packed = sum(len(file.packed or file.body) for file in files)
+    return [
+        Figure("page: bytes of all files", sum(len(file.body) for file in files) / KB, "KB", 120),
+        Figure("page: the same with gzip", packed / KB, "KB", 45),
+    ]
+
+
+def frames(_: bool) -> list[Figure]:
+    """Measure frames and states."""
+    figures: list[Figure] = []
+    runs = {senders: long_run(senders) for senders in (20, 1000)}
+    for senders, most in ((20, 2.0), (1000, 24.0)):
+        seen = runs[senders]
+        static = Static.of(seen.snapshot)
+
+        def make(seen: Seen = seen, static: Static = static) -> bytes:
+            return message("frame", frame(seen, Static.of(seen.snapshot, static).version))
+
+        figures.append(Figure(f"frame at {senders:,} senders", len(make()) / 1024, "KiB", most))
+        figures.append(Figure(f"frame at {senders:,} senders: to make", median_ms(make), "ms", 2.0))
+    seen = runs[1000]
+    state = encoded(seen.document())
+    return [
+        *figures,
+        Figure("state at 1,000 senders with a full history", len(state) / KB, "KB"),
+        Figure("the same with gzip", len(gzip.compress(state, app.LEVEL)) / KB, "KB", 150),
+        Figure("the same: to make the document", median_ms(seen.document, 20), "ms", 10),
+        Figure("the same: to compress, in a thread", median_ms(lambda: gzip.compress(state, app.LEVEL), 20), "ms"),
+    ]
+
+
+def callbacks(quick: bool) -> list[Figure]:
+    """Measure the longest callback on the event loop of a page with 1,000 senders and ten viewers."""
+    longest: list[float] = []
+    run = Handle._run  # noqa: SLF001 - there is no other way to see each callback
+
+    def timed(handle: Handle) -> None:
+        started = time.thread_time()
+        run(handle)
+        longest.append(time.thread_time() - started)
+
+    async def scene() -> float:
+        urls: list[str] = []
+        ready.announce = lambda event, url, **more: urls.append(url)
+        page, seen = Page(MonitorSettings(web=0, log_level="error"), node_log("monitor")), long_run(1000)
+        page.open()
+        page.noted(seen.snapshot, seen.course)
+        port = int(urls[0].rpartition(":")[2].strip("/"))
+        viewers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
+        for _, writer in viewers:
+            writer.write(request("/api/events"))
+        readers = [asyncio.create_task(reader.read(-1)) for reader, _ in viewers]
+        await asyncio.sleep(0.5)
+        longest.clear()
+        Handle._run = timed  # type: ignore[assignment,method-assign] # noqa: SLF001
+        busy = 0.0
+        for second in range(1, 4 if quick else 11):
+            one = realistic(1000, HISTORY_S + float(second))
+            before = len(longest)
+            page.noted(one, seen.course)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request("/api/state"))
+            await reader.read()
+            await asyncio.sleep(1.1)
+            busy = max(busy, sum(longest[before:]))
+        Handle._run = run  # type: ignore[method-assign] # noqa: SLF001
+        await page.close()
+        await asyncio.gather(*readers)
+        return busy
+
+    busy = asyncio.run(scene())
+    return [
+        Figure("longest callback: 1,000 senders, 10 viewers, a state each second", 1000 * max(longest), "ms", 10),
+        Figure("all callbacks of one second of that", 1000 * busy, "ms"),
+    ]
+
+
+def request(target: str) -> bytes:
+    """Return a request."""
+    return f"GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n".encode()
+
+
+# ---- Real nodes
+
+
+class Node:
+    """A node as a child process."""
+
+    def __init__(self, *words: str) -> None:
+        self._log = tempfile.NamedTemporaryFile("w+", suffix=".log")  # noqa: SIM115 - closed with the node
+        self._out = tempfile.NamedTemporaryFile("w+", suffix=".out")  # noqa: SIM115
+        command = [sys.executable, "-m", "smssim", *words]
+        self.process = subprocess.Popen(command, stdout=self._out, stderr=self._log)
+
+    def says(self, pattern: str) -> str:
+        """Wait for a log line and return the first group of the pattern."""
+        until = time.monotonic() + STARTED_S
+        while time.monotonic() < until:
+            found = re.search(pattern, Path(self._log.name).read_text())
+            if found:
+                return found[1]
+            time.sleep(0.02)
+        raise RuntimeError(Path(self._log.name).read_text())
+
+    def figures(self) -> list[dict[str, Any]]:
+        """Return the objects that it has written."""
+        return [json.loads(line) for line in Path(self._out.name).read_text().splitlines() if line.endswith("}")]
+
+    def cpu_s(self) -> float:
+        """Return the processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def rss(self) -> int:
+        """Return its resident bytes."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+    def close(self) -> None:
+        """End it."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._log.close()
+        self._out.close()
+
+
+class Cluster:
+    """A monitor, perhaps with a page, a producer and a sender."""
+
+    def __init__(self, count: int, sender: tuple[str, ...], *, page: bool = True) -> None:
+        web = ("--web=0",) if page else ()
+        self.nodes: list[Node] = []
+        self.monitor = self._start("monitor", "--listen=127.0.0.1:0", "--json", "--interval=0.5", *web)
+        self.port = int(self.monitor.says(r"Page at http://127.0.0.1:(\d+)/")) if page else 0
+        monitor = self.monitor.says(LISTENING)
+        words = (f"--monitor={monitor}", f"--count={count}", "--seed=7")
+        producer = self._start("producer", "--listen=127.0.0.1:0", *words).says(LISTENING)
+        self._start("sender", f"--producer={producer}", *sender)
+
+    def _start(self, *words: str) -> Node:
+        self.nodes.append(Node(*words))
+        return self.nodes[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for node in self.nodes:
+            node.close()
+
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait for figures that meet a condition."""
+        while True:
+            found = next(filter(condition, self.monitor.figures()), None)
+            if found is not None:
+                return found
+            time.sleep(0.05)
+
+
+class Viewer(threading.Thread):
+    """A client that reads a stream to its end."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.received = 0
+        self.final_at = 0.0  # when the last frame arrived
+        self.over_at = 0.0
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.sendall(request("/api/events"))
+        self.start()
+
+    def run(self) -> None:
+        """Read."""
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(1 << 20):
+                self.received += len(data)
+                if b'"final":true' in data and not self.final_at:
+                    self.final_at = time.monotonic()
+                if b"event: over" in data:
+                    self.over_at = time.monotonic()
+
+    def close(self) -> None:
+        """Leave."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def viewing(port: int, count: int) -> Iterator[list[Viewer]]:
+    """Open streams, and close them at the end."""
+    viewers = [Viewer(port) for _ in range(count)]
+    try:
+        yield viewers
+    finally:
+        for viewer in viewers:
+            viewer.close()
+
+
+def share(quick: bool) -> list[Figure]:
+    """Measure what ten viewers of a run with 1,000 senders cost the monitor, in turns with and without them."""
+    window_s, turns = (5.0, 2) if quick else (10.0, 10)
+
+    def used(node: Node) -> float:
+        before, since = node.cpu_s(), time.monotonic()
+        time.sleep(window_s)
+        return (node.cpu_s() - before) / (time.monotonic() - since)
+
+    alone, seen = [], []
+    with Cluster(10**9, THOUSAND) as cluster:
+        cluster.until(lambda figures: figures["senders"] == 1000 and figures["elapsed_s"] > 8)
+        for _ in range(turns):
+            alone.append(100 * used(cluster.monitor))
+            with viewing(cluster.port, 10):
+                seen.append(100 * used(cluster.monitor))
+    more = statistics.median(b - a for a, b in zip(alone, seen, strict=True))
+    return [
+        Figure("monitor with 1,000 senders and no viewer", statistics.median(alone), "% core"),
+        Figure("what 10 viewers add", more, "% core", 1.5),
+    ]
+
+
+def throughput(quick: bool) -> list[Figure]:
+    """Measure the throughput with and without a viewer, in alternating pairs."""
+    count, pairs = (4_000_000, 2) if quick else (20_000_000, 5)
+
+    def rate(viewers: int) -> float:
+        with Cluster(count, SATURATING, page=bool(viewers)) as cluster, viewing(cluster.port, viewers):
+            return float(cluster.until(lambda figures: figures["final"])["rate_per_s"])
+
+    ratios = []
+    for number in range(pairs):
+        with_viewer, without = (rate(1), rate(0)) if number % 2 else reversed((rate(0), rate(1)))
+        ratios.append(with_viewer / without)
+    spread = max(ratios) - min(ratios)
+    return [
+        Figure(
+            "throughput with a page and a viewer, of that without a page", statistics.median(ratios), "", 0.98, True
+        ),
+        Figure("the same: largest less smallest of the pairs", spread, ""),
+    ]
+
+
+def ending(_: bool) -> list[Figure]:
+    """Measure how long a monitor with twenty open tabs takes to exit after the last frame."""
+    with Cluster(2000, ("--mean=0.02", "--concurrency=20")) as cluster, viewing(cluster.port, 20) as viewers:
+        cluster.monitor.process.wait()
+        ended_at = time.monotonic()
+        for viewer in viewers:
+            viewer.join()
+        final_at = max(viewer.final_at for viewer in viewers)
+        told = sum(bool(viewer.final_at and viewer.over_at) for viewer in viewers)
+    return [
+        Figure("viewers of 20 that got the last frame and the end", told, "", 20, True),
+        Figure("exit after the last frame, with 20 viewers", ended_at - final_at, "s", 1.0),
+    ]
+
+
+def stalled(quick: bool) -> list[Figure]:
+    """Measure the memory that 64 viewers take that never read, and whether reports are answered meanwhile."""
+    for_s = 20.0 if quick else 60.0
+
+    def stall(port: int) -> socket.socket:
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect(("127.0.0.1", port))
+        one.sendall(request("/api/events"))
+        return one
+
+    with Cluster(10**9, THOUSAND) as cluster:
+        cluster.until(lambda figures: figures["senders"] == 1000 and figures["elapsed_s"] > 15)
+        with viewing(cluster.port, 1):
+            started = cluster.monitor.figures()[-1]
+            time.sleep(for_s / 4)
+        before, done = cluster.monitor.rss(), cluster.monitor.figures()[-1]
+        most, since = before, time.monotonic()
+        sockets = [stall(cluster.port) for _ in range(64)]
+        opened = len(sockets)
+        while time.monotonic() < since + for_s:
+            time.sleep(0.5)
+            most = max(most, cluster.monitor.rss())
+            for number, one in enumerate(sockets):
+                if is_closed(one):
+                    one.close()
+                    sockets[number] = stall(cluster.port)
+                    opened += 1
+        after, now = cluster.monitor.rss(), cluster.monitor.figures()[-1]
+        for one in sockets:
+            one.close()
+    usual, rate = pace(started, done), pace(done, now)
+    return [
+        Figure(f"64 stalled viewers for {for_s:g} s: most memory added", (most - before) / 1e6, "MB", 20),
+        Figure("the same: added at the end", (after - before) / 1e6, "MB"),
+        Figure("the same: connections that were opened, as stuck ones are closed", opened, ""),
+        Figure("the same: attempts counted per second, of those before", rate / usual, "", 0.98, True),
+    ]
+
+
+def pace(first: dict[str, Any], last: dict[str, Any]) -> float:
+    """Return the attempts per second between two objects of a monitor."""
+    return float((last["attempts"] - first["attempts"]) / (last["elapsed_s"] - first["elapsed_s"]))
+
+
+def is_closed(one: socket.socket) -> bool:
+    """Return whether the other side has reset a connection; reads nothing."""
+    return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) or tcp_state(one) != ESTABLISHED
+
+
+ESTABLISHED: Final = 1  # linux/tcp.h
+
+
+def tcp_state(one: socket.socket) -> int:
+    """Return the state of a TCP connection (Linux)."""
+    return one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+GROUPS: Final[dict[str, Callable[[bool], list[Figure]]]] = {
+    "files": page_files,
+    "frames": frames,
+    "callbacks": callbacks,
+    "share": share,
+    "throughput": throughput,
+    "end": ending,
+    "stalled": stalled,
+    # "browser": paint, time per frame, heap and nodes of the DOM
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=GROUPS, action="append", help="group to measure (repeatable)")
+    parser.add_argument("--quick", action="store_true", help="measure for a shorter time")
+    asked = parser.parse_args()
+    print(f"{'figure':66} {'value':>10} {'':6} {'target':>14} {'pass':>5}")
+    for name in asked.only or GROUPS:
+        for figure in GROUPS[name](asked.quick):
+            print(figure.row(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

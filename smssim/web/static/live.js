@@ -1,0 +1,141 @@
+// The live page: which run is shown, its stream, and how old the figures are. The stream is closed while the page is
+// hidden; after any break the whole document is fetched. Takes clock, timers, fetch and EventSource from window.
+(() => {
+'use strict';
+const { attribute, write, show, make, clean, plural, share } = smssim;
+const [STALE_MS, RETRY_MS, FETCH_MS] = [3000, 2000, 5000];
+
+smssim.live = () => {
+	const [status, save, choice] = ['live', 'save', 'run'].map((id) => document.getElementById(id));
+	const view = smssim.view(document.getElementById('app'));
+	let run = new URLSearchParams(location.search).get('run');
+	let [source, retry, heard, fetched, over, connected, turn] = [null, null, 0, 0, null, false, 0];
+	const now = () => window.Date.now();
+	const at = (path) => `/api/${path}?run=${encodeURIComponent(run)}`;
+
+	function tell() {
+		const old = Math.floor((now() - heard) / 1000);
+		let [kind, words] = now() - heard < STALE_MS ? ['live', 'live'] : ['old', `${old} s old`];
+		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old} s old` : 'connecting'];
+		if (over !== null) [kind, words] = ['over', over];
+		attribute(status, 'data-state', kind);
+		write(status, words);
+	}
+
+	function title() {
+		const { model } = view;
+		document.title = `${share(model.done, model.total)} ${clean(model.data.title, 60)} – smssim`;
+	}
+
+	async function answer(path) {
+		const got = await window.fetch(path, { cache: 'no-store' });
+		if (!got.ok) throw new Error(`${path}: ${got.status}`);
+		return got;
+	}
+
+	async function load(mine = turn) {
+		fetched = now();
+		const data = await (await answer(at('state'))).json();
+		if (mine !== turn) return;
+		view.show(data);
+		heard = now();
+		title();
+		if (data.progress.final && over === null) await finish();
+		tell();
+	}
+
+	// Keep the report: the server may end.
+	async function finish() {
+		over = 'ended';
+		close();
+		try {
+			const report = await (await answer(at('report'))).blob();
+			if (save.href.startsWith('blob:')) URL.revokeObjectURL(save.href);
+			save.href = URL.createObjectURL(report);
+			save.download = `${(view.model.data.title || 'run').replace(/[^\w.-]+/g, '-').slice(0, 60)}.html`;
+		} catch { /* the link to the server stays */ }
+	}
+
+	function close() {
+		if (source) source.close();
+		window.clearTimeout(retry);
+		source = retry = null;
+	}
+
+	function onFrame({ data }) {
+		const frame = JSON.parse(data);
+		heard = now();
+		connected = true;
+		const isWhole = view.frame(frame);
+		title();
+		tell();
+		if (frame.progress.final) {
+			finish().then(() => load()).catch(() => {}).then(tell);
+		} else if (!isWhole && now() - fetched > FETCH_MS) load().catch(() => {});
+	}
+
+	// Fetch the document, then follow the stream; again after a while if that fails.
+	async function connect() {
+		close();
+		const mine = ++turn;
+		const again = () => {
+			if (mine !== turn) return;
+			connected = false;
+			close();
+			tell();
+			if (over === null && !document.hidden) retry = window.setTimeout(connect, RETRY_MS);
+		};
+		try {
+			if (run === null) await choose();
+			await load(mine);
+			if (mine !== turn || over !== null || document.hidden) return;
+			connected = true;
+			source = new window.EventSource(at('events'));
+			source.addEventListener('frame', onFrame);
+			source.addEventListener('over', (event) => {
+				const { reason } = JSON.parse(event.data);
+				over = over ?? `monitor ended${reason ? `: ${clean(reason, 80)}` : ''}`;
+				close();
+				tell();
+			});
+			source.onerror = again;
+		} catch {
+			again();
+		}
+		tell();
+	}
+
+	// The runs of this server; the first shown is the newest that runs.
+	async function choose() {
+		const runs = await (await answer('/api/runs')).json();
+		const last = [...runs].reverse();
+		run = run ?? (last.find((one) => one.state === 'running') || last[0] || { run_id: '' }).run_id;
+		smssim.fit(choice, runs.length, () => make('option'));
+		runs.forEach((one, i) => {
+			choice.children[i].value = one.run_id;
+			const name = clean(one.title || one.run_id, 40);
+			write(choice.children[i], `${name} · ${clean(one.state, 20)} · ${plural(one.total, 'message')}`);
+		});
+		choice.value = run;
+		show(choice.parentElement, runs.length > 1);
+		save.href = at('report');
+	}
+
+	choice.addEventListener('change', () => {
+		[run, over, heard] = [choice.value, null, 0];
+		save.href = at('report');
+		connect();
+	});
+	document.addEventListener('visibilitychange', () => {
+		if (over !== null) return;
+		if (document.hidden) {
+			turn++;
+			close();
+		} else connect();
+	});
+	window.setInterval(tell, 1000);
+	choose().catch(() => {}).then(connect);
+	return view;
+};
+if (document.documentElement.dataset.page === 'live') smssim.page = smssim.live();
+})();

@@ -1,0 +1,129 @@
+// A document on the page. What is in sight is drawn at once, the rest later.
+(() => {
+'use strict';
+const { make, write, show, table, pairs, section, marks, clean, count, clock, share } = smssim;
+const EVENTS_MAX = 100;
+
+function eventList() {
+	const [list, note] = [table('Events'), make('p.note')];
+	list.element.classList.add('words');
+	const element = section('Events', [], smssim.scroll('Events', list.element), note);
+	const update = ({ events }) => {
+		list.fill(['time', 'kind', 'event'], events.slice(-EVENTS_MAX).map(({ at_s: at, kind, text }) =>
+			[clock(at), `${marks.shapeOf(kind)} ${clean(kind, 20)}`, clean(text)]));
+		write(note, events.length > EVENTS_MAX ? `The last ${EVENTS_MAX} of ${count(events.length)} events.` : '');
+		show(element, events.length);
+	};
+	return { element, update };
+}
+
+function about() {
+	const list = pairs('about');
+	const update = ({ data, progress }) => list.fill([
+		['command', data.command], ['run', progress.run_id],
+		['began', (data.began || '').replace('T', ' ').replace('Z', ' UTC')],
+		['seed', data.seed], ['attempts at most', data.max_attempts], ['smssim', data.smssim],
+	].filter(([, value]) => value || value === 0).map(([name, value]) => [name, clean(value, 2000)]));
+	return { element: section('About', [], list.element), update };
+}
+
+const together = (title, parts) =>
+	({ element: section(title, [], make('div.charts', ...parts.map((part) => part.element))), parts });
+
+const runParts = (time) => [
+	smssim.head(), smssim.progress(time), together('Rates', smssim.rates(time)), smssim.senders(),
+	together('Senders over time', [smssim.heat(time)]), together('Latency', smssim.latencies(time)), eventList(), about(),
+];
+
+// Make a view in an element: show(document), frame(frame), destroy().
+smssim.view = (root) => {
+	const [model, time] = [new smssim.Model(), new smssim.TimeAxis()];
+	let [kind, parts, queue, spoken] = ['', [], [], {}];
+	const [heading, told] = [make('h1'), make('p.unseen', { id: 'told', role: 'status' })];
+	const watch = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => {
+		const part = parts.find((one) => one.element === target);
+		if (part) part.isSeen = isIntersecting;
+		if (part && isIntersecting) later([part, ...queue]);
+	}), { rootMargin: '100px' });
+
+	function refresh(part) {
+		if (part.isStale) part.update(model);
+		part.isStale = false;
+	}
+	const refreshAll = () => parts.forEach(refresh);
+	addEventListener('beforeprint', refreshAll);
+
+	// Draw these parts, each in a task of its own.
+	function later(wanted) {
+		if (!queue.length) setTimeout(work);
+		queue = wanted;
+	}
+	function work() {
+		if (queue.length) refresh(queue.shift());
+		if (queue.length) setTimeout(work);
+	}
+
+	function build() {
+		clear();
+		const made = kind === 'plan' ? smssim.planParts(time) : runParts(time);
+		parts = made.flatMap((one) => one.parts || [one]);
+		root.replaceChildren(heading, ...made.map((one) => one.element), told);
+		parts.forEach((part) => watch.observe(part.element));
+	}
+
+	function clear() {
+		watch.disconnect();
+		parts.forEach((part) => part.destroy && part.destroy());
+		[parts, queue] = [[], []];
+		time.charts.clear();
+	}
+
+	// Speak at steps of 10%, of stalls, and at the end.
+	function say() {
+		const { data: { stall, verdict }, total, done, isFinal } = model;
+		const now = { tenth: total && Math.floor((10 * done) / total), stall: Boolean(stall), isFinal };
+		const text = (verdict || {}).text || '';
+		let words = now.tenth !== spoken.tenth ? `${10 * now.tenth}% done. ${text}` : '';
+		if (now.stall && !spoken.stall) words = stall;
+		if (isFinal && !spoken.isFinal) words = `${text}: ${share(done, total)} after ${clock(model.elapsed)}`;
+		if (words) write(told, clean(words));
+		spoken = now;
+	}
+
+	function draw(isAll) {
+		parts.forEach((part, i) => {
+			part.isStale = true;
+			if (part.isSeen || i === 0) refresh(part);
+		});
+		if (kind === 'run') say();
+		if (isAll) later([...parts]);
+	}
+
+	return {
+		model, time,
+		show(data) {
+			if (model.data && (data.progress || {}).run_id !== model.progress.run_id) {
+				time.zoom(null);
+				spoken = {};
+			}
+			model.show(data);
+			write(heading, clean(data.title || 'Run', 120));
+			if (kind !== data.kind) {
+				({ kind } = data);
+				build();
+			}
+			draw(true);
+		},
+		frame(frame) {
+			const isWhole = model.frame(frame);
+			draw(model.isFinal);
+			return isWhole;
+		},
+		destroy() {
+			clear();
+			removeEventListener('beforeprint', refreshAll);
+		},
+	};
+};
+smssim.about = about;
+})();
