@@ -12,6 +12,7 @@ from pathlib import Path
 
 import gen_docs
 import pytest
+import report_support
 from nodes_support import free_address
 
 from smssim.core.backlog import Backlog
@@ -168,6 +169,7 @@ def test_figures_md_has_every_field_of_every_output() -> None:
     summary = Snapshot(figures, summary=Summary(ExitCode.OK, "", {}, {}, None))
     assert fields("Progress") == list(Figures.__slots__)
     assert fields("Summary") == [name for name in summary.as_dict() if name not in Figures.__slots__]
+    assert fields("Document") == list(report_support.run())
     assert fields("Events") == list(Event(0.0, Kind.KILLED, "").as_dict())
     assert fields("Senders") == list(SenderRow.__slots__)
     assert fields("Record") == list(record.COLUMNS)

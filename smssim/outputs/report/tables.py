@@ -30,7 +30,11 @@ def table(
         return tag(name, content, align=side, scope=scope)
 
     body = [
-        tag("tr", [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)], "\n")
+        tag(
+            "tr",
+            [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)],
+            Html("\n"),
+        )
         for row in rows
     ]
     head = tag("tr", [cell("th", i, text, scope="col") for i, text in enumerate(heads)])
@@ -88,21 +92,22 @@ def _noted(head: Content, number: Content, note: Content) -> Html:
 
 def reached(document: Document) -> Html:
     """Return when shares of all messages were sent, beside the plan and the deadlines."""
-    plan, goals = document["plan"], document["goals"]
-    heads = ["share of all messages", "sent after"]
+    plan, goals, expected = document["plan"], document["goals"], document["expected"] or {}
+    heads = ["share of all messages", "sent after", *["expected", "middle 80%"] * bool(expected)]
     heads += ["plan", "middle 95% of the plan"] * bool(plan) + ["deadline"] * bool(goals)
     rows = []
     for percent in PERCENTS:
         cells: list[Content] = [f"{percent}%", _never(document["reached_s"].get(percent), document)]
-        if plan:
-            cells += _planned(plan["reached_s"].get(percent))
+        cells += _planned(expected.get(percent)) if expected else []
+        cells += _planned(plan["reached_s"].get(percent)) if plan else []
         if goals:
             cells.append(", ".join(goal["text"] for goal in goals if goal["percent"] == int(percent)))
         rows.append(cells)
     progress = document["progress"]
     cells = ["every message has its final outcome"]
     cells.append(clock(progress["elapsed_s"]) if progress["complete"] else "not complete")
-    cells += [*_planned(plan["complete_s"])] if plan else []
+    cells += _planned(expected.get("complete")) if expected else []
+    cells += _planned(plan["complete_s"]) if plan else []
     return table(heads, [*rows, [*cells, *[""] * bool(goals)]])
 
 

@@ -174,7 +174,7 @@ class Chart {
 		event.preventDefault();
 		attribute(this.plot, 'aria-valuenow', this.index ?? 0);
 		const [x, ...values] = this.texts();
-		const said = values.map((value, i) => `${this.options.series[i].label} ${value}`).join(', ');
+		const said = values.map((value, i) => value && `${this.options.series[i].label} ${value}`).filter(Boolean).join(', ');
 		attribute(this.plot, 'aria-valuetext', `${x}: ${said}. ${this.event.textContent}`);
 	}
 

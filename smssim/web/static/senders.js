@@ -185,7 +185,8 @@ function cellsOf(row, opened) {
 		}
 		const values = copies && hasRange ? copies.map((one) => one[name]).filter(isKnown) : [];
 		const ends = new Set([Math.min(...values), Math.max(...values)].map(says));
-		return { text: says(row[name]), small: values.length > 1 && [...ends].join('–').replace(/( \w+|%|\/s)(–.*)\1$/, '$2$1') };
+		const range = [...ends].join('–').replace(/( \w+|%|\/s)(–.*)\1$/, '$2$1');
+		return { text: says(row[name]), small: values.length > 1 && range };
 	});
 }
 

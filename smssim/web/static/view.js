@@ -43,7 +43,7 @@ smssim.view = (root) => {
 	const watch = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => {
 		const part = parts.find((one) => one.element === target);
 		if (part) part.isSeen = isIntersecting;
-		if (part && isIntersecting) refresh(part);
+		if (part && isIntersecting) later([part, ...queue]);
 	}), { rootMargin: '100px' });
 
 	function refresh(part) {
@@ -53,6 +53,11 @@ smssim.view = (root) => {
 	const refreshAll = () => parts.forEach(refresh);
 	addEventListener('beforeprint', refreshAll);
 
+	// Draw these parts, each in a task of its own.
+	function later(wanted) {
+		if (!queue.length) setTimeout(work);
+		queue = wanted;
+	}
 	function work() {
 		if (queue.length) refresh(queue.shift());
 		if (queue.length) setTimeout(work);
@@ -91,8 +96,7 @@ smssim.view = (root) => {
 			if (part.isSeen || i === 0) refresh(part);
 		});
 		if (kind === 'run') say();
-		if (isAll && !queue.length) setTimeout(work);
-		if (isAll) queue = [...parts];
+		if (isAll) later([...parts]);
 	}
 
 	return {
