@@ -181,7 +181,7 @@ def percentiles(progress: Document) -> Html | None:
         for name in ("50", "95", "99")
         if progress[f"latency_p{name}_s"] is not None
     }
-    if not some:
+    if not any(time_s is not None for time_s in some.values()):
         return None
     return table([f"{of}%" for of in some], [[seconds(time_s) for time_s in some.values()]], left=0)
 
