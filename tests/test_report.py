@@ -165,6 +165,7 @@ def test_a_report_shows_everything_without_scripts() -> None:
         "Seed 7, attempts per message 3",
     ):
         assert said in page.text, said
+    assert "\\" not in page.text
     (picture,) = [attributes for name, attributes in page.elements if name == "svg"]
     assert (picture["role"], "title" in dict(page.elements), "desc" in dict(page.elements)) == ("img", True, True)
 

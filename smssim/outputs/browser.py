@@ -18,6 +18,7 @@ DRAWING: Final = tuple(
 )  # one run, on the page and in reports
 LIVE: Final = STATIC / "live.js"  # only for the page
 REPORT: Final = Path(__file__).parent / "report" / "report.js"  # only for reports
+REPORT_STYLE: Final = REPORT.with_suffix(".css")  # the same
 _COMMENT: Final = re.compile(r"//|/\*.*\*/$")
 
 

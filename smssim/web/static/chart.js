@@ -215,6 +215,7 @@ class Chart {
 
 const SHAPES = {
 	'▼': [[-1, 0], [1, 0], [0, 1.6]], '▲': [[-1, 1.6], [1, 1.6], [0, 0]], '◆': [[0, 0], [1, 0.9], [0, 1.8], [-1, 0.9]],
+	'●': Array.from({ length: 16 }, (_, i) => [Math.cos((i * Math.PI) / 8), Math.sin((i * Math.PI) / 8)]),
 };
 const KINDS = { restarted: '▲', resumed: '▲', recovered: '▲', joined: '▲', back: '▲', 'taken over': '◆', left: '◆' };
 const shapeOf = (kind) => KINDS[kind] || '▼';
@@ -245,9 +246,9 @@ const shape = (brush, kind, x, top, size, tone) =>
 // Shade a stretch of time with a tint, and with slanted lines that tell it apart without colour.
 function shade(brush, from, to, tint, lines) {
 	const { context, top, bottom, unit } = brush;
-	const [left, right] = [Math.max(brush.x(from), brush.left),
-		Math.min(Math.max(brush.x(to), brush.x(from) + 2 * unit), brush.right)];
-	if (left >= right) return;
+	const left = Math.max(brush.x(from), brush.left);
+	const right = Math.min(Math.max(brush.x(to), left + 2 * unit), brush.right);
+	if (brush.x(to) < brush.left || left >= right) return;
 	context.save();
 	path(brush, [[left, top], [right, top], [right, bottom], [left, bottom]], tint, 0);
 	context.clip();
@@ -285,13 +286,12 @@ const forecast = painter((brush, { data: { expected }, total, elapsed, progress 
 	const some = [80, 95, 99].map((percent) => ({ ...expected[percent], y: brush.y((percent / 100) * total) }))
 		.filter((one) => isKnown(one.high_s));
 	const points = (bound) => some.map((one) => [brush.x(one[bound]), one.y]);
-	path(brush, [[brush.x(elapsed), brush.y(progress.sent)], ...points('low_s'), ...points('high_s').reverse()],
-		'band', 0);
+	const now = [brush.x(elapsed), brush.y(progress.sent)];
+	path(brush, [now, ...points('low_s'), ...points('high_s').reverse()], 'band', 0);
 	for (const { low_s, median_s, high_s, y } of some) {
-		path(brush, [[brush.x(low_s), y], [brush.x(high_s), y]], 'sent', 1.5);
-		for (const x of [low_s, median_s, high_s].map(brush.x)) {
-			path(brush, [[x, y - 4 * brush.unit], [x, y + 4 * brush.unit]], 'sent', 1.5);
-		}
+		const [tick, [low, middle, high]] = [4 * brush.unit, [low_s, median_s, high_s].map(brush.x)];
+		path(brush, [[low, y], [high, y]], 'sent', 1.5);
+		for (const x of [low, middle, high]) path(brush, [[x, y - tick], [x, y + tick]], 'sent', 1.5);
 	}
 });
 
@@ -309,15 +309,10 @@ function label(brush, text, x, y, tone, prefersRight) {
 
 const milestones = painter((brush, reached, total) => {
 	let lowest = Infinity;
-	for (const [percent, time] of Object.entries(reached || {})) {
-		if (!isKnown(time)) continue;
+	for (const [percent, time] of Object.entries(reached || {}).filter((one) => isKnown(one[1]))) {
 		const [x, y] = [brush.x(time), brush.y((percent / 100) * total)];
-		brush.context.beginPath();
-		brush.context.arc(x, y, 3.5 * brush.unit, 0, 7);
-		Object.assign(brush.context, { fillStyle: colour('card'), strokeStyle: colour('sent'), lineWidth: 2 * brush.unit });
-		brush.context.setLineDash([]);
-		brush.context.fill();
-		brush.context.stroke();
+		shape(brush, '●', x, y, 4.5, 'sent');
+		shape(brush, '●', x, y, 2.5, 'card');
 		if (lowest - y < 13 * brush.unit) continue;
 		lowest = y;
 		label(brush, clock(time), x, y, 'ink');

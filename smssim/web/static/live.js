@@ -1,5 +1,5 @@
 // The live page: which run is shown, its stream, and how old the figures are. The stream is closed while the page is
-// hidden; after any break the whole document is fetched. Takes clock, timers, fetch and EventSource from window.
+// hidden; after any break the whole document is fetched.
 (() => {
 'use strict';
 const { attribute, write, show, make, clean, plural, share } = smssim;
@@ -10,13 +10,12 @@ smssim.live = () => {
 	const view = smssim.view(document.getElementById('app'));
 	let run = new URLSearchParams(location.search).get('run');
 	let [source, retry, heard, fetched, over, connected, turn] = [null, null, 0, 0, null, false, 0];
-	const now = () => window.Date.now();
 	const at = (path) => `/api/${path}?run=${encodeURIComponent(run)}`;
 
 	function tell() {
-		const old = Math.floor((now() - heard) / 1000);
-		let [kind, words] = now() - heard < STALE_MS ? ['live', 'live'] : ['old', `${old} s old`];
-		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old} s old` : 'connecting'];
+		const old = `${Math.floor((Date.now() - heard) / 1000)} s old`;
+		let [kind, words] = Date.now() - heard < STALE_MS ? ['live', 'live'] : ['old', old];
+		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old}` : 'connecting'];
 		if (over !== null) [kind, words] = ['over', over];
 		attribute(status, 'data-state', kind);
 		write(status, words);
@@ -28,17 +27,17 @@ smssim.live = () => {
 	}
 
 	async function answer(path) {
-		const got = await window.fetch(path, { cache: 'no-store' });
+		const got = await fetch(path, { cache: 'no-store' });
 		if (!got.ok) throw new Error(`${path}: ${got.status}`);
 		return got;
 	}
 
 	async function load(mine = turn) {
-		fetched = now();
+		fetched = Date.now();
 		const data = await (await answer(at('state'))).json();
 		if (mine !== turn) return;
 		view.show(data);
-		heard = now();
+		heard = Date.now();
 		title();
 		if (data.progress.final && over === null) await finish();
 		tell();
@@ -58,20 +57,20 @@ smssim.live = () => {
 
 	function close() {
 		if (source) source.close();
-		window.clearTimeout(retry);
+		clearTimeout(retry);
 		source = retry = null;
 	}
 
 	function onFrame({ data }) {
 		const frame = JSON.parse(data);
-		heard = now();
+		heard = Date.now();
 		connected = true;
 		const isWhole = view.frame(frame);
 		title();
 		tell();
 		if (frame.progress.final) {
 			finish().then(() => load()).catch(() => {}).then(tell);
-		} else if (!isWhole && now() - fetched > FETCH_MS) load().catch(() => {});
+		} else if (!isWhole && Date.now() - fetched > FETCH_MS) load().catch(() => {});
 	}
 
 	// Fetch the document, then follow the stream; again after a while if that fails.
@@ -83,17 +82,17 @@ smssim.live = () => {
 			connected = false;
 			close();
 			tell();
-			if (over === null && !document.hidden) retry = window.setTimeout(connect, RETRY_MS);
+			if (over === null && !document.hidden) retry = setTimeout(connect, RETRY_MS);
 		};
 		try {
 			if (run === null) await choose();
 			await load(mine);
 			if (mine !== turn || over !== null || document.hidden) return;
 			connected = true;
-			source = new window.EventSource(at('events'));
+			source = new EventSource(at('events'));
 			source.addEventListener('frame', onFrame);
-			source.addEventListener('over', (event) => {
-				const { reason } = JSON.parse(event.data);
+			source.addEventListener('over', ({ data }) => {
+				const { reason } = JSON.parse(data);
 				over = over ?? `monitor ended${reason ? `: ${clean(reason, 80)}` : ''}`;
 				close();
 				tell();
@@ -133,7 +132,7 @@ smssim.live = () => {
 			close();
 		} else connect();
 	});
-	window.setInterval(tell, 1000);
+	setInterval(tell, 1000);
 	choose().catch(() => {}).then(connect);
 	return view;
 };

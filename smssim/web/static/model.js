@@ -14,10 +14,12 @@ const codesAt = (senders, textOf, step) => Uint8Array.from(senders,
 	(_, i) => (textOf(i) || '').charCodeAt(step) & 127 || 45);
 const last = (list) => list[list.length - 1];
 
-function rateAt({ elapsed_s: at, sent, failed }, i) {
-	const [before, done] = i ? [at[i - 1], sent[i - 1] + failed[i - 1]] : [0, 0];
-	return at[i] > before ? Math.max(0, sent[i] + failed[i] - done) / (at[i] - before) : 0;
+// By how much columns grow per second, together, since the point before.
+function growth({ elapsed_s: times, ...history }, names, i) {
+	const [passed, ...grown] = [times, ...names.map((name) => history[name])].map((one) => one[i] - (i && one[i - 1]));
+	return passed > 0 ? Math.max(0, grown.reduce((all, one) => all + one)) / passed : 0;
 }
+const rateAt = (history, i) => growth(history, ['sent', 'failed'], i);
 
 // Merge neighbours: what the later one says, and the extremes of both.
 function mergeHistory(history) {
@@ -40,8 +42,7 @@ smssim.Model = class {
 	show(data) {
 		const { progress = {}, events = [], stalls = [], gaps = [], heat, senders } = data;
 		Object.assign(this, { data, progress, events, stalls, gaps });
-		const columnOf = (name) => [...((data.history || {})[name] || [])];
-		this.history = Object.fromEntries([...COLUMNS, ...RATES].map((name) => [name, columnOf(name)]));
+		this.history = Object.fromEntries([...COLUMNS, ...RATES].map((name) => [name, [...(data.history?.[name] || [])]]));
 		this.senders = senders || { name: [], state: '', group: [], groups: [] };
 		this.names = this.senders.name.map((name) => smssim.clean(name).trim() || '(no name)');
 		const { from_s: from = 0, times_s: times = [], rows = [] } = heat || {};
@@ -107,5 +108,5 @@ smssim.Model = class {
 		].join(' · ');
 	}
 };
-Object.assign(smssim, { worse, last });
+Object.assign(smssim, { worse, last, growth });
 })();

@@ -4,7 +4,7 @@
 'use strict';
 const {
 	make, swatch, write, show, attribute, table, pairs, colour, marks, yAxis, Chart, isKnown, rounded, count, share,
-	seconds, setting, clock, perSecond, span, change, clean, last,
+	seconds, setting, clock, perSecond, span, change, clean, last, growth,
 } = smssim;
 const PERCENTS = [50, 80, 95, 99];
 // By code of the verdict: its shape and its tone; all others are good.
@@ -13,14 +13,12 @@ const LOOKS = {
 	starting: ['○'],
 };
 const PARTS = { sent: 'sent', failed: 'failed', in_flight: 'in flight', waiting: 'waiting' };
-const FIGURES = {
-	rate_per_s: ['overall', perSecond], avg_time_s: ['average time', seconds], avg_sent_time_s: ['average sent', seconds],
-	latency_p50_s: ['latency p50', seconds], latency_p95_s: ['latency p95', seconds],
-	latency_p99_s: ['latency p99', seconds],
-	attempts: ['attempts', count], retried: ['retried', count], duplicates: ['duplicates', count],
-	senders: ['senders', count],
-	senders_seen: ['senders seen', count], redelivered: ['redelivered', count],
-};
+// Of each key figure, its format and its name.
+const FIGURES = [
+	['rate_per_s', perSecond, 'overall'], ['avg_time_s', seconds, 'average time'], ['avg_sent_time_s', seconds, 'average sent'],
+	...['p50', 'p95', 'p99'].map((one) => [`latency_${one}_s`, seconds, `latency ${one}`]),
+	...['attempts', 'retried', 'duplicates', 'senders', 'senders_seen', 'redelivered'].map((key) => [key, count, key.replace('_', ' ')]),
+];
 
 smssim.verdict = () => {
 	const [mark, text, more, done, elapsed] = ['span.mark', 'b', 'span', 'b', 'span'].map((one) => make(one));
@@ -45,9 +43,9 @@ smssim.head = () => {
 	function update({ progress, data, total, done, elapsed, isFinal }) {
 		const { code, text = 'Starting' } = data.verdict || { code: 'starting' };
 		const pace = text.toLowerCase().includes(data.pace || '') ? '' : clean(data.pace);
-		const { low_s: low, high_s: high } = (data.expected || {}).complete || {};
-		const [least, most] = [low, high].map((at) => Math.max(0, at - elapsed));
-		const left = !isFinal && isKnown(high) ? ` · about ${span(least, most)} left` : '';
+		const { low_s: low, high_s: high } = data.expected?.complete || {};
+		const left = !isFinal && isKnown(high)
+			? ` · about ${span(Math.max(0, low - elapsed), Math.max(0, high - elapsed))} left` : '';
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
 			(isFinal ? 'after ' : 'at ') + clock(elapsed) + left);
 		show(stall, data.stall);
@@ -66,11 +64,8 @@ smssim.head = () => {
 		attribute(books, 'data-tone', progress.reason && (agrees ? 'good' : 'bad'));
 		write(books, progress.reason ? `${agrees ? '✓' : '✕'} ${clean(progress.reason)}`
 			: '○ both books are compared at the end');
-		figures.fill([
-			...(isFinal ? [] : [['now', perSecond(progress.recent_rate_per_s)]]),
-			...Object.entries(FIGURES).filter(([key]) => key in progress)
-				.map(([key, [name, says]]) => [name, says(progress[key])]),
-		]);
+		figures.fill([...(isFinal ? [] : [['recent_rate_per_s', perSecond, 'now']]), ...FIGURES]
+			.filter(([key]) => key in progress).map(([key, says, name]) => [name, says(progress[key])]));
 	}
 	const element = make('section.card.head', { 'aria-label': 'Verdict' }, verdict.element, stall,
 		make('div.conservation', ...parts.map(({ piece }) => piece)), make('dl.parts', ...parts.map(({ term }) => term)),
@@ -81,8 +76,7 @@ smssim.head = () => {
 // Where the time axis ends: there is room for the plan, the forecast and near deadlines, and it moves in few steps.
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
-	const { high_s: high = 0 } = (expected || {}).complete || {};
-	const most = isFinal ? elapsed : Math.max(planned, Math.min(high, 4 * planned));
+	const most = isFinal ? elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));
 	const end = Math.max(most, ...(goals || []).map((goal) => goal.at_s * 1.04).filter((at) => at < 1.6 * most)) || 1;
 	const step = 10 ** Math.floor(Math.log10(end)) / 4;
 	return isFinal ? end : Math.ceil(end / step) * step;
@@ -102,28 +96,14 @@ const shareAxis = (total) => yAxis(String, {
 	grid: { stroke: () => colour('line'), width: 1, dash: [2, 3] },
 });
 
-// The value that a threshold such as t95<60s or failed<1% compares, and by how much it keeps its bound.
-function margin({ threshold, value }, total) {
-	const match = /^(\w+?)(_per)?(_s)?\s*([<>])=?\s*([\d.eE+-]+)(%|ms|s|m|h)?$/.exec(threshold.trim());
-	if (!match || !isKnown(value)) return [isKnown(value) ? String(rounded(value, 6)) : 'never', '-'];
-	const [, name, isRate, isTime, sign, number, unit] = match;
-	const bound = number * ({ ms: 0.001, m: 60, h: 3600 }[unit] || 1);
-	const compared = unit === '%' ? (100 * value) / (total || Infinity) : value;
-	const says = unit === '%' ? (one) => `${rounded(one, 4)}%` : isRate ? perSecond
-		: isTime || /^t\d/.test(name) ? seconds : (one) => String(rounded(one, 6));
-	return [says(compared), change(sign === '<' ? bound - compared : compared - bound, says)];
-}
-
 const OUTCOMES = [{ text: '✕ missed', tone: 'bad' }, { text: '✓ passed', tone: 'good' }, '○ open'];
-function goalRows({ data, progress: { thresholds = [] }, total, isFinal, elapsed }) {
-	const reached = data.reached_s || {};
-	return thresholds.length ? thresholds.map((one) => [clean(one.threshold), OUTCOMES[Number(one.passed)],
-		...margin(one, total)])
-		: (data.goals || []).map(({ text, percent, at_s: deadline }) => {
-			const at = reached[percent];
-			const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
-			return [clean(text), OUTCOMES[state], clock(at), change(deadline - at, clock)];
-		});
+function goalRows({ data: { judged = [], goals = [], reached_s: reached = {} }, isFinal, elapsed }) {
+	if (judged.length) return judged.map((one) => [clean(one.text), OUTCOMES[Number(one.passed)], one.value, one.margin || '-']);
+	return goals.map(({ text, percent, at_s: deadline }) => {
+		const at = reached[percent];
+		const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
+		return [clean(text), OUTCOMES[state], clock(at), change(deadline - at, clock)];
+	});
 }
 
 const spread = ({ low_s: low, median_s: median, high_s: high }) =>
@@ -132,8 +112,8 @@ const spread = ({ low_s: low, median_s: median, high_s: high }) =>
 function milestoneRows({ data: { plan, expected, reached_s: reached }, progress, isFinal, elapsed }) {
 	return [...PERCENTS, 'complete'].map((key) => {
 		const isLast = key === 'complete';
-		const at = isLast ? progress.complete && elapsed : (reached || {})[key];
-		const { low_s: low, high_s: high } = (expected || {})[key] || {};
+		const at = isLast ? progress.complete && elapsed : reached?.[key];
+		const { low_s: low, high_s: high } = expected?.[key] || {};
 		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : '-';
 		const planned = plan ? [spread((isLast ? plan.complete_s : plan.reached_s[key]) || {})] : [];
 		const actual = isKnown(at) ? { text: clock(at), tone: 'strong' } : isFinal ? 'never' : forecast;
@@ -183,12 +163,6 @@ smssim.progress = (time) => {
 	return { element, update, destroy: () => chart.destroy() };
 };
 
-// The increase of a column per second, since the point before.
-const increase = ({ elapsed_s: at }, column) => column.map((value, i) => {
-	const [passed, grown] = i ? [at[i] - at[i - 1], value - column[i - 1]] : [at[0], value];
-	return passed > 0 ? Math.max(0, grown) / passed : 0;
-});
-
 smssim.rates = (time) => [
 	new Chart({
 		name: 'Rate', note: 'final outcomes per second; the band spans the extremes', time,
@@ -206,8 +180,8 @@ smssim.rates = (time) => [
 			line('failed', 'failed', '', perSecond), line('retried', 'sent', 'dashed', perSecond),
 			line('duplicates', 'ink', 'dotted', perSecond),
 		],
-		columns: ({ history }) =>
-			[history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) => increase(history, history[name]))],
+		columns: ({ history }) => [history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) =>
+			history[name].map((_, i) => growth(history, [name], i)))],
 	}),
 ];
 

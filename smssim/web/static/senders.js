@@ -158,12 +158,12 @@ function derive(row, all) {
 }
 
 function rowsOf({ senders: all, names, data, isFinal }) {
-	const { sent, failed, attempts = [], concurrency: lanes, mean_s: mean, avg_time_s: average, failure_rate: fail } = all;
-	const rate = (isFinal && all.rate_per_s) || all.recent_rate_per_s || [];
+	const { sent, failed, attempts = [], rate_per_s: overall, recent_rate_per_s: recent = [] } = all;
+	const rate = (isFinal && overall) || recent;
 	const rows = names.map((name, i) => ({
-		key: `${i}`, name, index: i, code: Number(all.state[i]), group: all.group[i] ?? -1, lanes: lanes[i], mean: mean[i],
-		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), sent: sent[i],
-		failed: failed[i], average: average[i], fail: fail[i], rate: rate[i],
+		key: `${i}`, name, index: i, code: Number(all.state[i]), group: all.group[i] ?? -1, lanes: all.concurrency[i],
+		mean: all.mean_s[i], average: all.avg_time_s[i], fail: all.failure_rate[i], sent: sent[i], failed: failed[i],
+		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), rate: rate[i],
 	}));
 	const total = together(rows);
 	return [rows.map((row) => derive(row, total)), total];

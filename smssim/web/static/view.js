@@ -50,8 +50,6 @@ smssim.view = (root) => {
 		if (part.isStale) part.update(model);
 		part.isStale = false;
 	}
-	const refreshAll = () => parts.forEach(refresh);
-	addEventListener('beforeprint', refreshAll);
 
 	// Draw these parts, each in a task of its own.
 	function later(wanted) {
@@ -73,7 +71,7 @@ smssim.view = (root) => {
 
 	function clear() {
 		watch.disconnect();
-		parts.forEach((part) => part.destroy && part.destroy());
+		parts.forEach((part) => part.destroy?.());
 		[parts, queue] = [[], []];
 		time.charts.clear();
 	}
@@ -82,7 +80,7 @@ smssim.view = (root) => {
 	function say() {
 		const { data: { stall, verdict }, total, done, isFinal } = model;
 		const now = { tenth: total && Math.floor((10 * done) / total), stall: Boolean(stall), isFinal };
-		const text = (verdict || {}).text || '';
+		const text = verdict?.text || '';
 		let words = now.tenth !== spoken.tenth ? `${10 * now.tenth}% done. ${text}` : '';
 		if (now.stall && !spoken.stall) words = stall;
 		if (isFinal && !spoken.isFinal) words = `${text}: ${share(done, total)} after ${clock(model.elapsed)}`;
@@ -102,7 +100,7 @@ smssim.view = (root) => {
 	return {
 		model, time,
 		show(data) {
-			if (model.data && (data.progress || {}).run_id !== model.progress.run_id) {
+			if (model.data && data.progress?.run_id !== model.progress.run_id) {
 				time.zoom(null);
 				spoken = {};
 			}
@@ -119,10 +117,8 @@ smssim.view = (root) => {
 			draw(model.isFinal);
 			return isWhole;
 		},
-		destroy() {
-			clear();
-			removeEventListener('beforeprint', refreshAll);
-		},
+		refresh: () => parts.forEach(refresh),
+		destroy: clear,
 	};
 };
 smssim.about = about;
