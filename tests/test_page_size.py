@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from smssim.outputs.browser import DRAWING, LIBRARY, LIVE, REPORT, REPORT_STYLE, STATIC, STYLE, joined, squeezed
+from smssim.outputs.browser import DRAWING, LIBRARY, LIVE, REPORT, REPORT_STYLE, STATIC, STYLE, squeezed
 from smssim.outputs.report.assets import assets
 from smssim.web.assets import INDEX, load
 
@@ -18,6 +18,8 @@ BYTES_MAX: Final = 120_000  # of the page as files: HTML, styles, scripts, and t
 PACKED_MAX: Final = 45_000  # of the same as a browser loads it, with gzip
 REPORT_MAX: Final = 10_000  # of the script and the styles that only reports have
 LIBRARY_SHA256: Final = "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"  # uPlot 1.6.32
+
+BEGIN, END = ("(() => {", "'use strict';"), "})();"  # of scripts that are joined: they share a scope
 
 
 def test_the_page_is_small() -> None:
@@ -54,10 +56,10 @@ def code_of(*files: Path) -> list[str]:
 
 def test_a_joined_script_is_what_its_sources_say() -> None:
     loaded = load()
-    assert loaded["page.js"].body.decode().splitlines() == code_of(*DRAWING, LIVE)
+    assert loaded["page.js"].body.decode().splitlines() == [*BEGIN, *code_of(*DRAWING, LIVE), END]
     assert loaded["style.css"].body.decode().splitlines() == code_of(STYLE)
     assert assets().styles[0].splitlines() == code_of(STYLE, REPORT_STYLE)
-    assert assets().scripts[1].splitlines() == code_of(*DRAWING, REPORT)
+    assert assets().scripts[1].splitlines() == [*BEGIN, *code_of(*DRAWING, REPORT), END]
 
 
 @pytest.mark.parametrize(
@@ -81,4 +83,3 @@ def test_a_source_that_is_joined_has_only_comments_of_a_line() -> None:
     for file in (*DRAWING, LIVE, REPORT, STYLE, REPORT_STYLE):
         inside = re.sub(r"/\*.*\*/", "", file.read_text())
         assert not re.search(r"/\*|\*/", inside), file.name
-    assert joined([LIVE]).count("\n") == len(code_of(LIVE))

@@ -136,7 +136,7 @@ def source(text: str) -> str:
 def test_a_report_has_what_draws_a_run_and_nothing_that_asks_a_server() -> None:
     code = assets().scripts[1]
     assert "smssim.report = " in code
-    assert "smssim.view = " in code
+    assert "const viewIn = " in code
     assert not any(word in code for word in ("EventSource", "fetch(", "/api/"))
 
 

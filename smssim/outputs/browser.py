@@ -22,8 +22,13 @@ REPORT_STYLE: Final = REPORT.with_suffix(".css")  # the same
 _COMMENT: Final = re.compile(r"//|/\*.*\*/$")
 
 
-def joined(files: Sequence[Path]) -> str:
-    """Return scripts or styles as one, in this order."""
+def script(files: Sequence[Path]) -> str:
+    """Return scripts as one, in this order; they share a scope of their own."""
+    return f"(() => {{\n'use strict';\n{style(files)}}})();\n"
+
+
+def style(files: Sequence[Path]) -> str:
+    """Return styles as one, in this order."""
     return "".join(squeezed(file.read_text(encoding="utf-8")) for file in files)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from smssim.outputs.browser import DRAWING, LIBRARY, LIVE, STATIC, STYLE, joined
+from smssim.outputs.browser import DRAWING, LIBRARY, LIVE, STATIC, STYLE, script, style
 
 INDEX: Final = "index.html"
 _TYPES: Final = {
@@ -39,8 +39,8 @@ def load() -> dict[str, Content]:
     texts = {
         INDEX: (STATIC / INDEX).read_text(encoding="utf-8"),
         LIBRARY.relative_to(STATIC).as_posix(): LIBRARY.read_text(encoding="utf-8"),
-        STYLE.name: joined([STYLE]),
-        "page.js": joined([*DRAWING, LIVE]),
+        STYLE.name: style([STYLE]),
+        "page.js": script([*DRAWING, LIVE]),
     }
     return {name: _content(name, text.encode()) for name, text in texts.items()}
 

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
-from smssim.outputs.browser import DRAWING, LIBRARY, REPORT, REPORT_STYLE, STYLE, joined
+from smssim.outputs.browser import DRAWING, LIBRARY, REPORT, REPORT_STYLE, STYLE, script, style
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Assets:
 @cache
 def assets() -> Assets:
     """Return the scripts and styles of a report."""
-    return Assets((joined([STYLE, REPORT_STYLE]),), (LIBRARY.read_text(encoding="utf-8"), joined([*DRAWING, REPORT])))
+    return Assets((style([STYLE, REPORT_STYLE]),), (LIBRARY.read_text(encoding="utf-8"), script([*DRAWING, REPORT])))
 
 
 def source_of(text: str) -> str:

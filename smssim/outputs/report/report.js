@@ -1,18 +1,12 @@
 // What only reports draw: plans, and comparisons of several documents.
-(() => {
-'use strict';
-const {
-	make, write, show, table, pairs, section, marks, yAxis, Chart, isKnown, clean, count, clock, perSecond, percent, share,
-	line, spread, valueAt, last, PERCENTS,
-} = smssim;
 const TONES = ['sent', 'failed', 'good', 'goal', 'ink', 'warn', 'bad', 'soft'];
-const DASHES = ['', 'dashed', 'dotted'];
+const LINES = ['', 'dashed', 'dotted'];
 
 const range = (value, says) => (value && isKnown(value.median)
 	? `${says(value.median)} (${says(value.low)}–${says(value.high)})` : 'never');
 
 function planHead() {
-	const [verdict, figures] = [smssim.verdict(), pairs('figures')];
+	const [verdict, figures] = [verdictLine(), pairs('figures')];
 	const update = ({ data: { forecast, verdict: given } }) => {
 		const isMissed = forecast.goals.some((goal) => !goal.passed);
 		const words = isMissed ? 'A goal is likely to be missed' : 'As wanted';
@@ -37,8 +31,8 @@ function planCourse(time) {
 		end: () => time.end,
 		columns: ({ data: { plan } }) => [plan.times_s, plan.sent, plan.sent_low, plan.sent_high],
 		series: [line('sent', 'sent', '', part), ...['low', 'high'].map((name) => line(name, 'band', '', part, area))],
-		bands: [{ series: [3, 2], fill: () => smssim.colour('band') }],
-		scales: { y: { range: () => [0, (total() || 1) * 1.02] } }, axes: [yAxis(count), smssim.shareAxis(total)],
+		bands: [{ series: [3, 2], fill: () => colour('band') }],
+		scales: { y: { range: () => [0, (total() || 1) * 1.02] } }, axes: [yAxis(count), shareAxis(total)],
 		over: (plotter, { data }) => {
 			marks.goals(plotter, data.goals, total());
 			const reached = PERCENTS.map((one) => [one, (data.forecast.reached_s[one] || {}).median]);
@@ -65,7 +59,7 @@ function planCourse(time) {
 			return [isLast ? key : `${key}% sent`, cell, ...(theory ? [inTheory] : [])];
 		}));
 		goals.fill(['goal', 'state', 'probability'], forecast.goals.map((goal) =>
-			[clean(goal.goal), smssim.OUTCOMES[Number(goal.passed)], percent(goal.probability)]));
+			[clean(goal.goal), OUTCOMES[Number(goal.passed)], percent(goal.probability)]));
 		senders.fill(['sender', 'sent', 'failed', 'busy'], forecast.senders.slice(0, 100).map((one) =>
 			[clean(one.name), count(one.sent), count(one.failed), percent(one.busy)]));
 		const { find, theory: formulas } = forecast;
@@ -75,17 +69,17 @@ function planCourse(time) {
 			find && `${clean(find.setting)}: ${found}.`,
 		].filter(Boolean).join(' '));
 	};
-	return { element, update, destroy: () => chart.destroy() };
+	return { element, update };
 }
 
-smssim.planParts = (time) => [planHead(), planCourse(time), smssim.about()];
+const planParts = (time) => [planHead(), planCourse(time), about()];
 
 // ---- Comparison
 
 // The tables of the content without scripts say it already: they are moved into sections.
 function kept(id, title) {
 	const content = document.getElementById(id);
-	return content && section(title, [], make('div.wide', smssim.scroll(title, content)));
+	return content && section(title, [], make('div.wide', scroll(title, content)));
 }
 
 function overlay(runs) {
@@ -101,13 +95,13 @@ function overlay(runs) {
 		const value = isAway ? null : valueAt(course.times, course.sent, at);
 		return value === null ? null : value / course.total;
 	}))];
-	const time = new smssim.TimeAxis();
+	const time = new TimeAxis();
 	time.end = end;
 	const chart = new Chart({
 		name: 'Share of all messages sent', note: 'from the start of each run', tall: true, time, end: () => end,
 		columns: () => columns,
-		series: names.map((name, i) => line(name, TONES[i], DASHES[i % 3], percent, { width: 2 })),
-		scales: { y: { range: () => [0, 1.02] } }, axes: [yAxis(percent), smssim.shareAxis(() => 1)],
+		series: names.map((name, i) => line(name, TONES[i], LINES[i % 3], percent, { width: 2 })),
+		scales: { y: { range: () => [0, 1.02] } }, axes: [yAxis(percent), shareAxis(() => 1)],
 	});
 	return { chart, element: section('Sent over time', time.buttons, chart.element) };
 }
@@ -116,13 +110,7 @@ function comparison(root, runs) {
 	const { chart, element } = overlay(runs);
 	const closed = runs.map((run, i) => {
 		const inside = make('div');
-		let view = null;
-		const toggle = ({ target }) => {
-			if (view) view.destroy();
-			inside.replaceChildren();
-			view = target.open ? printable(smssim.view(inside)) : null;
-			if (view) view.show(run);
-		};
+		const toggle = () => inside.firstChild || draw(inside, run);
 		return make('details.run', { name: 'run', toggle }, make('summary', `${i + 1} ${clean(run.title, 40)}`), inside);
 	});
 	root.replaceChildren(...[root.querySelector('h1'), kept('runs', 'Runs'), element, kept('differences', 'Differences'),
@@ -130,17 +118,20 @@ function comparison(root, runs) {
 	chart.update({ gaps: [], stalls: [], events: [] });
 }
 
-// On paper everything is drawn, and on white.
-let shown = null;
-function printable(view) {
-	shown = view;
+const views = [];
+function draw(root, run) {
+	const view = viewIn(root, run.kind === 'plan' ? planParts : runParts);
+	view.show(run);
+	views.push(view);
 	return view;
 }
+
+// On paper everything is drawn, and on white.
 for (const type of ['beforeprint', 'afterprint']) {
 	addEventListener(type, () => {
 		document.documentElement.classList.toggle('printing', type === 'beforeprint');
-		if (shown) shown.refresh();
-		smssim.repaint();
+		views.forEach((view) => view.refresh());
+		repaint();
 	});
 }
 
@@ -148,8 +139,5 @@ for (const type of ['beforeprint', 'afterprint']) {
 smssim.report = ({ runs }) => {
 	const root = document.getElementById('app');
 	if (runs.length > 1) return comparison(root, runs);
-	const view = printable(smssim.view(root));
-	view.show(runs[0]);
-	return view;
+	return draw(root, runs[0]);
 };
-})();

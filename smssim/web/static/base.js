@@ -1,8 +1,6 @@
 // Words in the style of the terminal (smssim/words.py), elements, and the colours of the style sheet.
-// Knows nothing about runs.
+// Knows nothing about runs. The scripts of a page share one scope; `smssim` is what others may use.
 window.smssim = {};
-(() => {
-'use strict';
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const isKnown = Number.isFinite;
 // Writes a dash for an unknown number.
@@ -68,7 +66,7 @@ function make(what, ...children) {
 }
 function swatch(tone, kind = 'line') {
 	const mark = make('i', { class: `swatch ${kind} ${tone}` });
-	mark.style.setProperty('--c', `var(--${tone})`);
+	mark.style.setProperty('--tint', `var(--${tone})`);
 	return mark;
 }
 const button = (text, click, more) => make('button', { type: 'button', click, ...more }, text);
@@ -153,9 +151,3 @@ function repaint() {
 	for (const paint of painters) paint();
 }
 matchMedia('(prefers-color-scheme: dark)').onchange = repaint;
-
-Object.assign(smssim, {
-	isKnown, rounded, count, plural, seconds, setting, clock, tick, span, perSecond, share, percent, tenths, change,
-	clean, make, swatch, button, attribute, write, show, fit, table, pairs, scroll, alternative, section, colour, painters, repaint,
-});
-})();

@@ -1,13 +1,10 @@
 // The live page: which run is shown, its stream, and how old the figures are. The stream is closed while the page is
 // hidden; after any break the whole document is fetched.
-(() => {
-'use strict';
-const { attribute, write, show, make, clean, plural, share } = smssim;
 const [STALE_MS, RETRY_MS, FETCH_MS] = [3000, 2000, 5000];
 
-smssim.live = () => {
+const live = () => {
 	const [status, save, choice] = ['live', 'save', 'run'].map((id) => document.getElementById(id));
-	const view = smssim.view(document.getElementById('app'));
+	const view = viewIn(document.getElementById('app'), runParts);
 	let run = new URLSearchParams(location.search).get('run');
 	let [source, retry, heard, fetched, over, connected, turn] = [null, null, 0, 0, null, false, 0];
 	const at = (path) => `/api/${path}?run=${encodeURIComponent(run)}`;
@@ -19,11 +16,8 @@ smssim.live = () => {
 		if (over !== null) [kind, words] = ['over', over];
 		attribute(status, 'data-state', kind);
 		write(status, words);
-	}
-
-	function title() {
-		const { model } = view;
-		document.title = `${share(model.done, model.total)} ${clean(model.data.title, 60)} – smssim`;
+		const { data, done, total } = view.model;
+		if (data) document.title = `${share(done, total)} ${clean(data.title, 60)} – smssim`;
 	}
 
 	async function answer(path) {
@@ -38,7 +32,6 @@ smssim.live = () => {
 		if (mine !== turn) return;
 		view.show(data);
 		heard = Date.now();
-		title();
 		if (data.progress.final && over === null) await finish();
 		tell();
 	}
@@ -66,7 +59,6 @@ smssim.live = () => {
 		heard = Date.now();
 		connected = true;
 		const isWhole = view.frame(frame);
-		title();
 		tell();
 		if (frame.progress.final) {
 			finish().then(() => load()).catch(() => {}).then(tell);
@@ -93,7 +85,7 @@ smssim.live = () => {
 			source.addEventListener('frame', onFrame);
 			source.addEventListener('over', ({ data }) => {
 				const { reason } = JSON.parse(data);
-				over = over ?? `monitor ended${reason ? `: ${clean(reason, 80)}` : ''}`;
+				over ??= `monitor ended${reason ? `: ${clean(reason, 80)}` : ''}`;
 				close();
 				tell();
 			});
@@ -107,9 +99,9 @@ smssim.live = () => {
 	// The runs of this server; the first shown is the newest that runs.
 	async function choose() {
 		const runs = await (await answer('/api/runs')).json();
-		const last = [...runs].reverse();
-		run = run ?? (last.find((one) => one.state === 'running') || last[0] || { run_id: '' }).run_id;
-		smssim.fit(choice, runs.length, () => make('option'));
+		const newest = [...runs].reverse();
+		run ??= (newest.find((one) => one.state === 'running') || newest[0])?.run_id || '';
+		fit(choice, runs.length, () => make('option'));
 		runs.forEach((one, i) => {
 			choice.children[i].value = one.run_id;
 			const name = clean(one.title || one.run_id, 40);
@@ -136,5 +128,4 @@ smssim.live = () => {
 	choose().catch(() => {}).then(connect);
 	return view;
 };
-if (document.documentElement.dataset.page === 'live') smssim.page = smssim.live();
-})();
+smssim.page = live();

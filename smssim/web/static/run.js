@@ -1,26 +1,22 @@
 // A run: verdict, conservation, key figures, progress with plan, forecast and goals, rates, latency.
 // The words of verdict, stall and pace come with the document.
-(() => {
-'use strict';
-const {
-	make, swatch, write, show, attribute, table, pairs, colour, marks, yAxis, Chart, isKnown, rounded, count, share,
-	seconds, setting, clock, perSecond, span, change, clean, last, growth,
-} = smssim;
 const PERCENTS = [50, 80, 95, 99];
 // By code of the verdict: its shape and its tone; all others are good.
 const LOOKS = {
 	late: ['▲', 'warn'], stalled: ['▲', 'warn'], incomplete: ['✕', 'bad'], disagree: ['≠', 'bad'], missed: ['✕', 'bad'],
 	starting: ['○'],
 };
-const PARTS = { sent: 'sent', failed: 'failed', in_flight: 'in flight', waiting: 'waiting' };
-// Of each key figure, its format and its name.
+const wording = (key) => key.replace('_', ' ');
+const PARTS = ['sent', 'failed', 'in_flight', 'waiting'];
+const COUNTS = ['attempts', 'retried', 'duplicates', 'senders', 'senders_seen', 'redelivered'];
 const FIGURES = [
-	['rate_per_s', perSecond, 'overall'], ['avg_time_s', seconds, 'average time'], ['avg_sent_time_s', seconds, 'average sent'],
+	['rate_per_s', perSecond, 'overall'], ['avg_time_s', seconds, 'average time'],
+	['avg_sent_time_s', seconds, 'average sent'],
 	...['p50', 'p95', 'p99'].map((one) => [`latency_${one}_s`, seconds, `latency ${one}`]),
-	...['attempts', 'retried', 'duplicates', 'senders', 'senders_seen', 'redelivered'].map((key) => [key, count, key.replace('_', ' ')]),
+	...COUNTS.map((key) => [key, count, wording(key)]),
 ];
 
-smssim.verdict = () => {
+const verdictLine = () => {
 	const [mark, text, more, done, elapsed] = ['span.mark', 'b', 'span', 'b', 'span'].map((one) => make(one));
 	const element = make('div.verdict', { id: 'verdict' }, mark, make('div', text, more), make('div', done, elapsed));
 	const update = (code, ...words) => {
@@ -31,12 +27,12 @@ smssim.verdict = () => {
 	return { element, update };
 };
 
-smssim.head = () => {
-	const [verdict, figures] = [smssim.verdict(), pairs('figures')];
+const headPart = () => {
+	const [verdict, figures] = [verdictLine(), pairs('figures')];
 	const [stall, sum, books] = [make('p.stall', { id: 'stall' }), make('p'), make('p', { id: 'books' })];
-	const parts = Object.entries(PARTS).map(([key, name]) => {
+	const parts = PARTS.map((key) => {
 		const [piece, number, part] = [swatch(key, 'area'), make('b'), make('span')];
-		const term = make('div', make('dt', swatch(key, 'area'), name), make('dd', number, part));
+		const term = make('div', make('dt', swatch(key, 'area'), wording(key)), make('dd', number, part));
 		return { key, piece, number, part, term };
 	});
 
@@ -53,11 +49,11 @@ smssim.head = () => {
 		for (const { key, piece, number, part } of parts) {
 			write(number, count(progress[key]));
 			write(part, share(progress[key], total));
-			piece.style.flexGrow = Math.max(0, progress[key] || 0) / (total || 1);
+			piece.style.flexGrow = Math.max(0, progress[key]) / (total || 1);
 			show(piece, progress[key] > 0);
 		}
-		const isEqual = total === parts.reduce((all, { key }) => all + (progress[key] || 0), 0);
-		const terms = parts.map(({ key }) => `${count(progress[key])} ${PARTS[key]}`);
+		const isEqual = total === PARTS.reduce((all, key) => all + progress[key], 0);
+		const terms = PARTS.map((key) => `${count(progress[key])} ${wording(key)}`);
 		write(sum, `${count(total)} ${isEqual ? '=' : '≠'} ${terms.join(' + ')}`);
 		attribute(sum, 'data-tone', !isEqual && 'bad');
 		const agrees = [0, 5].includes(progress.exit_code);
@@ -98,7 +94,9 @@ const shareAxis = (total) => yAxis(String, {
 
 const OUTCOMES = [{ text: '✕ missed', tone: 'bad' }, { text: '✓ passed', tone: 'good' }, '○ open'];
 function goalRows({ data: { judged = [], goals = [], reached_s: reached = {} }, isFinal, elapsed }) {
-	if (judged.length) return judged.map((one) => [clean(one.text), OUTCOMES[Number(one.passed)], one.value, one.margin || '-']);
+	if (judged.length) {
+		return judged.map(({ text, passed, value, margin }) => [clean(text), OUTCOMES[Number(passed)], value, margin || '-']);
+	}
 	return goals.map(({ text, percent, at_s: deadline }) => {
 		const at = reached[percent];
 		const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
@@ -123,7 +121,7 @@ function milestoneRows({ data: { plan, expected, reached_s: reached }, progress,
 
 const line = (label, tone, dash, value, more) => ({ label, colour: tone, dash, value, ...more });
 
-smssim.progress = (time) => {
+const progressPart = (time) => {
 	let model = null;
 	const part = (value) => `${count(value)} (${share(value, model.total)})`;
 	const planned = (value, at) => {
@@ -150,20 +148,21 @@ smssim.progress = (time) => {
 	});
 	const [times, goals] = [table('When shares of all messages were sent'), table('Goals')];
 	const aside = make('div', times.element, goals.element);
-	const element = smssim.section('Progress', time.buttons, make('div.with-aside', chart.element, aside));
+	const element = section('Progress', time.buttons, make('div.with-aside', chart.element, aside));
 	function update(latest) {
 		model = latest;
 		time.end = axisEnd(model);
 		chart.update(model);
-		show(chart.legend.children[3], model.data.plan);
-		show(chart.legend.children[4], model.data.expected && !model.isFinal);
+		const [, , , forPlan, forForecast] = chart.legend.children;
+		show(forPlan, model.data.plan);
+		show(forForecast, model.data.expected && !model.isFinal);
 		times.fill(['share', ...(model.data.plan ? ['plan'] : []), 'actual'], milestoneRows(model));
 		goals.fill(['goal', 'state', 'value', 'margin'], goalRows(model));
 	}
-	return { element, update, destroy: () => chart.destroy() };
+	return { element, update };
 };
 
-smssim.rates = (time) => [
+const rateCharts = (time) => [
 	new Chart({
 		name: 'Rate', note: 'final outcomes per second; the band spans the extremes', time,
 		series: [
@@ -191,19 +190,14 @@ function histogram() {
 	const about = (i) => setting(rounded(bounds[i] || 0, 3));
 	return new Chart({
 		name: 'Latency histogram', note: 'from queued to final outcome; logarithmic bounds', xName: 'latency',
-		series: [
-			line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars }),
-		],
+		series: [line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars })],
 		columns: ({ data }) => {
 			({ bounds_s: bounds, counts } = data.latency || { bounds_s: [], counts: [] });
 			return [counts.map((one, i) => i), counts];
 		},
 		rest: () => counts.indexOf(Math.max(...counts)),
 		xRange: () => [-0.6, Math.max(1, counts.length) - 0.4],
-		xText: (i) => {
-			if (i === bounds.length) return `above ${about(i - 1)}`;
-			return i ? `${about(i - 1)} to ${about(i)}` : `up to ${about(i)}`;
-		},
+		xText: (i) => (i < bounds.length ? `${i ? `${about(i - 1)} to` : 'up to'} ${about(i)}` : `above ${about(i - 1)}`),
 		xAxis: {
 			values: (plotter, splits) => splits.map((at) => setting(rounded(bounds[at - 0.5], 2))),
 			splits: ({ bbox }) => {
@@ -222,7 +216,7 @@ function spectrum() {
 		name: 'Percentiles', note: 'the latency that this share of messages does not exceed', xName: 'percentile',
 		series: [
 			line('latency', 'sent', '', seconds, { width: 2.25 }),
-			line('highest', 'none', '', () => seconds((last(points) || [])[1]), { draw: false }),
+			line('highest', 'card', '', () => seconds(last(points)?.[1]), { draw: false }),
 		],
 		columns: ({ data }) => {
 			points = (data.spectrum || []).filter((point) => isKnown(point[1]));
@@ -239,13 +233,10 @@ function spectrum() {
 	});
 }
 
-smssim.latencies = (time) => [histogram(), spectrum(), new Chart({
+const latencyCharts = (time) => [histogram(), spectrum(), new Chart({
 	name: 'Latency so far', note: 'percentiles of all messages until then', time, axes: [yAxis(setting)],
 	series: [
 		line('p50', 'sent', '', seconds), line('p95', 'sent', 'dashed', seconds), line('p99', 'failed', 'dotted', seconds),
 	],
 	columns: ({ history }) => [history.elapsed_s, history.latency_p50_s, history.latency_p95_s, history.latency_p99_s],
 })];
-
-Object.assign(smssim, { valueAt, shareAxis, spread, line, OUTCOMES, PERCENTS });
-})();
