@@ -77,6 +77,6 @@ def visiting(browser: Browser, **settings: Any) -> Iterator[tuple[Page, Faults]]
     faults = Faults(context)
     try:
         yield context.new_page(), faults
-        assert not faults.all, "\n".join(faults.all)
+        assert faults.all == [], faults.all
     finally:
         context.close()

@@ -136,12 +136,12 @@ def source(text: str) -> str:
 
 def test_the_scripts_of_a_report_are_those_of_the_page_in_its_order_without_the_live_ones(tmp_path: Path) -> None:
     (tmp_path / "vendor").mkdir()
-    for name in ("vendor/a.js", "b.js", "live.js", "c.css"):
+    for name in ("vendor/a.js", "b.js", "live.js", "report.js", "c.css"):
         (tmp_path / name).write_text(f"/* {name} */")
     scripts = "".join(f'<script defer src="/static/{name}"></script>\n' for name in ("vendor/a.js", "b.js", *LIVE))
     (tmp_path / "index.html").write_text(f'<link rel="stylesheet" href="/static/c.css">\n{scripts}')
     found = assets(tmp_path)
-    assert (found.styles, found.scripts) == (("/* c.css */",), ("/* vendor/a.js */", "/* b.js */"))
+    assert (found.styles, found.scripts) == (("/* c.css */",), ("/* vendor/a.js */", "/* b.js */", "/* report.js */"))
 
 
 def test_no_script_or_style_of_the_page_ends_its_element() -> None:
@@ -169,6 +169,7 @@ def test_a_report_shows_everything_without_scripts() -> None:
         "Seed 7, attempts per message 3",
     ):
         assert said in page.text, said
+    assert "\\n" not in page.text
     (picture,) = [attributes for name, attributes in page.elements if name == "svg"]
     assert (picture["role"], "title" in dict(page.elements), "desc" in dict(page.elements)) == ("img", True, True)
 

@@ -7,14 +7,17 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from browser_support import launched, visiting
 from playwright.sync_api import Browser, Page
-from report_support import data_of, plan, renamed, result, run
+from report_support import data_of, plan, renamed, result, run, running
 
+from smssim.core.fleet import Fleet
+from smssim.outputs.report.inputs import documents_in
 from smssim.outputs.report.page import report
 
 pytestmark = pytest.mark.browser
@@ -91,6 +94,28 @@ def test_no_text_of_a_report_runs_or_violates_its_policy(browser: Browser, tmp_p
                 assert "owned" not in page.title().replace(HOSTILE, "")
                 assert page.locator("main img").count() == 0
         assert data_of(content)["runs"] == json.loads(json.dumps(documents))
+
+
+def ungrouped(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without what need not be there."""
+    needed = ("version", "kind", "progress", "verdict")
+    senders = {name: column for name, column in document["senders"].items() if not name.startswith("group")}
+    return {**{name: document[name] for name in needed}, "senders": senders}
+
+
+def test_documents_of_any_shape_are_drawn(browser: Browser, tmp_path: Path) -> None:
+    last = result()
+    empty = replace(last, fleet=Fleet(), plan=None, events=(), detail=None)
+    none = replace(empty, figures=replace(empty.figures, total=0, sent=0, failed=0, attempts=0, elapsed_s=0.0))
+    (summary,) = documents_in(json.dumps(last.as_dict()).encode(), "s.json")
+    (old,) = documents_in(json.dumps(ungrouped(run())).encode(), "old.json")
+    shapes = (run(empty), run(none), running(), summary, plan(), old)
+    for number, documents in enumerate((*((one,) for one in shapes), shapes)):
+        written(tmp_path / f"{number}.html", *documents)
+        with visiting(browser) as (page, _):
+            page.goto(f"file://{tmp_path}/{number}.html")
+            page.wait_for_load_state("networkidle")
+            assert documents[0]["verdict"]["text"] in page.inner_text("main") or len(documents) > 1
 
 
 def test_a_report_prints(browser: Browser, tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_files_without_a_run_are_refused_with_the_reason() -> None:
         (long.encode(), "is not JSON"),
         (b"[]", "does not fit: the value is a list of 0 elements; expected an object"),
         (b"[1, 2]", "does not fit"),
+        (b'{"a": 1}', "does not fit: the object has no run_id; expected the result"),
         (b"7", "the value is 7; expected an object"),
         (b"[" * 100_000, "nested too deeply"),
         (b"9" * 5_000, "can't be read"),
@@ -199,8 +200,8 @@ def test_a_wrong_field_is_refused_by_its_name() -> None:
         (("spectrum",), [[1]], "spectrum"),
         (("plan", "sent"), [1, 2], "plan.sent"),
         (("events", 0, "text"), None, "events[0].text is null"),
-        (("events",), [{"at_s": 1, "kind": "x"}], "expected an object with text"),
-        (("gaps",), [{"from_s": 1}], "expected an object with to_s"),
+        (("events",), [{"at_s": 1, "kind": "x"}], "events[0] has no text"),
+        (("gaps",), [{"from_s": 1}], "gaps[0] has no to_s"),
     ):
         document = copy.deepcopy(run())
         put(*place)(document, value)

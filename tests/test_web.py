@@ -368,6 +368,14 @@ def test_frames_are_made_once_for_all_viewers_and_only_if_there_are_any() -> Non
             for stream in streams:
                 assert (await stream.frame())["progress"]["elapsed_s"] == 49
             assert viewers.made == 1
+            served.note(seen_at(50.0))
+            for stream in streams:
+                stream.close()
+            await until(lambda: not len(viewers))
+            made = viewers.made
+            for second in range(51, 60):
+                served.note(seen_at(float(second)))
+            assert viewers.made == made
 
     play(scene())
 

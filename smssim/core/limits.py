@@ -151,7 +151,7 @@ class Limits:
 
     # -- the course of a run, which pages and reports show
 
-    beat_min_s: float = 0.1  # between two moments, at least ...
+    beat_min_s: float = 0.25  # between two moments, at least: senders report about as often ...
     beat_max_s: float = 1.0  # ... and at most
     beat_share: float = 0.0025  # of the run so far: 400 moments, until they are as rare as they may be
     beat_s_per_sender: float = 0.001  # between two moments, for each sender: looking at one takes about 4 microseconds

@@ -90,10 +90,11 @@ class Viewers:
         if is_over(seen) and feed.timer is not None:
             feed.timer.cancel()
             feed.timer = None
-        if (
-            feed.timer is None and feed.of is not seen.snapshot
-        ):  # in a callback of its own: no fault in it may end the node
-            feed.timer = self._loop.call_at(-math.inf if is_over(seen) else feed.due, self._make, run_id)
+        if feed.timer is None and feed.of is not seen.snapshot:
+            due = -math.inf if is_over(seen) else feed.due
+            feed.timer = self._loop.call_at(
+                due, self._make, run_id
+            )  # even if it is due: a fault in it can't end a node
 
     def dropped(self, run_id: str) -> None:
         """End the streams of a run that is not shown any more."""
@@ -144,7 +145,7 @@ class Viewers:
         if feed.timer is not None:
             feed.timer.cancel()
             feed.timer = None
-        if seen is None:
+        if seen is None or not self.of(run_id):
             return
         self.made += 1
         feed.newest, feed.of, feed.is_final = self._book.frame(seen), seen.snapshot, is_over(seen)

@@ -16,6 +16,7 @@ from typing import Final
 DIRECTORY: Final = Path(__file__).parents[2] / "web" / "static"
 PAGE: Final = "index.html"
 LIVE: Final = ("live.js",)  # only for the live page
+REPORT: Final = ("report.js",)  # only for reports
 _SCRIPT: Final = re.compile(r'<script\b[^>]*\bsrc="(?:/?static/)?([\w./-]+)"')
 _STYLE: Final = re.compile(r'<link\b[^>]*\brel="stylesheet"[^>]*\bhref="(?:/?static/)?([\w./-]+)"')
 
@@ -35,7 +36,8 @@ def assets(directory: Path = DIRECTORY) -> Assets:
         page = (directory / PAGE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return Assets((), ())
-    scripts = [name for name in _SCRIPT.findall(page) if name not in LIVE]
+    scripts = [name for name in _SCRIPT.findall(page) if name not in (*LIVE, *REPORT)]
+    scripts += [name for name in REPORT if (directory / name).exists()]
     return Assets(
         tuple((directory / name).read_text(encoding="utf-8") for name in _STYLE.findall(page)),
         tuple((directory / name).read_text(encoding="utf-8") for name in scripts),

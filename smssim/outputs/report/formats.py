@@ -196,7 +196,7 @@ OTHERS: Final = _object(
 )
 _SPAN: Final = _object({"from_s": REAL, "to_s": Maybe(REAL)})
 _ROW: Final = _matching(_LETTERS, _STEPS_MAX, "the characters - e w x and 0 to 9")
-_NO_SENDERS: Final = {name: "" if name == "state" else [] for name in SENDERS.known if not name.startswith("group")}
+_NO_SENDERS: Final = {name: "" if name == "state" else [] for name in SENDERS.known}
 _VERDICTS: Final = (
     *("on_course", "late", "ahead", "stalled", "running", "starting"),
     *("complete", "incomplete", "disagree", "missed", "planned"),
@@ -274,6 +274,9 @@ def document_of(value: Any, where: str = "") -> dict[str, Any]:
     found: dict[str, Any] = shaped(value, PLAN_DOCUMENT if is_plan else RUN_DOCUMENT, where)
     _check_plan(found["plan"])
     if not is_plan:
+        senders = found["senders"]
+        if "group" not in senders or "groups" not in senders:
+            found["senders"] = {**senders, "group": [-1] * len(senders["name"]), "groups": []}
         _check_run(found)
     return found
 
@@ -288,7 +291,7 @@ def _check_run(found: Mapping[str, Any]) -> None:
     if len(heat["rows"]) > names or any(len(row) != len(heat["times_s"]) for row in heat["rows"]):
         raise WrongShapeError("heat.rows", heat["rows"], "a row per sender, a character per time")
     _check_ascending(heat["times_s"], "heat.times_s")
-    if any(number >= len(senders.get("groups", ())) for number in senders.get("group", ())):
+    if any(number >= len(senders["groups"]) for number in senders["group"]):
         raise WrongShapeError("senders.group", senders["group"], "numbers of groups")
     if len(latency["counts"]) != len(latency["bounds_s"]) + 1:
         raise WrongShapeError("latency.counts", latency["counts"], "one count more than there are bounds")

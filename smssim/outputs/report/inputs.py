@@ -142,11 +142,12 @@ def _documents(value: Any) -> list[dict[str, Any]]:
 
 def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the document of a run of which only the result is known."""
-    rows = summary["sender_rows"]
-    senders: dict[str, Any] = {
-        name: [row[name] for row in rows] for name in RUN_DOCUMENT.blank["senders"] if name != "state"
-    }
-    states = {"sending": "1", "waiting": "2", "lost": "3", "left": "4"}
+    from smssim.core.fleet import Fleet, SenderRow  # imported late: these load numpy, which a list of runs
+    from smssim.core.session import State  # does not need
+    from smssim.outputs.document import senders_of
+
+    rows = [{**row, "state": State[row["state"].upper()]} for row in summary["sender_rows"]]
+    senders = senders_of(Fleet(tuple(SenderRow(**row) for row in rows)))
     missing = summary["senders_not_in_rows"]
     return {
         **RUN_DOCUMENT.blank,
@@ -166,7 +167,7 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
         "others": {**RUN_DOCUMENT.blank["others"], "senders": missing, "left": missing},
         "spectrum": [[float(of), time_s] for of, time_s in summary["percentiles"].items() if time_s is not None],
         "goals": deadlines(parsed(one["threshold"] for one in summary["thresholds"])),
-        "senders": {**senders, "state": "".join(states[row["state"]] for row in rows)},
+        "senders": senders,
         "events": list(summary["events"]),
     }
 

@@ -18,6 +18,13 @@ class WrongShapeError(ValueError):
     def __init__(self, where: str, got: object, expected: str) -> None:
         super().__init__(f"{where or 'the value'} is {_shown(got)}; expected {expected}")
 
+    @classmethod
+    def missing(cls, where: str, name: str) -> WrongShapeError:
+        """Return the error about a field that an object does not have."""
+        error = cls(where, None, "")
+        error.args = (f"{where or 'the object'} has no {name}",)
+        return error
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -119,7 +126,7 @@ def _fields(value: Any, fields: Fields, where: str) -> dict[str, Any]:
     }
     for name in fields.known:
         if not (name in found or name in fields.blank or name in fields.optional):
-            raise WrongShapeError(where, "without " + name, f"an object with {name}")
+            raise WrongShapeError.missing(where, name)
     return found | {name: blank for name, blank in fields.blank.items() if name not in found}
 
 
