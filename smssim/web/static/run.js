@@ -38,7 +38,7 @@ smssim.head = () => {
 	const [stall, sum, books] = [make('p.stall', { id: 'stall' }), make('p'), make('p', { id: 'books' })];
 	const parts = Object.entries(PARTS).map(([key, name]) => {
 		const [piece, number, part] = [swatch(key, 'area'), make('b'), make('span')];
-		const term = make('div', make('dt', swatch(key, 'area'), name), make('dd', number, part));
+		const term = make('div', make('dt', swatch(key, 'area'), name), make('dd', number, ' ', part));
 		return { key, piece, number, part, term };
 	});
 
