@@ -382,6 +382,18 @@ def test_frames_are_made_once_for_all_viewers_and_only_if_there_are_any() -> Non
     play(scene())
 
 
+def test_a_stream_never_begins_with_a_frame_from_before_the_state_that_its_viewer_has_fetched() -> None:
+    async def scene() -> None:
+        async with serving() as served:
+            served.note(seen_at(1.0))
+            (await served.follow()).close()
+            await until(lambda: served.page._page.viewers.made == 1 and not len(served.page._page.viewers))  # type: ignore[union-attr]
+            served.note(seen_at(600.0))
+            assert (await (await served.follow()).frame())["progress"]["elapsed_s"] == 600
+
+    play(scene())
+
+
 def test_there_is_at_most_one_frame_per_second_and_it_has_the_newest_figures() -> None:
     async def scene() -> None:
         async with serving(replace(QUICK, page_shared_s=0.3)) as served:

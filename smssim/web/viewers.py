@@ -69,6 +69,9 @@ class Viewers:
         self._open.add(viewer)
         if seen is not None:
             self.noted(seen)
+            feed = self._feeds[seen.snapshot.figures.run_id]
+            if feed.of is not seen.snapshot:  # the newest frame is old, and may be older than the state it knows
+                viewer.taken = feed.number
         return viewer
 
     def leave(self, viewer: Viewer) -> None:

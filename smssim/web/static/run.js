@@ -32,7 +32,7 @@ const headPart = () => {
 	const [stall, sum, books] = [make('p.stall', { id: 'stall' }), make('p'), make('p', { id: 'books' })];
 	const parts = PARTS.map((key) => {
 		const [piece, number, part] = [swatch(key, 'area'), make('b'), make('span')];
-		const term = make('div', make('dt', swatch(key, 'area'), wording(key)), make('dd', number, part));
+		const term = make('div', make('dt', swatch(key, 'area'), wording(key)), make('dd', number, ' ', part));
 		return { key, piece, number, part, term };
 	});
 
