@@ -32,6 +32,7 @@ PLAIN: Final = """
 .plain h1, .plain h2, .plain h3 { margin: 1em 0 .4em }
 .plain p { margin: .5em 0 }
 .plain table { width: auto }
+@media screen { .plain table { display: block; overflow-x: auto } }
 .plain td, .plain th { white-space: normal; max-width: none }
 .plain [align=left] { text-align: left; overflow-wrap: anywhere }
 .plain pre { white-space: pre-wrap }
