@@ -126,11 +126,11 @@ def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> No
     assert set(SENDER_KEYS.values()) == (settings - NO_KEYS - OF_ALL) | {"joins_s"}
     assert settings >= NO_KEYS | OF_ALL
     assert RunSettings.flags().keys() >= OF_ALL
-    assert not NO_KEYS - {"metrics_port"} & RunSettings.flags().keys()  # it belongs to the run's monitor
+    assert not (NO_KEYS - {"metrics_port", "insecure"}) & RunSettings.flags().keys()  # they belong to the run's monitor
 
 
 def test_every_producer_or_monitor_flag_is_also_a_run_flag_or_listed_as_an_exception() -> None:
-    alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca", "insecure"}
+    alone = {"listen", "monitor", "linger", "tls_cert", "tls_key", "tls_ca"}
     alone |= {setting for setting, flag in flags_of(EngineSettings).items() if flag.panel == "Engine"}
     of_both = flags_of(ProducerSettings).keys() | flags_of(MonitorSettings).keys()
     assert RunSettings.flags().keys() - {"senders", "scenario", "no_plan"} == of_both - alone

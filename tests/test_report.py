@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from smssim.core.threshold import Judged, Threshold
 from smssim.errors import ExitCode
 from smssim.outputs.document import document
 from smssim.outputs.report import formats
-from smssim.outputs.report.assets import LIVE, assets
+from smssim.outputs.report.assets import assets
 from smssim.outputs.report.formats import PLAN_DOCUMENT, RUN_DOCUMENT, document_of
 from smssim.outputs.report.inputs import documents_in, plan_document
 from smssim.outputs.report.page import report
@@ -134,14 +133,11 @@ def source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def test_the_scripts_of_a_report_are_those_of_the_page_in_its_order_without_the_live_ones(tmp_path: Path) -> None:
-    (tmp_path / "vendor").mkdir()
-    for name in ("vendor/a.js", "b.js", "live.js", "report.js", "c.css"):
-        (tmp_path / name).write_text(f"/* {name} */")
-    scripts = "".join(f'<script defer src="/static/{name}"></script>\n' for name in ("vendor/a.js", "b.js", *LIVE))
-    (tmp_path / "index.html").write_text(f'<link rel="stylesheet" href="/static/c.css">\n{scripts}')
-    found = assets(tmp_path)
-    assert (found.styles, found.scripts) == (("/* c.css */",), ("/* vendor/a.js */", "/* b.js */", "/* report.js */"))
+def test_a_report_has_what_draws_a_run_and_nothing_that_asks_a_server() -> None:
+    code = assets().scripts[1]
+    assert "smssim.report = " in code
+    assert "const viewIn = " in code
+    assert not any(word in code for word in ("EventSource", "fetch(", "/api/"))
 
 
 def test_no_script_or_style_of_the_page_ends_its_element() -> None:
@@ -169,7 +165,7 @@ def test_a_report_shows_everything_without_scripts() -> None:
         "Seed 7, attempts per message 3",
     ):
         assert said in page.text, said
-    assert "\\n" not in page.text
+    assert "\\" not in page.text
     (picture,) = [attributes for name, attributes in page.elements if name == "svg"]
     assert (picture["role"], "title" in dict(page.elements), "desc" in dict(page.elements)) == ("img", True, True)
 

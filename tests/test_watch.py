@@ -56,7 +56,7 @@ def test_a_dropped_run_is_no_longer_shown_even_if_the_monitor_leaves_right_after
 ) -> None:
     shown = Shown()
 
-    async def open_outputs(*_: object) -> Outputs:
+    async def open_outputs(*_: object, **_more: object) -> Outputs:
         return Outputs([shown])
 
     async def scene() -> int:

@@ -73,8 +73,8 @@ class Course:
     def next_at(self, now: float, figures: Figures) -> float:
         """Return when the next moment is to be noted: often in a short run, and rarely if there are many senders."""
         limits = self._limits
-        least_s = max(limits.beat_min_s, limits.beat_s_per_sender * figures.senders_seen)
-        return now + min(limits.beat_max_s, max(least_s, limits.beat_share * figures.elapsed_s))
+        usual_s = min(limits.beat_max_s, max(limits.beat_min_s, limits.beat_share * figures.elapsed_s))
+        return now + max(usual_s, limits.beat_s_per_sender * figures.senders_seen)
 
     def interrupt(self) -> None:
         """Record that nobody watches the run, from the last moment until the next one."""

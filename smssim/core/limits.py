@@ -152,9 +152,9 @@ class Limits:
     # -- the course of a run, which pages and reports show
 
     beat_min_s: float = 0.25  # between two moments, at least: senders report about as often ...
-    beat_max_s: float = 1.0  # ... and at most
+    beat_max_s: float = 1.0  # ... and at most, unless there are more than a thousand senders
     beat_share: float = 0.0025  # of the run so far: 400 moments, until they are as rare as they may be
-    beat_s_per_sender: float = 0.001  # between two moments, for each sender: looking at one takes about 4 microseconds
+    beat_s_per_sender: float = 0.001  # between two moments, at least, for each sender: looking at one takes 5 us
     heat_rows_max: int = 1_000  # senders by time: 512 KB ...
     heat_steps_max: int = 512  # ... with this many steps
     course_entries_max: int = 500  # stalls, gaps and events of senders: of each

@@ -23,7 +23,7 @@ from smssim.core.planned import PlannedCourse, PlannedTime
 from smssim.core.progress import LatencyShape
 from smssim.core.snapshot import Snapshot
 from smssim.core.threshold import Threshold
-from smssim.outputs.judging import deadlines, end_verdict
+from smssim.outputs.judging import deadlines, end_verdict, judged
 from smssim.outputs.report.formats import VERSION
 from smssim.outputs.terminal import plan_lines, why
 from smssim.words import clock
@@ -93,9 +93,11 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
     """Return the part of a document that changes from moment to moment and is short; the latest stalls only."""
     spells = course.spells if stalls_max is None else course.spells[-stalls_max:]
     latency = LatencyShape((), (0,), ()) if snapshot.detail is None else snapshot.detail.latency
+    progress = snapshot.as_dict()
     return {
-        "progress": snapshot.as_dict(),
+        "progress": progress,
         "verdict": verdict(snapshot, course),
+        "judged": judged(progress),
         "stall": None if snapshot.stall is None else why.sentence(snapshot.stall),
         "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in spells],
         "reached_s": {str(percent): number(reached_s) for percent, reached_s in snapshot.reached_s.items()},

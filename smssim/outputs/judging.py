@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.threshold import REACHED, Threshold
+from smssim.core.threshold import REACHED, TIMES, Threshold, share
 from smssim.errors import ExitCode
-from smssim.words import clock
+from smssim.words import clock, per_second, seconds
 
 _CODES: Final[Mapping[int, str]] = {
     ExitCode.OK: "complete",
@@ -18,6 +18,8 @@ _CODES: Final[Mapping[int, str]] = {
     ExitCode.DISAGREE: "disagree",
     ExitCode.THRESHOLD: "missed",
 }
+_LOWER: Final = ("<", "<=")
+_UPPER: Final = (">", ">=")
 
 
 def end_verdict(exit_code: int, reason: str, elapsed_s: float, missed: Sequence[str]) -> dict[str, str]:
@@ -47,6 +49,46 @@ def deadlines(thresholds: Iterable[Threshold]) -> list[dict[str, Any]]:
         for one in thresholds
         if one.name in REACHED
     ]
+
+
+def judged(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the thresholds of a run as texts for people; none before its end. `figures`: its JSON object.
+
+    Each has its `text`, whether it `passed`, the `value` that was compared with its `bound`, and the `margin` between
+    them: positive if it passed, empty if only one value passes.
+    """
+    return [
+        {"text": one["threshold"], "passed": one["passed"], **_compared(one, figures["total"])}
+        for one in figures.get("thresholds", ())
+    ]
+
+
+def _compared(one: Mapping[str, Any], total: int) -> dict[str, str]:
+    threshold = next(iter(parsed([one["threshold"]])), None)
+    if threshold is None:
+        return {"value": "-" if one["value"] is None else f"{one['value']:,.10g}", "bound": "", "margin": ""}
+    bound = float(threshold.bound)
+    if one["value"] is None:
+        value_text = "never" if threshold.name in TIMES else "unknown"
+        return {"value": value_text, "bound": _amount(threshold, bound), "margin": "-"}
+    value = float(share(one["value"], total)) if threshold.is_share else float(one["value"])
+    margin = bound - value if threshold.sign in _LOWER else value - bound
+    sign = "" if margin < 0 else "+"
+    return {
+        "value": _amount(threshold, value),
+        "bound": _amount(threshold, bound),
+        "margin": f"{sign}{_amount(threshold, margin)}" if threshold.sign in (*_LOWER, *_UPPER) else "",
+    }
+
+
+def _amount(threshold: Threshold, value: float) -> str:
+    """Return a value in the unit of a threshold."""
+    sign, value = ("-" if value < 0 else ""), abs(value)
+    if threshold.is_share:
+        return f"{sign}{value:.4g}%"
+    if threshold.name.endswith("_per_s"):
+        return sign + per_second(value)
+    return sign + (seconds(value) if threshold.name in TIMES else f"{value:,.10g}")
 
 
 def parsed(texts: Iterable[str]) -> list[Threshold]:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-STATIC: Final = Path(__file__).parent / "static"
+from smssim.outputs.browser import DRAWING, LIBRARY, LIVE, STATIC, STYLE, script, style
+
 INDEX: Final = "index.html"
-_TYPES: Final = {  # by ending; other files are not served
+_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
 }
 _LEVEL: Final = 9  # of the compression: it is done once
 
@@ -35,14 +34,18 @@ class Content:
     policy: str = ""  # what it may load, if that is not the usual
 
 
-def load(directory: Path = STATIC) -> dict[str, Content]:
-    """Return the files in a directory by their paths in it."""
-    found = {}
-    for path in sorted(directory.rglob("*")):
-        if path.suffix in _TYPES and path.is_file():
-            body = path.read_bytes()
-            packed = gzip.compress(body, _LEVEL, mtime=0)
-            tag = hashlib.sha256(body).hexdigest()[:16]
-            name = path.relative_to(directory).as_posix()
-            found[name] = Content(_TYPES[path.suffix], body, packed if len(packed) < len(body) else None, tag)
-    return found
+def load() -> dict[str, Content]:
+    """Return what browsers load, by path: the page, and below /static/ its scripts and styles."""
+    texts = {
+        INDEX: (STATIC / INDEX).read_text(encoding="utf-8"),
+        LIBRARY.relative_to(STATIC).as_posix(): LIBRARY.read_text(encoding="utf-8"),
+        STYLE.name: style([STYLE]),
+        "page.js": script([*DRAWING, LIVE]),
+    }
+    return {name: _content(name, text.encode()) for name, text in texts.items()}
+
+
+def _content(name: str, body: bytes) -> Content:
+    packed = gzip.compress(body, _LEVEL, mtime=0)
+    tag = hashlib.sha256(body).hexdigest()[:16]
+    return Content(_TYPES[Path(name).suffix], body, packed if len(packed) < len(body) else None, tag)

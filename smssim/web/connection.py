@@ -7,15 +7,19 @@ HTTP/1.1, some of whose attributes are not documented. Must not know what is ans
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from smssim.core.limits import Limits
 from smssim.web.answers import ON_ALL
+
+_NO_LINGERING: Final = struct.pack("ii", 1, 0)  # struct linger in socket.h: on, for 0 seconds
 
 
 class Crowd:
@@ -64,6 +68,11 @@ class Connection(H11Protocol):
         self._crowd.all.pop(self, None)
         self.transport.abort()
 
+    def reset(self) -> None:
+        """Do the same with a client that does not read, so that the system forgets what was not sent, too."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self.abort()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a new connection; see asyncio.Protocol."""
         super().connection_made(transport)
@@ -96,7 +105,7 @@ class Connection(H11Protocol):
         """Note that the client reads slowly; see asyncio.Protocol."""
         super().pause_writing()
         if self._stuck_timer is None:
-            self._stuck_timer = self.loop.call_later(self._limits.page_stuck_s, self.abort)
+            self._stuck_timer = self.loop.call_later(self._limits.page_stuck_s, self.reset)
 
     def resume_writing(self) -> None:
         """Note that the client has read what was sent; see asyncio.Protocol."""

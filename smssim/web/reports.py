@@ -10,7 +10,7 @@ from typing import Any, Final
 from smssim.errors import UsageError
 from smssim.outputs.kept.page import kept_report, runs_page
 from smssim.outputs.report.assets import assets
-from smssim.outputs.report.page import DRAW, PLAIN, policy, report
+from smssim.outputs.report.page import DRAW, policy, report
 from smssim.web.assets import Content
 
 HTML: Final = "text/html; charset=utf-8"
@@ -40,5 +40,5 @@ def kept_run(directory: str, run_id: str) -> Content | None:
 def _policy() -> str:
     """Return what a report may load: its own scripts and styles only, which are inside."""
     used = assets()
-    of_report = policy([*used.styles, PLAIN], [*used.scripts, DRAW] if used.scripts else [])
+    of_report = policy(used.styles, [*used.scripts, DRAW] if used.scripts else [])
     return f"{of_report}; frame-ancestors 'none'"

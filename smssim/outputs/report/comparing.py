@@ -30,7 +30,7 @@ _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
 
 
 def compared(documents: Sequence[Document], compares: Document) -> Html:
-    """Return the part of a report that compares."""
+    """Return the part of a report that compares. Its scripts move what has an id to where they show it."""
     labels = [run["label"] for run in compares["runs"]]
     has_plan = any(run["kind"] == "plan" for run in compares["runs"])
     runs = [
@@ -40,15 +40,16 @@ def compared(documents: Sequence[Document], compares: Document) -> Html:
     shown = overlay(documents)
     parts = [
         tag("h1", f"{in_words(documents)} compared"),
-        table(("", "title", "verdict", "run"), runs, left=4),
+        tag("div", table(("", "title", "verdict", "run"), runs, left=4), id="runs"),
         tag("h2", "Sent over time"),
         tag("p", "There is no curve, because nothing was sent." if shown is None else svg(shown)),
         tag("p", "Each run begins at 0. A dotted line connects the few times that are known of a run."),
         tag("h2", "Differences"),
-        differences(compares),
         tag(
-            "p",
-            f"Differences are to {labels[0]}.{RANGES if has_plan else ''}",
+            "div",
+            differences(compares),
+            tag("p", f"Differences are to {labels[0]}.{RANGES if has_plan else ''}"),
+            id="differences",
         ),
         *_by_seed(compares),
     ]
@@ -67,7 +68,8 @@ def _by_seed(compares: Document) -> list[Html]:
     if not rows:
         return []
     first = next(run["label"] for run in compares["runs"] if run["kind"] == "run")
-    return [tag("h2", "Equal by seed?"), tag("p", f"Compared with {first}:"), table(("", ""), rows, left=2)]
+    compared_with = tag("p", f"Compared with {first}:")
+    return [tag("h2", "Equal by seed?"), tag("div", compared_with, table(("", ""), rows, left=2), id="seeds")]
 
 
 def differences(compares: Document) -> Html:

@@ -220,6 +220,7 @@ RUN_DOCUMENT: Final = _object(
         **_ANY,
         "progress": PROGRESS,
         "verdict": _VERDICT,
+        "judged": Items(_object({"passed": FLAG, **dict.fromkeys(("text", "value", "bound", "margin"), LINE)}), 1_000),
         "stall": Maybe(LINE),
         "stalls": Items(_object({"from_s": REAL, "to_s": Maybe(REAL), "reason": LINE}), _EVENTS_MAX),
         "reached_s": _by_percent(Maybe(REAL)),
@@ -242,6 +243,7 @@ RUN_DOCUMENT: Final = _object(
     {
         **_BLANK,
         **dict.fromkeys(("stall", "behind_s", "expected", "plan")),
+        "judged": [],
         "stalls": [],
         "reached_s": {},
         "pace": "",

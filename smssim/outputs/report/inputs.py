@@ -14,7 +14,7 @@ from typing import Any, Final
 from smssim import __version__
 from smssim.errors import UsageError
 from smssim.escaping import quote
-from smssim.outputs.judging import deadlines, end_verdict, parsed, plan_verdict
+from smssim.outputs.judging import deadlines, end_verdict, judged, parsed, plan_verdict
 from smssim.outputs.report.formats import FORECAST, PLAN_DOCUMENT, RUN_DOCUMENT, SUMMARY, VERSION, document_of
 from smssim.outputs.report.shapes import WrongShapeError, shaped
 from smssim.words import plural
@@ -163,6 +163,7 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
             summary["elapsed_s"],
             [one["threshold"] for one in summary["thresholds"] if not one["passed"]],
         ),
+        "judged": judged(summary),
         "reached_s": dict(summary["reached_s"]),
         "others": {**RUN_DOCUMENT.blank["others"], "senders": missing, "left": missing},
         "spectrum": [[float(of), time_s] for of, time_s in summary["percentiles"].items() if time_s is not None],

@@ -25,18 +25,6 @@ from smssim.outputs.report.sender_rows import senders
 Document = Mapping[str, Any]
 
 DRAW: Final = 'smssim.report(JSON.parse(document.getElementById("smssim-data").textContent));'
-PLAIN: Final = """
-.plain { max-width: 60em }
-.plain * { max-width: 100% }
-.plain svg { height: auto }
-.plain h1, .plain h2, .plain h3 { margin: 1em 0 .4em }
-.plain p { margin: .5em 0 }
-.plain table { width: auto }
-@media screen { .plain table { display: block; overflow-x: auto } }
-.plain td, .plain th { white-space: normal; max-width: none }
-.plain [align=left] { text-align: left; overflow-wrap: anywhere }
-.plain pre { white-space: pre-wrap }
-"""  # only for the content without scripts
 EVENTS_MAX: Final = 200  # in the table of a run; the data has all of them
 BRIEF_MAX: Final = 20  # senders, and events, in the tables of a run that is compared
 NO_CURVE: Final = "There is no curve, because nothing was sent or only the totals are known."
@@ -45,7 +33,6 @@ NO_CURVE: Final = "There is no curve, because nothing was sent or only the total
 def report(documents: Sequence[Document], inlined: Assets | None = None) -> bytes:
     """Return the report of these documents, which are compared if there are several; `inlined`: its assets."""
     used = assets() if inlined is None else inlined
-    styles = [*used.styles, PLAIN]
     scripts = [*used.scripts, DRAW] if used.scripts else []
     compares = comparison(documents)
     data = {"version": VERSION, "runs": list(documents), "comparison": compares}
@@ -54,7 +41,7 @@ def report(documents: Sequence[Document], inlined: Assets | None = None) -> byte
     page = [
         Html("<!doctype html>\n"),
         Html('<html lang="en">\n'),
-        _head(_title(documents), styles, scripts),
+        _head(_title(documents), used.styles, scripts),
         Html("\n<body>\n"),
         body,
         tag("script", embedded(data), type="application/json", id="smssim-data"),

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.threshold import TIMES, Threshold, share
-from smssim.outputs.judging import parsed
+from smssim.outputs.judging import judged
 from smssim.outputs.report.markup import Content, Html, tag
 from smssim.words import clock, count, moment, per_second, percents, plural, seconds
 
 Document = Mapping[str, Any]
 
 PERCENTS: Final = ("50", "80", "95", "99")
-_LOWER: Final = ("<", "<=")
-_UPPER: Final = (">", ">=")
 
 
 def table(
@@ -30,11 +27,10 @@ def table(
         return tag(name, content, align=side, scope=scope)
 
     body = [
-        tag(
-            "tr",
-            [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)],
+        [
+            tag("tr", [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)]),
             Html("\n"),
-        )
+        ]
         for row in rows
     ]
     head = tag("tr", [cell("th", i, text, scope="col") for i, text in enumerate(heads)])
@@ -133,45 +129,11 @@ def _range_s(low_s: float | None, high_s: float | None) -> str:
 
 def thresholds(progress: Document) -> Html:
     """Return the thresholds of a run, with the values that they were compared with, and by how much they were met."""
-    rows = [_judged(one, progress["total"]) for one in progress.get("thresholds", [])]
+    rows = [
+        (one["text"], "passed" if one["passed"] else tag("strong", "MISSED"), one["value"], one["bound"], one["margin"])
+        for one in judged(progress)
+    ]
     return table(("threshold", "result", "value", "bound", "margin"), rows, left=2)
-
-
-def _judged(one: Document, total: int) -> Sequence[Content]:
-    result = "passed" if one["passed"] else tag("strong", "MISSED")
-    threshold = next(iter(parsed([one["threshold"]])), None)
-    if threshold is None:
-        return one["threshold"], result, "-" if one["value"] is None else f"{one['value']:,.10g}", "", ""
-    bound = float(threshold.bound)
-    if one["value"] is None:
-        return (
-            one["threshold"],
-            result,
-            "never" if threshold.name in TIMES else "unknown",
-            _amount(threshold, bound),
-            "-",
-        )
-    value = float(share(one["value"], total)) if threshold.is_share else float(one["value"])
-    margin = bound - value if threshold.sign in _LOWER else value - bound
-    exact = threshold.sign not in (*_LOWER, *_UPPER)
-    sign = "" if margin < 0 else "+"
-    return (
-        one["threshold"],
-        result,
-        _amount(threshold, value),
-        _amount(threshold, bound),
-        "" if exact else f"{sign}{_amount(threshold, margin)}",
-    )
-
-
-def _amount(threshold: Threshold, value: float) -> str:
-    """Return a value in the unit of a threshold."""
-    sign, value = ("-" if value < 0 else ""), abs(value)
-    if threshold.is_share:
-        return f"{sign}{value:.4g}%"
-    if threshold.name.endswith("_per_s"):
-        return sign + per_second(value)
-    return sign + (seconds(value) if threshold.name in TIMES else f"{value:,.10g}")
 
 
 def percentiles(progress: Document) -> Html | None:

@@ -1,8 +1,6 @@
 // Words in the style of the terminal (smssim/words.py), elements, and the colours of the style sheet.
-// Knows nothing about runs.
+// Knows nothing about runs. The scripts of a page share one scope; `smssim` is what others may use.
 window.smssim = {};
-(() => {
-'use strict';
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const isKnown = Number.isFinite;
 // Writes a dash for an unknown number.
@@ -15,10 +13,8 @@ const parts = (time) => [3600, 60, 1].map((unit, i) => Math.floor(Math.round(tim
 
 const count = known((number) => whole.format(number));
 const plural = (number, thing) => `${count(number)} ${thing}${number === 1 ? '' : 's'}`;
-const seconds = known((time) => {
-	if (time < 0.9995) return `${three(1000 * time)} ms`;
-	return `${time < 99.995 ? time.toFixed(2) : count(time)} s`;
-});
+const seconds = known((time) =>
+	(time < 0.9995 ? `${three(1000 * time)} ms` : `${time < 99.995 ? time.toFixed(2) : count(time)} s`));
 const setting = known((time) => (time < 1 ? `${rounded(1000 * time, 4)} ms` : `${rounded(time, 5)} s`));
 const clock = known((time) => {
 	const [hours, minutes, rest] = parts(time);
@@ -60,7 +56,7 @@ function make(what, ...children) {
 	const [tag, ...classes] = what.split('.');
 	const made = document.createElement(tag);
 	if (classes.length) made.className = classes.join(' ');
-	const properties = children[0] && children[0].constructor === Object ? children.shift() : {};
+	const properties = children[0]?.constructor === Object ? children.shift() : {};
 	for (const [name, value] of Object.entries(properties)) {
 		if (typeof value === 'function') made.addEventListener(name, value);
 		else attribute(made, name, value);
@@ -70,7 +66,7 @@ function make(what, ...children) {
 }
 function swatch(tone, kind = 'line') {
 	const mark = make('i', { class: `swatch ${kind} ${tone}` });
-	mark.style.setProperty('--c', `var(--${tone})`);
+	mark.style.setProperty('--tint', `var(--${tone})`);
 	return mark;
 }
 const button = (text, click, more) => make('button', { type: 'button', click, ...more }, text);
@@ -101,9 +97,10 @@ function fillRow(row, cells, create) {
 		attribute(place, 'data-tone', tone);
 		attribute(place, 'data-small', small);
 		if (!place.firstElementChild !== !key) place.replaceChildren(...(key ? [button('')] : []));
-		if (key) attribute(place.firstChild, 'data-key', key);
-		if (key) attribute(place.firstChild, 'aria-expanded', expanded);
-		write(key ? place.firstChild : place, text);
+		const inner = key ? place.firstChild : place;
+		attribute(inner, 'data-key', key);
+		attribute(inner, 'aria-expanded', expanded);
+		write(inner, text);
 	});
 }
 
@@ -146,20 +143,11 @@ const colours = new Map();
 const painters = new Set();
 function colour(name) {
 	const style = getComputedStyle(document.documentElement);
-	if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`).trim());
+	if (!colours.has(name)) colours.set(name, style.getPropertyValue(`--${name}`));
 	return colours.get(name);
 }
-function repaint({ type }) {
-	document.documentElement.classList.toggle('printing', type === 'beforeprint');
+function repaint() {
 	colours.clear();
 	for (const paint of painters) paint();
 }
-matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
-addEventListener('beforeprint', repaint);
-addEventListener('afterprint', repaint);
-
-Object.assign(smssim, {
-	isKnown, rounded, count, plural, seconds, setting, clock, tick, span, perSecond, share, percent, tenths, change,
-	clean, make, swatch, button, attribute, write, show, fit, table, pairs, scroll, alternative, section, colour, painters,
-});
-})();
+matchMedia('(prefers-color-scheme: dark)').onchange = repaint;

@@ -1,8 +1,5 @@
 // Charts on uPlot: a legend that reads out values, keyboard, zoom, marks, and a table that says the same.
 // A plotter is made once and then only gets new columns.
-(() => {
-'use strict';
-const { make, swatch, button, attribute, write, colour, isKnown, clean, clock } = smssim;
 const DASHES = { dashed: [6, 4], dotted: [2, 3] };
 const STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200,
 	1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800];
@@ -25,7 +22,7 @@ class TimeAxis {
 		const start = Math.max(0, Math.min(from, this.end - width));
 		this.zoomed = width < this.end ? [start, start + width] : null;
 		attribute(this.whole, 'aria-disabled', !this.zoomed);
-		for (const { plotter, columns } of this.charts) if (plotter) plotter.setData(columns);
+		for (const { plotter, columns } of this.charts) plotter?.setData(columns);
 	}
 
 	zoomBy(factor, around) {
@@ -61,12 +58,12 @@ class Chart {
 			role: 'slider', tabindex: 0, 'aria-label': `${name} (chart)`, 'aria-valuemin': 0, 'aria-valuemax': 0,
 			'aria-valuenow': 0, keydown: (event) => this.key(event), blur: () => this.pointAt(null),
 		});
-		this.table = smssim.alternative(name, options.rows || (() => this.rows()));
+		this.table = alternative(name, options.rows || (() => this.rows()));
 		this.element = make('figure', make('figcaption', make('b', name), note && make('span', note)), this.legend, this.plot,
 			this.event, this.table.element);
-		if (time) time.charts.add(this);
-		this.paint = () => this.plotter && this.plotter.redraw(false, true);
-		smssim.painters.add(this.paint);
+		time?.charts.add(this);
+		this.paint = () => this.plotter?.redraw(false, true);
+		painters.add(this.paint);
 		this.watch = new ResizeObserver(() => this.resize());
 	}
 
@@ -83,15 +80,15 @@ class Chart {
 
 	create() {
 		const { time, options } = this;
-		const { series, scales, axes = [yAxis(smssim.count)], bands, under, over, xRange } = options;
+		const { series, scales, axes = [yAxis(count)], bands, under, over, xRange } = options;
 		const range = xRange || (() => time.zoomed || [0, options.end ? options.end(this.model) : this.model.elapsed || 1]);
-		const paint = (marks, more) => [(plotter) => [time && marks, more].forEach((one) => one && one(plotter, this.model))];
+		const paint = (marks, more) => [(plotter) => [time && marks, more].forEach((one) => one?.(plotter, this.model))];
 		this.plotter = new uPlot({
 			width: Math.max(120, this.plot.clientWidth), height: Math.max(80, this.plot.clientHeight), bands,
 			legend: { show: false }, padding: [8, axes.length > 1 ? 0 : 12, 0, 0],
 			cursor: {
 				y: false, drag: { x: Boolean(time), y: false, setScale: false },
-				bind: { dblclick: () => () => time && time.zoom(null) },
+				bind: { dblclick: () => () => time?.zoom(null) },
 			},
 			scales: { x: { time: false, range }, y: { range: fromZero }, ...scales },
 			axes: [this.xAxis(), ...axes],
@@ -120,7 +117,7 @@ class Chart {
 		const border = { show: true, stroke: () => colour('line'), width: 1 };
 		return {
 			font: FONT, stroke: () => colour('soft'), size: 28, gap: 4, space: 72, incrs: STEPS, grid: { show: false }, border,
-			ticks: { ...border, size: 4 }, values: (plotter, splits) => splits.map(smssim.tick), ...this.options.xAxis,
+			ticks: { ...border, size: 4 }, values: (plotter, splits) => splits.map(tick), ...this.options.xAxis,
 		};
 	}
 
@@ -142,7 +139,7 @@ class Chart {
 		if (this.options.onMove) this.options.onMove(this.plotter);
 		else if (index === this.index) return;
 		this.readOut(index);
-		if (this.time) this.time.point(index === null ? null : this.columns[0][index], this);
+		this.time?.point(index === null ? null : this.columns[0][index], this);
 	}
 
 	// Point at the time at which another chart points, or at none.
@@ -156,12 +153,12 @@ class Chart {
 	pointAt(index) {
 		const at = index === null ? null : this.columns[0][index];
 		this.pointTo(at);
-		if (this.time) this.time.point(at, this);
+		this.time?.point(at, this);
 	}
 
 	key(event) {
-		const { key, shiftKey } = event;
-		if (!this.columns[0].length || event.ctrlKey || event.metaKey || event.altKey) return;
+		const { key, shiftKey, ctrlKey, metaKey, altKey } = event;
+		if (!this.columns[0].length || ctrlKey || metaKey || altKey) return;
 		const { min, max } = this.plotter.scales.x;
 		const [first, end] = [min, max].map((at) => this.plotter.valToIdx(at));
 		const step = Math.max(1, Math.round((end - first) / 100)) * (shiftKey ? 10 : 1);
@@ -170,12 +167,12 @@ class Chart {
 		const factor = { '+': 0.5, '=': 0.5, '-': 2, Escape: 1e9 }[key];
 		if (wanted !== undefined) this.pointAt(Math.min(end, Math.max(first, wanted)));
 		else if (factor && this.time) this.time.zoomBy(factor, this.columns[0][this.index]);
-		else if (!this.options.onKey || !this.options.onKey(event)) return;
+		else if (!this.options.onKey?.(event)) return;
 		event.preventDefault();
 		attribute(this.plot, 'aria-valuenow', this.index ?? 0);
 		const [x, ...values] = this.texts();
-		const said = values.map((value, i) => value && `${this.options.series[i].label} ${value}`).filter(Boolean).join(', ');
-		attribute(this.plot, 'aria-valuetext', `${x}: ${said}. ${this.event.textContent}`);
+		const said = values.map((value, i) => value && `${this.options.series[i].label} ${value}`);
+		attribute(this.plot, 'aria-valuetext', `${x}: ${said.filter(Boolean).join(', ')}. ${this.event.textContent}`);
 	}
 
 	// null: the latest point.
@@ -203,21 +200,16 @@ class Chart {
 		const places = Array.from({ length: most + 1 }, (_, i) => Math.round((i * end) / (most || 1)));
 		return [[xName, ...series.map((one) => one.label)], places.map((at) => this.texts(at))];
 	}
-
-	destroy() {
-		this.watch.disconnect();
-		smssim.painters.delete(this.paint);
-		if (this.plotter) this.plotter.destroy();
-	}
 }
 
 // ---- Marks: what is painted besides lines. A brush places values with x and y; its unit is a pixel of CSS.
 
 const SHAPES = {
 	'▼': [[-1, 0], [1, 0], [0, 1.6]], '▲': [[-1, 1.6], [1, 1.6], [0, 0]], '◆': [[0, 0], [1, 0.9], [0, 1.8], [-1, 0.9]],
+	'●': Array.from({ length: 16 }, (_, i) => [Math.cos((i * Math.PI) / 8), Math.sin((i * Math.PI) / 8)]),
 };
-const KINDS = { restarted: '▲', resumed: '▲', recovered: '▲', joined: '▲', back: '▲', 'taken over': '◆', left: '◆' };
-const shapeOf = (kind) => KINDS[kind] || '▼';
+const BETTER = ['restarted', 'resumed', 'recovered', 'joined', 'back'];
+const shapeOf = (kind) => (BETTER.includes(kind) ? '▲' : ['taken over', 'left'].includes(kind) ? '◆' : '▼');
 
 const painter = (paint) => (plotter, ...more) => {
 	const { ctx: context, bbox: { left, top, width, height } } = plotter;
@@ -245,9 +237,9 @@ const shape = (brush, kind, x, top, size, tone) =>
 // Shade a stretch of time with a tint, and with slanted lines that tell it apart without colour.
 function shade(brush, from, to, tint, lines) {
 	const { context, top, bottom, unit } = brush;
-	const [left, right] = [Math.max(brush.x(from), brush.left),
-		Math.min(Math.max(brush.x(to), brush.x(from) + 2 * unit), brush.right)];
-	if (left >= right) return;
+	const left = Math.max(brush.x(from), brush.left);
+	const right = Math.min(Math.max(brush.x(to), left + 2 * unit), brush.right);
+	if (brush.x(to) < brush.left || left >= right) return;
 	context.save();
 	path(brush, [[left, top], [right, top], [right, bottom], [left, bottom]], tint, 0);
 	context.clip();
@@ -285,13 +277,12 @@ const forecast = painter((brush, { data: { expected }, total, elapsed, progress 
 	const some = [80, 95, 99].map((percent) => ({ ...expected[percent], y: brush.y((percent / 100) * total) }))
 		.filter((one) => isKnown(one.high_s));
 	const points = (bound) => some.map((one) => [brush.x(one[bound]), one.y]);
-	path(brush, [[brush.x(elapsed), brush.y(progress.sent)], ...points('low_s'), ...points('high_s').reverse()],
-		'band', 0);
+	const now = [brush.x(elapsed), brush.y(progress.sent)];
+	path(brush, [now, ...points('low_s'), ...points('high_s').reverse()], 'band', 0);
 	for (const { low_s, median_s, high_s, y } of some) {
-		path(brush, [[brush.x(low_s), y], [brush.x(high_s), y]], 'sent', 1.5);
-		for (const x of [low_s, median_s, high_s].map(brush.x)) {
-			path(brush, [[x, y - 4 * brush.unit], [x, y + 4 * brush.unit]], 'sent', 1.5);
-		}
+		const [tick, [low, middle, high]] = [4 * brush.unit, [low_s, median_s, high_s].map(brush.x)];
+		path(brush, [[low, y], [high, y]], 'sent', 1.5);
+		for (const x of [low, middle, high]) path(brush, [[x, y - tick], [x, y + tick]], 'sent', 1.5);
 	}
 });
 
@@ -309,15 +300,10 @@ function label(brush, text, x, y, tone, prefersRight) {
 
 const milestones = painter((brush, reached, total) => {
 	let lowest = Infinity;
-	for (const [percent, time] of Object.entries(reached || {})) {
-		if (!isKnown(time)) continue;
+	for (const [percent, time] of Object.entries(reached || {}).filter((one) => isKnown(one[1]))) {
 		const [x, y] = [brush.x(time), brush.y((percent / 100) * total)];
-		brush.context.beginPath();
-		brush.context.arc(x, y, 3.5 * brush.unit, 0, 7);
-		Object.assign(brush.context, { fillStyle: colour('card'), strokeStyle: colour('sent'), lineWidth: 2 * brush.unit });
-		brush.context.setLineDash([]);
-		brush.context.fill();
-		brush.context.stroke();
+		shape(brush, '●', x, y, 4.5, 'sent');
+		shape(brush, '●', x, y, 2.5, 'card');
 		if (lowest - y < 13 * brush.unit) continue;
 		lowest = y;
 		label(brush, clock(time), x, y, 'ink');
@@ -334,6 +320,4 @@ const goals = painter((brush, list, total) => {
 		label(brush, clean(text, 30), x, y + 18 * unit, 'goal', true);
 	}
 });
-
-Object.assign(smssim, { TimeAxis, yAxis, Chart, marks: { plan, forecast, milestones, goals, shapeOf, painter } });
-})();
+const marks = { plan, forecast, milestones, goals };

@@ -1,45 +1,37 @@
 // The live page: which run is shown, its stream, and how old the figures are. The stream is closed while the page is
-// hidden; after any break the whole document is fetched. Takes clock, timers, fetch and EventSource from window.
-(() => {
-'use strict';
-const { attribute, write, show, make, clean, plural, share } = smssim;
+// hidden; after any break the whole document is fetched.
 const [STALE_MS, RETRY_MS, FETCH_MS] = [3000, 2000, 5000];
 
-smssim.live = () => {
+const live = () => {
 	const [status, save, choice] = ['live', 'save', 'run'].map((id) => document.getElementById(id));
-	const view = smssim.view(document.getElementById('app'));
+	const view = viewIn(document.getElementById('app'), runParts);
 	let run = new URLSearchParams(location.search).get('run');
 	let [source, retry, heard, fetched, over, connected, turn] = [null, null, 0, 0, null, false, 0];
-	const now = () => window.Date.now();
 	const at = (path) => `/api/${path}?run=${encodeURIComponent(run)}`;
 
 	function tell() {
-		const old = Math.floor((now() - heard) / 1000);
-		let [kind, words] = now() - heard < STALE_MS ? ['live', 'live'] : ['old', `${old} s old`];
-		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old} s old` : 'connecting'];
+		const old = `${Math.floor((Date.now() - heard) / 1000)} s old`;
+		let [kind, words] = Date.now() - heard < STALE_MS ? ['live', 'live'] : ['old', old];
+		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old}` : 'connecting'];
 		if (over !== null) [kind, words] = ['over', over];
 		attribute(status, 'data-state', kind);
 		write(status, words);
-	}
-
-	function title() {
-		const { model } = view;
-		document.title = `${share(model.done, model.total)} ${clean(model.data.title, 60)} – smssim`;
+		const { data, done, total } = view.model;
+		if (data) document.title = `${share(done, total)} ${clean(data.title, 60)} – smssim`;
 	}
 
 	async function answer(path) {
-		const got = await window.fetch(path, { cache: 'no-store' });
+		const got = await fetch(path, { cache: 'no-store' });
 		if (!got.ok) throw new Error(`${path}: ${got.status}`);
 		return got;
 	}
 
 	async function load(mine = turn) {
-		fetched = now();
+		fetched = Date.now();
 		const data = await (await answer(at('state'))).json();
 		if (mine !== turn) return;
 		view.show(data);
-		heard = now();
-		title();
+		heard = Date.now();
 		if (data.progress.final && over === null) await finish();
 		tell();
 	}
@@ -58,20 +50,19 @@ smssim.live = () => {
 
 	function close() {
 		if (source) source.close();
-		window.clearTimeout(retry);
+		clearTimeout(retry);
 		source = retry = null;
 	}
 
 	function onFrame({ data }) {
 		const frame = JSON.parse(data);
-		heard = now();
+		heard = Date.now();
 		connected = true;
 		const isWhole = view.frame(frame);
-		title();
 		tell();
 		if (frame.progress.final) {
 			finish().then(() => load()).catch(() => {}).then(tell);
-		} else if (!isWhole && now() - fetched > FETCH_MS) load().catch(() => {});
+		} else if (!isWhole && Date.now() - fetched > FETCH_MS) load().catch(() => {});
 	}
 
 	// Fetch the document, then follow the stream; again after a while if that fails.
@@ -83,18 +74,18 @@ smssim.live = () => {
 			connected = false;
 			close();
 			tell();
-			if (over === null && !document.hidden) retry = window.setTimeout(connect, RETRY_MS);
+			if (over === null && !document.hidden) retry = setTimeout(connect, RETRY_MS);
 		};
 		try {
 			if (run === null) await choose();
 			await load(mine);
 			if (mine !== turn || over !== null || document.hidden) return;
 			connected = true;
-			source = new window.EventSource(at('events'));
+			source = new EventSource(at('events'));
 			source.addEventListener('frame', onFrame);
-			source.addEventListener('over', (event) => {
-				const { reason } = JSON.parse(event.data);
-				over = over ?? `monitor ended${reason ? `: ${clean(reason, 80)}` : ''}`;
+			source.addEventListener('over', ({ data }) => {
+				const { reason } = JSON.parse(data);
+				over ??= `monitor ended${reason ? `: ${clean(reason, 80)}` : ''}`;
 				close();
 				tell();
 			});
@@ -108,9 +99,9 @@ smssim.live = () => {
 	// The runs of this server; the first shown is the newest that runs.
 	async function choose() {
 		const runs = await (await answer('/api/runs')).json();
-		const last = [...runs].reverse();
-		run = run ?? (last.find((one) => one.state === 'running') || last[0] || { run_id: '' }).run_id;
-		smssim.fit(choice, runs.length, () => make('option'));
+		const newest = [...runs].reverse();
+		run ??= (newest.find((one) => one.state === 'running') || newest[0])?.run_id || '';
+		fit(choice, runs.length, () => make('option'));
 		runs.forEach((one, i) => {
 			choice.children[i].value = one.run_id;
 			const name = clean(one.title || one.run_id, 40);
@@ -133,9 +124,8 @@ smssim.live = () => {
 			close();
 		} else connect();
 	});
-	window.setInterval(tell, 1000);
+	setInterval(tell, 1000);
 	choose().catch(() => {}).then(connect);
 	return view;
 };
-if (document.documentElement.dataset.page === 'live') smssim.page = smssim.live();
-})();
+smssim.page = live();

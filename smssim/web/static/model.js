@@ -1,10 +1,8 @@
-// The document of one run as the page holds it: a document replaces it, a frame moves it on by one point.
-// Knows the formats of documents and frames, and no elements. Its size is bounded, however long the run is.
-(() => {
-'use strict';
+// One run as the page holds it: a document replaces it, a frame moves it on by one point. Its size is bounded.
+// Knows the formats of documents and frames, and no elements.
 const [POINTS_MAX, STEPS_MAX, MISSED_S] = [4096, 1024, 5];
 const RATES = ['rate_per_s', 'rate_min_per_s', 'rate_max_per_s'];
-const COLUMNS = ['elapsed_s', 'sent', 'failed', 'retried', 'duplicates', 'latency_p50_s', 'latency_p95_s',
+const COURSES = ['elapsed_s', 'sent', 'failed', 'retried', 'duplicates', 'latency_p50_s', 'latency_p95_s',
 	'latency_p99_s'];
 // Which state of a heat map stands for several: the last of them in this order.
 const ORDER = '-ew9876543210x';
@@ -14,10 +12,12 @@ const codesAt = (senders, textOf, step) => Uint8Array.from(senders,
 	(_, i) => (textOf(i) || '').charCodeAt(step) & 127 || 45);
 const last = (list) => list[list.length - 1];
 
-function rateAt({ elapsed_s: at, sent, failed }, i) {
-	const [before, done] = i ? [at[i - 1], sent[i - 1] + failed[i - 1]] : [0, 0];
-	return at[i] > before ? Math.max(0, sent[i] + failed[i] - done) / (at[i] - before) : 0;
+// By how much columns grow per second, together, since the point before.
+function growth({ elapsed_s: times, ...history }, names, i) {
+	const [passed, ...grown] = [times, ...names.map((name) => history[name])].map((one) => one[i] - (i && one[i - 1]));
+	return passed > 0 ? Math.max(0, grown.reduce((all, one) => all + one)) / passed : 0;
 }
+const rateAt = (history, i) => growth(history, ['sent', 'failed'], i);
 
 // Merge neighbours: what the later one says, and the extremes of both.
 function mergeHistory(history) {
@@ -36,14 +36,13 @@ function mergeHeat(heat) {
 	heat.times = times.slice(0, half).map((_, i) => times[2 * i + 1]);
 }
 
-smssim.Model = class {
+class Model {
 	show(data) {
 		const { progress = {}, events = [], stalls = [], gaps = [], heat, senders } = data;
 		Object.assign(this, { data, progress, events, stalls, gaps });
-		const columnOf = (name) => [...((data.history || {})[name] || [])];
-		this.history = Object.fromEntries([...COLUMNS, ...RATES].map((name) => [name, columnOf(name)]));
+		this.history = Object.fromEntries([...COURSES, ...RATES].map((name) => [name, [...(data.history?.[name] || [])]]));
 		this.senders = senders || { name: [], state: '', group: [], groups: [] };
-		this.names = this.senders.name.map((name) => smssim.clean(name).trim() || '(no name)');
+		this.names = this.senders.name.map((name) => clean(name).trim() || '(no name)');
 		const { from_s: from = 0, times_s: times = [], rows = [] } = heat || {};
 		// The heat map by steps: of each sender, the code of its state.
 		const columns = times.map((_, step) => codesAt(this.senders.name, (i) => rows[i], step));
@@ -73,7 +72,7 @@ smssim.Model = class {
 		const { length } = history.elapsed_s;
 		const isNew = !length || elapsed > last(history.elapsed_s);
 		const place = isNew ? length : length - 1;
-		for (const name of COLUMNS) history[name][place] = this.progress[name] ?? null;
+		for (const name of COURSES) history[name][place] = this.progress[name] ?? null;
 		if (isNew) for (const name of RATES) history[name][place] = rateAt(history, place);
 		if (place >= POINTS_MAX) mergeHistory(history);
 	}
@@ -98,7 +97,6 @@ smssim.Model = class {
 	}
 
 	happening(time, tolerance) {
-		const { clean, clock } = smssim;
 		const within = (one) => time >= one.from_s && time <= (one.to_s ?? Infinity);
 		return [
 			...this.stalls.filter(within).map((stall) => `stalled: ${clean(stall.reason)}`),
@@ -107,6 +105,4 @@ smssim.Model = class {
 				.map((event) => `${clock(event.at_s)} ${clean(event.text)}`),
 		].join(' · ');
 	}
-};
-Object.assign(smssim, { worse, last });
-})();
+}

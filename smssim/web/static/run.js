@@ -1,28 +1,22 @@
 // A run: verdict, conservation, key figures, progress with plan, forecast and goals, rates, latency.
 // The words of verdict, stall and pace come with the document.
-(() => {
-'use strict';
-const {
-	make, swatch, write, show, attribute, table, pairs, colour, marks, yAxis, Chart, isKnown, rounded, count, share,
-	seconds, setting, clock, perSecond, span, change, clean, last,
-} = smssim;
 const PERCENTS = [50, 80, 95, 99];
 // By code of the verdict: its shape and its tone; all others are good.
 const LOOKS = {
 	late: ['▲', 'warn'], stalled: ['▲', 'warn'], incomplete: ['✕', 'bad'], disagree: ['≠', 'bad'], missed: ['✕', 'bad'],
 	starting: ['○'],
 };
-const PARTS = { sent: 'sent', failed: 'failed', in_flight: 'in flight', waiting: 'waiting' };
-const FIGURES = {
-	rate_per_s: ['overall', perSecond], avg_time_s: ['average time', seconds], avg_sent_time_s: ['average sent', seconds],
-	latency_p50_s: ['latency p50', seconds], latency_p95_s: ['latency p95', seconds],
-	latency_p99_s: ['latency p99', seconds],
-	attempts: ['attempts', count], retried: ['retried', count], duplicates: ['duplicates', count],
-	senders: ['senders', count],
-	senders_seen: ['senders seen', count], redelivered: ['redelivered', count],
-};
+const wording = (key) => key.replace('_', ' ');
+const PARTS = ['sent', 'failed', 'in_flight', 'waiting'];
+const COUNTS = ['attempts', 'retried', 'duplicates', 'senders', 'senders_seen', 'redelivered'];
+const FIGURES = [
+	['rate_per_s', perSecond, 'overall'], ['avg_time_s', seconds, 'average time'],
+	['avg_sent_time_s', seconds, 'average sent'],
+	...['p50', 'p95', 'p99'].map((one) => [`latency_${one}_s`, seconds, `latency ${one}`]),
+	...COUNTS.map((key) => [key, count, wording(key)]),
+];
 
-smssim.verdict = () => {
+const verdictLine = () => {
 	const [mark, text, more, done, elapsed] = ['span.mark', 'b', 'span', 'b', 'span'].map((one) => make(one));
 	const element = make('div.verdict', { id: 'verdict' }, mark, make('div', text, more), make('div', done, elapsed));
 	const update = (code, ...words) => {
@@ -33,21 +27,21 @@ smssim.verdict = () => {
 	return { element, update };
 };
 
-smssim.head = () => {
-	const [verdict, figures] = [smssim.verdict(), pairs('figures')];
+const headPart = () => {
+	const [verdict, figures] = [verdictLine(), pairs('figures')];
 	const [stall, sum, books] = [make('p.stall', { id: 'stall' }), make('p'), make('p', { id: 'books' })];
-	const parts = Object.entries(PARTS).map(([key, name]) => {
+	const parts = PARTS.map((key) => {
 		const [piece, number, part] = [swatch(key, 'area'), make('b'), make('span')];
-		const term = make('div', make('dt', swatch(key, 'area'), name), make('dd', number, ' ', part));
+		const term = make('div', make('dt', swatch(key, 'area'), wording(key)), make('dd', number, ' ', part));
 		return { key, piece, number, part, term };
 	});
 
 	function update({ progress, data, total, done, elapsed, isFinal }) {
 		const { code, text = 'Starting' } = data.verdict || { code: 'starting' };
 		const pace = text.toLowerCase().includes(data.pace || '') ? '' : clean(data.pace);
-		const { low_s: low, high_s: high } = (data.expected || {}).complete || {};
-		const [least, most] = [low, high].map((at) => Math.max(0, at - elapsed));
-		const left = !isFinal && isKnown(high) ? ` · about ${span(least, most)} left` : '';
+		const { low_s: low, high_s: high } = data.expected?.complete || {};
+		const left = !isFinal && isKnown(high)
+			? ` · about ${span(Math.max(0, low - elapsed), Math.max(0, high - elapsed))} left` : '';
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
 			(isFinal ? 'after ' : 'at ') + clock(elapsed) + left);
 		show(stall, data.stall);
@@ -55,22 +49,19 @@ smssim.head = () => {
 		for (const { key, piece, number, part } of parts) {
 			write(number, count(progress[key]));
 			write(part, share(progress[key], total));
-			piece.style.flexGrow = Math.max(0, progress[key] || 0) / (total || 1);
+			piece.style.flexGrow = Math.max(0, progress[key]) / (total || 1);
 			show(piece, progress[key] > 0);
 		}
-		const isEqual = total === parts.reduce((all, { key }) => all + (progress[key] || 0), 0);
-		const terms = parts.map(({ key }) => `${count(progress[key])} ${PARTS[key]}`);
+		const isEqual = total === PARTS.reduce((all, key) => all + progress[key], 0);
+		const terms = PARTS.map((key) => `${count(progress[key])} ${wording(key)}`);
 		write(sum, `${count(total)} ${isEqual ? '=' : '≠'} ${terms.join(' + ')}`);
 		attribute(sum, 'data-tone', !isEqual && 'bad');
 		const agrees = [0, 5].includes(progress.exit_code);
 		attribute(books, 'data-tone', progress.reason && (agrees ? 'good' : 'bad'));
 		write(books, progress.reason ? `${agrees ? '✓' : '✕'} ${clean(progress.reason)}`
 			: '○ both books are compared at the end');
-		figures.fill([
-			...(isFinal ? [] : [['now', perSecond(progress.recent_rate_per_s)]]),
-			...Object.entries(FIGURES).filter(([key]) => key in progress)
-				.map(([key, [name, says]]) => [name, says(progress[key])]),
-		]);
+		figures.fill([...(isFinal ? [] : [['recent_rate_per_s', perSecond, 'now']]), ...FIGURES]
+			.filter(([key]) => key in progress).map(([key, says, name]) => [name, says(progress[key])]));
 	}
 	const element = make('section.card.head', { 'aria-label': 'Verdict' }, verdict.element, stall,
 		make('div.conservation', ...parts.map(({ piece }) => piece)), make('dl.parts', ...parts.map(({ term }) => term)),
@@ -81,8 +72,7 @@ smssim.head = () => {
 // Where the time axis ends: there is room for the plan, the forecast and near deadlines, and it moves in few steps.
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
-	const { high_s: high = 0 } = (expected || {}).complete || {};
-	const most = isFinal ? elapsed : Math.max(planned, Math.min(high, 4 * planned));
+	const most = isFinal ? elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));
 	const end = Math.max(most, ...(goals || []).map((goal) => goal.at_s * 1.04).filter((at) => at < 1.6 * most)) || 1;
 	const step = 10 ** Math.floor(Math.log10(end)) / 4;
 	return isFinal ? end : Math.ceil(end / step) * step;
@@ -102,28 +92,16 @@ const shareAxis = (total) => yAxis(String, {
 	grid: { stroke: () => colour('line'), width: 1, dash: [2, 3] },
 });
 
-// The value that a threshold such as t95<60s or failed<1% compares, and by how much it keeps its bound.
-function margin({ threshold, value }, total) {
-	const match = /^(\w+?)(_per)?(_s)?\s*([<>])=?\s*([\d.eE+-]+)(%|ms|s|m|h)?$/.exec(threshold.trim());
-	if (!match || !isKnown(value)) return [isKnown(value) ? String(rounded(value, 6)) : 'never', '-'];
-	const [, name, isRate, isTime, sign, number, unit] = match;
-	const bound = number * ({ ms: 0.001, m: 60, h: 3600 }[unit] || 1);
-	const compared = unit === '%' ? (100 * value) / (total || Infinity) : value;
-	const says = unit === '%' ? (one) => `${rounded(one, 4)}%` : isRate ? perSecond
-		: isTime || /^t\d/.test(name) ? seconds : (one) => String(rounded(one, 6));
-	return [says(compared), change(sign === '<' ? bound - compared : compared - bound, says)];
-}
-
 const OUTCOMES = [{ text: '✕ missed', tone: 'bad' }, { text: '✓ passed', tone: 'good' }, '○ open'];
-function goalRows({ data, progress: { thresholds = [] }, total, isFinal, elapsed }) {
-	const reached = data.reached_s || {};
-	return thresholds.length ? thresholds.map((one) => [clean(one.threshold), OUTCOMES[Number(one.passed)],
-		...margin(one, total)])
-		: (data.goals || []).map(({ text, percent, at_s: deadline }) => {
-			const at = reached[percent];
-			const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
-			return [clean(text), OUTCOMES[state], clock(at), change(deadline - at, clock)];
-		});
+function goalRows({ data: { judged = [], goals = [], reached_s: reached = {} }, isFinal, elapsed }) {
+	if (judged.length) {
+		return judged.map(({ text, passed, value, margin }) => [clean(text), OUTCOMES[Number(passed)], value, margin || '-']);
+	}
+	return goals.map(({ text, percent, at_s: deadline }) => {
+		const at = reached[percent];
+		const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
+		return [clean(text), OUTCOMES[state], clock(at), change(deadline - at, clock)];
+	});
 }
 
 const spread = ({ low_s: low, median_s: median, high_s: high }) =>
@@ -132,8 +110,8 @@ const spread = ({ low_s: low, median_s: median, high_s: high }) =>
 function milestoneRows({ data: { plan, expected, reached_s: reached }, progress, isFinal, elapsed }) {
 	return [...PERCENTS, 'complete'].map((key) => {
 		const isLast = key === 'complete';
-		const at = isLast ? progress.complete && elapsed : (reached || {})[key];
-		const { low_s: low, high_s: high } = (expected || {})[key] || {};
+		const at = isLast ? progress.complete && elapsed : reached?.[key];
+		const { low_s: low, high_s: high } = expected?.[key] || {};
 		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : '-';
 		const planned = plan ? [spread((isLast ? plan.complete_s : plan.reached_s[key]) || {})] : [];
 		const actual = isKnown(at) ? { text: clock(at), tone: 'strong' } : isFinal ? 'never' : forecast;
@@ -143,7 +121,7 @@ function milestoneRows({ data: { plan, expected, reached_s: reached }, progress,
 
 const line = (label, tone, dash, value, more) => ({ label, colour: tone, dash, value, ...more });
 
-smssim.progress = (time) => {
+const progressPart = (time) => {
 	let model = null;
 	const part = (value) => `${count(value)} (${share(value, model.total)})`;
 	const planned = (value, at) => {
@@ -170,26 +148,21 @@ smssim.progress = (time) => {
 	});
 	const [times, goals] = [table('When shares of all messages were sent'), table('Goals')];
 	const aside = make('div', times.element, goals.element);
-	const element = smssim.section('Progress', time.buttons, make('div.with-aside', chart.element, aside));
+	const element = section('Progress', time.buttons, make('div.with-aside', chart.element, aside));
 	function update(latest) {
 		model = latest;
 		time.end = axisEnd(model);
 		chart.update(model);
-		show(chart.legend.children[3], model.data.plan);
-		show(chart.legend.children[4], model.data.expected && !model.isFinal);
+		const [, , , forPlan, forForecast] = chart.legend.children;
+		show(forPlan, model.data.plan);
+		show(forForecast, model.data.expected && !model.isFinal);
 		times.fill(['share', ...(model.data.plan ? ['plan'] : []), 'actual'], milestoneRows(model));
 		goals.fill(['goal', 'state', 'value', 'margin'], goalRows(model));
 	}
-	return { element, update, destroy: () => chart.destroy() };
+	return { element, update };
 };
 
-// The increase of a column per second, since the point before.
-const increase = ({ elapsed_s: at }, column) => column.map((value, i) => {
-	const [passed, grown] = i ? [at[i] - at[i - 1], value - column[i - 1]] : [at[0], value];
-	return passed > 0 ? Math.max(0, grown) / passed : 0;
-});
-
-smssim.rates = (time) => [
+const rateCharts = (time) => [
 	new Chart({
 		name: 'Rate', note: 'final outcomes per second; the band spans the extremes', time,
 		series: [
@@ -206,8 +179,8 @@ smssim.rates = (time) => [
 			line('failed', 'failed', '', perSecond), line('retried', 'sent', 'dashed', perSecond),
 			line('duplicates', 'ink', 'dotted', perSecond),
 		],
-		columns: ({ history }) =>
-			[history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) => increase(history, history[name]))],
+		columns: ({ history }) => [history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) =>
+			history[name].map((_, i) => growth(history, [name], i)))],
 	}),
 ];
 
@@ -217,19 +190,14 @@ function histogram() {
 	const about = (i) => setting(rounded(bounds[i] || 0, 3));
 	return new Chart({
 		name: 'Latency histogram', note: 'from queued to final outcome; logarithmic bounds', xName: 'latency',
-		series: [
-			line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars }),
-		],
+		series: [line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars })],
 		columns: ({ data }) => {
 			({ bounds_s: bounds, counts } = data.latency || { bounds_s: [], counts: [] });
 			return [counts.map((one, i) => i), counts];
 		},
 		rest: () => counts.indexOf(Math.max(...counts)),
 		xRange: () => [-0.6, Math.max(1, counts.length) - 0.4],
-		xText: (i) => {
-			if (i === bounds.length) return `above ${about(i - 1)}`;
-			return i ? `${about(i - 1)} to ${about(i)}` : `up to ${about(i)}`;
-		},
+		xText: (i) => (i < bounds.length ? `${i ? `${about(i - 1)} to` : 'up to'} ${about(i)}` : `above ${about(i - 1)}`),
 		xAxis: {
 			values: (plotter, splits) => splits.map((at) => setting(rounded(bounds[at - 0.5], 2))),
 			splits: ({ bbox }) => {
@@ -248,7 +216,7 @@ function spectrum() {
 		name: 'Percentiles', note: 'the latency that this share of messages does not exceed', xName: 'percentile',
 		series: [
 			line('latency', 'sent', '', seconds, { width: 2.25 }),
-			line('highest', 'none', '', () => seconds((last(points) || [])[1]), { draw: false }),
+			line('highest', 'card', '', () => seconds(last(points)?.[1]), { draw: false }),
 		],
 		columns: ({ data }) => {
 			points = (data.spectrum || []).filter((point) => isKnown(point[1]));
@@ -265,13 +233,10 @@ function spectrum() {
 	});
 }
 
-smssim.latencies = (time) => [histogram(), spectrum(), new Chart({
+const latencyCharts = (time) => [histogram(), spectrum(), new Chart({
 	name: 'Latency so far', note: 'percentiles of all messages until then', time, axes: [yAxis(setting)],
 	series: [
 		line('p50', 'sent', '', seconds), line('p95', 'sent', 'dashed', seconds), line('p99', 'failed', 'dotted', seconds),
 	],
 	columns: ({ history }) => [history.elapsed_s, history.latency_p50_s, history.latency_p95_s, history.latency_p99_s],
 })];
-
-Object.assign(smssim, { valueAt, shareAxis, spread, line, OUTCOMES, PERCENTS });
-})();

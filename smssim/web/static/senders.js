@@ -1,20 +1,13 @@
 // Senders: a heat map of their states over time, and a table that sorts, filters and folds copies into one row.
-(() => {
-'use strict';
-const {
-	make, attribute, show, write, colour, worse, Chart, marks, clean, count, plural, setting, seconds, percent, tenths,
-	share, perSecond, change, isKnown, last,
-} = smssim;
 const [HEIGHT, LINE_MAX, NAMES_MAX, ROWS_MAX] = [560, 20, 60, 50];
 const STATES = ['', 'sending', 'waiting', 'lost', 'left'];
-const SHAPES = ['', '●', '○', '✕', '–'];
+const SIGNS = ['', '●', '○', '✕', '–'];
 // The characters of the heat map that are no rate, by their codes: -, w, x, e.
 const CODES = { 45: 0, 119: 2, 120: 3, 101: 4 };
 const rateOf = (code) => `sending at ${10 * (code - 48)}–${10 * (code - 47)}% of its declared rate`;
 
-// A picture with one column per step, which a chart stretches over its time axis. Where several senders share a line of
-// it, the lost one decides, or else the slowest.
-smssim.heat = (time) => {
+// A picture with a column per step, which a chart stretches over its time axis.
+const heatPart = (time) => {
 	let [model, painted, row, lines, perLine, tall] = [null, [], 0, 1, 1, 1];
 	const image = document.createElement('canvas');
 	const pencil = image.getContext('2d', { willReadFrequently: true });
@@ -42,7 +35,7 @@ smssim.heat = (time) => {
 	}
 
 	// Paint what is new (everything, if anything else has changed), then draw it in runs of equally long steps.
-	const under = marks.painter(({ context, top, bottom, x }) => {
+	const under = painter(({ context, top, bottom, x }) => {
 		const { times, columns } = model.heat;
 		const now = [columns, lines, tall, colour('lost')];
 		if (now.some((one, i) => one !== painted[i])) {
@@ -61,7 +54,7 @@ smssim.heat = (time) => {
 		}
 	});
 
-	const over = marks.painter(({ context, left, right, y }) => {
+	const over = painter(({ context, left, right, y }) => {
 		if (chart.index === null) return;
 		const line = row - (row % perLine);
 		context.strokeStyle = colour('ink');
@@ -93,7 +86,7 @@ smssim.heat = (time) => {
 		series: ['', ...STATES.slice(2)].map((label) =>
 			({ label, colour: label || 'scale', swatch: 'area', draw: false, value: label ? () => '' : says })),
 		scales: { y: { range: () => [0, many() || 1], dir: -1 } },
-		axes: [smssim.yAxis(String, {
+		axes: [yAxis(String, {
 			size: () => (many() > NAMES_MAX ? 58 : 110), grid: { show: false },
 			splits: () => {
 				const least = (13 * uPlot.pxRatio * many()) / (lines * tall);
@@ -125,21 +118,21 @@ smssim.heat = (time) => {
 		show(note, perLine > 1);
 		write(note, `A line stands for ${perLine} senders: the lost one decides, or else the slowest.`);
 	}
-	return { element: chart.element, update, destroy: () => chart.destroy() };
+	return { element: chart.element, update };
 };
 
 // By column: head, format, and whether the range among copies stands below.
 const signed = (value) => change(value, tenths);
 const COLUMNS = {
 	index: ['sender'], code: ['state'], lanes: ['lanes', count], mean: ['mean', setting],
-	average: ['average', seconds, true], off: ['± mean', signed],
-	fail: ['fail', percent], failing: ['failing', tenths, true], failOff: ['± fail', signed], sent: ['sent', count, true],
+	average: ['average', seconds, true], off: ['± mean', signed], fail: ['fail', percent],
+	failing: ['failing', tenths, true], failOff: ['± fail', signed], sent: ['sent', count, true],
 	failed: ['failed', count, true], rate: ['now', perSecond, true], work: ['work', tenths, true],
 	load: ['of lanes', tenths],
 };
 const NAMES = Object.keys(COLUMNS);
 
-function together(copies, key, name) {
+function sumOf(copies, key, name) {
 	const sum = (of) => copies.reduce((all, row) => all + (of(row) || 0), 0);
 	const counts = ['lanes', 'sent', 'failed', 'attempts', 'rate'].map((one) => [one, sum((row) => row[one])]);
 	const totals = Object.fromEntries(counts);
@@ -158,14 +151,14 @@ function derive(row, all) {
 }
 
 function rowsOf({ senders: all, names, data, isFinal }) {
-	const { sent, failed, attempts = [], concurrency: lanes, mean_s: mean, avg_time_s: average, failure_rate: fail } = all;
-	const rate = (isFinal && all.rate_per_s) || all.recent_rate_per_s || [];
+	const { sent, failed, attempts = [], rate_per_s: overall, recent_rate_per_s: recent = [] } = all;
+	const rate = (isFinal && overall) || recent;
 	const rows = names.map((name, i) => ({
-		key: `${i}`, name, index: i, code: Number(all.state[i]), group: all.group[i] ?? -1, lanes: lanes[i], mean: mean[i],
-		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), sent: sent[i],
-		failed: failed[i], average: average[i], fail: fail[i], rate: rate[i],
+		key: `${i}`, name, index: i, code: Number(all.state[i]), group: all.group[i] ?? -1, lanes: all.concurrency[i],
+		mean: all.mean_s[i], average: all.avg_time_s[i], fail: all.failure_rate[i], sent: sent[i], failed: failed[i],
+		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), rate: rate[i],
 	}));
-	const total = together(rows);
+	const total = sumOf(rows);
 	return [rows.map((row) => derive(row, total)), total];
 }
 
@@ -173,24 +166,20 @@ const inStates = (many) =>
 	STATES.filter((state) => many(state)).map((state) => `${count(many(state))} ${state}`).join(', ');
 
 function cellsOf(row, opened) {
-	const { copies, code, isCopy, key } = row;
-	return NAMES.map((name) => {
-		const [, says, hasRange] = COLUMNS[name];
-		if (name === 'index') {
-			return { text: row.name, key: copies && key, expanded: String(opened.has(key)), tone: isCopy && 'copy' };
-		}
-		if (name === 'code') {
-			return copies ? inStates((state) => copies.filter((one) => STATES[one.code] === state).length)
-				: { text: `${SHAPES[code]} ${STATES[code]}`, tone: code === 3 && 'bad' };
-		}
-		const values = copies && hasRange ? copies.map((one) => one[name]).filter(isKnown) : [];
+	const { copies, code, isCopy, key, name } = row;
+	const figures = NAMES.slice(2).map((column) => {
+		const [, says, hasRange] = COLUMNS[column];
+		const values = copies && hasRange ? copies.map((one) => one[column]).filter(isKnown) : [];
 		const ends = new Set([Math.min(...values), Math.max(...values)].map(says));
 		const range = [...ends].join('–').replace(/( \w+|%|\/s)(–.*)\1$/, '$2$1');
-		return { text: says(row[name]), small: values.length > 1 && range };
+		return { text: says(row[column]), small: values.length > 1 && range };
 	});
+	const state = copies ? inStates((wanted) => copies.filter((one) => STATES[one.code] === wanted).length)
+		: { text: `${SIGNS[code]} ${STATES[code]}`, tone: code === 3 && 'bad' };
+	return [{ text: name, key: copies && key, expanded: String(opened.has(key)), tone: isCopy && 'copy' }, state, ...figures];
 }
 
-smssim.senders = () => {
+const sendersPart = () => {
 	let model = null;
 	const sort = { by: 'index', down: false };
 	const opened = new Set();
@@ -200,7 +189,7 @@ smssim.senders = () => {
 	const state = make('select', { id: 'sender-state', 'aria-label': 'Filter senders by state', change: redraw },
 		...STATES.map((one) => make('option', { value: one }, one || 'any state')));
 	const said = make('p.note', { id: 'sender-count' });
-	const list = smssim.table('Senders');
+	const list = table('Senders');
 	list.element.classList.add('senders');
 	list.element.addEventListener('click', ({ target }) => {
 		const { key } = target.dataset;
@@ -208,7 +197,7 @@ smssim.senders = () => {
 		else if (key && !opened.delete(key)) opened.add(key);
 		redraw();
 	});
-	const element = smssim.section('Senders', [make('div.tools', search, state)], smssim.scroll('Senders', list.element),
+	const element = section('Senders', [make('div.tools', search, state)], scroll('Senders', list.element),
 		said, make('p.note', '± is measured less declared. work, of lanes: shares of all outcomes and of all lanes.'));
 
 	// The rows to show: senders that are no copies, groups, and the copies in open groups.
@@ -217,7 +206,7 @@ smssim.senders = () => {
 		const compare = (one, other) => (sort.down ? -1 : 1) * (value(one) - value(other)) || one.index - other.index;
 		const fold = (name, group) => {
 			const copies = rows.filter((row) => row.group === group);
-			return derive(together(copies, `group ${name}`, `${clean(name)} ×${count(copies.length)}`), all);
+			return derive(sumOf(copies, `group ${name}`, `${clean(name)} ×${count(copies.length)}`), all);
 		};
 		const folded = model.senders.groups.map(fold).filter((row) => row.copies.length);
 		return [...rows.filter((row) => row.group < 0), ...folded].sort(compare).flatMap((row) =>
@@ -250,4 +239,3 @@ smssim.senders = () => {
 	}
 	return { element, update };
 };
-})();

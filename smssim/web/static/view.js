@@ -1,16 +1,13 @@
 // A document on the page. What is in sight is drawn at once, the rest later.
-(() => {
-'use strict';
-const { make, write, show, table, pairs, section, marks, clean, count, clock, share } = smssim;
 const EVENTS_MAX = 100;
 
 function eventList() {
 	const [list, note] = [table('Events'), make('p.note')];
 	list.element.classList.add('words');
-	const element = section('Events', [], smssim.scroll('Events', list.element), note);
+	const element = section('Events', [], scroll('Events', list.element), note);
 	const update = ({ events }) => {
 		list.fill(['time', 'kind', 'event'], events.slice(-EVENTS_MAX).map(({ at_s: at, kind, text }) =>
-			[clock(at), `${marks.shapeOf(kind)} ${clean(kind, 20)}`, clean(text)]));
+			[clock(at), `${shapeOf(kind)} ${clean(kind, 20)}`, clean(text)]));
 		write(note, events.length > EVENTS_MAX ? `The last ${EVENTS_MAX} of ${count(events.length)} events.` : '');
 		show(element, events.length);
 	};
@@ -27,31 +24,32 @@ function about() {
 	return { element: section('About', [], list.element), update };
 }
 
-const together = (title, parts) =>
+const chartsOf = (title, parts) =>
 	({ element: section(title, [], make('div.charts', ...parts.map((part) => part.element))), parts });
 
 const runParts = (time) => [
-	smssim.head(), smssim.progress(time), together('Rates', smssim.rates(time)), smssim.senders(),
-	together('Senders over time', [smssim.heat(time)]), together('Latency', smssim.latencies(time)), eventList(), about(),
+	headPart(), progressPart(time), chartsOf('Rates', rateCharts(time)), sendersPart(),
+	chartsOf('Senders over time', [heatPart(time)]), chartsOf('Latency', latencyCharts(time)), eventList(), about(),
 ];
 
-// Make a view in an element: show(document), frame(frame), destroy().
-smssim.view = (root) => {
-	const [model, time] = [new smssim.Model(), new smssim.TimeAxis()];
-	let [kind, parts, queue, spoken] = ['', [], [], {}];
+// Make a view in an element: show(document), frame(frame), refresh().
+const viewIn = (root, partsOf) => {
+	const [model, time] = [new Model(), new TimeAxis()];
+	const made = partsOf(time);
+	const parts = made.flatMap((one) => one.parts || [one]);
+	let [queue, spoken] = [[], {}];
 	const [heading, told] = [make('h1'), make('p.unseen', { id: 'told', role: 'status' })];
 	const watch = new IntersectionObserver((entries) => entries.forEach(({ target, isIntersecting }) => {
 		const part = parts.find((one) => one.element === target);
-		if (part) part.isSeen = isIntersecting;
-		if (part && isIntersecting) later([part, ...queue]);
+		part.isSeen = isIntersecting;
+		if (isIntersecting && model.data) later([part, ...queue]);
 	}), { rootMargin: '100px' });
+	parts.forEach((part) => watch.observe(part.element));
 
 	function refresh(part) {
 		if (part.isStale) part.update(model);
 		part.isStale = false;
 	}
-	const refreshAll = () => parts.forEach(refresh);
-	addEventListener('beforeprint', refreshAll);
 
 	// Draw these parts, each in a task of its own.
 	function later(wanted) {
@@ -63,26 +61,11 @@ smssim.view = (root) => {
 		if (queue.length) setTimeout(work);
 	}
 
-	function build() {
-		clear();
-		const made = kind === 'plan' ? smssim.planParts(time) : runParts(time);
-		parts = made.flatMap((one) => one.parts || [one]);
-		root.replaceChildren(heading, ...made.map((one) => one.element), told);
-		parts.forEach((part) => watch.observe(part.element));
-	}
-
-	function clear() {
-		watch.disconnect();
-		parts.forEach((part) => part.destroy && part.destroy());
-		[parts, queue] = [[], []];
-		time.charts.clear();
-	}
-
 	// Speak at steps of 10%, of stalls, and at the end.
 	function say() {
 		const { data: { stall, verdict }, total, done, isFinal } = model;
 		const now = { tenth: total && Math.floor((10 * done) / total), stall: Boolean(stall), isFinal };
-		const text = (verdict || {}).text || '';
+		const text = verdict?.text || '';
 		let words = now.tenth !== spoken.tenth ? `${10 * now.tenth}% done. ${text}` : '';
 		if (now.stall && !spoken.stall) words = stall;
 		if (isFinal && !spoken.isFinal) words = `${text}: ${share(done, total)} after ${clock(model.elapsed)}`;
@@ -95,23 +78,20 @@ smssim.view = (root) => {
 			part.isStale = true;
 			if (part.isSeen || i === 0) refresh(part);
 		});
-		if (kind === 'run') say();
+		if (model.data.progress) say();
 		if (isAll) later([...parts]);
 	}
 
 	return {
 		model, time,
 		show(data) {
-			if (model.data && (data.progress || {}).run_id !== model.progress.run_id) {
+			if (!model.data) root.replaceChildren(heading, ...made.map((one) => one.element), told);
+			else if (data.progress.run_id !== model.progress.run_id) {
 				time.zoom(null);
 				spoken = {};
 			}
 			model.show(data);
 			write(heading, clean(data.title || 'Run', 120));
-			if (kind !== data.kind) {
-				({ kind } = data);
-				build();
-			}
 			draw(true);
 		},
 		frame(frame) {
@@ -119,11 +99,6 @@ smssim.view = (root) => {
 			draw(model.isFinal);
 			return isWhole;
 		},
-		destroy() {
-			clear();
-			removeEventListener('beforeprint', refreshAll);
-		},
+		refresh: () => parts.forEach(refresh),
 	};
 };
-smssim.about = about;
-})();
