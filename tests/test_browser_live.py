@@ -108,6 +108,20 @@ def test_two_seconds_after_a_killed_monitor_is_back_the_figures_are_right(browse
             says_done(page, 42.0)
 
 
+def test_a_page_that_was_opened_before_a_run_shows_it_when_it_begins(browser: Browser) -> None:
+    with Rehearsal() as served, visiting(browser) as (page, _):
+        page.clock.install(time=BEGAN_MS)
+        page.goto(served.url)
+        expect(page.locator("#verdict")).to_contain_text("Waiting for a run")
+        served.until_viewers(1)
+        page.clock.fast_forward(6_000)
+        served.note(moment(1.0), moment(2.0))
+        says_done(page, 2.0)
+        expect(page.get_by_role("heading", level=1)).to_have_text("Drill")
+        expect(page.locator("#sender-count")).to_contain_text("45 senders")
+        expect(page.locator("#live")).to_have_text("live")
+
+
 def hide(page: Page, is_hidden: bool) -> None:
     """Make a page behave as in a tab behind another one, or in front again."""
     page.evaluate(
