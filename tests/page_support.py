@@ -26,6 +26,7 @@ from smssim.core.session import State
 from smssim.core.snapshot import Detail, Snapshot
 from smssim.core.stall import Cause, Stall
 from smssim.core.threshold import Threshold
+from smssim.words import clock
 
 AT_ONCE: Final = replace(LIMITS, page_shared_s=0.0, page_farewell_s=20.0)  # frames are due at once
 ANSWERED_S: Final = 60.0
@@ -116,16 +117,20 @@ class Rehearsal:
 
     def note(self, *moments: Snapshot) -> None:
         """Show these moments."""
-        for one in moments:
-            self.do(lambda served, one=one: served.note(one))
+
+        def note(served: Served) -> None:
+            for one in moments:
+                served.note(one)
+
+        self.do(note)
 
     def viewers(self) -> int:
         """Return how many streams are open."""
-        return int(self.do(lambda served: len(served.page._page.viewers)))
+        return int(self.do(_viewers))
 
     def until_viewers(self, number: int) -> None:
         """Wait until so many streams are open."""
-        waiting = until(lambda: len(self.served.page._page.viewers) == number)  # type: ignore[union-attr]
+        waiting = until(lambda: _viewers(self.served) == number)
         asyncio.run_coroutine_threadsafe(waiting, self._loop).result(ANSWERED_S)
 
     def state(self, run_id: str = "") -> Json:
@@ -155,7 +160,26 @@ class Rehearsal:
             assert not self._thread.is_alive()
 
 
+def _viewers(served: Served) -> int:
+    assert served.page._page is not None
+    return len(served.page._page.viewers)
+
+
 # ---- What a page says
+
+
+def opened(page: Page, served: Rehearsal, path: str = "") -> Page:
+    """Open a page and wait until it follows the run."""
+    page.goto(served.url + path)
+    served.until_viewers(1)
+    expect(page.locator("#verdict")).to_be_visible()
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    return page
+
+
+def says_done(page: Page, at_s: float) -> None:
+    """Wait until the page shows this moment."""
+    expect(page.locator("#verdict")).to_contain_text(f"at {clock(at_s)}")
 
 
 def pairs(page: Page) -> dict[str, str]:
