@@ -56,6 +56,7 @@ class Model {
 
 	// Move on by a frame. Return whether nothing is missing; else the document has to be fetched again.
 	frame({ version, stalls = [], senders, heat, events, ...rest }) {
+		if (rest.progress.elapsed_s < this.elapsed && !rest.progress.final) return true; // older than the document
 		const missed = rest.progress.elapsed_s - this.elapsed > MISSED_S;
 		Object.assign(this.data, rest);
 		this.progress = rest.progress;
