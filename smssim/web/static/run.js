@@ -40,10 +40,9 @@ const headPart = () => {
 		const { code, text } = data.verdict;
 		const pace = text.toLowerCase().includes(data.pace) ? '' : clean(data.pace);
 		const { low_s: low, high_s: high } = data.expected?.complete || {};
-		const left = !isFinal && isKnown(high)
-			? ` · about ${span(Math.max(0, low - elapsed), Math.max(0, high - elapsed))} left` : '';
+		const left = low > elapsed ? `about ${span(low - elapsed, high - elapsed)}` : `up to ${clock(high - elapsed)}`;
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
-			(isFinal ? 'after ' : 'at ') + clock(elapsed) + left);
+			isFinal ? `after ${clock(elapsed)}` : `at ${clock(elapsed)}${isKnown(high) ? ` · ${left} left` : ''}`);
 		show(stall, data.stall && data.stall !== text);
 		write(stall, clean(data.stall));
 		for (const { key, piece, number, part } of parts) {
