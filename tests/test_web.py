@@ -39,7 +39,7 @@ def test_the_page_and_its_files_are_served_with_their_types_and_tags() -> None:
         async with serving() as served:
             page = await served.ask("/")
             assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-            assert page.body == assets.load()["index.html"].body
+            assert page.body == assets.load(keeps=False)["index.html"].body
             for name in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
                 file = await served.ask(name)
                 assert file.status == 200
