@@ -40,7 +40,7 @@ def compared(documents: Sequence[Document], compares: Document) -> Html:
     shown = overlay(documents)
     parts = [
         tag("h1", f"{in_words(documents)} compared"),
-        tag("div", table(("", "title", "verdict", "run"), runs, left=4), id="runs"),
+        tag("div", table(("no.", "title", "verdict", "run"), runs, left=4), id="runs"),
         tag("h2", "Sent over time"),
         tag("p", "There is no curve, because nothing was sent." if shown is None else svg(shown)),
         tag("p", "Each run begins at 0. A dotted line connects the few times that are known of a run."),
@@ -75,7 +75,7 @@ def _by_seed(compares: Document) -> list[Html]:
 def differences(compares: Document) -> Html:
     """Return the table of differences: each figure of each run."""
     first, *others = (run["label"] for run in compares["runs"])
-    heads = ["", first, *(head for label in others for head in (label, f"{label} - {first}"))]
+    heads = ["figure", first, *(head for label in others for head in (label, f"{label} - {first}"))]
     return table(heads, [_row(row) for row in compares["rows"]])
 
 
