@@ -2,8 +2,11 @@
 const TONES = ['sent', 'failed', 'good', 'goal', 'ink', 'warn', 'bad', 'soft'];
 const LINES = ['', 'dashed', 'dotted'];
 
-const range = (value, says) => (value && isKnown(value.median)
-	? `${says(value.median)} (${says(value.low)}–${says(value.high)})` : 'never');
+function range(value, says) {
+	if (!isKnown(value?.median)) return 'never';
+	const [low, high] = [value.low, value.high].map((one) => (isKnown(one) ? says(one) : 'never'));
+	return low === high ? says(value.median) : `${says(value.median)} (${low}–${high})`;
+}
 
 function planHead() {
 	const [verdict, figures] = [verdictLine(), pairs('figures')];
