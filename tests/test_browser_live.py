@@ -18,6 +18,7 @@ from page_support import (
     counting,
     end,
     fits,
+    metrics,
     moment,
     opened,
     pairs,
@@ -326,17 +327,6 @@ def test_nothing_moves_for_people_who_want_less_motion(browser: Browser, rehears
 
 
 # ---- What it costs
-
-
-def metrics(page: Page) -> dict[str, float]:
-    """Return what Chromium counts of a page, after it has collected garbage."""
-    session = page.context.new_cdp_session(page)
-    session.send("Performance.enable")
-    for _ in range(2):
-        session.send("HeapProfiler.collectGarbage")
-    found = session.send("Performance.getMetrics")["metrics"]
-    session.detach()
-    return {one["name"]: one["value"] for one in found}
 
 
 def test_a_thousand_senders_take_few_nodes(browser: Browser, rehearsal: Rehearsal) -> None:
