@@ -23,13 +23,13 @@ SMSSIM: Final = str(Path(sys.prefix) / "bin" / "smssim")
 SCENARIO: Final = str(ROOT / "docs/scenarios/bad-day.yaml")
 WHEN_S: Final = 12.0  # of the run: in the middle of its faults
 ADDRESS: Final = re.compile(r"http://\S+")
-WIDE: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 1500}}
+WIDE: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 1400}}
 PHONE: Final[dict[str, Any]] = {"viewport": {"width": 360, "height": 1000}, "device_scale_factor": 2}
 
 
 def draw_page(browser: Browser, folder: Path) -> None:
     """Draw the page during a run, on a screen and on a phone in the dark."""
-    words = [SMSSIM, "run", SCENARIO, "--web", "0", "--summary-json", str(folder / "run.json")]
+    words = [SMSSIM, "run", SCENARIO, "--web", "0", "--report", str(folder / "run.html")]
     run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert run.stderr is not None
     try:
@@ -49,16 +49,11 @@ def draw_page(browser: Browser, folder: Path) -> None:
 
 
 def draw_comparison(browser: Browser, folder: Path) -> None:
-    """Draw a report that compares the plan, the run and the run without its faults."""
-    calm = folder / "calm.json"
-    plan, report = folder / "plan.json", folder / "comparison.html"
-    with plan.open("w", encoding="utf-8") as file:
-        subprocess.run([SMSSIM, "plan", SCENARIO, "--json"], stdout=file, check=False)  # 5: a goal is not sure
-    with calm.open("w", encoding="utf-8") as file:
-        words = [SMSSIM, "plan", str(ROOT / "docs/scenarios/calm.yaml"), "--json"]
-        subprocess.run(words, stdout=file, check=False)
-    words = [SMSSIM, "report", str(folder / "run.json"), str(plan), str(calm), "-o", str(report)]
-    subprocess.run(words, check=True)
+    """Draw a report that compares a run with its plan."""
+    plan, report = folder / "plan.html", folder / "comparison.html"
+    words = [SMSSIM, "plan", SCENARIO, "--report", str(plan)]
+    subprocess.run(words, stdout=subprocess.DEVNULL, check=False)  # 5: a goal is not sure
+    subprocess.run([SMSSIM, "report", str(folder / "run.html"), str(plan), "-o", str(report)], check=True)
     with visiting(browser, **WIDE) as (page, _):
         page.goto(report.as_uri())
         page.screenshot(path=ROOT / "docs/comparison.png")

@@ -39,7 +39,7 @@ def test_the_page_and_its_files_are_served_with_their_types_and_tags() -> None:
         async with serving() as served:
             page = await served.ask("/")
             assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-            assert page.body == assets.load()["index.html"].body
+            assert page.body == assets.load(keeps=False)["index.html"].body
             for name in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
                 file = await served.ask(name)
                 assert file.status == 200
@@ -208,7 +208,9 @@ def test_kept_runs_are_listed_and_shown_under_the_policy_of_a_report(tmp_path: P
         async with serving() as served:
             for path in ("/runs", f"/runs/{RUN_ID}"):
                 assert (await served.ask(path)).status == 404
+            assert "/runs" not in (await served.ask("/")).text
         async with serving(history=str(tmp_path / "kept")) as served:
+            assert 'href="/runs"' in (await served.ask("/")).text
             (tmp_path / "kept").mkdir()
             served.note(seen_at(1.0)).note(end_of())
             document = served.page.seen[RUN_ID].document()

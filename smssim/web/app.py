@@ -56,7 +56,7 @@ class App:
         self._log = log
         self._limits = limits
         self._has_failed = False
-        self._files = assets.load()
+        self._files = assets.load(keeps=history is not None)
         self._router = Router(
             [
                 Route("/", self._index),

@@ -19,6 +19,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
 }
+_LINK_TO_KEPT: Final = '<a href="/runs">Kept runs</a>\n'
 _LEVEL: Final = 9  # of the compression: it is done once
 
 
@@ -34,10 +35,14 @@ class Content:
     policy: str = ""  # what it may load, if that is not the usual
 
 
-def load() -> dict[str, Content]:
-    """Return what browsers load, by path: the page, and below /static/ its scripts and styles."""
+def load(*, keeps: bool = True) -> dict[str, Content]:
+    """Return what browsers load, by path: the page, and below /static/ its scripts and styles.
+
+    `keeps`: whether runs are kept, so that the page has a link to them.
+    """
+    index = (STATIC / INDEX).read_text(encoding="utf-8")
     texts = {
-        INDEX: (STATIC / INDEX).read_text(encoding="utf-8"),
+        INDEX: index if keeps else index.replace(_LINK_TO_KEPT, ""),
         LIBRARY.relative_to(STATIC).as_posix(): LIBRARY.read_text(encoding="utf-8"),
         STYLE.name: style([STYLE]),
         "page.js": script([*DRAWING, LIVE]),

@@ -27,10 +27,11 @@ def table(
         return tag(name, content, align=side, scope=scope)
 
     body = [
-        [
-            tag("tr", [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)]),
+        tag(
+            "tr",
+            [cell("td", i, one) if i else cell("th", i, one, scope="row") for i, one in enumerate(row)],
             Html("\n"),
-        ]
+        )
         for row in rows
     ]
     head = tag("tr", [cell("th", i, text, scope="col") for i, text in enumerate(heads)])

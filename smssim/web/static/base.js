@@ -12,6 +12,7 @@ const two = (number) => String(number).padStart(2, '0');
 const parts = (time) => [3600, 60, 1].map((unit, i) => Math.floor(Math.round(time) / unit) % (i ? 60 : Infinity));
 
 const count = known((number) => whole.format(number));
+const figure = (number) => (number < 10 ? String(rounded(number, 2)) : count(number));
 const plural = (number, thing) => `${count(number)} ${thing}${number === 1 ? '' : 's'}`;
 const seconds = known((time) =>
 	(time < 0.9995 ? `${three(1000 * time)} ms` : `${time < 99.995 ? time.toFixed(2) : count(time)} s`));
@@ -80,9 +81,7 @@ function write(node, text) {
 	if (!node.firstChild) node.textContent = text;
 	else if (node.firstChild.data !== text) node.firstChild.data = text;
 }
-function show(node, isShown) {
-	if (node.hidden === Boolean(isShown)) node.hidden = !isShown;
-}
+const show = (node, isShown) => attribute(node, 'hidden', isShown ? null : '');
 // Give an element exactly this many children.
 function fit(parent, wanted, create) {
 	while (parent.childElementCount > wanted) parent.lastElementChild.remove();

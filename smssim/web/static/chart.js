@@ -40,11 +40,11 @@ const yAxis = (text, more) => ({
 	scale: 'y', font: FONT, size: 58, gap: 4, space: 34, stroke: () => colour('soft'), ticks: { show: false },
 	grid: { stroke: () => colour('grid'), width: 1 }, values: (plotter, splits) => splits.map(text), ...more,
 });
-const fromZero = (plotter, low, high) => [0, high > 0 ? uPlot.rangeNum(0, high, 0.05, true)[1] : 1];
+const fromZero = (plotter, low, high) => [0, high > 0 ? uPlot.rangeNum(0, high, 0.05, true)[1] : 10];
 
-// options: name, note, tall; columns(model): x, and one per drawn series; series [{label, colour, dash, value(value, x,
-// index)}], of which those with draw: false are only read out; time (a TimeAxis) and end(model), or xRange and xAxis;
-// under(plotter, model) and over(plotter, model) paint; axes, scales and bands as in uPlot.
+// options: name, note, tall; columns(model): x, and one per series that is drawn; series: [{label, colour, dash,
+// value(value, x, index)}]; time (a TimeAxis) and end(model), or xRange and xAxis; under and over(plotter, model) paint;
+// axes, scales and bands as in uPlot.
 class Chart {
 	constructor(options) {
 		Object.assign(this, { options, time: options.time, columns: [[]], plotter: null, index: null });
@@ -80,7 +80,7 @@ class Chart {
 
 	create() {
 		const { time, options } = this;
-		const { series, scales, axes = [yAxis(count)], bands, under, over, xRange } = options;
+		const { series, scales, axes = [yAxis(figure)], bands, under, over, xRange } = options;
 		const range = xRange || (() => time.zoomed || [0, options.end ? options.end(this.model) : this.model.elapsed || 1]);
 		const paint = (marks, more) => [(plotter) => [time && marks, more].forEach((one) => one?.(plotter, this.model))];
 		this.plotter = new uPlot({
@@ -104,7 +104,7 @@ class Chart {
 	line({ colour: tone, dash, width = 1.75, fill: inner, paths }) {
 		const gaps = (plotter, series, from, to, found) => {
 			const place = (at) => plotter.valToPos(at, 'x', true);
-			const away = (this.model.gaps || []).map((gap) => [place(gap.from_s), place(gap.to_s)]);
+			const away = this.model.gaps.map((gap) => [place(gap.from_s), place(gap.to_s)]);
 			return [...found, ...away].sort((one, other) => one[0] - other[0]);
 		};
 		return {
@@ -286,7 +286,7 @@ const forecast = painter((brush, { data: { expected }, total, elapsed, progress 
 	}
 });
 
-// Write a text beside a point, on a ground that keeps it readable, where there is room.
+// Write a text beside a point, where there is room.
 function label(brush, text, x, y, tone, prefersRight) {
 	const { context, left, right, unit } = brush;
 	context.font = FONT.replace('11', 11 * unit);
@@ -300,7 +300,7 @@ function label(brush, text, x, y, tone, prefersRight) {
 
 const milestones = painter((brush, reached, total) => {
 	let lowest = Infinity;
-	for (const [percent, time] of Object.entries(reached || {}).filter((one) => isKnown(one[1]))) {
+	for (const [percent, time] of Object.entries(reached).filter((one) => isKnown(one[1]))) {
 		const [x, y] = [brush.x(time), brush.y((percent / 100) * total)];
 		shape(brush, '●', x, y, 4.5, 'sent');
 		shape(brush, '●', x, y, 2.5, 'card');
@@ -313,7 +313,7 @@ const milestones = painter((brush, reached, total) => {
 // Deadlines: the line has to pass to the left of the corner.
 const goals = painter((brush, list, total) => {
 	const { bottom, unit } = brush;
-	for (const { at_s: at, percent, text } of (list || []).slice(0, 8)) {
+	for (const { at_s: at, percent, text } of list.slice(0, 8)) {
 		const [x, y] = [brush.x(at), brush.y((percent / 100) * total)];
 		path(brush, [[x, bottom], [x, y], [x - 14 * unit, y]], 'goal', 1.5);
 		shape(brush, '◆', x, y - 4 * unit, 4.5, 'goal');

@@ -11,13 +11,13 @@ const live = () => {
 
 	function tell() {
 		const old = `${Math.floor((Date.now() - heard) / 1000)} s old`;
-		let [kind, words] = Date.now() - heard < STALE_MS ? ['live', 'live'] : ['old', old];
+		const { data, done, total, progress } = view.model;
+		let [kind, words] = !progress?.run_id || Date.now() - heard < STALE_MS ? ['live', 'live'] : ['old', old];
 		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old}` : 'connecting'];
 		if (over !== null) [kind, words] = ['over', over];
 		attribute(status, 'data-state', kind);
 		write(status, words);
-		const { data, done, total } = view.model;
-		if (data) document.title = `${share(done, total)} ${clean(data.title, 60)} – smssim`;
+		if (data) document.title = `${total ? share(done, total) : ''} ${clean(data.title, 60)} – smssim`;
 	}
 
 	async function answer(path) {
@@ -32,6 +32,8 @@ const live = () => {
 		if (mine !== turn) return;
 		view.show(data);
 		heard = Date.now();
+		if (!data.progress.run_id) fetched = 0;
+		document.body.classList.toggle('empty', !fetched);
 		if (data.progress.final && over === null) await finish();
 		tell();
 	}

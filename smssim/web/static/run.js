@@ -37,14 +37,13 @@ const headPart = () => {
 	});
 
 	function update({ progress, data, total, done, elapsed, isFinal }) {
-		const { code, text = 'Starting' } = data.verdict || { code: 'starting' };
-		const pace = text.toLowerCase().includes(data.pace || '') ? '' : clean(data.pace);
+		const { code, text } = data.verdict;
+		const pace = text.toLowerCase().includes(data.pace) ? '' : clean(data.pace);
 		const { low_s: low, high_s: high } = data.expected?.complete || {};
-		const left = !isFinal && isKnown(high)
-			? ` · about ${span(Math.max(0, low - elapsed), Math.max(0, high - elapsed))} left` : '';
+		const left = low > elapsed ? `about ${span(low - elapsed, high - elapsed)}` : `up to ${clock(high - elapsed)}`;
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
-			(isFinal ? 'after ' : 'at ') + clock(elapsed) + left);
-		show(stall, data.stall);
+			isFinal ? `after ${clock(elapsed)}` : `at ${clock(elapsed)}${isKnown(high) ? ` · ${left} left` : ''}`);
+		show(stall, data.stall && data.stall !== text);
 		write(stall, clean(data.stall));
 		for (const { key, piece, number, part } of parts) {
 			write(number, count(progress[key]));
@@ -73,7 +72,7 @@ const headPart = () => {
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
 	const most = isFinal ? elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));
-	const end = Math.max(most, ...(goals || []).map((goal) => goal.at_s * 1.04).filter((at) => at < 1.6 * most)) || 1;
+	const end = Math.max(most, ...goals.map((goal) => goal.at_s * 1.04).filter((at) => at < 1.6 * most)) || 1;
 	const step = 10 ** Math.floor(Math.log10(end)) / 4;
 	return isFinal ? end : Math.ceil(end / step) * step;
 }
@@ -87,13 +86,13 @@ function valueAt(times, values, time) {
 }
 
 const shareAxis = (total) => yAxis(String, {
-	side: 1, size: 40, splits: () => PERCENTS.map((percent) => (percent / 100) * total()),
+	side: 1, size: 40, splits: () => PERCENTS.map((percent) => (percent / 100) * (total() || 1)),
 	values: ({ bbox }) => ['50%', '80%', bbox.height < 280 * uPlot.pxRatio ? '' : '95%', '99%'],
 	grid: { stroke: () => colour('line'), width: 1, dash: [2, 3] },
 });
 
 const OUTCOMES = [{ text: '✕ missed', tone: 'bad' }, { text: '✓ passed', tone: 'good' }, '○ open'];
-function goalRows({ data: { judged = [], goals = [], reached_s: reached = {} }, isFinal, elapsed }) {
+function goalRows({ data: { judged, goals, reached_s: reached }, isFinal, elapsed }) {
 	if (judged.length) {
 		return judged.map(({ text, passed, value, margin }) => [clean(text), OUTCOMES[Number(passed)], value, margin || '-']);
 	}
@@ -110,7 +109,7 @@ const spread = ({ low_s: low, median_s: median, high_s: high }) =>
 function milestoneRows({ data: { plan, expected, reached_s: reached }, progress, isFinal, elapsed }) {
 	return [...PERCENTS, 'complete'].map((key) => {
 		const isLast = key === 'complete';
-		const at = isLast ? progress.complete && elapsed : reached?.[key];
+		const at = isLast ? progress.complete && elapsed : reached[key];
 		const { low_s: low, high_s: high } = expected?.[key] || {};
 		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : '-';
 		const planned = plan ? [spread((isLast ? plan.complete_s : plan.reached_s[key]) || {})] : [];
@@ -192,7 +191,7 @@ function histogram() {
 		name: 'Latency histogram', note: 'from queued to final outcome; logarithmic bounds', xName: 'latency',
 		series: [line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars })],
 		columns: ({ data }) => {
-			({ bounds_s: bounds, counts } = data.latency || { bounds_s: [], counts: [] });
+			({ bounds_s: bounds, counts } = data.latency);
 			return [counts.map((one, i) => i), counts];
 		},
 		rest: () => counts.indexOf(Math.max(...counts)),
@@ -216,10 +215,10 @@ function spectrum() {
 		name: 'Percentiles', note: 'the latency that this share of messages does not exceed', xName: 'percentile',
 		series: [
 			line('latency', 'sent', '', seconds, { width: 2.25 }),
-			line('highest', 'card', '', () => seconds(last(points)?.[1]), { draw: false }),
+			line('highest', 'paper', '', () => seconds(last(points)?.[1]), { draw: false }),
 		],
 		columns: ({ data }) => {
-			points = (data.spectrum || []).filter((point) => isKnown(point[1]));
+			points = data.spectrum.filter((point) => isKnown(point[1]));
 			const shown = points.filter(([percent]) => percent < 99.995);
 			return [shown.map(([percent]) => place(percent)), shown.map((point) => point[1])];
 		},

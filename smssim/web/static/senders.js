@@ -4,7 +4,7 @@ const STATES = ['', 'sending', 'waiting', 'lost', 'left'];
 const SIGNS = ['', '●', '○', '✕', '–'];
 // The characters of the heat map that are no rate, by their codes: -, w, x, e.
 const CODES = { 45: 0, 119: 2, 120: 3, 101: 4 };
-const rateOf = (code) => `sending at ${10 * (code - 48)}–${10 * (code - 47)}% of its declared rate`;
+const rateOf = (code) => `sending at ${10 * (code - 48)}–${10 * (code - 47)}%`;
 
 // A picture with a column per step, which a chart stretches over its time axis.
 const heatPart = (time) => {
@@ -16,10 +16,9 @@ const heatPart = (time) => {
 	const many = () => model.names.length;
 
 	function palette() {
-		const number = (tone) => colour(tone).match(/\w\w/g).map((two) => parseInt(two, 16));
-		const [low, high] = [number('heat-low'), number('heat-high')];
-		const shades = { 119: number('waiting'), 120: number('lost'), 101: number('left') };
-		for (let i = 0; i < 10; i++) shades[48 + i] = low.map((one, at) => one + ((high[at] - one) * i) / 9);
+		const shade = (tone, alpha = 255) => [...colour(tone).match(/\w\w/g).map((two) => parseInt(two, 16)), alpha];
+		const shades = { 119: shade('waiting'), 120: shade('lost'), 101: shade('left') };
+		for (let i = 0; i < 10; i++) shades[48 + i] = shade('rate', 39 + 24 * i);
 		return shades;
 	}
 
@@ -28,13 +27,13 @@ const heatPart = (time) => {
 		for (let line = 0; line < lines; line++) {
 			const state = model.heat.columns[step].subarray(line * perLine, (line + 1) * perLine).reduce(worse, 45);
 			for (let y = 0; shades[state] && y < tall - (tall > 5); y++) {
-				pixels.data.set([...shades[state], state === 120 && tall > 3 && y % 4 > 1 ? 60 : 255], 4 * (line * tall + y));
+				if (state !== 120 || tall < 4 || y % 4 < 2) pixels.data.set(shades[state], 4 * (line * tall + y));
 			}
 		}
 		pencil.putImageData(pixels, step, 0);
 	}
 
-	// Paint what is new (everything, if anything else has changed), then draw it in runs of equally long steps.
+	// Paint what is new, or everything after other changes; draw it in runs of equally long steps.
 	const under = painter(({ context, top, bottom, x }) => {
 		const { times, columns } = model.heat;
 		const now = [columns, lines, tall, colour('lost')];
@@ -176,7 +175,8 @@ function cellsOf(row, opened) {
 	});
 	const state = copies ? inStates((wanted) => copies.filter((one) => STATES[one.code] === wanted).length)
 		: { text: `${SIGNS[code]} ${STATES[code]}`, tone: code === 3 && 'bad' };
-	return [{ text: name, key: copies && key, expanded: String(opened.has(key)), tone: isCopy && 'copy' }, state, ...figures];
+	const opens = copies && { key, expanded: String(opened.has(key)) };
+	return [{ text: name, tone: isCopy && 'copy', ...opens }, state, ...figures];
 }
 
 const sendersPart = () => {
@@ -210,7 +210,7 @@ const sendersPart = () => {
 		};
 		const folded = model.senders.groups.map(fold).filter((row) => row.copies.length);
 		return [...rows.filter((row) => row.group < 0), ...folded].sort(compare).flatMap((row) =>
-			(opened.has(row.key) ? [row, ...row.copies.sort(compare).map((one) => ({ ...one, isCopy: true }))] : [row]));
+			(opened.has(row.key) ? [row, ...row.copies.sort(compare).map((one) => ({ ...one, isCopy: true }))] : row));
 	}
 
 	function update(latest) {
@@ -228,7 +228,7 @@ const sendersPart = () => {
 			sort.by === one && (sort.down ? 'descending' : 'ascending')));
 		const same = key && [...list.body.querySelectorAll('button')].find((one) => one.dataset.key === key);
 		if (same && same !== focused) same.focus();
-		const more = model.data.others || {};
+		const more = model.data.others;
 		const words = [(found.length < rows.length ? `${count(found.length)} of ` : '') + plural(rows.length, 'sender')];
 		if (shown.length > ROWS_MAX) words.push(`${ROWS_MAX} of ${count(shown.length)} rows: sort or filter to see others`);
 		if (more.senders) {

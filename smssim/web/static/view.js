@@ -63,9 +63,8 @@ const viewIn = (root, partsOf) => {
 
 	// Speak at steps of 10%, of stalls, and at the end.
 	function say() {
-		const { data: { stall, verdict }, total, done, isFinal } = model;
+		const { data: { stall, verdict: { text } }, total, done, isFinal } = model;
 		const now = { tenth: total && Math.floor((10 * done) / total), stall: Boolean(stall), isFinal };
-		const text = verdict?.text || '';
 		let words = now.tenth !== spoken.tenth ? `${10 * now.tenth}% done. ${text}` : '';
 		if (now.stall && !spoken.stall) words = stall;
 		if (isFinal && !spoken.isFinal) words = `${text}: ${share(done, total)} after ${clock(model.elapsed)}`;
@@ -78,7 +77,7 @@ const viewIn = (root, partsOf) => {
 			part.isStale = true;
 			if (part.isSeen || i === 0) refresh(part);
 		});
-		if (model.data.progress) say();
+		if (model.progress.run_id) say();
 		if (isAll) later([...parts]);
 	}
 
