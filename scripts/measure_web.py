@@ -2,8 +2,8 @@
 """Measures what the live page costs, and prints a table: each figure, its target, and whether it is reached.
 
 Some figures come from a page in this process with made-up runs, the others from real nodes on this machine. Nothing
-else should run meanwhile. `--only NAME` measures one group; `--quick` takes a minute instead of about ten. Figures of
-browsers (paint, time per frame, heap, nodes of the DOM) are measured elsewhere: `GROUPS` has a place for them.
+else should run meanwhile. `--only NAME` measures one group; `--quick` takes a minute instead of about ten. What the
+page costs a browser is for measure_page.py.
 """
 
 from __future__ import annotations
@@ -466,7 +466,6 @@ GROUPS: Final[dict[str, Callable[[bool], list[Figure]]]] = {
     "throughput": throughput,
     "end": ending,
     "stalled": stalled,
-    # "browser": paint, time per frame, heap and nodes of the DOM
 }
 
 

@@ -234,6 +234,17 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"))
 
 
+def metrics(page: Page) -> dict[str, float]:
+    """Return what Chromium counts of a page, after it has collected garbage."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+    for _ in range(2):
+        session.send("HeapProfiler.collectGarbage")
+    found = session.send("Performance.getMetrics")["metrics"]
+    session.detach()
+    return {one["name"]: one["value"] for one in found}
+
+
 def scripted(page: Page, document: Json, runs: list[Json]) -> None:
     """Answer the page with this document, and with no frames."""
     page.route("**/api/state*", lambda route: route.fulfill(json=document))
