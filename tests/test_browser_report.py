@@ -146,6 +146,16 @@ def test_two_runs_and_a_plan_are_compared_by_figure_and_course(browser: Browser,
             )
 
 
+def test_a_comparison_draws_the_known_times_of_a_run_without_a_course(browser: Browser, tmp_path: Path) -> None:
+    bare = documents_in(json.dumps(result().as_dict()).encode(), "result.json")
+    written(tmp_path / "r.html", *bare, plan(plan=None))
+    with visiting(browser) as (page, _):
+        shown(page, tmp_path / "r.html")
+        curve = chart(page, "Share of all messages sent")
+        assert "90%, 2" in spoken(curve, "End")
+        assert spoken(curve, "Home").startswith("0.0 s: 1 run 3f2a9c1e 0%")
+
+
 @pytest.mark.parametrize("kind", ["run", "plan", "comparison"])
 def test_reports_are_accessible_on_a_light_screen_and_a_dark_phone(browser: Browser, tmp_path: Path, kind: str) -> None:
     of_plan = plan(title="the plan", plan=plan_of(planned()))
