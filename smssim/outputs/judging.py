@@ -28,7 +28,7 @@ def end_verdict(exit_code: int, reason: str, elapsed_s: float, missed: Sequence[
     if exit_code == ExitCode.THRESHOLD:
         text = f"Complete, but missed {', '.join(missed)}"
     elif exit_code == ExitCode.OK:
-        text = f"Complete after {clock(elapsed_s)}: {reason}"
+        text = f"Complete after {seconds(elapsed_s) if elapsed_s < 1 else clock(elapsed_s)}: {reason}"
     return {"code": _CODES.get(exit_code, "incomplete"), "text": text}
 
 

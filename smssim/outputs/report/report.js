@@ -2,8 +2,11 @@
 const TONES = ['sent', 'failed', 'good', 'goal', 'ink', 'warn', 'bad', 'soft'];
 const LINES = ['', 'dashed', 'dotted'];
 
-const range = (value, says) => (value && isKnown(value.median)
-	? `${says(value.median)} (${says(value.low)}–${says(value.high)})` : 'never');
+function range(value, says) {
+	if (!isKnown(value?.median)) return 'never';
+	const [low, high] = [value.low, value.high].map((one) => (isKnown(one) ? says(one) : 'never'));
+	return low === high ? says(value.median) : `${says(value.median)} (${low}–${high})`;
+}
 
 function planHead() {
 	const [verdict, figures] = [verdictLine(), pairs('figures')];
@@ -82,12 +85,22 @@ function kept(id, title) {
 	return content && section(title, [], make('div.wide', scroll(title, content)));
 }
 
+// Without a course, the few times that are known of a run, with straight lines between them.
+function courseOf({ kind, plan, history, progress, forecast }) {
+	const { total } = progress || forecast;
+	const { times_s: planned, elapsed_s: elapsed, sent } = (kind === 'plan' ? plan : history) || {};
+	const times = planned || elapsed || [];
+	if (times.length > 1) return { times, sent, total: total || 1 };
+	const reached = progress ? progress.reached_s || {} : forecast.reached_s;
+	const ends = progress ? [progress.elapsed_s, progress.sent] : [forecast.complete_s.median, forecast.sent.median];
+	const points = [[0, 0], ...PERCENTS.map((one) => [reached[one]?.median ?? reached[one], (total * one) / 100]), ends];
+	const known = points.filter(([at]) => isKnown(at));
+	return { times: known.map(([at]) => at), sent: known.map(([, count]) => count), total: total || 1 };
+}
+
 function overlay(runs) {
 	const names = runs.map((run, i) => `${i + 1} ${clean(run.title, 40)}`);
-	const courses = runs.map(({ kind, plan, history, progress, forecast }) => {
-		const { times_s: times, elapsed_s: elapsed, sent } = (kind === 'plan' ? plan : history) || { times_s: [], sent: [] };
-		return { times: times || elapsed, sent, total: (progress || forecast).total || 1 };
-	});
+	const courses = runs.map(courseOf);
 	const end = Math.max(1e-3, ...courses.map(({ times }) => last(times) || 0));
 	const times = Array.from({ length: 601 }, (_, i) => (i * end) / 600);
 	const columns = [times, ...courses.map((course, i) => times.map((at) => {

@@ -23,6 +23,7 @@ const clock = known((time) => {
 	if (hours >= 100) return `${(time / 86400).toFixed(1)} days`;
 	return hours ? `${hours}h${two(minutes)}m${two(rest)}s` : `${minutes}m${two(rest)}s`;
 });
+const brief = (time) => (time < 1 ? seconds : clock)(time);
 // A time on an axis, like 20 s, 2m or 1h30m.
 const tick = (time) =>
 	(time < 120 ? `${rounded(time, 4)} s` : parts(time).map((part, i) => (part ? part + 'hms'[i] : '')).join(''));

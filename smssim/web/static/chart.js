@@ -85,7 +85,7 @@ class Chart {
 		const paint = (marks, more) => [(plotter) => [time && marks, more].forEach((one) => one?.(plotter, this.model))];
 		this.plotter = new uPlot({
 			width: Math.max(120, this.plot.clientWidth), height: Math.max(80, this.plot.clientHeight), bands,
-			legend: { show: false }, padding: [8, axes.length > 1 ? 0 : 12, 0, 0],
+			legend: { show: false }, padding: [8, axes.length > 1 ? 0 : 20, 0, 0],
 			cursor: {
 				y: false, drag: { x: Boolean(time), y: false, setScale: false },
 				bind: { dblclick: () => () => time?.zoom(null) },
@@ -292,7 +292,7 @@ function label(brush, text, x, y, tone, prefersRight) {
 	context.font = FONT.replace('11', 11 * unit);
 	const width = context.measureText(text).width + 8 * unit;
 	const from = x - width < left || (prefersRight && x + width < right) ? x + 7 * unit : x - width;
-	context.fillStyle = colour('veil');
+	context.fillStyle = colour('card');
 	context.fillRect(from - 2 * unit, y - 7 * unit, width - 4 * unit, 14 * unit);
 	context.fillStyle = colour(tone);
 	context.fillText(text, from, y + 4 * unit);
@@ -306,7 +306,7 @@ const milestones = painter((brush, reached, total) => {
 		shape(brush, '●', x, y, 2.5, 'card');
 		if (lowest - y < 13 * brush.unit) continue;
 		lowest = y;
-		label(brush, clock(time), x, y, 'ink');
+		label(brush, brief(time), x, y, 'ink');
 	}
 });
 

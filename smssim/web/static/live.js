@@ -98,7 +98,7 @@ const live = () => {
 		tell();
 	}
 
-	// The runs of this server; the first shown is the newest that runs.
+	// The runs of this server; first the newest that runs.
 	async function choose() {
 		const runs = await (await answer('/api/runs')).json();
 		const newest = [...runs].reverse();

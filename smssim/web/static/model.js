@@ -4,7 +4,7 @@ const [POINTS_MAX, STEPS_MAX, MISSED_S] = [4096, 1024, 5];
 const RATES = ['rate_per_s', 'rate_min_per_s', 'rate_max_per_s'];
 const COURSES = ['elapsed_s', 'sent', 'failed', 'retried', 'duplicates', 'latency_p50_s', 'latency_p95_s',
 	'latency_p99_s'];
-// Which state of a heat map stands for several: the last of them in this order.
+// Which state stands for several: the last of them in this order.
 const ORDER = '-ew9876543210x';
 const weights = Uint8Array.from({ length: 128 }, (_, code) => ORDER.indexOf(String.fromCharCode(code)) + 1);
 const worse = (one, other) => (weights[one] < weights[other] ? other : one);

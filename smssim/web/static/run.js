@@ -42,7 +42,7 @@ const headPart = () => {
 		const { low_s: low, high_s: high } = data.expected?.complete || {};
 		const left = low > elapsed ? `about ${span(low - elapsed, high - elapsed)}` : `up to ${clock(high - elapsed)}`;
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
-			isFinal ? `after ${clock(elapsed)}` : `at ${clock(elapsed)}${isKnown(high) ? ` · ${left} left` : ''}`);
+			isFinal ? `after ${brief(elapsed)}` : `at ${clock(elapsed)}${isKnown(high) ? ` · ${left} left` : ''}`);
 		show(stall, data.stall && data.stall !== text);
 		write(stall, clean(data.stall));
 		for (const { key, piece, number, part } of parts) {
@@ -71,7 +71,7 @@ const headPart = () => {
 // Where the time axis ends: there is room for the plan, the forecast and near deadlines, and it moves in few steps.
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
-	const most = isFinal ? elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));
+	const most = isFinal ? 1.01 * elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));
 	const end = Math.max(most, ...goals.map((goal) => goal.at_s * 1.04).filter((at) => at < 1.6 * most)) || 1;
 	const step = 10 ** Math.floor(Math.log10(end)) / 4;
 	return isFinal ? end : Math.ceil(end / step) * step;
@@ -113,7 +113,7 @@ function milestoneRows({ data: { plan, expected, reached_s: reached }, progress,
 		const { low_s: low, high_s: high } = expected?.[key] || {};
 		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : '-';
 		const planned = plan ? [spread((isLast ? plan.complete_s : plan.reached_s[key]) || {})] : [];
-		const actual = isKnown(at) ? { text: clock(at), tone: 'strong' } : isFinal ? 'never' : forecast;
+		const actual = isKnown(at) ? { text: brief(at), tone: 'strong' } : isFinal ? 'never' : forecast;
 		return [isLast ? key : `${key}% sent`, ...planned, actual];
 	});
 }
@@ -135,7 +135,7 @@ const progressPart = (time) => {
 			line('plan (95%)', 'plan', 'dashed', planned, { draw: false }),
 			line('forecast (80%)', 'band', '', () => '', { draw: false, swatch: 'area' }),
 		],
-		scales: { y: { range: () => [0, (model.total || 1) * 1.02] } }, axes: [yAxis(count), shareAxis(() => model.total)],
+		scales: { y: { range: () => [0, (model.total || 1) * 1.02] } }, axes: [yAxis(figure), shareAxis(() => model.total)],
 		under: (plotter, { data, isFinal }) => {
 			if (data.plan) marks.plan(plotter, data.plan);
 			if (data.expected && !isFinal) marks.forecast(plotter, model);
@@ -185,11 +185,11 @@ const rateCharts = (time) => [
 
 function histogram() {
 	let [bounds, counts] = [[], []];
-	const bars = uPlot.paths.bars({ size: [0.9, 60] });
 	const about = (i) => setting(rounded(bounds[i] || 0, 3));
 	return new Chart({
 		name: 'Latency histogram', note: 'from queued to final outcome; logarithmic bounds', xName: 'latency',
-		series: [line('messages', 'sent', '', count, { swatch: 'area', fill: 'band', width: 1, paths: bars })],
+		series: [line('messages', 'sent', '', count,
+			{ swatch: 'area', fill: 'band', width: 1, paths: uPlot.paths.bars({ size: [0.9, 60] }) })],
 		columns: ({ data }) => {
 			({ bounds_s: bounds, counts } = data.latency);
 			return [counts.map((one, i) => i), counts];

@@ -2,7 +2,7 @@
 const [HEIGHT, LINE_MAX, NAMES_MAX, ROWS_MAX] = [560, 20, 60, 50];
 const STATES = ['', 'sending', 'waiting', 'lost', 'left'];
 const SIGNS = ['', '●', '○', '✕', '–'];
-// The characters of the heat map that are no rate, by their codes: -, w, x, e.
+// The codes of the heat map that are no rate: -, w, x, e.
 const CODES = { 45: 0, 119: 2, 120: 3, 101: 4 };
 const rateOf = (code) => `sending at ${10 * (code - 48)}–${10 * (code - 47)}%`;
 

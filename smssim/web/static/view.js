@@ -75,7 +75,7 @@ const viewIn = (root, partsOf) => {
 	function draw(isAll) {
 		parts.forEach((part, i) => {
 			part.isStale = true;
-			if (part.isSeen || i === 0) refresh(part);
+			if (i === 0 || (part.isSeen && !isAll)) refresh(part);
 		});
 		if (model.progress.run_id) say();
 		if (isAll) later([...parts]);
