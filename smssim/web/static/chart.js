@@ -234,7 +234,7 @@ const shape = (brush, kind, x, top, size, tone) =>
 	path(brush, SHAPES[kind].map(([right, down]) => [x + right * size * brush.unit, top + down * size * brush.unit]),
 		tone, 0);
 
-// Shade a stretch of time with a tint, and with slanted lines that tell it apart without colour.
+// Shade a stretch of time with a tint and slanted lines, which differ without colour.
 function shade(brush, from, to, tint, lines) {
 	const { context, top, bottom, unit } = brush;
 	const left = Math.max(brush.x(from), brush.left);

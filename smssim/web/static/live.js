@@ -1,6 +1,6 @@
 // The live page: which run is shown, its stream, and how old the figures are. The stream is closed while the page is
 // hidden; after any break the whole document is fetched.
-const [STALE_MS, RETRY_MS, FETCH_MS] = [3000, 2000, 5000];
+const [STALE_MS, RETRY_MS, FETCH_MS, SILENT_MS] = [3000, 2000, 5000, 15000];
 
 const live = () => {
 	const [status, save, choice] = ['live', 'save', 'run'].map((id) => document.getElementById(id));
@@ -21,8 +21,8 @@ const live = () => {
 	}
 
 	async function answer(path) {
-		const got = await fetch(path, { cache: 'no-store' });
-		if (!got.ok) throw new Error(`${path}: ${got.status}`);
+		const got = await fetch(path, { cache: 'no-store', signal: AbortSignal.timeout(SILENT_MS) });
+		if (!got.ok) throw new Error(got.status);
 		return got;
 	}
 
@@ -47,6 +47,7 @@ const live = () => {
 			if (save.href.startsWith('blob:')) URL.revokeObjectURL(save.href);
 			save.href = URL.createObjectURL(report);
 			save.download = `${(view.model.data.title || 'run').replace(/[^\w.-]+/g, '-').slice(0, 60)}.html`;
+			await choose();
 		} catch { /* the link to the server stays */ }
 	}
 
@@ -67,7 +68,7 @@ const live = () => {
 		} else if (!isWhole && Date.now() - fetched > FETCH_MS) load().catch(() => {});
 	}
 
-	// Fetch the document, then follow the stream; again after a while if that fails.
+	// Fetch the document and follow the stream; try again if that fails.
 	async function connect() {
 		close();
 		const mine = ++turn;
@@ -79,7 +80,8 @@ const live = () => {
 			if (over === null && !document.hidden) retry = setTimeout(connect, RETRY_MS);
 		};
 		try {
-			if (run === null) await choose();
+			await choose();
+			save.href = at('report');
 			await load(mine);
 			if (mine !== turn || over !== null || document.hidden) return;
 			connected = true;
@@ -92,7 +94,8 @@ const live = () => {
 				tell();
 			});
 			source.onerror = again;
-		} catch {
+		} catch ({ message }) {
+			if (message === '404') run = null; // a new monitor
 			again();
 		}
 		tell();
@@ -111,12 +114,10 @@ const live = () => {
 		});
 		choice.value = run;
 		show(choice.parentElement, runs.length > 1);
-		save.href = at('report');
 	}
 
 	choice.addEventListener('change', () => {
 		[run, over, heard] = [choice.value, null, 0];
-		save.href = at('report');
 		connect();
 	});
 	document.addEventListener('visibilitychange', () => {
@@ -126,8 +127,11 @@ const live = () => {
 			close();
 		} else connect();
 	});
-	setInterval(tell, 1000);
-	choose().catch(() => {}).then(connect);
+	setInterval(() => {
+		tell();
+		if (source && Date.now() - heard > SILENT_MS) connect(); // the network may be dead
+	}, 1000);
+	connect();
 	return view;
 };
 smssim.page = live();

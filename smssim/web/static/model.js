@@ -54,7 +54,7 @@ class Model {
 	get elapsed() { return this.progress.elapsed_s || 0; }
 	get isFinal() { return Boolean(this.progress.final); }
 
-	// Move on by a frame. Return whether nothing is missing; else the document has to be fetched again.
+	// Move on by a frame. Return whether nothing is missing; else fetch the document again.
 	frame({ version, stalls = [], senders, heat, events, ...rest }) {
 		if (rest.progress.elapsed_s < this.elapsed && !rest.progress.final) return true; // older than the document
 		const missed = rest.progress.elapsed_s - this.elapsed > MISSED_S;

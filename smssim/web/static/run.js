@@ -68,7 +68,7 @@ const headPart = () => {
 	return { element, update };
 };
 
-// Where the time axis ends: there is room for the plan, the forecast and near deadlines, and it moves in few steps.
+// Where the time axis ends: with room for the plan, the forecast and near deadlines, in few steps.
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
 	const most = isFinal ? 1.01 * elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));

@@ -1,4 +1,4 @@
-// Senders: a heat map of their states over time, and a table that sorts, filters and folds copies into one row.
+// Senders: a heat map of their states over time, and a table that sorts, filters and folds copies.
 const [HEIGHT, LINE_MAX, NAMES_MAX, ROWS_MAX] = [560, 20, 60, 50];
 const STATES = ['', 'sending', 'waiting', 'lost', 'left'];
 const SIGNS = ['', '●', '○', '✕', '–'];
@@ -33,7 +33,7 @@ const heatPart = (time) => {
 		pencil.putImageData(pixels, step, 0);
 	}
 
-	// Paint what is new, or everything after other changes; draw it in runs of equally long steps.
+	// Paint what is new, or everything after other changes, in runs of equally long steps.
 	const under = painter(({ context, top, bottom, x }) => {
 		const { times, columns } = model.heat;
 		const now = [columns, lines, tall, colour('lost')];
