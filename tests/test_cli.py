@@ -234,11 +234,17 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 def beside(flag: str) -> list[str]:
     """Return the flags that this one requires, each with a value."""
-    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE | PAGE)[other][0])]
+    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE | PAGE | KEPT)[other][0])]
 
 
 def required(flag: str) -> list[str]:
-    groups = ((("--web-listen",), ("--web",)), (TOGETHER, TOGETHER), (ENGINE_TLS, ENGINE_TLS), (ENGINE, ENGINE_ALWAYS))
+    groups = (
+        (("--web-listen",), ("--web",)),
+        (("--history-runs", "--history-size"), ("--history",)),
+        (TOGETHER, TOGETHER),
+        (ENGINE_TLS, ENGINE_TLS),
+        (ENGINE, ENGINE_ALWAYS),
+    )
     return [other for those, others in groups if flag in those for other in others if other != flag]
 
 
@@ -330,7 +336,7 @@ def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
         assert attrgetter(setting)(given) == value, (command, flag)
         if command not in ("run", "plan"):
             undone = {setting: getattr(plain, setting)}
-            undone |= {(ACCESS | ENGINE | PAGE)[other][1]: None for other in required(flag)}
+            undone |= {(ACCESS | ENGINE | PAGE | KEPT)[other][1]: None for other in required(flag)}
             if flag in ("--mean", "--distribution"):
                 undone["std_s"] = plain.std_s
             assert replace(given, **undone) == plain, (command, flag)

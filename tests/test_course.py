@@ -196,6 +196,14 @@ def test_a_restored_course_shows_the_gap_in_which_nobody_watched() -> None:
     assert len(course.gaps) == 1
 
 
+def test_senders_that_are_there_after_a_restart_have_not_joined() -> None:
+    course = restored(saved_of(course_of(at(1, a=SENDING), at(5, a=SENDING))))
+    course.note(at(20, a=SENDING, b=SENDING))
+    assert course.noticed == []
+    course.note(at(21, a=LOST, b=SENDING))
+    assert [event.text for event in course.noticed] == ["a was lost"]
+
+
 def test_a_short_restart_is_no_gap() -> None:
     course = restored(saved_of(course_of(at(1), at(2))))
     course.note(at(2 + LIMITS.gap_min_s))

@@ -65,6 +65,29 @@ def test_nobody_is_told_of_notes_that_nobody_needs_and_the_course_is_kept_anyway
     assert len(run.course.history) > 30
 
 
+@pytest.mark.parametrize("returns_s", [1.5, None])
+def test_a_resumed_run_is_noted_when_a_report_has_said_how_long_the_monitor_was_away(returns_s: float | None) -> None:
+    before = FollowedRun(tally_of(2), POLICY, 0.0)
+    before.note(2.0)
+    kept = {name: piece for name, piece in before.changes(2.0).items() if piece is not None}
+    run = FollowedRun.restored(kept, POLICY, 100.0)
+    (session, *_) = run.tally.sessions.values()
+    whole, small, real = np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.float32)
+    nothing = Finished(whole, small, small, real, real)
+    noted_at = None
+    for tenth in range(1, 100):
+        now = 100.0 + tenth / 10
+        if returns_s == tenth / 10:
+            run.tally.report(RUN, session.facts, Report(2, nothing, 3, 2, 20.0), now)
+        if noted_at is None and any(isinstance(event, Noted) for event in run.look(now)):
+            noted_at = now
+    assert noted_at == pytest.approx(100.0 + (LIMITS.lost_after_s if returns_s is None else returns_s), abs=0.15)
+    assert len(run.course.gaps) == 1
+    if returns_s is not None:
+        (gap,) = run.course.gaps
+        assert gap.to_s == pytest.approx(20.0)
+
+
 def test_the_course_ends_with_the_last_figures() -> None:
     run = FollowedRun(tally_of(2), POLICY, 0.0)
     run.look(1.0)

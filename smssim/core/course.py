@@ -57,7 +57,7 @@ class Course:
         self.gaps: list[Span] = []  # in which nobody watched; the latest ones
         self.noticed: list[Event] = []  # senders that joined, were lost, came back or left early; the latest ones
         self._limits = limits
-        self._states: dict[Key, State] = {}  # of the senders, at the last moment
+        self._states: dict[Key, State] | None = None  # of the senders, at the last moment; None before the first one
         self._gap_from_s: float | None = None  # when the gap began that ends with the next moment
         self._changed = False  # whether anything but the history and the heat has, since `changes`
 
@@ -99,13 +99,13 @@ class Course:
 
     def _note_senders(self, fleet: Fleet, figures: Figures, announced: Iterable[Event]) -> None:
         """Note which senders joined, were lost, came back, or left before the end of the run."""
-        before = self._states
-        self._states = {key: row.state for key, row in zip(keys(fleet.rows), fleet.rows, strict=True)}
-        if before == self._states:
+        before, states = self._states, {key: row.state for key, row in zip(keys(fleet.rows), fleet.rows, strict=True)}
+        self._states = states
+        if before is None or before == states:
             return
         started = {event.target for event in announced if event.kind is Kind.JOINED}
         changed: dict[Kind, list[str]] = {}
-        for key, state in self._states.items():
+        for key, state in states.items():
             kind = _change(before.get(key), state, figures.complete)
             if kind is Kind.JOINED:
                 at_start = figures.elapsed_s < self._limits.start_s
@@ -151,7 +151,7 @@ class Course:
 
 
 def _change(before: State | None, now: State, is_complete: bool) -> Kind | None:
-    """Return the kind of event that a change of a sender's state is; None if it is none."""
+    """Return the event that a change of a sender's state means; None if it means none."""
     if before == now or is_complete:
         return None
     if before is None:

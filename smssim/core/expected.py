@@ -83,8 +83,8 @@ def expected(
 ) -> Mapping[int, Expected] | None:
     """Return when each percentage that is not reached so far will be sent, and under `COMPLETE`, when all is done.
 
-    Returns None before 20 moments, and nothing more once the run is complete. `figures`, `rows` and `others` are those
-    of the last sample. `max_attempts` is guessed if it is None.
+    Returns None before 20 moments, and an empty mapping once the run is complete. `figures`, `rows` and `others` are
+    those of the last sample. `max_attempts` is guessed if it is None.
     """
     if len(samples.elapsed_s) < MOMENTS_MIN:
         return None

@@ -158,7 +158,7 @@ def fold(fleet: Fleet, rows_max: int | None = None) -> FoldedFleet:
 
 
 def in_rows(everyone: Fleet, rows_max: int) -> tuple[Fleet, FoldedFleet | None]:
-    """Return senders that all have a row in at most `rows_max` rows, sorted; and folded, unless `fold` does that."""
+    """Return senders that all have a row in at most `rows_max` rows, sorted; and folded, if these rows don't tell."""
     fleet = everyone.limited(rows_max).sorted()
     return fleet, fold(everyone, rows_max) if fleet.others.senders else None
 

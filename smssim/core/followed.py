@@ -89,6 +89,7 @@ class FollowedRun:
         self._before: Figures | None = None  # of the last moment
         self._note_at = now  # when to add the next moment to the course
         self._noted: Figures | None = None  # of the last one that was added
+        self._resumed_at = now if resumed else None  # until the time of the run is known again
         self.open_until = -math.inf  # it does not end before that, unless the monitor is stopped
         self._warned = 0  # how many senders of `tally.missed` had their `Missed` event
         self._shared: dict[bool, tuple[Snapshot, float]] = {}  # by whether it is detailed: a snapshot, and until when
@@ -136,11 +137,23 @@ class FollowedRun:
             moment = self.snapshot(now, self._policy.rows_max)
             self._before = moment.figures
             events.append(Moment(moment))
-        if now >= self._note_at:
+        if now >= self._note_at and self._knows_the_time(now):
             noted = self.note(now)
             events += [noted] if self._policy.noted else []
         self._check_at = now + self._limits.end_check_s
         return events
+
+    def _knows_the_time(self, now: float) -> bool:
+        """Return whether the time of the run is known.
+
+        Only reports say for how long a monitor was away that resumes the run. It waits for one, but not for ever.
+        """
+        since = self._resumed_at
+        if since is not None:
+            has_report = any(session.last_report_at > since for session in self.tally.sessions.values())
+            if has_report or self.tally.complete or now - since > self._limits.lost_after_s:
+                self._resumed_at = None
+        return self._resumed_at is None
 
     def note(self, now: float) -> Noted:
         """Add this moment to the course of the run."""

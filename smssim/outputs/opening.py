@@ -45,9 +45,9 @@ _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
 
 # The same for outputs that show the course of runs. The arguments are the settings, the log and the limits.
 _OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {
-    "report": ReportFile,
-    "history": Keeper,
     "web": Page,
+    "history": Keeper,
+    "report": ReportFile,  # last: opening it removes an old report, which has to stay if another output can't be opened
 }
 
 

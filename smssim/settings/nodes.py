@@ -331,6 +331,7 @@ class MonitorSettings(EngineSettings):
         super().__post_init__()
         self._check_listen(self.listen)
         check_page(self)
+        self._check_history()
         self._check_journal(self.journal)
         if self.engine is not None and self.linger:
             raise UsageError("--engine can't be used with --linger, because its log holds one run")
@@ -339,6 +340,12 @@ class MonitorSettings(EngineSettings):
         if self.failed is not None and self.linger:
             raise UsageError("--failed can't be used with --linger, because its file is for one run")
         self.check_files()
+
+    def _check_history(self) -> None:
+        for setting in ("history_runs", "history_size"):
+            its = flags_of(MonitorSettings)[setting]
+            if self.history is None and getattr(self, setting) != its.default:
+                raise UsageError(f"--history is required with {its.name}")
 
     def check_files(self, **read: str) -> None:
         """Raise UsageError if this node would write two outputs to the same file, or to one that is `read`."""

@@ -89,7 +89,7 @@ class App:
         self.busy += 1
         try:
             await answer(scope, receive, send_with_headers)
-        except Exception:  # noqa: BLE001 - a fault in an answer is none of the node
+        except Exception:  # noqa: BLE001 - a failed answer must not end the node
             self._note_failure()
             if started:
                 scope["state"]["connection"].abort()

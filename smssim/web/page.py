@@ -16,14 +16,14 @@ from smssim.core.course import Course
 from smssim.core.history import History
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.snapshot import Snapshot
-from smssim.errors import UsageError
+from smssim.errors import ExitCode, UsageError
 from smssim.net import http
 from smssim.net.hosts import Hosts
 from smssim.outputs.of_course import CourseOutput
 from smssim.process import ready
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings, is_loopback
-from smssim.web.book import Book, is_over
+from smssim.web.book import Book
 
 if TYPE_CHECKING:
     from smssim.net.access import Access
@@ -126,7 +126,11 @@ class Page(CourseOutput):
         """Return why the page ends."""
         if not self._is_monitor:
             return "smssim watch has ended"
-        return "it was stopped" if any(not is_over(run) for run in self.seen.values()) else "all runs have ended"
+        summaries = [run.snapshot.summary for run in self.seen.values()]
+        if None in summaries:
+            return "it was stopped"
+        short = [one.reason for one in summaries if one is not None and one.exit_code == ExitCode.INCOMPLETE]
+        return short[-1] if short else "all runs have ended"
 
     def _tls(self, access: Access) -> ssl.SSLContext | None:
         """Return the TLS context of the page, if it has one.
@@ -142,5 +146,5 @@ class Page(CourseOutput):
 def _is_installed(library: str) -> bool:
     try:
         return importlib.util.find_spec(library) is not None
-    except ValueError:  # it is marked as missing
+    except (ImportError, ValueError):  # it is marked as missing
         return False

@@ -33,7 +33,7 @@ class Shared:
     async def get(
         self, key: str, of: object, make: Callable[[], Coroutine[Any, Any, Content]], *, is_last: bool = False
     ) -> Content:
-        """Return the answer with this key, made of `of` or, unless `is_last`, less than a second ago."""
+        """Return the answer with this key: one made of `of`, or unless `is_last`, one that is at most a second old."""
         made, now = self._latest.get(key), self._clock()
         is_fresh = made is not None and now < made.at + self._limits.page_shared_s and not is_last
         if made is None or not (made.of is of or is_fresh):

@@ -64,8 +64,10 @@ class Entry:
 class Kept:
     """The runs in a directory."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, named: str = "DIR") -> None:
+        """`named`: what named the directory, for errors."""
         self.directory = Path(directory)
+        self._named = named
 
     # -- reading
 
@@ -85,7 +87,7 @@ class Kept:
 
         Raises LookupError if there is none or there are several, and UsageError if the file is damaged.
         """
-        found = [entry for entry in self._files() if entry.run_id.startswith(run_id.lower())] if run_id else []
+        found = [entry for entry in self._files() if entry.run_id.lower().startswith(run_id.lower())] if run_id else []
         if not found:
             raise LookupError(f"no run in {quote(self.directory)} has an ID that begins with {quote(run_id)}")
         if len(found) > 1 and len({entry.run_id for entry in found}) > 1:
@@ -99,7 +101,9 @@ class Kept:
             with os.scandir(self.directory) as there:
                 names = [one for one in there if _NAME.fullmatch(one.name)]
         except (OSError, ValueError) as error:
-            raise bad_file("DIR", str(self.directory), "a directory in which --history has kept runs", error) from error
+            raise bad_file(
+                self._named, str(self.directory), "a directory in which --history has kept runs", error
+            ) from error
         found = []
         for one in names:
             with contextlib.suppress(OSError):  # it was removed in the meantime

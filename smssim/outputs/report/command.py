@@ -48,7 +48,7 @@ def read(named: str, history: str | None) -> list[dict[str, Any]]:
     """Return the documents of a file or, with a directory of kept runs, of the run with this ID. Raises UsageError."""
     if history is not None and not os.path.exists(named):
         try:
-            return [Kept(history).find(named)]
+            return [Kept(history, "--history").find(named)]
         except LookupError as error:
             raise UsageError(f"RUN: {error}") from error
     return read_file(named)

@@ -142,7 +142,7 @@ def _axes(x: _Scale) -> list[Html]:
     for at_s, label in x.ticks():
         parts.append(tag("line", x1=x(at_s), y1=_y(0), x2=x(at_s), y2=_y(0) + 5, stroke=_INK))
         parts.append(_text(min(x(at_s), WIDTH - RIGHT - 12), _y(0) + 19, label))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "time since the first message was delivered"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "time since the start of the run"))
     return parts
 
 

@@ -37,7 +37,7 @@ def report(documents: Sequence[Document], inlined: Assets | None = None) -> byte
     compares = comparison(documents)
     data = {"version": VERSION, "runs": list(documents), "comparison": compares}
     plain = several(documents, compares) if compares else one_run(documents[0], "h1")
-    body = tag("main", tag("div", plain, class_="plain"), id="app")
+    body = tag("main", tag("div", plain, class_="plain", tabindex="0"), id="app")  # keys scroll it, if it is too wide
     page = [
         Html("<!doctype html>\n"),
         Html('<html lang="en">\n'),
