@@ -1,4 +1,4 @@
-// One run as the page holds it: a document replaces it, a frame moves it on by one point. Its size is bounded.
+// One run as the page holds it: a document replaces it, a frame moves it on by one point. It is bounded.
 // Knows the formats of documents and frames, and no elements.
 const [POINTS_MAX, STEPS_MAX, MISSED_S] = [4096, 1024, 5];
 const RATES = ['rate_per_s', 'rate_min_per_s', 'rate_max_per_s'];

@@ -40,7 +40,7 @@ const headPart = () => {
 		const { code, text } = data.verdict;
 		const pace = text.toLowerCase().includes(data.pace) ? '' : clean(data.pace);
 		const { low_s: low, high_s: high } = data.expected?.complete || {};
-		const left = low > elapsed ? `about ${span(low - elapsed, high - elapsed)}` : `up to ${clock(high - elapsed)}`;
+		const left = low - elapsed > 1 ? `about ${span(low - elapsed, high - elapsed)}` : `up to ${clock(high - elapsed)}`;
 		verdict.update(code, clean(text), pace, total ? share(done, total) : progress.complete ? '100%' : '0%',
 			isFinal ? `after ${brief(elapsed)}` : `at ${clock(elapsed)}${isKnown(high) ? ` · ${left} left` : ''}`);
 		show(stall, data.stall && data.stall !== text);
