@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from functools import cache
 from itertools import count
 from types import FrameType
 from typing import Any, Final
@@ -32,7 +31,7 @@ COVERAGE: Final = (0.72, 0.88)
 CALLS_MAX: Final = 1000
 
 
-@cache
+@pytest.fixture(scope="module")
 def half_way() -> tuple[Moment, ...]:
     """Return moments of runs at half of the time until 95% are sent, after which nothing happens to senders."""
     found: list[Moment] = []
@@ -96,8 +95,8 @@ def check(found: Any, now_s: float, marks: int | None = None) -> None:
 # -- how often it is right
 
 
-def test_half_way_about_80_percent_of_the_bands_hold_the_true_time_of_95_percent() -> None:
-    inside = [holds(forecast(moment)[95], moment.reached_s[95]) for moment in half_way()]
+def test_half_way_about_80_percent_of_the_bands_hold_the_true_time_of_95_percent(half_way: tuple[Moment, ...]) -> None:
+    inside = [holds(forecast(moment)[95], moment.reached_s[95]) for moment in half_way]
     assert len(inside) == RUNS
     assert COVERAGE[0] <= sum(inside) / RUNS <= COVERAGE[1]
 
@@ -108,14 +107,12 @@ def holds(band: Expected, true_s: float | None) -> bool:
     return low_s <= true_s <= high_s
 
 
-def test_the_runs_are_of_all_kinds() -> None:
-    assert {moment.kind for moment in half_way()} == set(KINDS)
+def test_the_runs_are_of_all_kinds(half_way: tuple[Moment, ...]) -> None:
+    assert {moment.kind for moment in half_way} == set(KINDS)
 
 
-def test_bands_are_narrow() -> None:
-    widths = [
-        (band.high_s - band.low_s) / band.median_s for moment in half_way() if (band := known(moment)) is not None
-    ]
+def test_bands_are_narrow(half_way: tuple[Moment, ...]) -> None:
+    widths = [(band.high_s - band.low_s) / band.median_s for moment in half_way if (band := known(moment)) is not None]
     assert len(widths) > 0.9 * RUNS
     assert np.median(widths) < 0.15
 
@@ -125,16 +122,16 @@ def known(moment: Moment) -> Any:
     return None if band.high_s is None else band
 
 
-def test_bands_miss_on_both_sides() -> None:
-    pairs = [(forecast(moment)[95], moment.reached_s[95]) for moment in half_way()]
+def test_bands_miss_on_both_sides(half_way: tuple[Moment, ...]) -> None:
+    pairs = [(forecast(moment)[95], moment.reached_s[95]) for moment in half_way]
     early = sum(band.low_s is None or true_s < band.low_s for band, true_s in pairs if true_s is not None)
     late = sum(band.high_s is not None and true_s > band.high_s for band, true_s in pairs if true_s is not None)
     assert min(early, late) > 0.03 * RUNS
     assert max(early, late) < 0.2 * RUNS
 
 
-def test_marks_that_are_never_reached_are_not_promised() -> None:
-    never = [(m, mark) for m in half_way() for mark in (99,) if m.reached_s[mark] is None]
+def test_marks_that_are_never_reached_are_not_promised(half_way: tuple[Moment, ...]) -> None:
+    never = [(m, mark) for m in half_way for mark in (99,) if m.reached_s[mark] is None]
     promised = [mark for moment, mark in never if forecast(moment)[mark].high_s is not None]
     assert len(never) > 20
     assert len(promised) < 0.1 * len(never)

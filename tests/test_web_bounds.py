@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nodes_support import play, until
 from view_support import row
@@ -232,6 +232,7 @@ well_formed = st.builds(
 anything = st.lists(words, max_size=12).map(b"".join)
 
 
+@settings(max_examples=40)
 @given(st.lists(well_formed | anything, min_size=1, max_size=10), st.booleans())
 def test_whatever_is_sent_the_page_answers_the_next_request(requests: list[bytes], has_token: bool) -> None:
     async def scene() -> None:

@@ -13,9 +13,9 @@ The band holds the true time in about 80% of the cases. Its parts, which add up 
 - the pace of reports, and errors of this model; `scripts/calibrate_expected.py` has calibrated the sum
 
 Half way to the time when 95% were sent, it held that time in 83% of 352 runs on which nothing was tuned, and in 76% of
-127 that the real core played; it held the time of the end in 80% and 66%. The band is too narrow in some classes of
-runs: after a sender has changed its speed (half of the bands hold), and soon after a pause or a loss. It is too wide
-for runs at a rate.
+127 that the real core played; it held the time of the end in 80% and 66%, and was widened there since. The band is too
+narrow in some classes of runs: after a sender has changed its speed (half of the bands hold), and soon after a pause or
+a loss. It is too wide for runs at a rate.
 
 What has not happened yet can't be foreseen: senders that will join, be lost, return, slow down or recover. Nor is it
 known here how long retries are delayed, so the end of a run with a long delay is expected too early. Attempts that vary
