@@ -7,7 +7,6 @@ Nothing else should run meanwhile. `--only NAME` measures one group; `--quick` p
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -16,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from measure_web import HISTORY_S, Figure, long_run, realistic
+from figure_table import Figure, asked, show
+from measure_web import HISTORY_S, long_run, realistic
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -147,7 +147,7 @@ def heap(browser: Browser, served: Rehearsal, texts: list[str], quick: bool) -> 
 
 
 def play(page: Page, texts: list[str], from_s: float, count: int, pause: int) -> dict[str, Any]:
-    """Show frames; between two of them, draw, and wait for so many milliseconds, unless that is 0."""
+    """Show frames. After each one, draw and wait for `pause` milliseconds; with 0, do neither."""
     played: dict[str, Any] = page.evaluate(PLAY, [texts, from_s, count, pause])
     return played
 
@@ -161,15 +161,9 @@ GROUPS: Final[dict[str, Callable[[Browser, Rehearsal, list[str], bool], list[Fig
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=GROUPS, action="append", help="group to measure (repeatable)")
-    parser.add_argument("--quick", action="store_true", help="play fewer frames")
-    asked = parser.parse_args()
-    print(f"{'figure':66} {'value':>10} {'':6} {'target':>14} {'pass':>5}")
+    names, quick = asked(__doc__, GROUPS, "play fewer frames")
     with launched() as browser, serving() as (served, texts):
-        for name in asked.only or GROUPS:
-            for figure in GROUPS[name](browser, served, texts, asked.quick):
-                print(figure.row(), flush=True)
+        show(figure for name in names for figure in GROUPS[name](browser, served, texts, quick))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ page costs a browser is for measure_page.py.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import gzip
@@ -25,11 +24,12 @@ import threading
 import time
 from asyncio.events import Handle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
+from figure_table import Figure, asked, show
 
 from smssim.core.course import Course
 from smssim.core.fleet import Fleet, SenderRow
@@ -53,25 +53,6 @@ SATURATING: Final = ("--mean=0.01", "--fail=0.1", "--concurrency=50000")
 THOUSAND: Final = ("--mean=0.5", "--concurrency=10", "--copies=1000")
 STARTED_S: Final = 60.0
 LISTENING: Final = r"Listening on (\S+)"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None = None
-    at_least: bool = False
-
-    def row(self) -> str:
-        """Return a line of the table."""
-        sign, passed = ("≥" if self.at_least else "≤"), ""
-        if self.target is not None:
-            passed = "yes" if (self.value >= self.target) == self.at_least or self.value == self.target else "NO"
-        target = "" if self.target is None else f"{sign} {self.target:g} {self.unit}"
-        return f"{self.name:66} {self.value:>10.4g} {self.unit:6} {target:>14} {passed:>5}"
 
 
 # ---- A page in this process
@@ -471,14 +452,8 @@ GROUPS: Final[dict[str, Callable[[bool], list[Figure]]]] = {
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=GROUPS, action="append", help="group to measure (repeatable)")
-    parser.add_argument("--quick", action="store_true", help="measure for a shorter time")
-    asked = parser.parse_args()
-    print(f"{'figure':66} {'value':>10} {'':6} {'target':>14} {'pass':>5}")
-    for name in asked.only or GROUPS:
-        for figure in GROUPS[name](asked.quick):
-            print(figure.row(), flush=True)
+    names, quick = asked(__doc__, GROUPS, "measure for a shorter time")
+    show(figure for name in names for figure in GROUPS[name](quick))
 
 
 if __name__ == "__main__":

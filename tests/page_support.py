@@ -33,6 +33,8 @@ ANSWERED_S: Final = 60.0
 TOTAL: Final = 5000
 GOALS: Final = (Threshold.parse("t50<20s"), Threshold.parse("failed<20%"))
 EVENTS: Final = (Event(5.0, Kind.KILLED, "city was killed", "", "city"), Event(8.0, Kind.RESTARTED, "city is back"))
+BEGAN_MS: Final = 1_800_000_000_000  # of a page whose clock is faked
+BETAS: Final = "beta \N{MULTIPLICATION SIGN}40"  # as a table names them
 STALL: Final = Stall(Cause.NO_SENDER, 4.0, 0, 0)
 LATENCY: Final = LatencyShape((0.5, 1.0, 2.0), (7, 60, 30, 3), ((0.0, 0.1), (50.0, 0.75), (99.9, 2.5), (100.0, 3.0)))
 
@@ -158,6 +160,11 @@ class Rehearsal:
             self._loop.call_soon_threadsafe(self._end.set)
             self._thread.join(ANSWERED_S)
             assert not self._thread.is_alive()
+
+
+def rehearsed() -> Rehearsal:
+    """Return a page of a run in its twelfth second."""
+    return Rehearsal(*(moment(float(second)) for second in range(1, 13)))
 
 
 def _viewers(served: Served) -> int:

@@ -9,6 +9,8 @@ from typing import Any, Final
 import pytest
 from browser_support import launched, visiting
 from page_support import (
+    BEGAN_MS,
+    BETAS,
     EVENTS,
     LATENCY,
     STALL,
@@ -21,6 +23,7 @@ from page_support import (
     names,
     opened,
     pairs,
+    rehearsed,
     rows_of,
     says_done,
     scripted,
@@ -46,12 +49,10 @@ HOSTILE: Final = (
     "\u202egnihton\u2028\x00\x1b[31m" + "long" * 300
 )
 PARTS: Final = ("sent", "failed", "in flight", "waiting")
-BEGAN_MS: Final = 1_800_000_000_000
 STATES: Final = ("", "sending", "waiting", "lost", "left")
 SAID: Final = """[document.title, document.body.innerText, ...["aria-label", "aria-valuetext", "title"].flatMap(name =>
     [...document.querySelectorAll(`[${name}]`)].map(one => one.getAttribute(name)))].join()"""
 ROWS_MAX: Final = 100
-BETAS: Final = "beta \N{MULTIPLICATION SIGN}40"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def rehearsal() -> Iterator[Rehearsal]:
     """Return a page of a run in its twelfth second."""
-    with Rehearsal(*(moment(float(second)) for second in range(1, 13))) as served:
+    with rehearsed() as served:
         yield served
 
 

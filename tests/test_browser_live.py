@@ -12,6 +12,8 @@ from typing import Final
 import pytest
 from browser_support import launched, visiting
 from page_support import (
+    BEGAN_MS,
+    BETAS,
     STALL,
     Rehearsal,
     chart,
@@ -22,6 +24,7 @@ from page_support import (
     moment,
     opened,
     pairs,
+    rehearsed,
     says_done,
     sender,
     spoken,
@@ -39,13 +42,11 @@ from smssim.words import clock, count, percent, seconds
 pytestmark = pytest.mark.browser
 
 THIRD: Final = RUN_ID.replace("1", "3")
-BEGAN_MS: Final = 1_800_000_000_000
 PHONE: Final = {"width": 360, "height": 800}
 WIDE: Final = {"width": 1280, "height": 900}
 NODES_MAX: Final = 3000
 BYTES_MAX, PACKED_MAX = 120_000, 45_000
 HEAP_MAX, GROWTH_MAX = 40e6, 2e6
-BETAS: Final = "beta \N{MULTIPLICATION SIGN}40"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def rehearsal() -> Iterator[Rehearsal]:
     """Return a page of a run in its twelfth second."""
-    with Rehearsal(*(moment(float(second)) for second in range(1, 13))) as served:
+    with rehearsed() as served:
         yield served
 
 
