@@ -72,6 +72,7 @@ ENGINE: dict[str, tuple[str, str, object]] = {
 DELIVERY: dict[str, tuple[str, str, object]] = {
     "--count": ("2e3", "count", 2000),
     "--seed": ("77", "seed", 77),
+    "--unreachable": ("5%", "unreachable", 0.05),
     "--max-attempts": ("3", "max_attempts", 3),
     "--retry-delay": ("0.25", "retry_delay_s", 0.25),
     "--lease-timeout": ("2.5", "lease_timeout_s", 2.5),
@@ -121,6 +122,10 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--fail": ("0", "fail", 0.0),
         "--concurrency": ("1000000", "concurrency", 1_000_000),
         "--copies": ("3", "copies", 3),
+        "--limit": ("2.5", "limit_per_s", 2.5),
+        "--burst": ("7", "burst", 7),
+        "--price": (".0125", "price", 0.0125),
+        "--price-failed": ("1e-3", "price_failed", 0.001),
         "--fault": ("at=8s,slow=4", "faults", (Fault(8.0, FaultKind.SLOW, "", factor=4.0),)),
         "--name": ("Bob & Ann", "name", "Bob & Ann"),
         "--producer": ("[::1]:50051", "producer", "[::1]:50051"),

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from smssim.core.fate import STRATA, Fates, _split_mix, _stream, time_table
+from smssim.core.fate import STRATA, Fates, time_table
 from smssim.core.model import Outcome
+from smssim.core.splitmix import _split_mix, stream
 from smssim.core.spread import STD_MEANS_MAX
 from smssim.errors import UsageError
 from smssim.settings import SenderSettings
@@ -72,7 +73,7 @@ def id_of(word: int, attempt: int) -> int:
     for shift, factor in ((31, 0x94D049BB133111EB), (27, 0xBF58476D1CE4E5B9)):
         word = (word ^ word >> shift ^ word >> 2 * shift) * pow(factor, -1, 2**64) % 2**64
     state = word ^ word >> 30 ^ word >> 60
-    return (state - int(_stream(SEED, attempt))) * pow(0x9E3779B97F4A7C15, -1, 2**64) % 2**64
+    return (state - int(stream(SEED, attempt))) * pow(0x9E3779B97F4A7C15, -1, 2**64) % 2**64
 
 
 def test_failure_rates_of_0_and_1_are_exact() -> None:

@@ -169,10 +169,14 @@ def test_every_key_of_a_section_sets_its_setting() -> None:
         "fail": "5%",
         "concurrency": "3",
         "copies": "2",
+        "limit_per_s": "2.5",
+        "burst": "3",
+        "price": "0.01",
+        "price_failed": ".001",
     }
     assert values.keys() == set(SENDER_FILE_KEYS.values())
     for key, setting in SENDER_FILE_KEYS.items():
-        extra = ", mean: 1" if setting == "std_s" else ""
+        extra = {"std_s": ", mean: 1", "burst": ", limit: 1"}.get(setting, "")
         sender = run_of(f"senders: {{x: {{{key}: {values[setting]}{extra}}}, y: {{}}}}").senders[0]
         assert getattr(sender, setting) == SENDER_FLAGS[setting].read(values[setting]), key
 
@@ -316,7 +320,7 @@ BAD: dict[str, tuple[str | bytes, str, bool | None]] = {
         "messages: {Max_Atempts: 3}",
         (
             "line 1: messages.Max_Atempts: unknown key; expected one of count, seed, min-length, max-length, "
-            "max-attempts, retry-delay, rate, lease-timeout, give-up; did you mean max-attempts?"
+            "unreachable, max-attempts, retry-delay, rate, lease-timeout, give-up; did you mean max-attempts?"
         ),
         True,
     ),
@@ -633,6 +637,7 @@ MESSAGES = st.fixed_dictionaries(
         "rate": st.floats(1e-6, 1e12).map(repr),
         "lease-timeout": TIMES,
         "give-up": TIMES,
+        "unreachable": SHARES,
         "min-length": st.integers(1, 50).map(str),
         "max-length": st.integers(50, 100).map(str),
     },
@@ -645,6 +650,8 @@ SENDER = st.fixed_dictionaries(
         "fail": SHARES,
         "concurrency": st.integers(1, 1000).map(str),
         "copies": st.integers(1, 10).map(str),
+        "limit": st.floats(1e-3, 1e12).map(repr),
+        "price": st.floats(0, 1e6).map(repr),
         "distribution": st.sampled_from(["gamma", "Fixed", "lognormal"]),
     },
 )

@@ -61,6 +61,11 @@ BAD = {
     "--repeat": (*NOT_WHOLE, "0", "1001"),
     "--rate": (*NOT_A_NUMBER, "0", "1e-7", "1.1e12"),
     "--fail": (*NOT_A_NUMBER, "7", "1.0000001", "101%", "-1%", "%", "5 %%", "nan%", "snan%", "1e9999999%", "5s"),
+    "--unreachable": (*NOT_A_NUMBER, "7", "101%", "-1%", "5s"),
+    "--limit": (*NOT_A_NUMBER, "0", "1e-4", "1.1e12", "5/s", "5%"),
+    "--burst": (*NOT_WHOLE, "0", "1000000001"),
+    "--price": (*NOT_A_NUMBER, "1000001", "$1", "1%"),
+    "--price-failed": (*NOT_A_NUMBER, "1000001", "$1", "1%"),
     "--mean": (*NOT_A_NUMBER, "10000001", "s", "ms", "1 d", "1S", "2778h", "nans", "-1ms", "1e9999999h", "5%", "1m30s"),
     "--std": (*NOT_A_NUMBER, "10000001"),
     "--max-time": (*NOT_A_NUMBER, "10000001"),
@@ -507,7 +512,10 @@ def test_a_bad_spec_is_refused_with_the_bad_part_and_what_it_expects() -> None:
 
 
 def test_an_unknown_key_is_refused_with_all_keys_and_the_closest_one() -> None:
-    keys = "with the keys mean, std, distribution, max-time, fail, concurrency, copies, name, joins"
+    keys = (
+        "with the keys mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, "
+        "price-failed, name, joins"
+    )
     for part, near in (
         *(("meen=1", "mean"), ("MEAN=1", "mean"), ("max_tme=1", "max-time"), ("producer=x", None), ("fail", None)),
     ):

@@ -21,13 +21,15 @@ class Conditions:
     Within a segment, nothing changes. Without slow and fail faults, there is only segment 0, and its fates are `usual`.
     """
 
-    def __init__(self, seed: int, max_attempts: int, model: AttemptModel, faults: Iterable[Fault] = ()) -> None:
-        """`faults`: those of the sender; the others than slow and fail are ignored."""
+    def __init__(
+        self, seed: int, max_attempts: int, model: AttemptModel, faults: Iterable[Fault] = (), unreachable: float = 0.0
+    ) -> None:
+        """`faults`: those of the sender; the others than slow and fail are ignored. `unreachable`: see `Fates`."""
         faults = tuple(faults)
         self.edges_s = tuple(changes_s(faults))  # when the fates may change, ascending
         self._models = [model, *(model_at(model, faults, edge_s) for edge_s in self.edges_s)]  # before, and from each
         self._slowdowns = [1.0, *(slowdown(faults, edge_s) for edge_s in self.edges_s)]
-        self._seed, self._max_attempts = seed, max_attempts
+        self._seed, self._max_attempts, self._unreachable = seed, max_attempts, unreachable
         self._fates: dict[AttemptModel, Fates] = {}  # computed on first use: a table takes some milliseconds
         self.usual = self._of(model)
 
@@ -41,5 +43,5 @@ class Conditions:
 
     def _of(self, model: AttemptModel) -> Fates:
         if model not in self._fates:
-            self._fates[model] = Fates(self._seed, self._max_attempts, model)
+            self._fates[model] = Fates(self._seed, self._max_attempts, model, self._unreachable)
         return self._fates[model]

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.model import AttemptModel, Attempts, Outcome, Outcomes
+from smssim.core.reach import Reach
+from smssim.core.splitmix import stream, words
 
 STRATA: Final = 2**16  # equally likely times; another number changes every fate
 
@@ -23,11 +25,13 @@ Floats = NDArray[np.float64]
 class Fates:
     """The fates of one sender's attempts in one run.
 
-    `seed` is 0 to 2^64 - 1. An attempt that fails is FAILED if it is attempt `max_attempts`, and RETRY before that.
+    `seed` is 0 to 2^64 - 1. An attempt that fails is FAILED if it is attempt `max_attempts`, and RETRY before that. An
+    attempt at one of the `unreachable` messages takes its time and is FAILED.
     """
 
-    def __init__(self, seed: int, max_attempts: int, model: AttemptModel) -> None:
+    def __init__(self, seed: int, max_attempts: int, model: AttemptModel, unreachable: float = 0.0) -> None:
         self._seed = seed
+        self._reach = Reach(seed, unreachable) if unreachable else None
         self._max_attempts = max_attempts
         self._times = time_table(model.distribution, model.mean_s, model.std_s, model.max_time_s)
         self._fail = np.uint64(math.floor(model.fail * 2**32))
@@ -35,28 +39,21 @@ class Fates:
     def draw(self, ids: NDArray[np.uint64], attempt: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the durations in seconds and the outcomes of one attempt of each of these messages; shapes (n,).
 
-        Attempts are counted from 1. Each message has a random word: the output of SplitMix64 (Steele, Lea, Flood 2014,
-        "Fast splittable pseudorandom number generators") at position `id` of the stream of this seed and attempt. Its
-        low 16 bits choose the time, and its high 32 bits decide whether the attempt fails, so the two are independent.
+        Attempts are counted from 1. Each message has a random word (`splitmix`) in the stream of this seed and attempt.
+        Its low 16 bits choose the time, and its high 32 bits decide whether the attempt fails, so the two are
+        independent.
         The chance of failing is `fail` rounded down to a multiple of 2^-32. Outcomes are the same on every machine;
         times may differ in the last bit of float32 if exp() differs.
         """
-        word = ids * _GAMMA
-        word += _stream(self._seed, attempt)
-        bits = word >> _30
-        word ^= bits
-        word *= _MIX_1
-        np.right_shift(word, _27, bits)
-        word ^= bits
-        word *= _MIX_2
-        np.right_shift(word, _31, bits)
-        word ^= bits
+        word, bits = words(ids, stream(self._seed, attempt))
         np.bitwise_and(word, _LOW, bits)
         durations_s = self._times.take(bits.view(np.int64))
         np.right_shift(word, _32, bits)
         outcomes = (bits < self._fail).view(np.uint8)
         outcomes *= np.uint8((Outcome.RETRY if attempt < self._max_attempts else Outcome.FAILED) - Outcome.SENT)
         outcomes += np.uint8(Outcome.SENT)
+        if self._reach is not None:
+            outcomes[self._reach.missing(ids)] = Outcome.FAILED
         return durations_s, outcomes
 
     def draw_mixed(
@@ -73,23 +70,8 @@ class Fates:
         return durations_s, outcomes
 
 
-_GAMMA, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_27, _30, _31, _32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
+_32 = np.uint64(32)
 _LOW = np.uint64(STRATA - 1)
-
-
-@lru_cache(256)
-def _stream(seed: int, attempt: int) -> np.uint64:
-    """Return where the stream of an attempt starts: SplitMix64 keyed by the seed, and then by the attempt."""
-    return np.uint64(_split_mix(_split_mix(seed) + attempt))
-
-
-def _split_mix(state: int) -> int:
-    """Return the SplitMix64 output that follows this state."""
-    z = (state + int(_GAMMA)) % 2**64
-    z = (z ^ z >> 30) * int(_MIX_1) % 2**64
-    z = (z ^ z >> 27) * int(_MIX_2) % 2**64
-    return z ^ z >> 31
 
 
 @lru_cache(32)

@@ -5,6 +5,7 @@ Knows columns and numbers. Must not know what is done with them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -34,6 +35,8 @@ class RunFacts:
     seed: int
     total: int
     max_attempts: int
+    unreachable: float = 0.0  # share of the messages that no sender can deliver; see `reach`
+    segments: int = 1  # of each message: parts of an SMS, in which limits and prices count
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class SenderFacts:
     failure_rate: float = 0.0
     concurrency: int = 1
     slowdown: float = 1.0  # how many times as long its attempts may take at most, while a fault slows it down
+    limit_per_s: float | None = None  # segments per second that it may start; None for no limit
+    burst: int = 1  # segments that it may start at once after a pause, if it has a limit
+    price: float = 0.0  # of each segment of a message that was sent
+    price_failed: float = 0.0  # of each segment of an attempt that failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,35 @@ class AttemptModel:
     fail: float = 0.0  # probability that an attempt fails
 
 
-def declared_speed(concurrency: int, mean_s: float) -> float:
+@dataclass(frozen=True, slots=True)
+class StartLimit:
+    """How fast a sender may start messages: the parameters of a token bucket (`bucket`), in messages."""
+
+    interval_s: float  # between two starts, once the bucket is empty
+    slack_s: float  # for how long a full bucket lasts at that pace, beyond one message
+
+    @classmethod
+    def of(cls, limit_per_s: float | None, burst: int, segments: int) -> StartLimit | None:
+        """Return what a limit in segments means for messages of this many segments; None without a limit.
+
+        The bucket holds at least one message: otherwise, no message could ever start.
+        """
+        if limit_per_s is None:
+            return None
+        return cls(segments / limit_per_s, (max(burst, segments) - segments) / limit_per_s)
+
+    @property
+    def per_s(self) -> float:
+        """Messages per second, in the long run."""
+        return 1 / self.interval_s
+
+    @property
+    def burst(self) -> int:
+        """Messages that may start at once after a pause."""
+        return 1 + math.floor(self.slack_s / self.interval_s + 1e-9)
+
+
+def declared_speed(concurrency: int, mean_s: float, limit: StartLimit | None = None) -> float:
     """Return how many messages per second a sender can send according to its declaration."""
-    return concurrency / max(mean_s, MEAN_MIN_S)
+    per_s = concurrency / max(mean_s, MEAN_MIN_S)
+    return per_s if limit is None else min(per_s, limit.per_s)

@@ -17,10 +17,15 @@ from smssim.core.fault import slowdown_max
 from smssim.core.lanes import Finished
 from smssim.core.limits import (
     ATTEMPTS_MAX,
+    BURST_MAX,
     CONCURRENCY_MAX,
     COUNT_MAX,
     NAME_BYTES_MAX,
+    PRICE_MAX,
+    RATE_MAX_PER_S,
+    RATE_MIN_PER_S,
     SEED_MAX,
+    SEGMENTS_MAX,
     SLOWDOWN_MAX,
     TIME_MAX_S,
 )
@@ -88,7 +93,14 @@ def uuid_of(name: str, text: str) -> str:
 
 def run_to_proto(run: RunFacts) -> run_pb2.Run:
     """Return the run as a message."""
-    return run_pb2.Run(run_id=run.run_id, seed=run.seed, total=run.total, max_attempts=run.max_attempts)
+    return run_pb2.Run(
+        run_id=run.run_id,
+        seed=run.seed,
+        total=run.total,
+        max_attempts=run.max_attempts,
+        unreachable=run.unreachable,
+        segments=run.segments,
+    )
 
 
 def run_from_proto(run: run_pb2.Run) -> RunFacts:
@@ -96,7 +108,11 @@ def run_from_proto(run: run_pb2.Run) -> RunFacts:
     number("total", run.total, 0, COUNT_MAX)
     number("seed", run.seed, 0, SEED_MAX)
     number("max_attempts", run.max_attempts, 1, ATTEMPTS_MAX)
-    return RunFacts(uuid_of("run_id", run.run_id), run.seed, run.total, run.max_attempts)
+    number("unreachable", run.unreachable, 0, 1)
+    number("segments", run.segments, 0, SEGMENTS_MAX)
+    return RunFacts(
+        uuid_of("run_id", run.run_id), run.seed, run.total, run.max_attempts, run.unreachable, run.segments or 1
+    )
 
 
 def offer_from_proto(offer: producer_pb2.RunOffer) -> tuple[RunFacts, str]:
@@ -117,6 +133,10 @@ def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run
         failure_rate=settings.fail,
         concurrency=settings.concurrency,
         slowdown=slowdown_max(settings.faults),
+        limit_per_s=settings.limit_per_s or 0.0,
+        burst=settings.burst,
+        price=settings.price,
+        price_failed=settings.price_failed,
     )
 
 
@@ -130,6 +150,10 @@ def sender_from_proto(sender: run_pb2.Sender) -> SenderFacts:
         sender.failure_rate,
         sender.concurrency,
         sender.slowdown or 1.0,
+        sender.limit_per_s or None,
+        sender.burst or 1,
+        sender.price,
+        sender.price_failed,
     )
 
 
@@ -146,6 +170,11 @@ def check_sender(sender: run_pb2.Sender) -> None:
     number("concurrency", sender.concurrency, 1, CONCURRENCY_MAX)
     if sender.slowdown:
         number("slowdown", sender.slowdown, 1, SLOWDOWN_MAX)
+    if sender.limit_per_s:
+        number("limit_per_s", sender.limit_per_s, RATE_MIN_PER_S, RATE_MAX_PER_S)
+    number("burst", sender.burst, 0, BURST_MAX)
+    number("price", sender.price, 0, PRICE_MAX)
+    number("price_failed", sender.price_failed, 0, PRICE_MAX)
 
 
 def check_hello(hello: producer_pb2.Hello) -> None:

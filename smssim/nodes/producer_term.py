@@ -57,7 +57,7 @@ class ProducerTerm:
         assert settings.seed is not None
         if own.log is not None:
             own.log.about = about_run(settings)
-        self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts)
+        self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts, settings.unreachable)
         self._settings = settings
         self._access = its_access
         self._taken = own.taken

@@ -64,7 +64,9 @@ class RunClient:
         self._tick = waiting.Wakeup()  # rung when something has changed
         self._requests = waiting.Wakeup()  # rung when a request may be due
         self._outbox = waiting.Wakeup()  # rung when a report may be due
-        conditions = Conditions(facts.seed, facts.max_attempts, settings.attempt_model, settings.faults)
+        conditions = Conditions(
+            facts.seed, facts.max_attempts, settings.attempt_model, settings.faults, facts.unreachable
+        )
         now = self._clock()
         self._protocol = SenderProtocol(conditions, settings.mean_s, settings.concurrency, now, limits)
         if each is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.model import AttemptModel, declared_speed
+from smssim.core.model import AttemptModel, StartLimit, declared_speed
 
 START_S: Final = 0.5  # from when `smssim run` starts a process until it takes part: 0.25 to 0.8 s, by machine
 
@@ -23,6 +23,9 @@ class PlannedSender:
     concurrency: int  # lanes of each copy
     copies: int = 1
     joins_s: float = 0.0  # since the first message was delivered; 0 or less: it is there from the start
+    limit: StartLimit | None = None  # of each copy
+    price: float = 0.0  # of each segment of a message that was sent
+    price_failed: float = 0.0  # of each segment of an attempt that failed
 
     @property
     def lanes(self) -> int:
@@ -32,7 +35,7 @@ class PlannedSender:
     @property
     def declared_per_s(self) -> float:
         """The messages per second that all copies can send, as they declare."""
-        return self.copies * declared_speed(self.concurrency, self.model.mean_s)
+        return self.copies * declared_speed(self.concurrency, self.model.mean_s, self.limit)
 
 
 def ceiling_of(fail: float, max_attempts: int) -> float:
@@ -57,6 +60,8 @@ class Scenario:
     lease_timeout_s: float = 10.0
     give_up_s: float = 60.0
     faults: tuple[Fault, ...] = ()
+    unreachable: float = 0.0  # share of the messages that no sender can deliver
+    segments: int = 1  # of each message
 
     @property
     def fail(self) -> float | None:

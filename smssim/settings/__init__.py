@@ -31,8 +31,10 @@ from smssim.settings.engine import (
 )
 from smssim.settings.find import Find
 from smssim.settings.flags import VARIABLE_PREFIX, Checked, Flag, command_line, flags_of
-from smssim.settings.nodes import DISTRIBUTIONS, MonitorSettings, ProducerSettings, SenderSettings
+from smssim.settings.monitor import MonitorSettings
+from smssim.settings.producer import ProducerSettings
 from smssim.settings.runs import PlanSettings, RunSettings
+from smssim.settings.sender import DISTRIBUTIONS, SenderSettings
 from smssim.settings.senders import copy_names, sender_names
 from smssim.settings.shared import (
     TOKEN_CHARACTERS_MAX,

@@ -12,8 +12,9 @@ from smssim.core.limits import COUNT_MAX
 from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, is_host
 from smssim.settings.flags import REQUIRED, Checked, argument, flag, flags_of, like, switch
-from smssim.settings.nodes import MonitorSettings, ProducerSettings, check_different
+from smssim.settings.monitor import MonitorSettings, check_different
 from smssim.settings.page import check_page
+from smssim.settings.producer import ProducerSettings
 from smssim.settings.rules import one_of, text, whole
 from smssim.settings.runs import RunSettings
 from smssim.settings.shared import ClientSettings

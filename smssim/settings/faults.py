@@ -15,8 +15,8 @@ from smssim.core.limits import TIME_MAX_S
 from smssim.errors import bad
 from smssim.escaping import quote
 from smssim.settings.flags import Flag
-from smssim.settings.nodes import SenderSettings
 from smssim.settings.rules import seconds
+from smssim.settings.sender import SenderSettings
 from smssim.settings.sender_faults import FACTOR, SHARE
 from smssim.settings.senders import sender_names
 from smssim.settings.shared import ANY_TIME

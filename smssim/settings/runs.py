@@ -19,10 +19,12 @@ from smssim.settings.addresses import FREE_ADDRESS
 from smssim.settings.faults import SERVERS, check_faults, targets
 from smssim.settings.find import FIND, Find
 from smssim.settings.flags import Checked, Flag, argument, flag, flags_of, like, switch
-from smssim.settings.nodes import FAILED_PURPOSE, MonitorSettings, ProducerSettings, SenderSettings, check_different
+from smssim.settings.monitor import FAILED_PURPOSE, MonitorSettings, check_different
 from smssim.settings.page import COMMAND_VARIABLE, TITLE_CHARACTERS_MAX
+from smssim.settings.producer import ProducerSettings
 from smssim.settings.rules import Rule, text, whole
 from smssim.settings.scenario_file import MESSAGE_FLAGS, SCENARIO_EXPECTED, ScenarioFile, read_scenario
+from smssim.settings.sender import SenderSettings
 from smssim.settings.senders import (
     RUN_COUNT,
     RUN_SENDERS,
@@ -248,12 +250,23 @@ def _node(kind: type[Server], given: Mapping[str, Any], token: str | None, *, in
 
 
 def _planned(producer: ProducerSettings, senders: tuple[SenderSettings, ...], faults: tuple[Fault, ...]) -> Scenario:
-    from smssim.plan.scenario import PlannedSender, Scenario  # imported late: it loads numpy
+    from smssim.core.model import StartLimit  # imported late: it loads numpy
+    from smssim.plan.scenario import PlannedSender, Scenario
 
+    segments = 1
     return Scenario(
         total=producer.count,
         senders=tuple(
-            PlannedSender(name, sender.attempt_model, sender.concurrency, sender.copies, sender.joins_s)
+            PlannedSender(
+                name,
+                sender.attempt_model,
+                sender.concurrency,
+                sender.copies,
+                sender.joins_s,
+                StartLimit.of(sender.limit_per_s, sender.burst, segments),
+                sender.price,
+                sender.price_failed,
+            )
             for name, sender in zip(sender_names(senders), senders, strict=True)
         ),
         max_attempts=producer.max_attempts,
@@ -262,4 +275,6 @@ def _planned(producer: ProducerSettings, senders: tuple[SenderSettings, ...], fa
         lease_timeout_s=producer.lease_timeout_s,
         give_up_s=producer.give_up_s,
         faults=faults,
+        unreachable=producer.unreachable,
+        segments=segments,
     )

@@ -17,7 +17,9 @@ from smssim.errors import UsageError, bad
 from smssim.escaping import escape, quote
 from smssim.settings.faults import EXTRA, FAULT_FLAGS, KINDS, SERVERS, mistake_in, setting_keys
 from smssim.settings.flags import Flag, flags_of
-from smssim.settings.nodes import MonitorSettings, ProducerSettings, SenderSettings
+from smssim.settings.monitor import MonitorSettings
+from smssim.settings.producer import ProducerSettings
+from smssim.settings.sender import SenderSettings
 from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS, check_senders
 from smssim.settings.shared import AccessSettings
 from smssim.settings.yaml_file import Entry, read_yaml

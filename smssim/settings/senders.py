@@ -12,7 +12,7 @@ from typing import Any, Final
 from smssim.core.limits import RUN_LANES_MAX
 from smssim.errors import UsageError, bad_value
 from smssim.settings.flags import Flag, flags_of
-from smssim.settings.nodes import JOINS, SenderSettings
+from smssim.settings.sender import JOINS, SenderSettings
 from smssim.settings.shared import NodeSettings
 
 RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40

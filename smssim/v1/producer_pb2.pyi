@@ -202,9 +202,14 @@ class RunOffer(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     MONITOR_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     monitor: _builtins.str
     """Address of the monitor that counts this run, HOST:PORT. Or up to 8 addresses, separated by commas: one of the
     monitors counts the run, and the others answer UNAVAILABLE until they take over. A sender tries them in turn.
+    """
+    text: _builtins.str
+    """The text of all messages, of at most 255 segments. Then the batches have no texts. Absent or empty: each message has
+    a text of its own.
     """
     @_builtins.property
     def run(self) -> _run_pb2.Run:
@@ -215,10 +220,11 @@ class RunOffer(_message.Message):
         *,
         run: _run_pb2.Run | None = ...,
         monitor: _builtins.str = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["monitor", b"monitor", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["monitor", b"monitor", "run", b"run", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,7 +248,7 @@ class Batch(_message.Message):
     phone_numbers: _builtins.bytes
     """Column of 12 ASCII characters each: ddd-ddd-dddd."""
     text_lengths: _builtins.bytes
-    """Length of each text in characters, 1 to 100. Column of u8."""
+    """Length of each text in characters, 1 to 100. Column of u8. Empty if the offer has the text."""
     texts: _builtins.bytes
     """The texts in ASCII, one after another, without separators. Not a column: text_lengths says where each one ends."""
     queued_s: _builtins.bytes

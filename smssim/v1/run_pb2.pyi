@@ -94,6 +94,8 @@ class Run(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """UUID, in its 36-character form with lower-case letters."""
     seed: _builtins.int
@@ -102,6 +104,15 @@ class Run(_message.Message):
     """Number of messages, 0 to 10^10. Their ids are 0 to total - 1."""
     max_attempts: _builtins.int
     """Number of attempts after which a message is FAILED if none succeeded, 1 to 255."""
+    unreachable: _builtins.float
+    """Share of the messages that fail for good, whichever sender attempts them, 0 to 1. In senders and monitors of smssim,
+    message i is one of them if w(i) < unreachable * 2^32, where w(i) are the high 32 bits of the output of SplitMix64
+    for the state s + i * 0x9E3779B97F4A7C15, and s follows from the seed: see smssim/core/splitmix.py.
+    """
+    segments: _builtins.int
+    """Number of segments of each message, 1 to 255: the parts in which an SMS travels. Limits and prices count segments.
+    0 or absent: 1.
+    """
     def __init__(
         self,
         *,
@@ -109,10 +120,12 @@ class Run(_message.Message):
         seed: _builtins.int = ...,
         total: _builtins.int = ...,
         max_attempts: _builtins.int = ...,
+        unreachable: _builtins.float = ...,
+        segments: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_attempts", b"max_attempts", "run_id", b"run_id", "seed", b"seed", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_attempts", b"max_attempts", "run_id", b"run_id", "seed", b"seed", "segments", b"segments", "total", b"total", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,6 +179,10 @@ class Sender(_message.Message):
     FAILURE_RATE_FIELD_NUMBER: _builtins.int
     CONCURRENCY_FIELD_NUMBER: _builtins.int
     SLOWDOWN_FIELD_NUMBER: _builtins.int
+    LIMIT_PER_S_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PRICE_FAILED_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """UUID, in its 36-character form with lower-case letters. New for each sender and run; the same on all streams and
     in all reports of that sender in that run.
@@ -188,6 +205,16 @@ class Sender(_message.Message):
     """How many times as long its attempts may take at most while it simulates being slowed down, 1 to 100. The producer
     uses it to bound how long an attempt can take. 0 or absent: 1.
     """
+    limit_per_s: _builtins.float
+    """How many segments it starts per second at most, 0.001 to 10^12: a token bucket. 0 or absent: no limit. With a limit,
+    the producer divides messages by the smaller of concurrency / mean_s and limit_per_s / Run.segments.
+    """
+    burst: _builtins.int
+    """Segments that it may start at once after a pause, 1 to 10^9; at least those of one message. 0 or absent: 1."""
+    price: _builtins.float
+    """Price of each segment of a message that was sent, 0 to 1,000,000, in any currency."""
+    price_failed: _builtins.float
+    """Price of each segment of an attempt that failed, 0 to 1,000,000."""
     def __init__(
         self,
         *,
@@ -199,10 +226,14 @@ class Sender(_message.Message):
         failure_rate: _builtins.float = ...,
         concurrency: _builtins.int = ...,
         slowdown: _builtins.float = ...,
+        limit_per_s: _builtins.float = ...,
+        burst: _builtins.int = ...,
+        price: _builtins.float = ...,
+        price_failed: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrency", b"concurrency", "distribution", b"distribution", "failure_rate", b"failure_rate", "mean_s", b"mean_s", "name", b"name", "session_id", b"session_id", "slowdown", b"slowdown", "std_s", b"std_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "concurrency", b"concurrency", "distribution", b"distribution", "failure_rate", b"failure_rate", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "price", b"price", "price_failed", b"price_failed", "session_id", b"session_id", "slowdown", b"slowdown", "std_s", b"std_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
