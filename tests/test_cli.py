@@ -102,6 +102,8 @@ KEPT: dict[str, tuple[str, str, object]] = {
     "--history-runs": ("5", "history_runs", 5),
     "--history-size": ("7", "history_size", 7),
 }
+LIMIT: dict[str, tuple[str, str, object]] = {"--limit": ("2.5", "limit_per_s", 2.5)}
+BESIDE = ACCESS | ENGINE | PAGE | KEPT | LIMIT  # flags that others require
 FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     "producer": {
         **PRODUCER,
@@ -122,7 +124,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--fail": ("0", "fail", 0.0),
         "--concurrency": ("1000000", "concurrency", 1_000_000),
         "--copies": ("3", "copies", 3),
-        "--limit": ("2.5", "limit_per_s", 2.5),
+        **LIMIT,
         "--burst": ("7", "burst", 7),
         "--price": (".0125", "price", 0.0125),
         "--price-failed": ("1e-3", "price_failed", 0.001),
@@ -239,13 +241,14 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 def beside(flag: str) -> list[str]:
     """Return the flags that this one requires, each with a value."""
-    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE | PAGE | KEPT)[other][0])]
+    return [word for other in required(flag) for word in (other, BESIDE[other][0])]
 
 
 def required(flag: str) -> list[str]:
     groups = (
         (("--web-listen",), ("--web",)),
         (("--history-runs", "--history-size"), ("--history",)),
+        (("--burst",), ("--limit",)),
         (TOGETHER, TOGETHER),
         (ENGINE_TLS, ENGINE_TLS),
         (ENGINE, ENGINE_ALWAYS),
@@ -341,7 +344,7 @@ def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
         assert attrgetter(setting)(given) == value, (command, flag)
         if command not in ("run", "plan"):
             undone = {setting: getattr(plain, setting)}
-            undone |= {(ACCESS | ENGINE | PAGE | KEPT)[other][1]: None for other in required(flag)}
+            undone |= {BESIDE[other][1]: None for other in required(flag)}
             if flag in ("--mean", "--distribution"):
                 undone["std_s"] = plain.std_s
             assert replace(given, **undone) == plain, (command, flag)
@@ -524,7 +527,8 @@ REFUSED = {
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
     "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",
     "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys mean, std, "
-    "distribution, max-time, fail, concurrency, copies, name, joins; did you mean fail?",
+    "distribution, max-time, fail, concurrency, copies, limit, burst, price, price-failed, name, joins; "
+    "did you mean fail?",
     "scenario": "smssim scenario: SCENARIO is required without --schema",
     "plan --find x.copies=1..2": "smssim plan: --find: got x; expected a sender (quick, steady, shaky, slow)",
     "plan --find qick.copies=1..2": "smssim plan: --find: got qick; expected a sender (quick, steady, shaky, slow); "
