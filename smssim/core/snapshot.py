@@ -30,6 +30,7 @@ class Summary:
     percentiles: Mapping[str, float | None]  # of the latency, by percent, in seconds
     redelivered: int | None  # messages redelivered because a lease was lost; None if the producer's totals are missing
     thresholds: tuple[Judged, ...] = ()
+    segments: int = 1  # of each message
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Snapshot:
             **self.last_object(),
             "seed": None if run is None else run.seed,
             "max_attempts": None if run is None else run.max_attempts,
+            "segments": summary.segments,
             "exit_code": int(summary.exit_code),
             "reason": summary.reason,
             "reached_s": dict(summary.reached_s),

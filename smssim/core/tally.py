@@ -283,6 +283,7 @@ class Tally:
             percentiles={f"{percent:g}": latencies.percentile(percent) for percent in PERCENTILES},
             redelivered=redelivered,
             thresholds=judged,
+            segments=self.run.segments,
         )
 
     def ending(self, now: float, give_up_s: float) -> Ending | None:

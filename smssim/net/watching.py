@@ -218,6 +218,7 @@ def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:
         percentiles=[monitor_pb2.Percentile(percent=float(p), latency_s=s) for p, s in summary.percentiles.items()],
         redelivered=summary.redelivered,
         thresholds=[monitor_pb2.Judged(threshold=t.text, value=t.value, passed=t.passed) for t in summary.thresholds],
+        segments=summary.segments,
     )
 
 
@@ -231,6 +232,7 @@ def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
         thresholds=tuple(
             Judged(Threshold.parse(one.threshold), _given(one, "value"), one.passed) for one in summary.thresholds
         ),
+        segments=summary.segments or 1,
     )
 
 

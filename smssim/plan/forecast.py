@@ -139,10 +139,15 @@ class Forecast:
         courses = mean + (courses - mean) * shrink(self.scale, len(self.plays))
         return times_s, np.quantile(courses, [0.5, *ENDS], axis=0).transpose(2, 1, 0)
 
-    def as_dict(self, find: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the forecast for JSON; `find` is what was found, if something was asked for."""
+    def as_dict(self, find: Mapping[str, Any] | None = None, encoding: str | None = None) -> dict[str, Any]:
+        """Return the forecast for JSON.
+
+        `find` is what was found, if something was asked for; `encoding` is that of the text, if it is given.
+        """
         return {
             "total": self.scenario.total,
+            "segments": self.scenario.segments,
+            "encoding": encoding,
             "seeds": len(self.plays),
             "scale": self.scale.messages,
             **{name: self.count(name).as_dict() for name in COUNTS},

@@ -55,10 +55,10 @@ def serve(settings: PlanSettings) -> int:
         report_file.write(settings.report, settings, forecast, answer)
     if settings.json:
         found = None if answer is None else answer.as_dict()
-        terminal.print_lines(json.dumps(forecast.as_dict(found), allow_nan=False))
+        terminal.print_lines(json.dumps(forecast.as_dict(found, settings.producer.encoding), allow_nan=False))
     else:
         seeds = _seeds(settings, len(forecast.plays))
-        show.write(Page(forecast, settings.scenario, seeds, time.monotonic() - began_s, answer))
+        show.write(Page(forecast, settings.scenario, seeds, time.monotonic() - began_s, answer, settings.producer.text))
     is_found = answer is None or answer.found is not None
     return ExitCode.OK if forecast.passed and is_found else ExitCode.THRESHOLD
 

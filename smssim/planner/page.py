@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Final
 
 from smssim.escaping import escape
+from smssim.outputs.text_lines import cheaper, described
 from smssim.plan.bottleneck import bottleneck
 from smssim.plan.forecast import Forecast, SenderForecast
 from smssim.plan.search.answer import Answer
@@ -32,7 +33,8 @@ CELL: Final = 12  # width of a column of times
 class Page:
     """What people read about a plan.
 
-    `seeds` are those played, `took_s` is how long planning took, and `answer` is that of a search, if there was one.
+    `seeds` are those played, `took_s` is how long planning took, `answer` is that of a search, if there was one, and
+    `text` is that of all messages, if it is given.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Page:
         seeds: Sequence[int],
         took_s: float,
         answer: Answer | None = None,
+        text: str | None = None,
     ) -> None:
         self._forecast = forecast
         self._bottleneck = bottleneck(forecast)
@@ -49,6 +52,7 @@ class Page:
         self._seeds = seeds
         self._took_s = took_s
         self._answer = answer
+        self._text = text
         self._width = WIDTH
 
     def lines(self, width: int | None = None, fine: bool = True) -> list[Line]:
@@ -56,6 +60,7 @@ class Page:
         self._width = min(width or WIDTH, WIDTH_MAX) - 1
         parts = (
             self._title(),
+            self._message(),
             self._times(),
             self._chart(fine),
             self._counts(),
@@ -95,6 +100,11 @@ class Page:
             facts.append(f"with {self._answer.setting} = {self._answer.found.value:,.10g} as found")
         of = f" of {escape(PurePath(self._file).name)}" if self._file else ""
         return [[(part, "title")] for part in wrapped(f"plan{of}: {', '.join(facts)}", max(20, self._width))]
+
+    def _message(self) -> list[Line]:
+        if self._text is None:
+            return []
+        return self._prose("text", described(self._text)) + self._prose("", cheaper(self._text), "head")
 
     def _times(self) -> list[Line]:
         forecast, theory = self._forecast, self._forecast.theory

@@ -39,7 +39,7 @@ def document(settings: PlanSettings, forecast: Forecast, answer: Answer | None =
     )
     named = {"title": f"plan of {PurePath(settings.scenario).stem}"} if settings.scenario else {}
     return plan_document(
-        forecast.as_dict(found),
+        forecast.as_dict(found, settings.producer.encoding),
         course(forecast),
         command=command if words else "",
         seed=seed,

@@ -253,7 +253,7 @@ def _planned(producer: ProducerSettings, senders: tuple[SenderSettings, ...], fa
     from smssim.core.model import StartLimit  # imported late: it loads numpy
     from smssim.plan.scenario import PlannedSender, Scenario
 
-    segments = 1
+    segments = producer.segments
     return Scenario(
         total=producer.count,
         senders=tuple(

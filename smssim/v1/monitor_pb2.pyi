@@ -1359,6 +1359,7 @@ class Summary(_message.Message):
     PERCENTILES_FIELD_NUMBER: _builtins.int
     REDELIVERED_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
     """The monitor's exit code for this run: 0 complete, 3 incomplete, 4 the totals of producer and monitor differ, 5 a
     threshold was missed.
@@ -1367,6 +1368,8 @@ class Summary(_message.Message):
     """Why the run ended like this: one line for people."""
     redelivered: _builtins.int
     """See RunEnd. Absent if the producer's totals never arrived."""
+    segments: _builtins.int
+    """See Run.segments."""
     @_builtins.property
     def milestones(self) -> _containers.RepeatedCompositeFieldContainer[Global___Milestone]:
         """When 50, 80, 95 and 99 percent of all messages were sent."""
@@ -1388,10 +1391,11 @@ class Summary(_message.Message):
         percentiles: _abc.Iterable[Global___Percentile] | None = ...,
         redelivered: _builtins.int | None = ...,
         thresholds: _abc.Iterable[Global___Judged] | None = ...,
+        segments: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered", "redelivered", b"redelivered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered", "exit_code", b"exit_code", "milestones", b"milestones", "percentiles", b"percentiles", "reason", b"reason", "redelivered", b"redelivered", "thresholds", b"thresholds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered", "exit_code", b"exit_code", "milestones", b"milestones", "percentiles", b"percentiles", "reason", b"reason", "redelivered", b"redelivered", "segments", b"segments", "thresholds", b"thresholds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__redelivered: _TypeAlias = _typing.Literal["redelivered"]  # noqa: Y015
     _WhichOneofArgType__redelivered: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered"]  # noqa: Y015

@@ -103,6 +103,7 @@ _SUMMARY: Final[Mapping[str, Shape]] = {
     "plan_reached_s": Maybe(_by_percent(Maybe(REAL))),
     "seed": Maybe(COUNT),
     "max_attempts": Maybe(COUNT),
+    "segments": COUNT,
     "exit_code": _whole(0, 255, "a whole number from 0 to 255"),
     "reason": LINE,
     "reached_s": _by_percent(Maybe(REAL)),
@@ -114,7 +115,7 @@ _SUMMARY: Final[Mapping[str, Shape]] = {
     "senders_not_in_rows": COUNT,
     "thresholds": Items(THRESHOLD, 1_000),
 }
-SUMMARY: Final = _object({**_FIGURES, **_SUMMARY}, optional="seed max_attempts")
+SUMMARY: Final = _object({**_FIGURES, **_SUMMARY}, optional="seed max_attempts segments")
 PROGRESS: Final = _object({**_FIGURES, **_SUMMARY}, optional=" ".join(_SUMMARY))
 
 RANGE: Final = _object({name: Maybe(REAL) for name in ("low_s", "median_s", "high_s")})
@@ -137,6 +138,8 @@ _FIND: Final = _object(
 FORECAST: Final = _object(  # the object of `smssim plan --json`
     {
         "total": COUNT,
+        "segments": COUNT,
+        "encoding": Maybe(WORD),
         "seeds": COUNT,
         "scale": COUNT,
         **dict.fromkeys(("sent", "failed", "retried", "attempts", "duplicates"), _SPREAD),
@@ -151,7 +154,7 @@ FORECAST: Final = _object(  # the object of `smssim plan --json`
         "theory": Maybe(_THEORY),
         "find": Maybe(_FIND),
     },
-    {"theory": None, "find": None},
+    {"segments": 1, "encoding": None, "theory": None, "find": None},
 )
 
 _FAILED: Final = ("failed", "failed_low", "failed_high")  # only in documents of plans

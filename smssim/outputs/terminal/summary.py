@@ -73,6 +73,8 @@ def _totals(figures: Figures, summary: Summary) -> list[str]:
             f"per attempt, {seconds(figures.avg_sent_time_s)} per successful attempt",
         ),
     ]
+    if summary.segments > 1:
+        rows.append(("segments", count(summary.segments), "in each message; limits and prices count them"))
     width = max(len(number) for _, number, _ in rows)
     return [_line(head, f"{number:>{width}}  {text}") for head, number, text in rows]
 
