@@ -72,6 +72,7 @@ ENGINE: dict[str, tuple[str, str, object]] = {
 DELIVERY: dict[str, tuple[str, str, object]] = {
     "--count": ("2e3", "count", 2000),
     "--seed": ("77", "seed", 77),
+    "--text": ("Don’t go out", "text", "Don’t go out"),
     "--unreachable": ("5%", "unreachable", 0.05),
     "--max-attempts": ("3", "max_attempts", 3),
     "--retry-delay": ("0.25", "retry_delay_s", 0.25),
@@ -222,7 +223,7 @@ SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
-    *("--title", "--web-listen", "--report", "--output", "--history", "--run", "--token-file"),
+    *("--text", "--title", "--web-listen", "--report", "--output", "--history", "--run", "--token-file"),
     *("--engine-creds", "--engine-token-file", "--engine-login-file"),
     *TOGETHER,
     *(*ENGINE_TLS, "--engine-tls-ca"),

@@ -388,7 +388,20 @@ def smssim(*words: object) -> subprocess.CompletedProcess[str]:
 SENDER = "--sender=name=city,mean=0.1,concurrency=50,fail=0.1"
 FIELDS = {
     "": [
-        *("total", "seeds", "scale", "sent", "failed", "retried", "attempts", "duplicates", "reached_s", "complete_s"),
+        *(
+            "total",
+            "segments",
+            "encoding",
+            "seeds",
+            "scale",
+            "sent",
+            "failed",
+            "retried",
+            "attempts",
+            "duplicates",
+            "reached_s",
+            "complete_s",
+        ),
         *("rate_per_s", "ceiling", "goals", "senders", "theory", "find"),
     ],
     "sent": ["median", "low", "high"],

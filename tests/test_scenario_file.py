@@ -319,7 +319,7 @@ BAD: dict[str, tuple[str | bytes, str, bool | None]] = {
     "a misspelt key of messages": (
         "messages: {Max_Atempts: 3}",
         (
-            "line 1: messages.Max_Atempts: unknown key; expected one of count, seed, min-length, max-length, "
+            "line 1: messages.Max_Atempts: unknown key; expected one of count, seed, min-length, max-length, text, "
             "unreachable, max-attempts, retry-delay, rate, lease-timeout, give-up; did you mean max-attempts?"
         ),
         True,

@@ -54,6 +54,7 @@ BAD = {
     "--count": (*NOT_WHOLE, "1000000000001", "1e13"),
     "--seed": (*NOT_WHOLE, str(2**63), "1e19"),
     "--max-attempts": (*NOT_WHOLE, "0", "256"),
+    "--text": ("", "a\tb", "\x1b[2J", "\x7f", "\udc80"),
     "--min-length": (*NOT_WHOLE, "0", "101"),
     "--max-length": (*NOT_WHOLE, "0", "101"),
     "--concurrency": (*NOT_WHOLE, "0", "10000001"),

@@ -82,6 +82,11 @@ class Phones:
         self._words = _Words(seed)
         self._block = lru_cache(BLOCKS_KEPT)(lambda number: _phones(self._words.fractions(number)))
 
+    def stretch(self, first: int, last: int) -> bytes:
+        """Return the phone numbers of messages first..last-1, one after another."""
+        blocks = range(first // BLOCK, -(-last // BLOCK))
+        return b"".join(self._block(block)[max(first - block * BLOCK, 0) : last - block * BLOCK] for block in blocks)
+
     def column(self, ids: NDArray[np.int64]) -> NDArray[np.void]:
         """Return the phone number of each message: PHONE_BYTES of ASCII each, V12 of shape (n,).
 
@@ -137,7 +142,7 @@ class Writer:
         if first == last:
             return Content(b"", b"", b"")
         if self._phones is not None:
-            return Content(self._phones.column(np.arange(first, last)).tobytes(), b"", b"")
+            return Content(self._phones.stretch(first, last), b"", b"")
         pieces = [
             self._block(block).columns(max(first - block * BLOCK, 0), min(last - block * BLOCK, BLOCK))
             for block in range(first // BLOCK, (last - 1) // BLOCK + 1)
@@ -155,10 +160,10 @@ class Writer:
             return Content(b"", b"", b"")
         if ids.max() >= self._total:
             raise IndexError(f"message {ids.max()} is out of range: the run has {self._total}")
-        if self._phones is not None:
-            return Content(self._phones.column(ids.view(np.int64)).tobytes(), b"", b"")
         if np.array_equal(ids, np.arange(ids.size, dtype=np.uint64) + ids[0]):
             return self.stretch(int(ids[0]), int(ids[0]) + ids.size)
+        if self._phones is not None:
+            return Content(self._phones.column(ids.view(np.int64)).tobytes(), b"", b"")
         order = np.argsort(ids, kind="stable")
         pieces = [self._block(number).picked(within) for number, within in _by_block(ids[order])]
         phones, lengths, texts = (np.concatenate(column) for column in zip(*pieces, strict=True))

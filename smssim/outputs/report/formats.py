@@ -154,7 +154,8 @@ FORECAST: Final = _object(  # the object of `smssim plan --json`
         "theory": Maybe(_THEORY),
         "find": Maybe(_FIND),
     },
-    {"segments": 1, "encoding": None, "theory": None, "find": None},
+    {"theory": None, "find": None},
+    optional="segments encoding",
 )
 
 _FAILED: Final = ("failed", "failed_low", "failed_high")  # only in documents of plans
