@@ -50,7 +50,7 @@ def test_a_text_that_is_too_long_or_beside_lengths_is_refused() -> None:
         ({"text": "a", "max_length": 5}, "--text can't be used with --max-length"),
     ):
         with pytest.raises(UsageError) as caught:
-            ProducerSettings(**given)  # type: ignore[arg-type]
+            ProducerSettings(**given)
         assert str(caught.value) == said
 
 

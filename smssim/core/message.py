@@ -85,7 +85,9 @@ class Phones:
     def stretch(self, first: int, last: int) -> bytes:
         """Return the phone numbers of messages first..last-1, one after another."""
         blocks = range(first // BLOCK, -(-last // BLOCK))
-        return b"".join(self._block(block)[max(first - block * BLOCK, 0) : last - block * BLOCK] for block in blocks)
+        return b"".join(
+            self._block(block)[max(first - block * BLOCK, 0) : last - block * BLOCK].data for block in blocks
+        )
 
     def column(self, ids: NDArray[np.int64]) -> NDArray[np.void]:
         """Return the phone number of each message: PHONE_BYTES of ASCII each, V12 of shape (n,).

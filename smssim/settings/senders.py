@@ -12,7 +12,7 @@ from typing import Any, Final
 from smssim.core.limits import RUN_LANES_MAX
 from smssim.errors import UsageError, bad_value
 from smssim.settings.flags import Flag, flags_of
-from smssim.settings.sender import JOINS, SenderSettings
+from smssim.settings.sender import JOINS, SenderSettings, with_preset
 from smssim.settings.shared import NodeSettings
 
 RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
@@ -26,7 +26,7 @@ RUN_COUNT: Final = 5000  # ten seconds of these senders
 # The flags that describe one of several senders. Settings that all nodes of a run share are not among them.
 SENDER_FLAGS: Final[Mapping[str, Flag]] = {
     setting: flag
-    for setting, flag in (*flags_of(SenderSettings).items(), ("joins_s", JOINS))
+    for setting, flag in (*SenderSettings.flags().items(), ("joins_s", JOINS))
     if flag.in_run and setting not in flags_of(NodeSettings)
 }
 SENDER_KEYS: Final = {flag.word: setting for setting, flag in SENDER_FLAGS.items()}  # a key is named like its flag
@@ -47,7 +47,7 @@ def parse_sender(spec: str) -> SenderSettings:
             raise bad_value("--sender", spec, f"the key {key} only once")
         given[setting] = SENDER_FLAGS[setting].read(text.strip(), f"--sender: {key}")
     try:
-        return SenderSettings(**given)
+        return SenderSettings(**with_preset(given))
     except UsageError as error:  # about a combination of settings
         raise UsageError("--sender: " + str(error).removeprefix("--")) from error
 
