@@ -54,6 +54,8 @@ BAD = {
     "--count": (*NOT_WHOLE, "1000000000001", "1e13"),
     "--seed": (*NOT_WHOLE, str(2**63), "1e19"),
     "--max-attempts": (*NOT_WHOLE, "0", "256"),
+    "--preset": ("", "x", "sender", "7"),
+    "NAME": ("", "x"),
     "--text": ("", "a\tb", "\x1b[2J", "\x7f", "\udc80"),
     "--min-length": (*NOT_WHOLE, "0", "101"),
     "--max-length": (*NOT_WHOLE, "0", "101"),
@@ -514,7 +516,7 @@ def test_a_bad_spec_is_refused_with_the_bad_part_and_what_it_expects() -> None:
 
 def test_an_unknown_key_is_refused_with_all_keys_and_the_closest_one() -> None:
     keys = (
-        "with the keys mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, "
+        "with the keys preset, mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, "
         "price-failed, name, joins"
     )
     for part, near in (
