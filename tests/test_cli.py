@@ -530,8 +530,8 @@ REFUSED = {
     "certs ": "smssim certs: DIR: got ''; expected a directory, created if it does not exist",
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
     "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",
-    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys preset, mean, "
-    "std, distribution, max-time, fail, concurrency, copies, limit, burst, price, price-failed, name, joins; "
+    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys preset, "
+    "mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, price-failed, name, joins; "
     "did you mean fail?",
     "scenario": "smssim scenario: SCENARIO is required without --schema",
     "plan --find x.copies=1..2": "smssim plan: --find: got x; expected a sender (quick, steady, shaky, slow)",

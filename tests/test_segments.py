@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smssim.core.segments import GSM_7, UCS_2, Segments, is_text, saving, segments_of
@@ -66,16 +68,18 @@ def test_the_first_character_that_forces_ucs_2_is_named() -> None:
     assert segments_of("It's").forced_by is None
 
 
-@given(st.text(st.sampled_from(["a", "€", "’", WAVE]), max_size=400))
-def test_no_packing_that_keeps_characters_whole_takes_fewer_segments(text: str) -> None:
+@settings(max_examples=25)
+@given(st.lists(st.sampled_from(["a" * 9, "€", "’", WAVE]), min_size=20, max_size=60))
+def test_no_way_to_split_a_text_between_characters_takes_fewer_segments(pieces: list[str]) -> None:
+    text = "".join(pieces)
     found = segments_of(text)
-    room, parts, left = {GSM_7: 153, UCS_2: 67}[found.encoding], 1, {GSM_7: 153, UCS_2: 67}[found.encoding]
-    for character in text:
-        need = 1 + (character == "€" if found.encoding == GSM_7 else character == WAVE)
-        if need > left:
-            parts, left = parts + 1, room
-        left -= need
-    assert found.segments == (1 if found.units <= {GSM_7: 160, UCS_2: 70}[found.encoding] else parts)
+    room, two = (153, "€") if found.encoding == GSM_7 else (67, WAVE)
+    ends = list(accumulate((2 if character == two else 1 for character in text), initial=0))
+    fewest = [0]
+    for i in range(1, len(ends)):
+        fewest.append(1 + min(fewest[j] for j in range(max(0, i - room), i) if ends[i] - ends[j] <= room))
+    alone = ends[-1] <= (160 if found.encoding == GSM_7 else 70)
+    assert (found.units, found.segments) == (ends[-1], 1 if alone else fewest[-1])
 
 
 def test_the_text_of_a_message_is_not_empty_and_has_no_control_characters_except_line_breaks() -> None:
