@@ -167,7 +167,8 @@ class Theory:
         """How messages are tried again, with the failure rate averaged by speed."""
         speed = sum(pool.speed_per_s for pool in self._pools)
         fail = sum(pool.speed_per_s * pool.fail for pool in self._pools) / speed
-        return Rules(fail, self._scenario.max_attempts, self._lag_s + self._scenario.retry_delay_s)
+        scenario = self._scenario
+        return Rules(fail, scenario.max_attempts, self._lag_s + scenario.retry_delay_s, scenario.unreachable)
 
     @property
     def _there(self) -> list[Pool]:
@@ -190,7 +191,7 @@ class Theory:
             if self._flow_load.share < 1 or total <= filled:
                 return Flow(total, rate_per_s, rules, self._flow_load, answers)
             pools = staggered + [pool for pool in pools if pool not in self._there]
-        return Backlog(pools, total, rules.attempts, rules.lag_s)
+        return Backlog(pools, total, rules.attempts, rules.lag_s, rules.unreachable)
 
     # ---- Shares
 
@@ -204,12 +205,12 @@ class Theory:
         if not self._pools:
             return 0.0
         if not self._scenario.total or self._unplayable:
-            return ceiling_of(self._rules.fail, self._rules.attempts)
+            return ceiling_of(self._rules.fail, self._rules.attempts, self._rules.unreachable)
         return self._course.ceiling
 
     @property
     def attempts_per_message(self) -> float:
-        """Expected attempts per message, without faults: (1 - f^K) / (1 - f); 0 without messages or senders."""
+        """Expected attempts per message, without faults: see `retries`; 0 without messages or senders."""
         return 0.0 if self._unplayable or not self._scenario.total else self._course.attempts_per_message
 
     def share_reaching(self, percent: int) -> float:
