@@ -149,8 +149,10 @@ class Forecast:
         courses = mean + (courses - mean) * shrink(self.scale, len(self.plays))
         return times_s, np.quantile(courses, [0.5, *ENDS], axis=0).transpose(2, 1, 0)
 
-    def as_dict(self, find: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the forecast for JSON; `find` is what was found, if something was asked for."""
+    def as_dict(
+        self, find: Mapping[str, Any] | None = None, cheapest: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return the forecast for JSON; `find` and `cheapest` are what was found, if something was asked for."""
         return {
             "total": self.scenario.total,
             "seeds": len(self.plays),
@@ -170,4 +172,5 @@ class Forecast:
             "senders": [{name: getattr(sender, name) for name in ("name", *SENDER_FIGURES)} for sender in self.senders],
             "theory": self.theory.fields(),
             "find": find,
+            "cheapest": cheapest,
         }

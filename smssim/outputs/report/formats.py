@@ -140,18 +140,24 @@ FORECAST: Final = _object(  # the object of `smssim plan --json`
         "seeds": COUNT,
         "scale": COUNT,
         **dict.fromkeys(("sent", "failed", "retried", "attempts", "duplicates"), _SPREAD),
+        "unreachable": Maybe(_SPREAD),
         "reached_s": _by_percent(_SPREAD),
+        "reached_reachable_s": Maybe(_by_percent(_SPREAD)),
         "complete_s": _SPREAD,
         "rate_per_s": _SPREAD,
+        "cost": Maybe(_SPREAD),
         "ceiling": REAL,
         "goals": Items(_object({"goal": LINE, "probability": SHARE, "passed": FLAG}), 1_000),
         "senders": Items(
-            _object({"name": LINE, "attempts": REAL, "sent": REAL, "failed": REAL, "busy": REAL}), SENDERS_MAX
+            _object(
+                {"name": LINE, **dict.fromkeys(("attempts", "sent", "failed", "busy", "cost"), REAL)}, {"cost": 0.0}
+            ),
+            SENDERS_MAX,
         ),
         "theory": Maybe(_THEORY),
         "find": Maybe(_FIND),
     },
-    {"theory": None, "find": None},
+    dict.fromkeys(("theory", "find", "unreachable", "reached_reachable_s", "cost")),
 )
 
 _FAILED: Final = ("failed", "failed_low", "failed_high")  # only in documents of plans

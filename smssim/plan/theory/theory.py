@@ -130,6 +130,10 @@ class Theory:
             return f"only {100 * self.ceiling:.4g}% are sent in the end, so {percent}% never are"
         if share < _SURE:
             return f"{100 * self.ceiling:.4g}% are sent in the end: whether {percent}% are is a matter of chance"
+        return self._unclear(percent, count)
+
+    def _unclear(self, percent: int, count: int) -> str:
+        """Return why chance decides when this percentage, which is so many messages, is sent; empty if it doesn't."""
         course = self._course
         if course.is_in_waves(count, _WAVES_MAX) or (course.is_late(count) and self._is_uneven(count)):
             return f"chance decides in which round of attempts {percent}% are sent"
@@ -235,9 +239,20 @@ class Theory:
 
     def reached_s(self, percent: int) -> float | None:
         """Return the mean time at which this percentage of all messages was sent; None if there is none to give."""
-        if self.why_not(percent):
-            return None
-        at_s = self._sent_s(self._count(percent))
+        return None if self.why_not(percent) else self._recorded_s(self._count(percent))
+
+    def reached_reachable_s(self, percent: int) -> float | None:
+        """Return the same for this percentage of the messages that can be reached, as many as are expected."""
+        reachable, unreachable = self._scenario.reachable, self._scenario.unreachable
+        if not unreachable or not reachable or self.why:
+            return None if unreachable else self.reached_s(percent)
+        count = Milestones.needed(percent, reachable)
+        is_sure = share_reaching(reachable, self.ceiling / (1 - unreachable), count) >= _SURE
+        return self._recorded_s(count) if is_sure and not self._unclear(percent, count) else None
+
+    def _recorded_s(self, count: int) -> float:
+        """Return the mean time at which the monitor records that so many messages were sent."""
+        at_s = self._sent_s(count)
         reached_s, complete_s = at_s + self._idle_s(at_s) + self._lag_s, self.complete_s
         # At the end, senders have nothing left to do and report at once.
         return reached_s if complete_s is None else min(reached_s, complete_s)
