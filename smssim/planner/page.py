@@ -15,8 +15,9 @@ from smssim.escaping import escape
 from smssim.plan.bottleneck import bottleneck
 from smssim.plan.forecast import Forecast, SenderForecast
 from smssim.plan.search.answer import Answer
+from smssim.plan.search.cheapest_answer import CheapestAnswer
 from smssim.plan.seeds import Spread
-from smssim.planner import says
+from smssim.planner import says, says_mix
 from smssim.planner.curve import Curve, Line, chart
 from smssim.words import clock, count, moment, money, plural
 
@@ -32,7 +33,8 @@ CELL: Final = 12  # width of a column of times
 class Page:
     """What people read about a plan.
 
-    `seeds` are those played, `took_s` is how long planning took, and `answer` is that of a search, if there was one.
+    `seeds` are those played, and `took_s` is how long planning took. `answer` and `mix` are those of searches, if there
+    were any.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Page:
         seeds: Sequence[int],
         took_s: float,
         answer: Answer | None = None,
+        mix: CheapestAnswer | None = None,
     ) -> None:
         self._forecast = forecast
         self._bottleneck = bottleneck(forecast)
@@ -49,6 +52,7 @@ class Page:
         self._seeds = seeds
         self._took_s = took_s
         self._answer = answer
+        self._mix = mix
         self._width = WIDTH
 
     def lines(self, width: int | None = None, fine: bool = True) -> list[Line]:
@@ -93,6 +97,8 @@ class Page:
             facts.append(f"released at {scenario.rate_per_s:,.10g}/s")
         if self._answer is not None and self._answer.found is not None:
             facts.append(f"with {self._answer.setting} = {self._answer.found.value:,.10g} as found")
+        if self._mix is not None and self._mix.found:
+            facts.append("in the cheapest mix")
         of = f" of {escape(PurePath(self._file).name)}" if self._file else ""
         return [[(part, "title")] for part in wrapped(f"plan{of}: {', '.join(facts)}", max(20, self._width))]
 
@@ -213,6 +219,8 @@ class Page:
         ]
 
     def _found(self) -> list[Line]:
+        if self._mix is not None:
+            return self._prose("cheapest", says_mix.mix(self._mix), "" if self._mix.found else "bad")
         if self._answer is None:
             return []
         return self._prose("found", str(self._answer), "" if self._answer.found else "bad")

@@ -134,6 +134,18 @@ _FIND: Final = _object(
     {"setting": LINE, "value": Maybe(REAL), "probability": Maybe(SHARE), "below": Maybe(_BELOW), "why": LINE},
     optional="probability below why",
 )
+_FEWER: Final = _object({"name": LINE, "copies": COUNT, "probability": SHARE, "cost": REAL})
+_CHEAPEST: Final = _object(
+    {
+        "senders": Maybe(Named("an object with numbers of copies by sender", lambda name: True, COUNT, SENDERS_MAX)),
+        "cost": REAL,
+        "probability": SHARE,
+        "confidence": SHARE,
+        "fewer": Items(_FEWER, SENDERS_MAX),
+        "why": LINE,
+    },
+    optional="cost probability confidence fewer why",
+)
 FORECAST: Final = _object(  # the object of `smssim plan --json`
     {
         "total": COUNT,
@@ -156,8 +168,9 @@ FORECAST: Final = _object(  # the object of `smssim plan --json`
         ),
         "theory": Maybe(_THEORY),
         "find": Maybe(_FIND),
+        "cheapest": Maybe(_CHEAPEST),
     },
-    dict.fromkeys(("theory", "find", "unreachable", "reached_reachable_s", "cost")),
+    dict.fromkeys(("theory", "find", "cheapest", "unreachable", "reached_reachable_s", "cost")),
 )
 
 _FAILED: Final = ("failed", "failed_low", "failed_high")  # only in documents of plans

@@ -18,7 +18,7 @@ from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of, sent_each
 from smssim.plan.search.steps import Steps
 from smssim.plan.theory.pace import report_lag_s
 
-_DEVIATIONS: Final = 2.0  # by which most runs are later than the mean
+DEVIATIONS: Final = 2.0  # by which most runs are later than the mean
 MILESTONES: Final = (*REACHED, *REACHED_REACHABLE)
 _TIMES: Final = ("elapsed_s", *MILESTONES)
 
@@ -86,7 +86,7 @@ def _guess(scenario: Scenario, steps: Steps, deadline: Deadline) -> int:
     count = deadline.count if deadline.is_sent else deadline.count * ceiling_of(fail, *rules)
     success = sent_each(fail, *rules)
     chance = (moments(sought.model)[1] ** 2 + (1 - success) / max(1e-9, success)) / max(1.0, count)
-    time_s = deadline.time_s / (1 + _DEVIATIONS * math.sqrt(chance)) - report_lag_s(sum(s.copies for s in one.senders))
+    time_s = deadline.time_s / (1 + DEVIATIONS * math.sqrt(chance)) - report_lag_s(sum(s.copies for s in one.senders))
     others = sum(sent_by(scenario, sender, time_s) for sender in one.senders if sender is not sought)
     needed = count - others
     if needed <= 0:

@@ -93,6 +93,21 @@ def _failures(scenario: Scenario, goal: Threshold) -> str | None:
     return f"{failed}, so {goal} is met with a probability of {_percent(chance(attempts))}{remedy}"
 
 
+def fail_max(scenario: Scenario, goal: Threshold) -> float:
+    """Return how often attempts may fail at most, so that a goal is surely met; 1 if it doesn't say."""
+    is_of_reachable = goal.name in _OF_REACHABLE
+    total = scenario.reachable if is_of_reachable else scenario.total
+    most = _failed_max(goal, total)
+    if most is None or goal.name == "unreachable":
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        sent = ceiling_of(middle, scenario.max_attempts, 0.0 if is_of_reachable else scenario.unreachable)
+        low, high = (middle, high) if at_most(most, total, 1 - sent) >= SURE else (low, middle)
+    return high if high == 1 else low
+
+
 def _gone(goal: Threshold, total: int, most: int, unreachable: float) -> str | None:
     """Return why too many messages are unreachable, if at most so many may fail; None if they aren't."""
     chance = at_most(most, total, unreachable)
