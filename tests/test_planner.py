@@ -433,6 +433,8 @@ def test_json_has_exactly_the_promised_fields(tmp_path: Path) -> None:
         (["--find=city.copies=1..5"], 2, "no goal to meet"),
         (["--find=town.copies=1..5", "--goal=t50<9s"], 2, "town"),
         (["--goal=t99<1s", "--find=city.copies=1..5"], 5, None),
+        (["--cheapest", "--sender=copies=0..3"], 2, "no goal to meet"),
+        (["--cheapest", "--sender=copies=0..3", "--goal=t99<1ms"], 5, None),
         (["none.yaml"], 2, "none.yaml"),
     ],
 )
@@ -457,6 +459,22 @@ def test_a_value_that_is_found_is_planned() -> None:
     assert found["find"]["value"] > 1
     assert found["find"]["below"]["probability"] < 0.95
     assert found["goals"][0]["passed"]
+
+
+def test_the_cheapest_mix_is_planned(tmp_path: Path) -> None:
+    report = tmp_path / "plan.html"
+    dear = "--sender=name=dear,mean=0.1,concurrency=10,fail=0,copies=0..5,price=0.5"
+    words = (dear, "--goal=t80<2s", "--cheapest", "--count=200", "--seeds=2", f"--report={report}")
+    done = smssim("plan", SENDER, *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert list(found["cheapest"]) == ["senders", "cost", "probability", "confidence", "fewer"]
+    assert found["cheapest"]["senders"] == {"dear": 0}  # the other one is enough, and costs nothing
+    assert [one["name"] for one in found["senders"]] == ["city"]
+    assert b'"cheapest":{"senders":{"dear":0}' in report.read_bytes().replace(b" ", b"")
+    page = " ".join(smssim("plan", SENDER, *words).stdout.split())
+    assert "in the cheapest mix" in page
+    assert "cheapest No copy of dear, with as few copies as possible: all" in page
 
 
 @pytest.mark.parametrize(
