@@ -115,7 +115,7 @@ class Page:
         if forecast.scenario.unreachable:
             lines.append(self._row("of reachable"))
             for percent, spread in forecast.reached_reachable_s.items():
-                why = "of the messages that can be reached, too many fail"
+                why = "too many fail"
                 lines.append(self._time(f"{percent}%", spread, theory.reached_reachable_s(percent), has_theory, why))
         stuck = says.stuck(self._bottleneck)
         lines.append(self._time("all done", forecast.complete_s, theory.complete_s, has_theory, stuck))
