@@ -182,6 +182,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--goal": ("failed<5%", "goals", (Threshold.parse("failed<5%"),)),
         "--find": ("quick.copies=1..9", "find", Find("quick", "copies", 1, 9)),
         "--seeds": ("50", "seeds", 50),
+        "--cheapest": ("true", "cheapest", True),
         "--full": ("true", "full", True),
         "--json": ("true", "json", True),
         "--csv": ("course.csv", "csv", "course.csv"),
@@ -245,6 +246,8 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 def beside(flag: str) -> list[str]:
     """Return the flags that this one requires, each with a value."""
+    if flag == "--cheapest":
+        return ["--sender", "copies=0..9"]
     return [word for other in required(flag) for word in (other, BESIDE[other][0])]
 
 
@@ -543,6 +546,18 @@ REFUSED = {
     "name for each sender",
     "plan --sender concurrency=1e6,name=a --find a.copies=1..11": "smssim plan: --find: copies: got 11; expected at "
     "most 10 with --concurrency 1,000,000 (10,000,000 lanes per process)",
+    **{
+        f"{command} --sender name=a,copies=0..9": f"smssim {command}: copies of a: got 0..9; expected a whole number; "
+        "only smssim plan --cheapest takes a range"
+        for command in ("run", "plan")
+    },
+    "sender --copies 0..9": "smssim sender: --copies: got 0..9; expected a whole number from 1 to 2,000; only smssim "
+    "plan --cheapest takes a range",
+    "plan --cheapest": "smssim plan: --cheapest: no copies are a range; write one, such as copies=0..200, for a sender",
+    "plan --cheapest --find a.mean=1..2 --sender name=a,copies=0..9": "smssim plan: --cheapest: got --find too; "
+    "expected only one of them",
+    "plan --cheapest" + " --sender copies=0..9" * 9: "smssim plan: --cheapest: got 9; expected at most 8 senders whose "
+    "copies are a range",
     "run nowhere.yaml": "smssim run: SCENARIO: got nowhere.yaml; expected a scenario file (YAML) (no such file "
     "or directory)",
     "run --sender joins=1": "smssim run: --sender: got only senders that join later; expected one that is there from "

@@ -86,7 +86,7 @@ def test_every_setting_except_secrets_has_a_flag() -> None:
     for command in COMMANDS.values():
         without = {setting.name for setting in fields(command.settings)} - flags_of(command.settings).keys()
         secrets = {"token", *command.settings.variables}
-        expected = ({"producer", "monitor", "faults", "joins_s"} | secrets) & without
+        expected = ({"producer", "monitor", "faults", "joins_s", "copies_span"} | secrets) & without
         assert without == expected, command.name
 
 

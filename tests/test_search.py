@@ -21,8 +21,9 @@ from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.search.answer import Answer, Odds
 from smssim.plan.search.confidence import Look, at_most, clopper_pearson_low
 from smssim.plan.search.obstacle import obstacle
-from smssim.plan.search.search import LOOKS, SEARCH_SEEDS, Plays, Search
+from smssim.plan.search.search import LOOKS, Search
 from smssim.plan.search.steps import Steps
+from smssim.plan.search.trial import SEARCH_SEEDS, Plays
 from smssim.plan.seeds import Play, play
 from smssim.settings.find import Find
 
@@ -84,7 +85,9 @@ def playing(law: Law) -> Plays:
             time_s = law(value, np.random.default_rng(seed))
             reached_s: dict[int, float | None] = dict.fromkeys((50, 80, 95, 99), time_s)
             sent = scenario.total if time_s is not None else 0
-            found.append(Play(sent, 0, 0, 0, reached_s, time_s, 1.0, math.inf, (), times_s=EMPTY[:, 0], course=EMPTY))
+            counts = (sent, 0, 0, 0, 0, scenario.total, 0.0)
+            times = (reached_s, reached_s, time_s, 1.0, math.inf)
+            found.append(Play(*counts, *times, (), times_s=EMPTY[:, 0], course=EMPTY))
         return found
 
     return plays

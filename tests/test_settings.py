@@ -32,6 +32,7 @@ from smssim.settings import (
     split_address,
 )
 from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, parse_sender
+from smssim.settings.span import Span
 
 # By name. Commands that share a flag have the same rule for it, as tests/test_flags.py shows.
 NAMED: dict[str, Flag] = {flag.name: flag for command in COMMANDS.values() for flag in command.flags.values()}
@@ -157,6 +158,7 @@ BAD = {
     "--json": ("", "maybe", "2"),
     "--linger": ("", "maybe", "2"),
     "--full": ("", "maybe", "2"),
+    "--cheapest": ("", "maybe", "2"),
     "--no-plan": ("", "maybe", "2"),
     "--schema": ("", "maybe", "2"),
     "--quick": ("", "maybe", "2"),
@@ -269,7 +271,7 @@ def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
         ("faild<5%", "failed"),
         ("T95<10s", "t95"),
         ("latency_p95<1s", "latency_p95_s"),
-        ("lost<5", None),
+        ("gone<5", None),
         ("failed<five", None),
     ):
         meant = f"; did you mean {near}?" if near else ""
@@ -467,6 +469,8 @@ def test_a_sender_is_read_from_its_spec() -> None:
         ("mean=50ms,fail=10%,distribution=Normal", SenderSettings(0.05, fail=0.1, distribution="normal")),
         ("max_time=3", SenderSettings(max_time_s=3.0)),
         (" mean = 1 , copies = 1e3 ", SenderSettings(mean_s=1.0, copies=1000)),
+        ("copies=0..200", SenderSettings(copies=200, copies_span=Span(0, 200))),
+        ("copies= 1e1 .. 10 ", SenderSettings(copies=10, copies_span=Span(10, 10))),
         ("distribution=uniform,mean=3,std=1,name=a=b", SenderSettings(3.0, 1.0, "uniform", name="a=b")),
         ("joins=8s", SenderSettings(joins_s=8.0)),
     ):
@@ -478,7 +482,11 @@ BAD_SPECS = {
     "mean": "--sender: got mean; expected key=value,...",
     "mean=1,": "--sender: got ''; expected key=value,...",
     "meen=1": "--sender: got meen=1; expected key=value,...",
-    "mean=1,copies=3e3": "--sender: copies: got 3e3; expected a whole number from 1 to 2,000",
+    **{
+        f"copies={got}": f"--sender: copies: got {got}; expected a whole number from 1 to 2,000, or a range such as "
+        "0..200 (only smssim plan --cheapest takes a range)"
+        for got in ("3e3", "0", "0..0", "5..4", "0..2001", "-1..5", "1..2..3", "..5", "5..", "0.5..2")
+    },
     "copies=2000,concurrency=1e7": "--sender: copies: got 2000; expected at most 1 with --concurrency 10,000,000",
     "fail=120%": f"--sender: fail: got 120%; expected {NAMED['--fail'].rule.expected}",
     "producer=localhost:1": "--sender: got producer=localhost:1; expected key=value,...",

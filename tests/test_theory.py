@@ -91,8 +91,9 @@ def simulate(what: Scenario, lag_s: float, seed: int) -> tuple[list[float], floa
             fresh, attempt, start_s = fresh + 1, 1, max(now, released_s)
         end_s = start_s + times[lane].next()
         heapq.heappush(free, (end_s, uniform.next(), lane))
-        if uniform.next() < what.senders[lane].model.fail:
-            if attempt < what.max_attempts:
+        gone = attempt == 1 and what.unreachable > 0 and uniform.next() < what.unreachable
+        if gone or uniform.next() < what.senders[lane].model.fail:
+            if attempt < what.max_attempts and not gone:
                 heapq.heappush(again, (end_s + lag_s + what.retry_delay_s, next(order), attempt + 1))
                 continue
         else:
@@ -116,6 +117,16 @@ CASES = {
     "unequal": scenario(20_000, *((10, gamma(m, 0.1)) for m in (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.0))),
     "unequal failures": scenario(4_000, (20, gamma(0.5, 0.5)), (40, gamma(0.3, 0.05), 10.0), max_attempts=2),
     "joins": scenario(4_000, (20, gamma(1.0, 0.1)), *((5, gamma(1.0, 0.1), float(j)) for j in range(1, 30))),
+    "unreachable": scenario(4_000, (100, gamma(0.5, 0.3)), max_attempts=4, unreachable=0.03),
+    "many unreachable": scenario(4_000, (100, gamma(0.5, 0.5)), max_attempts=8, unreachable=0.15),
+    "unreachable, few a lane": scenario(3_000, (600, exponential(1.0, 0.3)), max_attempts=3, unreachable=0.1),
+    "unreachable, unequal failures": scenario(
+        4_000, (20, gamma(0.5, 0.5)), (40, gamma(0.3, 0.05), 10.0), max_attempts=2, unreachable=0.1
+    ),
+    "unreachable at a rate": scenario(2_000, (20, gamma(0.5, 0.3)), rate_per_s=20.0, max_attempts=3, unreachable=0.1),
+    "unreachable, a rate far beyond": scenario(
+        6_000, (20, gamma(0.5, 0.2)), rate_per_s=400.0, max_attempts=3, unreachable=0.1
+    ),
     "more lanes": scenario(2_000, (5_000, gamma(1.0, 0.1)), max_attempts=3),
     "a slow rate": scenario(2_000, (20, gamma(0.5, 0.1)), rate_per_s=20.0, max_attempts=3),
     "a rate near capacity": scenario(10_000, (20, gamma(0.5)), rate_per_s=39.6),

@@ -57,6 +57,14 @@ SOME: Final[dict[str, Scenario]] = {
         0.5,
     ),
     "exponential times": alone(AttemptModel(0.2, 0.2, "exponential"), total=6000),
+    "unreachable messages": alone(OFTEN, max_attempts=4, unreachable=0.1),
+    "unreachable messages, only one attempt": Scenario(6000, UNEVEN, unreachable=0.3),
+    "unreachable messages, unlike failures": Scenario(
+        6000,
+        (replace(TWO[0], model=replace(OFTEN, fail=0.5)), replace(TWO[1], model=replace(OFTEN, fail=0.05))),
+        *(3, 0.5),
+        unreachable=0.2,
+    ),
     "five a lane": alone(AttemptModel(0.2, 0.2, "exponential"), total=250),
     "uniform times": alone(AttemptModel(0.2, 0.1, "uniform")),
     "normal times": alone(AttemptModel(0.2, 0.15, "normal")),
@@ -86,6 +94,7 @@ RATED: Final = {
     for share in (0.5, 0.9, 1.0)
     for model, attempts in ((replace(USUAL, fail=0.0), 1), (OFTEN, 3), (AttemptModel(0.2, 0.5, "lognormal", 1.0), 1))
 }
+RATED["a rate of 0.9 to one sender, unreachable messages"] = replace(merged(at_rate(0.9, OFTEN, 3)), unreachable=0.2)
 IDEAL: Final = SOME | TAILED | RATED
 
 
@@ -105,7 +114,7 @@ def test_the_twin_ends_attempts_when_an_ideal_schedule_does(name: str) -> None:
 def test_senders_that_fail_alike_give_the_counts_that_the_seed_determines(name: str, seed: int) -> None:
     scenario = IDEAL[name]
     course = played(scenario, seed).course
-    fates = Fates(seed, scenario.max_attempts, scenario.senders[0].model)
+    fates = Fates(seed, scenario.max_attempts, scenario.senders[0].model, scenario.unreachable)
     assert (course.sent, course.failed) == fated(fates, scenario.total, scenario.max_attempts)
 
 

@@ -19,12 +19,15 @@ TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), 
 
 COUNTS: Final = (  # of messages; these may be compared with a share of the total
     *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting"),
+    *("unreachable", "failed_reachable"),
 )
 REACHED: Final = ("t50", "t80", "t95", "t99")  # time until this percentage of all messages was sent
+REACHED_REACHABLE: Final = ("t50_reachable", "t80_reachable", "t95_reachable", "t99_reachable")  # ... of the reachable
 TIMES: Final = (
     *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", *REACHED),
+    *REACHED_REACHABLE,
 )
-OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
+OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen", "cost")
 FIGURES: Final = COUNTS + TIMES + OTHERS
 EXPECTED: Final = (
     "a comparison (< <= > >= == !=) such as failed<5% or t95<10m, of a number in the JSON output or of redelivered, "
@@ -52,7 +55,10 @@ PATTERN: Final = "|".join(  # what `Threshold.parse` accepts, as a regular expre
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One comparison. `bound` is in seconds for a time, and in percent of the total for a share."""
+    """One comparison. `bound` is in seconds for a time, and in percent for a share.
+
+    A share is of all messages, and that of `failed_reachable` is of those that can be reached.
+    """
 
     text: str
     name: str
@@ -76,11 +82,15 @@ class Threshold:
         return cls(" ".join(text.split()), name, match["sign"], bound, unit == "%")
 
     def judge(self, figures: Mapping[str, float | None]) -> Judged:
-        """Judge figures, which include `total`. A figure that the run does not have misses the threshold."""
+        """Judge figures, which include `total`, and `reachable` if `failed_reachable` is compared with a share.
+
+        A figure that the run does not have misses the threshold.
+        """
         value = figures.get(self.name)
         if value is None:
             return Judged(self, None, False)
-        compared = share(value, figures["total"] or 0) if self.is_share else value
+        whole = "reachable" if self.name == "failed_reachable" else "total"
+        compared = share(value, figures[whole] or 0) if self.is_share else value
         return Judged(self, value, _OPERATORS[self.sign](compared, self.bound))
 
     def warning(self) -> str | None:

@@ -68,7 +68,7 @@ def messages_max(scenario: Scenario) -> int:
     """
     lanes = sum(sender.lanes for sender in scenario.senders)
     fail = max((sender.model.fail for sender in scenario.senders), default=0.0)
-    attempts = attempts_each(fail, scenario.max_attempts)
+    attempts = attempts_each(fail, scenario.max_attempts, scenario.unreachable)
     most = min(MESSAGES_MAX, max(MESSAGES_MAX // 10, 1000 * lanes))
     if scenario.rate_per_s is not None:
         most = MESSAGES_MAX // (4 if len(scenario.senders) == 1 else 20)

@@ -6,7 +6,7 @@ Must stay cheap to import: `smssim --help` loads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -29,6 +29,7 @@ from smssim.settings.producer import PEER, ProducerSettings
 from smssim.settings.rules import Rule, one_of, real, share, text, whole
 from smssim.settings.sender_faults import FAULT
 from smssim.settings.shared import ANY_TIME, ClientSettings
+from smssim.settings.span import ONLY, Span, is_span
 
 if TYPE_CHECKING:
     from smssim.core.model import AttemptModel
@@ -40,7 +41,15 @@ def _is_name(got: str) -> bool:
     return got.isprintable() and len(got.encode()) <= NAME_GIVEN_BYTES_MAX  # printable text can be encoded as UTF-8
 
 
+def _copies(given: str) -> int:
+    rule = whole(1, COPIES_MAX)
+    if is_span(given):
+        raise bad_value("--copies", given, f"{rule.expected}; {ONLY}")
+    return int(rule.read(given))
+
+
 _NAME: Final = text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name)
+_COPIES: Final = replace(whole(1, COPIES_MAX), read=_copies)
 _LIMIT: Final = real(RATE_MIN_PER_S, RATE_MAX_PER_S, f"{RATE_MIN_PER_S:g} to 10^12 segments per second")
 _BURST: Final = whole(1, BURST_MAX)
 _PRICE: Final = real(0, PRICE_MAX, f"a number from 0 to {PRICE_MAX:,}")
@@ -111,7 +120,7 @@ class SenderSettings(ClientSettings):
     )
     copies: int = flag(
         1,
-        whole(1, COPIES_MAX),
+        _COPIES,
         "N",
         "Sending",
         f"Number of identical senders in this process (at most {CONCURRENCY_MAX:,} lanes in total)",
@@ -150,6 +159,8 @@ class SenderSettings(ClientSettings):
     metrics_port: int | None = like(ProducerSettings, "metrics_port")
     # Has no flag, because `smssim sender` starts when it is started: see `JOINS`.
     joins_s: float = JOINS.default
+    # Has no flag either: only `smssim plan --cheapest` takes a range, of which `copies` is then the largest number.
+    copies_span: Span | None = None
 
     @classmethod
     def flags(cls) -> Mapping[str, Flag]:

@@ -143,7 +143,7 @@ class Heap:
         id_, attempt = message
         model = self._senders[of].model(now)
         if (model, attempt) not in self._drawn:
-            fates = Fates(self._seed, self._scenario.max_attempts, model)
+            fates = Fates(self._seed, self._scenario.max_attempts, model, self._scenario.unreachable)
             durations_s, outcomes = fates.draw(np.arange(self._scenario.total, dtype=np.uint64), attempt)
             self._drawn[model, attempt] = durations_s.tolist(), outcomes.tolist()
         times_s, ends = self._drawn[model, attempt]

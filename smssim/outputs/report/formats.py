@@ -135,6 +135,18 @@ _FIND: Final = _object(
     {"setting": LINE, "value": Maybe(REAL), "probability": Maybe(SHARE), "below": Maybe(_BELOW), "why": LINE},
     optional="probability below why",
 )
+_FEWER: Final = _object({"name": LINE, "copies": COUNT, "probability": SHARE, "cost": REAL})
+_CHEAPEST: Final = _object(
+    {
+        "senders": Maybe(Named("an object with numbers of copies by sender", lambda name: True, COUNT, SENDERS_MAX)),
+        "cost": REAL,
+        "probability": SHARE,
+        "confidence": SHARE,
+        "fewer": Items(_FEWER, SENDERS_MAX),
+        "why": LINE,
+    },
+    optional="cost probability confidence fewer why",
+)
 FORECAST: Final = _object(  # the object of `smssim plan --json`
     {
         "total": COUNT,
@@ -143,18 +155,25 @@ FORECAST: Final = _object(  # the object of `smssim plan --json`
         "seeds": COUNT,
         "scale": COUNT,
         **dict.fromkeys(("sent", "failed", "retried", "attempts", "duplicates"), _SPREAD),
+        "unreachable": Maybe(_SPREAD),
         "reached_s": _by_percent(_SPREAD),
+        "reached_reachable_s": Maybe(_by_percent(_SPREAD)),
         "complete_s": _SPREAD,
         "rate_per_s": _SPREAD,
+        "cost": Maybe(_SPREAD),
         "ceiling": REAL,
         "goals": Items(_object({"goal": LINE, "probability": SHARE, "passed": FLAG}), 1_000),
         "senders": Items(
-            _object({"name": LINE, "attempts": REAL, "sent": REAL, "failed": REAL, "busy": REAL}), SENDERS_MAX
+            _object(
+                {"name": LINE, **dict.fromkeys(("attempts", "sent", "failed", "busy", "cost"), REAL)}, {"cost": 0.0}
+            ),
+            SENDERS_MAX,
         ),
         "theory": Maybe(_THEORY),
         "find": Maybe(_FIND),
+        "cheapest": Maybe(_CHEAPEST),
     },
-    {"theory": None, "find": None},
+    dict.fromkeys(("theory", "find", "cheapest", "unreachable", "reached_reachable_s", "cost")),
     optional="segments encoding",
 )
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smssim.outputs.judging import judged
 from smssim.outputs.report.markup import Content, Html, tag
-from smssim.words import clock, count, moment, per_second, percents, plural, seconds
+from smssim.words import clock, count, moment, money, per_second, percents, plural, seconds
 
 Document = Mapping[str, Any]
 
@@ -189,9 +189,15 @@ def forecast(document: Document) -> Html:
     rows: list[Sequence[Content]] = [
         (f"{percent}% sent after", *_times(forecast["reached_s"].get(percent))) for percent in PERCENTS
     ]
+    unreachable, cost = forecast["unreachable"], forecast["cost"]
+    if unreachable and unreachable["high"]:
+        of = forecast["reached_reachable_s"] or {}
+        rows += [(f"{percent}% of the reachable sent after", *_times(of.get(percent))) for percent in PERCENTS]
     rows.append(("complete after", *_times(forecast["complete_s"])))
-    for name in ("sent", "failed", "retried", "attempts", "duplicates"):
+    for name in ("sent", "failed", "unreachable", "retried", "attempts", "duplicates"):
         some = forecast[name]
+        if name == "unreachable" and not (some and some["high"]):
+            continue
         rows.append(
             (name, *(("-" if one is None else f"{one:,.0f}") for one in (some["median"], some["low"], some["high"])))
         )
@@ -199,6 +205,8 @@ def forecast(document: Document) -> Html:
     rows.append(
         ("rate", *("-" if one is None else per_second(one) for one in (some["median"], some["low"], some["high"])))
     )
+    if cost and cost["high"]:
+        rows.append(("cost", *(money(one) for one in (cost["median"], cost["low"], cost["high"]))))
     heads = (f"{plural(total, 'message')}, {plural(forecast['seeds'], 'seed')}", "median", "low", "high")
     return table(heads, rows)
 
@@ -220,8 +228,16 @@ def plan_goals(document: Document) -> Html | None:
 
 def plan_senders(document: Document) -> Html | None:
     """Return what each sender of a plan does; None if it has none."""
+    senders = document["forecast"]["senders"]
+    priced = any(one["cost"] for one in senders)
     rows = [
-        (one["name"], *(f"{one[name]:,.0f}" for name in ("attempts", "sent", "failed")), f"{min(1.0, one['busy']):.0%}")
-        for one in document["forecast"]["senders"]
+        (
+            one["name"],
+            *(f"{one[name]:,.0f}" for name in ("attempts", "sent", "failed")),
+            f"{min(1.0, one['busy']):.0%}",
+            *[money(one["cost"])] * priced,
+        )
+        for one in senders
     ]
-    return table(("sender", "attempts", "sent", "failed", "busy"), rows) if rows else None
+    heads = ("sender", "attempts", "sent", "failed", "busy", *["cost"] * priced)
+    return table(heads, rows) if rows else None

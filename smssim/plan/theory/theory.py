@@ -130,6 +130,10 @@ class Theory:
             return f"only {100 * self.ceiling:.4g}% are sent in the end, so {percent}% never are"
         if share < _SURE:
             return f"{100 * self.ceiling:.4g}% are sent in the end: whether {percent}% are is a matter of chance"
+        return self._unclear(percent, count)
+
+    def _unclear(self, percent: int, count: int) -> str:
+        """Return why chance decides when this percentage, which is so many messages, is sent; empty if it doesn't."""
         course = self._course
         if course.is_in_waves(count, _WAVES_MAX) or (course.is_late(count) and self._is_uneven(count)):
             return f"chance decides in which round of attempts {percent}% are sent"
@@ -167,7 +171,8 @@ class Theory:
         """How messages are tried again, with the failure rate averaged by speed."""
         speed = sum(pool.speed_per_s for pool in self._pools)
         fail = sum(pool.speed_per_s * pool.fail for pool in self._pools) / speed
-        return Rules(fail, self._scenario.max_attempts, self._lag_s + self._scenario.retry_delay_s)
+        scenario = self._scenario
+        return Rules(fail, scenario.max_attempts, self._lag_s + scenario.retry_delay_s, scenario.unreachable)
 
     @property
     def _there(self) -> list[Pool]:
@@ -190,7 +195,7 @@ class Theory:
             if self._flow_load.share < 1 or total <= filled:
                 return Flow(total, rate_per_s, rules, self._flow_load, answers)
             pools = staggered + [pool for pool in pools if pool not in self._there]
-        return Backlog(pools, total, rules.attempts, rules.lag_s)
+        return Backlog(pools, total, rules.attempts, rules.lag_s, rules.unreachable)
 
     # ---- Shares
 
@@ -204,12 +209,12 @@ class Theory:
         if not self._pools:
             return 0.0
         if not self._scenario.total or self._unplayable:
-            return ceiling_of(self._rules.fail, self._rules.attempts)
+            return ceiling_of(self._rules.fail, self._rules.attempts, self._rules.unreachable)
         return self._course.ceiling
 
     @property
     def attempts_per_message(self) -> float:
-        """Expected attempts per message, without faults: (1 - f^K) / (1 - f); 0 without messages or senders."""
+        """Expected attempts per message, without faults: see `retries`; 0 without messages or senders."""
         return 0.0 if self._unplayable or not self._scenario.total else self._course.attempts_per_message
 
     def share_reaching(self, percent: int) -> float:
@@ -234,9 +239,20 @@ class Theory:
 
     def reached_s(self, percent: int) -> float | None:
         """Return the mean time at which this percentage of all messages was sent; None if there is none to give."""
-        if self.why_not(percent):
-            return None
-        at_s = self._sent_s(self._count(percent))
+        return None if self.why_not(percent) else self._recorded_s(self._count(percent))
+
+    def reached_reachable_s(self, percent: int) -> float | None:
+        """Return the same for this percentage of the messages that can be reached, as many as are expected."""
+        reachable, unreachable = self._scenario.reachable, self._scenario.unreachable
+        if not unreachable or not reachable or self.why:
+            return None if unreachable else self.reached_s(percent)
+        count = Milestones.needed(percent, reachable)
+        is_sure = share_reaching(reachable, self.ceiling / (1 - unreachable), count) >= _SURE
+        return self._recorded_s(count) if is_sure and not self._unclear(percent, count) else None
+
+    def _recorded_s(self, count: int) -> float:
+        """Return the mean time at which the monitor records that so many messages were sent."""
+        at_s = self._sent_s(count)
         reached_s, complete_s = at_s + self._idle_s(at_s) + self._lag_s, self.complete_s
         # At the end, senders have nothing left to do and report at once.
         return reached_s if complete_s is None else min(reached_s, complete_s)

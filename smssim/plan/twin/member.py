@@ -37,6 +37,7 @@ class Member:
         faults: tuple[Fault, ...],
         seed: int,
         max_attempts: int,
+        unreachable: float,
         scale: Scale,
         limits: Limits,
     ) -> None:
@@ -66,6 +67,7 @@ class Member:
         self._scale = scale
         self.declared_per_s = sender.declared_per_s / scale.messages  # of its lanes in this play
         self._seed, self._max_attempts, self._limits = seed, max_attempts, limits
+        self._unreachable = unreachable
 
     def join(self, now: float) -> None:
         """Start to take part."""
@@ -86,7 +88,7 @@ class Member:
         if model.mean_s < MEAN_MIN_S:  # time must pass, or the order of starts would be undefined
             model = replace(model, mean_s=MEAN_MIN_S, std_s=0.0, distribution="fixed", max_time_s=None)
         model = self._scale.model_of(model, self.sender.lanes)
-        return Fates(self._seed, self._max_attempts, model), *moments(model)
+        return Fates(self._seed, self._max_attempts, model, self._unreachable), *moments(model)
 
     def play_in_full(self, times: int) -> list[Lot]:
         """Let each lane and each message stand for itself from now on; return messages for which there is no lane."""
@@ -95,7 +97,21 @@ class Member:
         self.retries.multiply(times, 0)
         if self.held is not None:
             self.held.multiply(times)
-        return [] if self.pool is None else self.pool.multiply(times, self.sender.lanes, self.sender.copies)
+        if self.pool is None:
+            return []
+        lots = self.pool.multiply(times, self.sender.lanes, self.sender.copies)
+        if self._unreachable:  # which messages are unreachable depends on their ids, and these have changed
+            self.pool.draw_again()
+        return lots
+
+    @property
+    def retried(self) -> float:
+        """The share of its attempts after which there is a retry, while attempts are left: f (1 - u) / (1 - u f).
+
+        Of attempts, u times those that are first ones are at unreachable messages.
+        """
+        fail = self.sender.model.fail
+        return fail * (1 - self._unreachable) / (1 - self._unreachable * fail) if fail < 1 else 1.0
 
     def set_pace(self, wait_s: float) -> None:
         """Set how long an outcome waits for its report, on average, if there is one report in `wait_s` at most.

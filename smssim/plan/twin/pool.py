@@ -231,6 +231,11 @@ class Pool:
         """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,)."""
         return self.fates.draw_mixed(ids, tags % SPARE)
 
+    def draw_again(self) -> None:
+        """Draw the outcomes of the messages in all lanes anew, but not their times: the two are independent."""
+        busy = np.flatnonzero(self.outcomes)
+        self.outcomes[busy] = self.draw(self.ids[busy], self.tags[busy])[1]
+
     def drop(self) -> list[Lot]:
         """Take the messages out of all lanes."""
         lots = self.lots()

@@ -32,7 +32,7 @@ def keep_own(members: Sequence[Member], supply: Supply, waiting: float, now: flo
         if member.pool is not None and not member.is_cut_off:
             keeps = retries.ready.count
             if waiting / 2 * member.declared_per_s / declared_per_s < member.ahead(wait_s):
-                keeps = round(keeps * taken / max(taken, member.sender.model.fail))
+                keeps = round(keeps * taken / max(taken, member.retried))
             keeps = max(member.pool.lanes - member.pool.busy, keeps)
         kept = retries.ready.take(keeps)
         supply.ready.put_last(retries.ready.drop())
@@ -47,7 +47,7 @@ def _taken(members: Sequence[Member]) -> float:
     """
     if not members:
         return 1.0
-    failed_per_s = sum(member.declared_per_s * member.sender.model.fail for member in members)
+    failed_per_s = sum(member.declared_per_s * member.retried for member in members)
     return (2 + failed_per_s / sum(member.declared_per_s for member in members)) / 3
 
 

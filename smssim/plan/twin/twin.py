@@ -21,6 +21,7 @@ from smssim.core.fault import FaultKind
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome
 from smssim.core.pace import sender_wait_s
+from smssim.core.reach import Reach
 from smssim.plan.scale import FULL, Scale, moments
 from smssim.plan.scenario import Scenario, attempts_each
 from smssim.plan.twin.alone import Alone
@@ -57,9 +58,13 @@ class Twin:
         self.now = 0.0
         self.weight = scale.messages  # how many messages each played one stands for
         self._scale = scale
+        self._reach = Reach(seed, scenario.unreachable) if scenario.unreachable else None
         self.random = np.random.default_rng([seed, 0x7717])  # for what is luck in a live run: when a fault strikes
         self.members = [
-            Member(number, sender, scenario.faults_of(sender.name), seed, scenario.max_attempts, scale, limits)
+            Member(
+                *(number, sender, scenario.faults_of(sender.name), seed),
+                *(scenario.max_attempts, scenario.unreachable, scale, limits),
+            )
             for number, sender in enumerate(scenario.senders)
         ]
         rate = None if scenario.rate_per_s is None else scenario.rate_per_s / self.weight
@@ -76,8 +81,11 @@ class Twin:
         self._keeps_retries = is_uneven and scenario.max_attempts > 1 and not scenario.retry_delay_s
         self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
-        if scenario.max_attempts > 1 and (is_uneven or scenario.retry_delay_s):
-            self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / KEEPING)
+        if scenario.max_attempts > 1 and (is_uneven or scenario.retry_delay_s or scenario.unreachable):
+            # Retries are never at unreachable messages, so it matters when they come: the more, the more there are.
+            weight = 100 * scenario.unreachable * max((sender.model.fail for sender in scenario.senders), default=0.0)
+            number = KEEPING * min(3.0, max(weight, 1.0 if is_uneven or scenario.retry_delay_s else 0.3))
+            self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / number)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         trouble = Trouble(self)
@@ -325,6 +333,9 @@ class Twin:
             return
         final = self.course.add(done.times_s, done.outcomes, self.weight)
         self.final += self.weight * final
+        if self._reach is not None:
+            failed = done.ids[(done.outcomes == FAILED) & (done.tags == 1)]
+            self.course.unreachable += self.weight * int(np.count_nonzero(self._reach.missing(failed.view(np.uint64))))
         member.attempts += self.weight * len(done)
         member.failed += self.weight * int(np.count_nonzero(done.outcomes == FAILED))
         member.sent += self.weight * int(np.count_nonzero(done.outcomes == SENT))
@@ -366,7 +377,7 @@ class Twin:
         scenario = self.scenario
         speed = sum(sender.lanes / moments(sender.model)[0] for sender in scenario.senders)
         fail = min((sender.model.fail for sender in scenario.senders), default=0.0)
-        attempts = scenario.total * attempts_each(fail, scenario.max_attempts)
+        attempts = scenario.total * attempts_each(fail, scenario.max_attempts, scenario.unreachable)
         longest_s = max((moments(sender.model)[0] for sender in scenario.senders), default=1.0)
         released_s = 0.0 if scenario.rate_per_s is None else scenario.total / scenario.rate_per_s
         return max(attempts / speed if speed else 0.0, released_s) + 5 * longest_s + 0.1
