@@ -59,6 +59,13 @@ def about_per_second(rate: float) -> str:
     return f"{_three_figures(rate / 1e3)}k/s" if rate < 999_500 else f"{_three_figures(rate / 1e6)}M/s"
 
 
+def cost(amount: float) -> str:
+    """Format a cost like 12,500.00, or below 1 like 0.0079; without a currency."""
+    if amount >= 0.99995 or not amount:
+        return f"{amount:,.2f}" if amount else "0"
+    return f"{amount:.4f}" if round(100 * amount, 2) % 1 else f"{amount:.2f}"
+
+
 def percent(part: int, whole: int) -> str:
     """Format a share of a whole that is not 0, truncated to tenths; only the whole is 100%, only 0 is 0%."""
     return _tenths(part, whole, 1000 * part // whole)

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from view_support import figures, planned
 
+from smssim.core.ending import Ending
 from smssim.core.exchange import RunEnd
 from smssim.core.model import RunFacts
 from smssim.core.pieces import DAMAGE, pack
 from smssim.core.planned import Plan, PlannedCourse, PlannedTime
-from smssim.core.tally import Ending, Tally
+from smssim.core.tally import Tally
 from smssim.errors import ExitCode
 
 # 100 messages a second for 10 s, with a range of 20 messages either way; complete at 9.5 to 10.5 s. So a run that lies

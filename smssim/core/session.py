@@ -93,6 +93,16 @@ class Session:
             self._stretch_at, self._stretch_from = now, self.sums.final
 
     @property
+    def has_price(self) -> bool:
+        """Whether its attempts cost anything."""
+        return self.facts.price > 0 or self.facts.price_failed > 0
+
+    def cost(self, segments: int) -> float:
+        """Return the cost of its attempts that count, at messages of this many segments."""
+        facts, sums = self.facts, self.sums
+        return segments * (facts.price * sums.sent + facts.price_failed * (sums.attempts - sums.sent))
+
+    @property
     def rate_per_s(self) -> float:
         """Messages with a final outcome per second, from when it joined to its last report."""
         return rate(self.sums.final, self.last_report_at - self.joined_at)
