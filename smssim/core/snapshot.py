@@ -30,9 +30,7 @@ class Summary:
     percentiles: Mapping[str, float | None]  # of the latency, by percent, in seconds
     redelivered: int | None  # messages redelivered because a lease was lost; None if the producer's totals are missing
     thresholds: tuple[Judged, ...] = ()
-    reached_reachable_s: Mapping[str, float | None] = field(
-        default_factory=dict
-    )  # by percent of the reachable messages
+    reached_reachable_s: Mapping[str, float | None] = field(default_factory=dict)  # the same, of the reachable messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.progress import Milestones
 from smssim.core.threshold import REACHED, REACHED_REACHABLE, TIMES, Threshold, share
 from smssim.errors import ExitCode
 from smssim.words import clock, cost, part, per_second, seconds
@@ -44,9 +43,10 @@ def plan_verdict(forecast: Mapping[str, Any]) -> dict[str, str]:
 
 
 def deadlines(thresholds: Iterable[Threshold], unreachable: float = 0.0) -> list[dict[str, Any]]:
-    """Return the thresholds about when a share of messages is sent, for JSON; `unreachable`: share of the run's messages.
+    """Return the thresholds about when a share of messages is sent, for JSON; `percent` is of all messages.
 
-    If it is about the messages that can be reached, that percentage is under `reachable`. `percent` is of all messages.
+    If one is about the messages that can be reached, `reachable` has the percentage of those. `unreachable`: share of
+    all messages that are expected not to be.
     """
     found: list[dict[str, Any]] = []
     for one in thresholds:
@@ -62,7 +62,7 @@ def deadlines(thresholds: Iterable[Threshold], unreachable: float = 0.0) -> list
 def ceiling(total: int, unreachable: int) -> str:
     """Return which milestones can't be reached, because so many messages are unreachable; empty if all can."""
     most = total - unreachable
-    beyond = [f"{percent}%" for percent in Milestones.PERCENTS if Milestones.needed(percent, total) > most]
+    beyond = [f"{name[1:]}%" for name in REACHED if int(name[1:]) * total > 100 * most]
     if not beyond:
         return ""
     *first, last = beyond

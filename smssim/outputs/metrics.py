@@ -59,17 +59,8 @@ def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
     sums = {
         name: sum(getattr(one, name) for one in figures)
         for name in (
-            "total",
-            "sent",
-            "failed",
-            "retried",
-            "attempts",
-            "duplicates",
-            "in_flight",
-            "waiting",
-            "senders",
-            "unreachable",
-            "cost",
+            *("total", "sent", "failed", "retried", "attempts", "duplicates", "in_flight", "waiting", "senders"),
+            *("unreachable", "cost"),
         )
     }
     reports = sum(session.sequence for tally in tallies for session in tally.sessions.values())
