@@ -60,10 +60,11 @@ def about_per_second(rate: float) -> str:
 
 
 def cost(amount: float) -> str:
-    """Format a cost like 12,500.00, or below 1 like 0.0079; without a currency."""
-    if amount >= 0.99995 or not amount:
-        return f"{amount:,.2f}" if amount else "0"
-    return f"{amount:.4f}" if round(100 * amount, 2) % 1 else f"{amount:.2f}"
+    """Format a cost like 12,500.00, or below 1 like 0.0079, which has no currency."""
+    if not amount or amount >= 0.99995:
+        return f"{amount:,.2f}"
+    before, _, after = f"{amount:.4f}".partition(".")
+    return f"{before}.{after.rstrip('0'):0<2}" if amount >= 0.00005 else "<0.0001"
 
 
 def percent(part: int, whole: int) -> str:

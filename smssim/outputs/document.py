@@ -105,7 +105,7 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
         "stall": None if snapshot.stall is None else why.sentence(snapshot.stall),
         "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in spells],
         "reached_s": {str(percent): number(reached_s) for percent, reached_s in snapshot.reached_s.items()},
-        **_reachable(snapshot),
+        "reached_reachable_s": _reachable(snapshot),
         "behind_s": number(snapshot.behind_s),
         "expected": expected_of(snapshot, course),
         "pace": "" if snapshot.behind_s is None else plan_lines.pace(snapshot.behind_s),
@@ -119,10 +119,9 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
 
 
 def _reachable(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the times of the messages that can be reached, if some can't."""
-    if not snapshot.figures.unreachable:
-        return {}
-    return {"reached_reachable_s": {str(percent): number(s) for percent, s in snapshot.reached_reachable_s.items()}}
+    """Return when shares of the messages that can be reached were sent; nothing if all can."""
+    times_s = snapshot.reached_reachable_s if snapshot.figures.unreachable else {}
+    return {str(percent): number(time_s) for percent, time_s in times_s.items()}
 
 
 def verdict(snapshot: Snapshot, course: Course) -> dict[str, str]:

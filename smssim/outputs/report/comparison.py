@@ -150,6 +150,8 @@ def _equal(first: Document, other: Document) -> dict[str, str]:
             return _says("incomparable", f"The {head} is not known.")
         if first[name] != other[name]:
             return _says("incomparable", f"Another {head}: {other[name]} instead of {first[name]}.")
+    if (first["unreachable_share"] or 0) != (other["unreachable_share"] or 0):
+        return _says("incomparable", "Another share of unreachable messages.")
     one, two = first["progress"], other["progress"]
     if one["total"] != two["total"]:
         return _says("incomparable", "Another number of messages.")

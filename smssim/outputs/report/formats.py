@@ -306,7 +306,7 @@ def document_of(value: Any, where: str = "") -> dict[str, Any]:
         many = len(senders["name"])
         if "group" not in senders or "groups" not in senders:
             senders = {**senders, "group": [-1] * many, "groups": []}
-        found["senders"] = {"cost": [0] * many, **senders}
+        found["senders"] = senders if "cost" in senders else {**senders, "cost": [0] * many}
         _check_run(found)
     return found
 
