@@ -157,7 +157,9 @@ def test_the_last_object_and_the_summary_of_a_run_have_its_plan() -> None:
     seen = tally.figures(9.0)
     shown = tally.snapshot(seen, 9.0)
     said = {"50": 5.0, "80": 8.0, "95": 9.5, "99": None}
-    assert shown.last_object() == {**seen.as_dict(), "events": [], "plan_reached_s": said}
+    never = dict.fromkeys(("50", "80", "95", "99"))
+    expected = {**seen.as_dict(), "events": [], "plan_reached_s": said, "reached_reachable_s": never}
+    assert shown.last_object() == expected
     tally.end = RunEnd(False, 0, 0)
     summary = tally.summary(seen, Ending(ExitCode.INCOMPLETE, ""), ())
     assert replace(shown, summary=summary).as_dict()["plan_reached_s"] == said

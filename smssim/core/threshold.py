@@ -29,7 +29,8 @@ TIMES: Final = (
     *REACHED,
     *REACHED_REACHABLE,
 )
-OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen", "cost")
+COST: Final = "cost"
+OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen", COST)
 FIGURES: Final = COUNTS + TIMES + OTHERS
 EXPECTED: Final = (
     "a comparison (< <= > >= == !=) such as failed<5% or t95<10m, of a number in the JSON output or of redelivered, "
@@ -86,7 +87,8 @@ class Threshold:
         if value is None:
             return Judged(self, None, False)
         compared = share(value, self.whole(figures)) if self.is_share else value
-        return Judged(self, value, _OPERATORS[self.sign](compared, self.bound))
+        bound = float(self.bound) if self.name == COST else self.bound  # prices are rounded to binary numbers too
+        return Judged(self, value, _OPERATORS[self.sign](compared, bound))
 
     def whole(self, figures: Mapping[str, float | None]) -> float:
         """Return of how many messages a share is.

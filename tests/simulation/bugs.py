@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -430,7 +430,8 @@ def restores_a_failure_as_sent() -> AbstractContextManager[Any]:
     """Restore correct figures but wrong outcomes, so that later answers overrule wrongly."""
 
     def restore(self: Ledger, pieces: Pieces) -> None:
-        _restore_ledger(self, pieces)
+        with suppress(ValueError):  # after a second restart: what it saved after the first does not add up
+            _restore_ledger(self, pieces)
         outcomes = self._open.column["outcome"]
         outcomes[outcomes == 2] = 1
 
