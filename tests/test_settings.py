@@ -271,7 +271,9 @@ def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
         ("faild<5%", "failed"),
         ("T95<10s", "t95"),
         ("latency_p95<1s", "latency_p95_s"),
-        ("gone<5", None),
+        ("lose<5", None),
+        ("costs<5", "cost"),
+        ("failed_reachabel<5", "failed_reachable"),
         ("failed<five", None),
     ):
         meant = f"; did you mean {near}?" if near else ""

@@ -40,6 +40,7 @@ class SenderRow:
     recent_rate_per_s: float  # over the last seconds
     in_flight: int
     held: int  # taken but not yet started
+    cost: float = 0.0  # of its attempts
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON."""
@@ -59,6 +60,7 @@ class Others:
     failed: int = 0
     in_flight: int = 0
     recent_rate_per_s: float = 0.0
+    cost: float = 0.0
 
     @property
     def senders(self) -> int:
@@ -79,12 +81,14 @@ class Others:
         """Return the sum of these senders and the given ones."""
         states = self.by_state
         sent, failed, in_flight, rate_per_s = self.sent, self.failed, self.in_flight, self.recent_rate_per_s
+        cost = self.cost
         for row in rows:
             states[row.state] += 1
             sent += row.sent
             failed += row.failed
             in_flight += row.in_flight
             rate_per_s += row.recent_rate_per_s
+            cost += row.cost
         return Others(
             states[State.SENDING],
             states[State.WAITING],
@@ -94,6 +98,7 @@ class Others:
             failed,
             in_flight,
             rate_per_s,
+            cost,
         )
 
 
@@ -125,12 +130,12 @@ class Fleet:
 EMPTY_FLEET: Final = Fleet()
 
 
-def everyone(sessions: Iterable[Session], now: float) -> Fleet:
-    """Return all senders at this moment in rows of their own, not sorted."""
-    return Fleet(tuple(_row(session, now) for session in sessions))
+def everyone(sessions: Iterable[Session], now: float, segments: int = 1) -> Fleet:
+    """Return all senders at this moment in rows of their own, not sorted; `segments`: of each message."""
+    return Fleet(tuple(_row(session, now, segments) for session in sessions))
 
 
-def _row(session: Session, now: float) -> SenderRow:
+def _row(session: Session, now: float, segments: int) -> SenderRow:
     facts, sums, state = session.facts, session.sums, session.state(now)
     return SenderRow(
         name=facts.name,
@@ -146,6 +151,7 @@ def _row(session: Session, now: float) -> SenderRow:
         recent_rate_per_s=session.recent_rate_per_s(now),
         in_flight=0 if state in (State.LOST, State.LEFT) else session.in_flight,
         held=0 if state in (State.LOST, State.LEFT) else session.held,
+        cost=session.cost(segments),
     )
 
 

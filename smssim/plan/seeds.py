@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.limits import SEED_MAX
+from smssim.core.model import cost_of
 from smssim.core.progress import Milestones
 from smssim.core.reach import Reachable
 from smssim.plan.scale import FULL, Scale
@@ -151,13 +152,8 @@ def _share(scenario: Scenario, sender: PlannedSender, member: Member, each: floa
         sent,
         round(each * member.failed),
         busy=member.used_s / member.lane_s if member.lane_s else 0.0,
-        cost=cost(scenario, sender, sent, attempts),
+        cost=cost_of(scenario.segments, sender.price, sender.price_failed, sent, attempts),
     )
-
-
-def cost(scenario: Scenario, sender: PlannedSender, sent: int, attempts: int) -> float:
-    """Return what so many messages sent, in so many attempts, cost with the prices of a sender."""
-    return scenario.segments * (sender.price * sent + sender.price_failed * (attempts - sent))
 
 
 def seeds_from(first: int, number: int) -> list[int]:
@@ -229,8 +225,9 @@ def unscaled(plays: Sequence[Play], scale: Scale, scenario: Scenario) -> list[Pl
 
 def _costs(plays: Sequence[Play], scenario: Scenario, smaller: float) -> list[float]:
     """Return the costs of plays with less spread; they follow from the counts if all prices are equal."""
-    if len({(sender.price, sender.price_failed) for sender in scenario.senders}) == 1:
-        return [cost(scenario, scenario.senders[0], one.sent, one.attempts) for one in plays]
+    prices = {(sender.price, sender.price_failed) for sender in scenario.senders}
+    if len(prices) == 1:
+        return [cost_of(scenario.segments, *next(iter(prices)), one.sent, one.attempts) for one in plays]
     mean = sum(one.cost for one in plays) / len(plays)
     return [mean + (one.cost - mean) * smaller for one in plays]
 

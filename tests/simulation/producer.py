@@ -47,7 +47,8 @@ class Producer(Process):
         if pieces:
             self.run = RunFacts(**unpack(pieces["run"])[0])
         else:
-            self.run = RunFacts(f"run {len(world.producer_books) + 1}", plan.seed, plan.total, plan.max_attempts)
+            run_id = f"run {len(world.producer_books) + 1}"
+            self.run = RunFacts(run_id, plan.seed, plan.total, plan.max_attempts, plan.unreachable)
         self.saves = hold is not None
         self.core = ProducerRun(
             self.run,

@@ -26,6 +26,7 @@ _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
     "time": seconds,
     "span": moment,
     "rate": per_second,
+    "cost": money,
 }
 
 
