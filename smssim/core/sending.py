@@ -79,7 +79,8 @@ class SenderProtocol:
         """
         self._wait_s = wait_s
         self._look_s = wait_s / self._limits.looks_per_report
-        self._soon_s = max(self._limits.token_ahead_s, self._look_s)
+        self._starved_s = max(self._limits.starved_s, self._look_s)  # from a request to one that declares idle lanes
+        self._soon_s = max(self._limits.token_ahead_s, self._look_s)  # for which messages a limited sender asks
         self._ahead = messages_ahead(self._speed, wait_s, self._limits)
         self._window = window(self.lanes.concurrency, self._ahead, self._limits)
 
@@ -117,7 +118,7 @@ class SenderProtocol:
 
     def _next_request_at(self, now: float) -> float:
         """Return when a request is due, however few messages it asks for."""
-        at = self._requested_at + (self._starved_s() if self._starved(now) else self._limits.heartbeat_s)
+        at = self._requested_at + (self._starved_s if self._starved(now) else self._limits.heartbeat_s)
         return min(at, self._settle_at()) if self._to_settle else at
 
     # -- the producer
@@ -285,10 +286,6 @@ class SenderProtocol:
         """
         spare = self.lanes.held + self._open_credit - self._ahead // 2
         return (spare if spare > 0 else self.lanes.held / 2) / self._speed
-
-    def _starved_s(self) -> float:
-        """Return how long after a request a starved sender makes another one."""
-        return max(self._limits.starved_s, self._look_s)
 
     def _starved(self, now: float) -> bool:
         """Return whether idle lanes that the last request did not declare have credit, or could get some."""
