@@ -257,7 +257,7 @@ class Tally:
         """Return figures of this moment with the senders, at most `rows_max` in rows, and the cause of any stall."""
         quiet_s = now - self._moved_at
         why = stall(self.sessions.values(), self.run.total - figures.done, quiet_s, now, self._limits)
-        fleet, folded = in_rows(everyone(self._took_part() if rows_max else (), now), rows_max)
+        fleet, folded = in_rows(everyone(self._took_part() if rows_max else (), now, self.run.segments), rows_max)
         return Snapshot(
             *(figures, fleet, why),
             events=self.events.all,

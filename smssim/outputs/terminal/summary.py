@@ -118,7 +118,7 @@ def _senders(snapshot: Snapshot, width: int) -> list[str]:
     if not fleet.rows:
         return []
     width -= len(INDENT)
-    table = sender_table(fleet.has_copies, NOT_AT_THE_END)
+    table = sender_table(fleet.has_copies, fleet.has_limits, NOT_AT_THE_END)
     lines = [joined(pieces) for pieces in table.lines(fleet.rows, width)]
     others = [others_line(fleet.others, width)] if fleet.others.senders else []
     return [*(INDENT + line for line in [*lines, *others]), ""]
