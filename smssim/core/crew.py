@@ -32,7 +32,7 @@ SPREAD: Final = 0.4  # coefficient of variation before anything is known about i
 SPREAD_ERROR: Final = 0.35  # ... and the standard deviation of its square
 
 _COLUMNS: Final = attrgetter(
-    *("concurrency", "mean_s", "failure_rate", "in_flight", "sent", "failed", "attempts", "rate_per_s", "speed")
+    *("concurrency", "mean_s", "failure_rate", "in_flight", "sent", "failed", "attempts", "rate_per_s", "declared_per_s")
 )
 
 
@@ -105,9 +105,9 @@ def crew_of(rows: Sequence[SenderRow], others: Others, figures: Figures) -> Crew
         averages.append(figures.avg_time_s)
     if not len(columns):
         return None
-    lanes, declared_s, fail, in_flight, sent, failed, attempts, per_s, speed = columns.T
-    fed = np.maximum(speed * np.maximum(declared_s, MEAN_LEAST_S), 1.0)  # lanes that a limit keeps busy, on average
-    lanes = np.minimum(lanes, np.maximum(fed, in_flight))
+    lanes, declared_s, fail, in_flight, sent, failed, attempts, per_s, declared_per_s = columns.T
+    fed = np.maximum(declared_per_s * np.maximum(declared_s, MEAN_LEAST_S), 1.0)  # lanes that a limit keeps busy
+    lanes = np.where(declared_per_s > 0, np.minimum(lanes, np.maximum(fed, in_flight)), lanes)
     avg_s = np.array(averages, np.float64)  # None becomes NaN
     avg_s = np.where(np.isnan(avg_s), declared_s, avg_s)
     gone = rows if len(there) < len(rows) else ()
@@ -131,4 +131,4 @@ def _usual(others: Others, figures: Figures) -> tuple[float, ...]:
     fail = 1 - figures.sent / figures.attempts if figures.attempts else 0.0
     mean_s, lanes = figures.avg_time_s or 1.0, float(max(1, others.in_flight))
     attempts = share * (others.sent + others.failed)
-    return lanes, mean_s, fail, float(others.in_flight), (1 - fail) * attempts, 0.0, attempts, 0.0, lanes / mean_s
+    return lanes, mean_s, fail, float(others.in_flight), (1 - fail) * attempts, 0.0, attempts, 0.0, 0.0

@@ -123,8 +123,7 @@ const heatPart = (time) => {
 // By column: head, format, and whether the range among copies stands below.
 const signed = (value) => change(value, tenths);
 const COLUMNS = {
-	index: ['sender'], code: ['state'], lanes: ['lanes', count],
-	limit: ['limit', (value) => (isKnown(value) ? perSecond(value) : '')], mean: ['mean', setting],
+	index: ['sender'], code: ['state'], lanes: ['lanes', count], mean: ['mean', setting],
 	average: ['average', seconds, true], off: ['± mean', signed], fail: ['fail', percent],
 	failing: ['failing', tenths, true], failOff: ['± fail', signed], sent: ['sent', count, true],
 	failed: ['failed', count, true], rate: ['now', perSecond, true], work: ['work', tenths, true],
@@ -155,7 +154,7 @@ function rowsOf({ senders: all, names, data, isFinal }) {
 	const rate = (isFinal && overall) || recent;
 	const rows = names.map((name, i) => ({
 		key: `${i}`, name, index: i, code: Number(all.state[i]), group: all.group[i] ?? -1, lanes: all.concurrency[i],
-		limit: all.limit_per_s?.[i], mean: all.mean_s[i], average: all.avg_time_s[i], fail: all.failure_rate[i], sent: sent[i], failed: failed[i],
+		mean: all.mean_s[i], average: all.avg_time_s[i], fail: all.failure_rate[i], sent: sent[i], failed: failed[i],
 		attempts: Math.max(sent[i] + failed[i], data.max_attempts === 1 ? 0 : attempts[i] || 0), rate: rate[i],
 	}));
 	const total = sumOf(rows);
@@ -165,9 +164,9 @@ function rowsOf({ senders: all, names, data, isFinal }) {
 const inStates = (many) =>
 	STATES.filter((state) => many(state)).map((state) => `${count(many(state))} ${state}`).join(', ');
 
-function cellsOf(row, opened, columns) {
+function cellsOf(row, opened) {
 	const { copies, code, isCopy, key, name } = row;
-	const figures = columns.slice(2).map((column) => {
+	const figures = NAMES.slice(2).map((column) => {
 		const [, says, hasRange] = COLUMNS[column];
 		const values = copies && hasRange ? copies.map((one) => one[column]).filter(isKnown) : [];
 		const ends = new Set([Math.min(...values), Math.max(...values)].map(says));
@@ -223,10 +222,9 @@ const sendersPart = () => {
 		const shown = arrange(found, all);
 		const { activeElement: focused } = document;
 		const key = list.body.contains(focused) && focused.dataset.key;
-		const columns = NAMES.filter((one) => one !== 'limit' || rows.some((row) => isKnown(row.limit)));
-		const heads = columns.map((one) => ({ text: one === 'rate' && model.isFinal ? 'rate' : COLUMNS[one][0], key: one }));
-		list.fill(heads, shown.slice(0, ROWS_MAX).map((row) => cellsOf(row, opened, columns)));
-		columns.forEach((one, i) => attribute(list.head.children[i], 'aria-sort',
+		const heads = NAMES.map((one) => ({ text: one === 'rate' && model.isFinal ? 'rate' : COLUMNS[one][0], key: one }));
+		list.fill(heads, shown.slice(0, ROWS_MAX).map((row) => cellsOf(row, opened)));
+		NAMES.forEach((one, i) => attribute(list.head.children[i], 'aria-sort',
 			sort.by === one && (sort.down ? 'descending' : 'ascending')));
 		const same = key && [...list.body.querySelectorAll('button')].find((one) => one.dataset.key === key);
 		if (same && same !== focused) same.focus();
