@@ -47,7 +47,9 @@ class Producer(Process):
         if pieces:
             self.run = RunFacts(**unpack(pieces["run"])[0])
         else:
-            self.run = RunFacts(f"run {len(world.producer_books) + 1}", plan.seed, plan.total, plan.max_attempts)
+            self.run = RunFacts(
+                f"run {len(world.producer_books) + 1}", plan.seed, plan.total, plan.max_attempts, segments=plan.segments
+            )
         self.saves = hold is not None
         self.core = ProducerRun(
             self.run,
@@ -145,7 +147,11 @@ class Producer(Process):
 
     def _join(self, way: Stream, sender: Sender) -> None:
         settings = sender.settings
-        facts = SenderFacts(sender.session_id, sender.name, settings.mean_s, settings.fail, settings.concurrency)
+        facts = SenderFacts(
+            *(sender.session_id, sender.name, settings.mean_s, settings.fail, settings.concurrency),
+            limit_per_s=settings.limit_per_s,
+            burst=settings.burst,
+        )
         now = self.clock.now
         try:
             stream, happened = self.core.join(facts, settings.distribution, settings.std_s or 0.0, now)
