@@ -149,3 +149,55 @@ def test_each_message_starts_when_lane_and_token_are_there_however_often_lanes_a
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limited_lanes, "FEW", few)
         assert played(load) == counted(load)
+
+
+def limited(concurrency: int, interval: int, burst: int = 1) -> LimitedLanes:
+    return LimitedLanes(concurrency, Load(concurrency, interval, burst, [], [], []).limit)
+
+
+def ends(finished: list[Finished]) -> list[float]:
+    return sorted(end for _, end in rows(finished).values())
+
+
+def test_a_message_that_finds_a_lane_and_a_token_starts_at_once_and_others_wait_outside_the_lanes() -> None:
+    lanes = limited(concurrency=10, interval=32, burst=2)
+    lanes.put(work(range(5), [8] * 5), 1.0)
+    assert (lanes.busy, lanes.held) == (2, 3)
+    assert lanes.next_done_at() == 1.0 + 8 / UNITS
+    assert ends(lanes.advance(1.25)) == [UNITS + 8] * 2
+    assert (lanes.busy, lanes.held, lanes.next_done_at()) == (0, 3, 1.5)
+    assert lanes.drop_held().tolist() == [2, 3, 4]
+    assert lanes.advance(9.0) == []
+
+
+def test_messages_that_take_no_time_end_at_the_next_tick() -> None:
+    lanes = limited(concurrency=3, interval=1, burst=5)
+    lanes.put(work(range(5), [0] * 5), 1.0)
+    assert (lanes.busy, lanes.held) == (3, 2)
+    assert ends(lanes.advance(1.0)) == [UNITS] * 5
+
+
+def test_after_a_long_stop_no_message_starts_further_back_than_the_bound_and_tokens_fill_the_bucket_only() -> None:
+    lanes = limited(concurrency=1000, interval=16, burst=3)
+    lanes.put(work(range(100), [1] * 100), 0.0)
+    lanes.advance(0.0)
+    back = (100.0 - LIMITS.late_max_s) * UNITS
+    late = [back, back, *(back + 16 * n for n in range(5))]
+    assert ends(lanes.advance(100.0)) == [1.0] * 3 + [start + 1 for start in late[:-1]]
+
+
+def test_lanes_that_could_start_a_message_soon_are_those_for_which_there_are_tokens() -> None:
+    lanes = limited(concurrency=8, interval=32, burst=3)
+    assert (lanes.startable(0.0, 0.0), lanes.startable(0.0, 1.0), lanes.startable(0.0, 9.0)) == (3, 5, 8)
+    lanes.put(work(range(4), [640] * 4), 0.0)
+    assert (lanes.startable(0.0, 0.0), lanes.startable(0.0, 1.0), lanes.startable(0.0, 9.0)) == (0, 2, 5)
+    assert (lanes.vacant(0.0, 0.0), lanes.vacant(0.0, 1.0), lanes.vacant(0.0, 9.0)) == (0, 1, 4)
+
+
+def test_with_nothing_to_send_lanes_ask_to_be_looked_at_shortly_before_a_token_is_there() -> None:
+    lanes = limited(concurrency=8, interval=32)
+    lanes.put(work([0], [1]), 0.0)
+    assert ends(lanes.advance(0.25)) == [1.0]
+    assert lanes.next_done_at() == 0.5 - LIMITS.token_ahead_s
+    lanes.advance(0.49)
+    assert lanes.next_done_at() == math.inf

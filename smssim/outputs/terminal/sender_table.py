@@ -48,7 +48,7 @@ def _average_each(row: FoldedRow) -> str:
 
 
 def _limit(row: FoldedRow) -> str:
-    return "" if row.limit_per_s is None else about_per_second(row.limit_per_s)
+    return "" if row.limit_per_s is None else f"{row.limit_per_s:,.9g}/s"
 
 
 def columns(has_copies: bool, has_limits: bool, without: Collection[str] = ()) -> list[Column[FoldedRow]]:
