@@ -247,7 +247,7 @@ class AnyOrder(RuleBasedStateMachine):
             return 0, 0
         ready = len(self.ready()) + self.released()
         leased = sum(m.holder is holder for m in self.messages.values())
-        idle = max(holder.idle_lanes - (holder.delivered - holder.received), holder.concurrency - leased)
+        idle = max((holder.idle_lanes or 0) - (holder.delivered - holder.received), holder.concurrency - leased)
         speeds = sum(h.speed for h in self.open if not h.leaving)
         share = ready * holder.speed / speeds / 2 if not holder.leaving else 0
         ahead = max(0, leased - holder.concurrency)

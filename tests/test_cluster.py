@@ -69,7 +69,8 @@ def assert_nothing_left(nodes: Nodes) -> None:
 
 
 def test_equal_runs_exit_with_0_and_equal_counts_and_leave_no_process(nodes: Nodes) -> None:
-    fleet = ("--sender=mean=0.05,fail=0.3,copies=3", "--sender=mean=0.05,fail=0.3,name=other")
+    copies = "--sender=mean=0.05,fail=0.3,limit=25,concurrency=9,copies=3"  # each has a bucket of its own
+    fleet = (copies, "--sender=mean=0.05,fail=0.3,limit=40,concurrency=9,name=other")
     ends = []
     for run in [a_run(nodes, "--json", "--count=250", "--max-attempts=2", *fleet) for _ in range(2)]:
         assert run.code() == ExitCode.OK
@@ -78,6 +79,7 @@ def test_equal_runs_exit_with_0_and_equal_counts_and_leave_no_process(nodes: Nod
         assert (last["senders_seen"], last["duplicates"]) == (4, 0)
         run.says(r"run: Sending 250 messages with 2 senders, seed 7$")
         assert_quiet(run)
+        assert last["attempts"] <= 4 + (3 * 25 + 40) * last["elapsed_s"]
         ends.append([last[name] for name in ("sent", "failed", "retried")])
     assert ends[0] == ends[1]
     assert nodes.left() == []

@@ -40,7 +40,7 @@ def test_a_sender_without_a_sibling_keeps_its_name() -> None:
 
 def test_senders_that_declare_different_facts_are_not_copies() -> None:
     one, other = row("beta-1"), row("beta-2")
-    for differs in ({"mean_s": 1.0}, {"failure_rate": 0.5}, {"concurrency": 9}):
+    for differs in ({"mean_s": 1.0}, {"failure_rate": 0.5}, {"concurrency": 9}, {"limit_per_s": 3.0}, {"burst": 3}):
         assert folded(one, replace(other, **differs)) == [("beta-1", 1), ("beta-2", 1)]
     assert folded(one, other) == [("beta", 2)]
 

@@ -18,7 +18,7 @@ from smssim.core.fate import time_table
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.leaseholder import LeaseHolder, longest_attempt_s
 from smssim.core.limits import LIMITS
-from smssim.core.model import Outcome, RunFacts
+from smssim.core.model import Outcome, RunFacts, StartLimit
 from smssim.core.producing import ProducerRun
 from smssim.net import wire
 from smssim.settings import SenderSettings
@@ -133,6 +133,36 @@ def test_a_slowed_sender_keeps_its_leases_for_as_long_as_its_slowed_attempts_tak
     assert slowed_s == 1000.0
     assert expired(producer.backlog, 2 * slowed_s) == []
     assert expired(producer.backlog, 100 * slowed_s) == [stream.holder]
+
+
+def test_a_limited_sender_has_the_time_between_two_starts_on_top() -> None:
+    backlog = Backlog(5)
+    limit = StartLimit(500.0, 0.0)
+    holder = backlog.join("a", 1.0, 9, 0.0, LONGEST_S, limit)
+    holder.ask(3, 3, 0)
+    backlog.grant(holder, 0.0)
+    assert expired(backlog, MOST_S + limit.interval_s) == []
+    assert expired(backlog, MOST_S + limit.interval_s + 0.1) == [holder]
+
+
+def test_a_limited_sender_gets_what_it_says_it_can_start_and_its_share_by_its_limit() -> None:
+    backlog = Backlog(1000)
+    fast = backlog.join("a", 1.0, 90, 0.0)
+    slow = backlog.join("b", 1.0, 500, 0.0, limit=StartLimit(0.1, 0.0))
+    assert (backlog.holders.share(fast), backlog.holders.share(slow)) == (0.9, 0.1)
+    for idle, share, wanted in ((0, 0.0, 0), (4, 0.0, 4), (0, 100.0, 50), (60, 100.0, 60)):
+        slow.ask(500 - slow.credit, idle, 0, 0)
+        assert slow.allowance(share) == wanted
+
+
+def test_a_limited_sender_that_never_says_what_it_can_start_still_gets_the_last_message() -> None:
+    backlog = Backlog(2)
+    holder = backlog.join("a", 1.0, 500, 0.0, limit=StartLimit(0.1, 0.0))
+    holder.ask(500, None, 0)
+    for number in range(2):
+        assert [len(batch.ids) for batch in backlog.grant(holder, 0.0)] == [1]
+        assert backlog.grant(holder, 0.0) == []
+        settle(backlog, number, Outcome.SENT, 0.0)
 
 
 def test_the_std_of_an_unknown_distribution_counts_as_at_least_its_mean() -> None:

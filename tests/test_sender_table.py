@@ -87,6 +87,18 @@ def test_a_table_without_copies_has_no_columns_for_them() -> None:
     ]
 
 
+def test_limits_are_shown_if_a_sender_has_one_and_there_is_room() -> None:
+    seen = of(ALPHA, replace(row("beta-1"), limit_per_s=100.0, burst=5), replace(row("gamma"), limit_per_s=0.5))
+    assert drawn(seen, 80) == [
+        "sender  limit    mean  fail    state  sent  failed  average      now  in flight",
+        "alpha           20 ms    2%  sending   500      11  20.1 ms    190/s          4",
+        "beta-1  100/s   20 ms    2%  sending   500      11  20.1 ms    190/s          4",
+        "gamma   0.5/s   20 ms    2%  sending   500      11  20.1 ms    190/s          4",
+    ]
+    assert " limit " not in drawn(seen, 58)[0]
+    assert " limit " not in drawn(of(ALPHA, row("beta-1")), 140)[0]
+
+
 def test_the_columns_of_a_view_stay_once_there_are_copies() -> None:
     view = RunView(of(*copies("beta", 50)), History())
     heads = table_of(view, 80)[0]

@@ -18,9 +18,10 @@ def sender(
     cut_off: bool = False,
     left: bool = False,
     mean_s: float = 9.0,
+    limit_per_s: float | None = None,
 ) -> Session:
     return Session(
-        SenderFacts("id", "name", mean_s),
+        SenderFacts("id", "name", mean_s, limit_per_s=limit_per_s),
         last_report_at=NOW - silent_s,
         in_flight=in_flight,
         held=held,
@@ -45,6 +46,10 @@ def test_the_cause_follows_from_the_last_reports_of_the_senders() -> None:
         ([sender(cut_off=True), sender(cut_off=True)], Cause.NO_PRODUCER, "2 senders can't reach the producer"),
         ([sender(cut_off=True), sender()], Cause.NOTHING_OUT, "no messages released, 2 senders waiting"),
         ([sender(), sender(3, 1, LOST)], Cause.LEASES_LOST, "4 messages are leased to 1 lost sender"),
+        ([sender(0, 2, limit_per_s=0.1), sender()], Cause.LIMIT, "1 sender waiting for its limit"),
+        ([sender(0, 0, limit_per_s=0.1)] * 2, Cause.LIMIT, "2 senders waiting for their limits"),
+        ([sender(0, 0, limit_per_s=9.0)], Cause.NOTHING_OUT, "no messages released, 1 sender waiting"),
+        ([sender(1, 2, limit_per_s=0.1)], Cause.LANES_BUSY, "1 message being sent, about 9.00 s each"),
         ([sender(), sender(0, 0, LOST)], Cause.NOTHING_OUT, "no messages released, 1 sender waiting"),
     ):
         found = stall(senders, missing=100, quiet_s=LIMITS.quiet_s, now=NOW)

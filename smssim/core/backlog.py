@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from smssim.core.leaseholder import LeaseHolder, LeaseHolders
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import Attempts, Ids, Outcome, Outcomes
+from smssim.core.model import Attempts, Ids, Outcome, Outcomes, StartLimit
 from smssim.core.pace import released
 from smssim.core.pieces import Changes, Pieces, numbered, pack, unpack
 from smssim.core.queue import Batch, Queue
@@ -102,15 +102,24 @@ class Backlog:
 
     # -- streams
 
-    def join(self, session_id: str, mean_s: float, concurrency: int, now: float, longest_s: float = 0.0) -> LeaseHolder:
+    def join(
+        self,
+        session_id: str,
+        mean_s: float,
+        concurrency: int,
+        now: float,
+        longest_s: float = 0.0,
+        limit: StartLimit | None = None,
+    ) -> LeaseHolder:
         """Return the lease holder of a stream that a sender has opened; a stream that its session had open is lost.
 
-        `longest_s`: the longest time of one of its attempts, by the settings that it declares.
+        `longest_s`: the longest time of one of its attempts, by the settings that it declares. `limit`: its limit, if
+        it has one, for messages of this run.
         """
         before = self.holders.of(session_id)
         if before is not None:
             self.lose(before)
-        return self.holders.add(session_id, mean_s, concurrency, longest_s, now)
+        return self.holders.add(session_id, mean_s, concurrency, longest_s, now, limit)
 
     def lose(self, holder: LeaseHolder) -> None:
         """Remove a stream that has ended. Its leased messages go to the front of the queue."""

@@ -32,7 +32,8 @@ SPREAD: Final = 0.4  # coefficient of variation before anything is known about i
 SPREAD_ERROR: Final = 0.35  # ... and the standard deviation of its square
 
 _COLUMNS: Final = attrgetter(
-    *("concurrency", "mean_s", "failure_rate", "in_flight", "sent", "failed", "attempts", "rate_per_s")
+    *("concurrency", "mean_s", "failure_rate", "in_flight", "sent", "failed", "attempts"),
+    *("rate_per_s", "declared_per_s"),
 )
 
 
@@ -98,14 +99,16 @@ class Crew:
 def crew_of(rows: Sequence[SenderRow], others: Others, figures: Figures) -> Crew | None:
     """Return the senders that take part; None if none does. `others` count as one sender with the usual times."""
     there = [row for row in rows if row.state is State.SENDING or row.state is State.WAITING]
-    columns = np.fromiter(chain.from_iterable(map(_COLUMNS, there)), np.float64, 8 * len(there)).reshape(-1, 8)
+    columns = np.fromiter(chain.from_iterable(map(_COLUMNS, there)), np.float64, 9 * len(there)).reshape(-1, 9)
     averages = [row.avg_time_s for row in there]
     if others.sending + others.waiting:
         columns = np.append(columns, [_usual(others, figures)], axis=0)
         averages.append(figures.avg_time_s)
     if not len(columns):
         return None
-    lanes, declared_s, fail, in_flight, sent, failed, attempts, per_s = columns.T
+    lanes, declared_s, fail, in_flight, sent, failed, attempts, per_s, declared_per_s = columns.T
+    fed = np.maximum(declared_per_s * np.maximum(declared_s, MEAN_LEAST_S), 1.0)  # lanes that a limit keeps busy
+    lanes = np.where(declared_per_s > 0, np.minimum(lanes, np.maximum(fed, in_flight)), lanes)
     avg_s = np.array(averages, np.float64)  # None becomes NaN
     avg_s = np.where(np.isnan(avg_s), declared_s, avg_s)
     gone = rows if len(there) < len(rows) else ()
@@ -129,4 +132,4 @@ def _usual(others: Others, figures: Figures) -> tuple[float, ...]:
     fail = 1 - figures.sent / figures.attempts if figures.attempts else 0.0
     mean_s, lanes = figures.avg_time_s or 1.0, float(max(1, others.in_flight))
     attempts = share * (others.sent + others.failed)
-    return lanes, mean_s, fail, float(others.in_flight), (1 - fail) * attempts, 0.0, attempts, 0.0
+    return lanes, mean_s, fail, float(others.in_flight), (1 - fail) * attempts, 0.0, attempts, 0.0, 0.0

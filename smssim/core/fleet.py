@@ -13,7 +13,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from smssim.core.model import declared_speed
+from smssim.core.model import StartLimit, declared_speed
 from smssim.core.session import Session, State
 
 ROWS_MAX: Final = 100  # senders with a row of their own: people don't read more
@@ -40,7 +40,15 @@ class SenderRow:
     recent_rate_per_s: float  # over the last seconds
     in_flight: int
     held: int  # taken but not yet started
+    limit_per_s: float | None = None  # segments per second that it may start; None without a limit
+    burst: int = 1  # segments that it may start at once after a pause
+    declared_per_s: float = 0.0  # attempts that it can make, by what it declares; 0 if nobody computed it
     cost: float = 0.0  # of its attempts
+
+    @property
+    def speed(self) -> float:
+        """Attempts per second that it can make, by what it declares."""
+        return self.declared_per_s or declared_speed(self.concurrency, self.mean_s)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON."""
@@ -131,7 +139,7 @@ EMPTY_FLEET: Final = Fleet()
 
 
 def everyone(sessions: Iterable[Session], now: float, segments: int = 1) -> Fleet:
-    """Return all senders at this moment in rows of their own, not sorted; `segments`: of each message."""
+    """Return all senders at this moment in rows of their own, not sorted. `segments`: of each message of the run."""
     return Fleet(tuple(_row(session, now, segments) for session in sessions))
 
 
@@ -151,6 +159,11 @@ def _row(session: Session, now: float, segments: int) -> SenderRow:
         recent_rate_per_s=session.recent_rate_per_s(now),
         in_flight=0 if state in (State.LOST, State.LEFT) else session.in_flight,
         held=0 if state in (State.LOST, State.LEFT) else session.held,
+        limit_per_s=facts.limit_per_s,
+        burst=facts.burst,
+        declared_per_s=declared_speed(
+            facts.concurrency, facts.mean_s, StartLimit.of(facts.limit_per_s, facts.burst, segments)
+        ),
         cost=session.cost(segments),
     )
 
@@ -164,17 +177,17 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 Urgency = tuple[bool, bool, float]  # a sort key that puts the most important senders first
 
 
-def urgency(is_lost: bool, has_left: bool, lanes: int, mean_s: float) -> Urgency:
-    """Return how important a row is.
+def urgency(is_lost: bool, has_left: bool, per_s: float) -> Urgency:
+    """Return how important a row is; `per_s`: what its senders can do together, by what they declare.
 
     Lost senders come first, then those that take part, then those that have left; the fastest of each come first. The
     speed is the declared one, not the measured one, so that rows of equal senders don't appear and disappear.
     """
-    return (not is_lost, has_left, -declared_speed(lanes, mean_s))
+    return (not is_lost, has_left, -per_s)
 
 
 def _urgency(row: SenderRow) -> Urgency:
-    return urgency(row.state == State.LOST, row.state == State.LEFT, row.concurrency, row.mean_s)
+    return urgency(row.state == State.LOST, row.state == State.LEFT, row.speed)
 
 
 def split(

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from smssim.core.fleet import NAMES_CACHED, Fleet, Others, SenderRow, Urgency, added_up, natural, split, urgency
+from smssim.core.model import StartLimit, declared_speed
 from smssim.core.session import State
 
 _COPY: Final = re.compile(r"(.+)-(?:0|[1-9][0-9]{0,3})", re.DOTALL)  # how copies are named: a number after the name
@@ -31,7 +32,7 @@ def grouped(rows: Iterable[SenderRow]) -> list[Group]:
     """Return the groups and their rows, both in the natural order of names.
 
     Senders are copies of one if their names differ only in the number at the end, and they declare the same mean,
-    failure rate and concurrency. Any other sender is a group of its own, under its full name.
+    failure rate, concurrency and limit. Any other sender is a group of its own, under its full name.
     """
     sorted_rows = sorted(rows, key=lambda row: natural(row.name))
     return sorted(_gathered(sorted_rows), key=lambda group: natural(group.name))
@@ -39,14 +40,15 @@ def grouped(rows: Iterable[SenderRow]) -> list[Group]:
 
 def _gathered(rows: Iterable[SenderRow]) -> list[Group]:
     """Return the groups in no particular order, each with its rows in the given order."""
-    alike: dict[tuple[str, float, float, int], list[SenderRow]] = {}
+    alike: dict[tuple[str, float, float, int, float | None, int], list[SenderRow]] = {}
     groups: list[Group] = []
     for row in rows:
         stem = _stem(row.name)
         if stem is None:
             groups.append(Group(row.name, (row,)))
         else:
-            alike.setdefault((stem, row.mean_s, row.failure_rate, row.concurrency), []).append(row)
+            declared = (row.mean_s, row.failure_rate, row.concurrency, row.limit_per_s, row.burst)
+            alike.setdefault((stem, *declared), []).append(row)
     for (stem, *_), some in alike.items():
         if any(row.name != some[0].name for row in some):
             groups.append(Group(stem, tuple(some)))
@@ -79,6 +81,8 @@ class FoldedRow:
     sent_high: int  # the most
     avg_time_low_s: float | None  # the lowest average among the copies that have made an attempt; None if none has
     avg_time_high_s: float | None  # the highest
+    limit_per_s: float | None = None  # of each copy: segments per second that it may start; None without a limit
+    burst: int = 1  # of each copy: segments that it may start at once after a pause
 
     @classmethod
     def of(cls, name: str, rows: Sequence[SenderRow]) -> FoldedRow:
@@ -104,6 +108,8 @@ class FoldedRow:
             sent_high=max(sents),
             avg_time_low_s=min(averages_s, default=None),
             avg_time_high_s=max(averages_s, default=None),
+            limit_per_s=rows[0].limit_per_s,
+            burst=rows[0].burst,
         )
 
     @property
@@ -139,6 +145,11 @@ class FoldedFleet:
         """Whether any row stands for several copies."""
         return any(row.is_folded for row in self.rows)
 
+    @property
+    def has_limits(self) -> bool:
+        """Whether any row is of senders with a limit."""
+        return any(row.limit_per_s is not None for row in self.rows)
+
     def limited(self, rows_max: int) -> FoldedFleet:
         """Return the same senders with at most this many rows."""
         kept, rest = split(self.rows, rows_max, _urgency)
@@ -164,10 +175,11 @@ def in_rows(everyone: Fleet, rows_max: int) -> tuple[Fleet, FoldedFleet | None]:
 
 
 def _urgency(row: FoldedRow) -> Urgency:
-    those = row.together
-    return urgency(those.lost > 0, those.left == those.senders, row.lanes, row.mean_s)
+    those, limit = row.together, StartLimit.of(row.limit_per_s, row.burst, 1)
+    per_s = row.copies * declared_speed(row.concurrency, row.mean_s, limit)
+    return urgency(those.lost > 0, those.left == those.senders, per_s)
 
 
 def _urgency_of_group(group: Group) -> Urgency:
-    states, first = {row.state for row in group.rows}, group.rows[0]
-    return urgency(State.LOST in states, states == {State.LEFT}, len(group.rows) * first.concurrency, first.mean_s)
+    states = {row.state for row in group.rows}
+    return urgency(State.LOST in states, states == {State.LEFT}, len(group.rows) * group.rows[0].speed)

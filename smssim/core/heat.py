@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from smssim.core.fleet import SenderRow
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import declared_speed
 from smssim.core.session import State
 from smssim.core.steps import Steps, even, last_of
 
@@ -23,7 +22,7 @@ Cells = NDArray[np.uint8]
 Key = tuple[str, int]  # a sender's name, and how many senders before it have the same name
 
 # What a cell says, in the order of importance: where steps are merged, the highest stands. A cell of a sender that is
-# sending is SENDING plus a level from 0 to 9: the tenth of its declared rate (lanes / mean) at which it sends.
+# sending is SENDING plus a level from 0 to 9: the tenth of its declared rate (`SenderRow.speed`) at which it sends.
 UNKNOWN: Final = 0  # it has not joined, or the monitor was away
 LEFT: Final = 1
 WAITING: Final = 2
@@ -157,7 +156,7 @@ def cells(rows: Sequence[SenderRow]) -> Cells:
     """Return what each sender does now, shape (n,)."""
     states = [row.state for row in rows]
     rates = np.array([row.recent_rate_per_s for row in rows])
-    speeds = np.array([declared_speed(row.concurrency, row.mean_s) for row in rows])
+    speeds = np.array([row.speed for row in rows])
     levels = np.minimum(LEVELS - 1, LEVELS * rates / speeds).astype(np.uint8)  # a watched rate may be infinite
     of_states = np.array([_BY_STATE[state] for state in states], np.uint8)
     return of_states + np.where(of_states == SENDING, levels, 0).astype(np.uint8)

@@ -112,6 +112,14 @@ class Lanes:
         """Lanes without a message."""
         return self.concurrency - self.busy
 
+    def startable(self, now: float, soon_s: float) -> int:
+        """Return how many messages could start within `soon_s` if none was held and many arrived now."""
+        return self.concurrency - self.busy
+
+    def vacant(self, now: float, soon_s: float) -> int:
+        """Return how many messages could start within `soon_s` if they arrived now, after the held ones."""
+        return self.concurrency - self.busy  # no message is held while a lane is idle
+
     def put(self, work: Work, now: float) -> None:
         """Queue messages that arrive now, and start as many as there are idle lanes.
 

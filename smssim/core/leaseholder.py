@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import Ids, declared_speed
+from smssim.core.model import Ids, StartLimit, declared_speed
 from smssim.core.stretches import stretches_of
 from smssim.errors import PeerError, TooLargeError
 
@@ -35,9 +35,11 @@ class LeaseHolder:
     concurrency: int
     last_request_at: float
     longest_s: float = 0.0  # the longest time of one of its attempts, as it declares
+    lanes_used: float = math.inf  # that are busy on average, at most: those that its limit can feed
+    interval_s: float | None = None  # between two starts, at least; None without a limit
     moved_at: float = -math.inf  # when it last settled some, handed some back, or got some while it had none
     credit: int = 0  # how many more messages it is ready to take
-    idle_lanes: int = 0  # as last declared in a request
+    idle_lanes: int | None = None  # as last declared in a request; with a limit, those that can start a message soon
     received: int = 0  # messages, as of that request
     held: int | None = None  # messages that no lane has started, as of that request; None if not declared
     delivered: int = 0
@@ -75,11 +77,21 @@ class LeaseHolder:
         minus what it has ahead. This is guided self-scheduling (Polychronopoulos and Kuck, 1987).
         """
         on_the_way = self.delivered - self.received
-        idle = max(self.idle_lanes - on_the_way, self.concurrency - self.leased)
-        ahead = max(0, self.leased - self.concurrency)
+        declared = (self.idle_lanes or 0) - on_the_way
+        idle = max(declared, self._known_idle())
+        ahead = max(0, self.leased - math.ceil(min(self.concurrency, self.lanes_used)))
         if self.held is not None:  # less if many of its messages are finished but not settled
-            ahead = min(ahead, max(0, self.held + on_the_way - self.idle_lanes))
+            ahead = min(ahead, max(0, self.held - declared))
         return min(self.credit, max(idle, int(fair_share / 2) - ahead))
+
+    def _known_idle(self) -> int:
+        """Return how many of its lanes can start a message, by its leases alone.
+
+        With a limit, only the sender knows; but one that never says so still gets one message at a time.
+        """
+        if self.interval_s is None:
+            return self.concurrency - self.leased
+        return 1 - self.leased if self.idle_lanes is None else 0
 
     def take(self, ids: Ids, now: float) -> None:
         """Record that these messages, in ascending order, are leased to it."""
@@ -99,11 +111,12 @@ class LeaseHolder:
         """Return why its leases expire now; empty if they don't.
 
         They expire if no request has arrived for `silent_s`. They also expire if requests arrive, but no message was
-        settled or handed back for longer than attempts can take: one should finish within the time of two attempts.
+        settled or handed back for longer than attempts can take: one should finish within the time of two attempts, and
+        its limit may let one start only after a while.
         """
         if now - self.last_request_at > silent_s:
             return f"no request for {silent_s:g} s"
-        most_s = self.limits.slower_max * self.longest_s + stuck_s
+        most_s = self.limits.slower_max * self.longest_s + (self.interval_s or 0.0) + stuck_s
         if self.leased and now - self.moved_at > most_s:
             return (
                 f"none of {self.leased:,} leased messages was settled or handed back for {most_s:,.0f} s, "
@@ -143,9 +156,17 @@ class LeaseHolders:
         """Return the open stream of a session; None if it has none."""
         return self._of.get(session_id)
 
-    def add(self, session_id: str, mean_s: float, concurrency: int, longest_s: float, now: float) -> LeaseHolder:
+    def add(
+        self,
+        session_id: str,
+        mean_s: float,
+        concurrency: int,
+        longest_s: float,
+        now: float,
+        limit: StartLimit | None = None,
+    ) -> LeaseHolder:
         """Add a stream that a sender has opened, and return it. Assumes that its session has no other."""
-        speed = declared_speed(concurrency, mean_s)
+        speed = declared_speed(concurrency, mean_s, limit)
         holder = LeaseHolder(
             self._next_number,
             session_id,
@@ -153,6 +174,8 @@ class LeaseHolders:
             concurrency,
             last_request_at=now,
             longest_s=longest_s,
+            lanes_used=max(1.0, speed * mean_s) if limit else math.inf,
+            interval_s=limit.interval_s if limit else None,
             limits=self._limits,
         )
         self._next_number += 1
@@ -207,5 +230,7 @@ class LeaseHolders:
         return bool(self._with_credit)
 
     def with_credit(self) -> list[LeaseHolder]:
-        """Return the streams with credit, in ascending order of leases per lane."""
-        return sorted(self._with_credit.values(), key=lambda holder: holder.leased / holder.concurrency)
+        """Return the streams with credit, in ascending order of leases per lane that they can use."""
+        return sorted(
+            self._with_credit.values(), key=lambda holder: holder.leased / min(holder.concurrency, holder.lanes_used)
+        )

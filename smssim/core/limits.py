@@ -87,6 +87,7 @@ class Limits:
     looks_per_report: int = 8  # checks of the lanes: measured with 1,000 senders, more cost a tenth of the throughput
     dry_hurry: int = 4  # a sender that has run dry reports this many times sooner: its report may end the run
     starved_s: float = 0.005  # from a request to one that only declares idle lanes: about ten round trips on loopback
+    token_ahead_s: float = 0.02  # how long before its limit lets a message start a sender asks for it: some round trips
     lanes_many: int = 4096  # with more busy lanes, one finishes at any moment: computing when costs more than a check
 
     # -- the producer

@@ -16,7 +16,7 @@ from smssim.core.commits import CUT_OFF
 from smssim.core.exchange import Request, RunEnd
 from smssim.core.leaseholder import longest_attempt_s
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import RunFacts, SenderFacts
+from smssim.core.model import RunFacts, SenderFacts, StartLimit
 from smssim.core.pieces import Changes, Pieces, put_under, within
 from smssim.core.producer_events import (
     Announced,
@@ -84,6 +84,7 @@ class ProducerRun:
         self.end: RunEnd | None = None  # of the run; may not be saved yet
         self.resumed = False
         self._announced: RunEnd | None = None  # the end, once it is saved
+        self._segments = run.segments
         self._give_up_s = give_up_s
         self._linger = linger
         self._shared = shared
@@ -192,7 +193,8 @@ class ProducerRun:
         if before is not None:
             events.append(self._close(self.streams[before.number], "the sender opened another stream", now))
         longest_s = sender.slowdown * longest_attempt_s(distribution, sender.mean_s, std_s, self._limits)
-        holder = self.backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now, longest_s)
+        limit = StartLimit.of(sender.limit_per_s, sender.burst, self._segments)
+        holder = self.backlog.join(sender.session_id, sender.mean_s, sender.concurrency, now, longest_s, limit)
         stream = self.streams[holder.number] = ProducerStream(self.backlog, holder, self._limits, sender.name)
         if self._joined_at is None:
             self._joined_at = now

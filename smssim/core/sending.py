@@ -17,8 +17,9 @@ import numpy as np
 from smssim.core.conditions import Conditions
 from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
 from smssim.core.lanes import Finished, Lanes, Work
+from smssim.core.limited_lanes import LimitedLanes
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import Ids, declared_speed
+from smssim.core.model import Ids, StartLimit, declared_speed
 from smssim.core.pace import messages_ahead, window
 from smssim.core.reporting import Unreported, as_recorded
 from smssim.errors import PeerError
@@ -30,9 +31,16 @@ class SenderProtocol:
     """One sender in one run."""
 
     def __init__(
-        self, conditions: Conditions, mean_s: float, concurrency: int, now: float, limits: Limits = LIMITS
+        self,
+        conditions: Conditions,
+        mean_s: float,
+        concurrency: int,
+        now: float,
+        limits: Limits = LIMITS,
+        limit: StartLimit | None = None,
     ) -> None:
-        self.lanes = Lanes(concurrency, limits)
+        """`limit`: how fast this sender may start messages of this run."""
+        self.lanes = Lanes(concurrency, limits) if limit is None else LimitedLanes(concurrency, limit, limits)
         self.connected = False  # to the producer
         self.ended = False  # for this sender, whatever the reason
         self.run_end: RunEnd | None = None  # the producer's totals, once it has announced the end
@@ -42,7 +50,7 @@ class SenderProtocol:
         self.on_finished: OnFinished | None = None
         self._conditions = conditions
         self._limits = limits
-        self._speed = declared_speed(concurrency, mean_s)
+        self._speed = declared_speed(concurrency, mean_s, limit)
         self._pace(0.0)
         self._started_at: float | None = None  # of the run, on the local clock
         self._look_at = now  # when to check the lanes next, at the earliest
@@ -60,7 +68,7 @@ class SenderProtocol:
         self._requested_at = now
         self._open_credit = 0
         self._received = 0
-        self._declared = (-1, -1)  # idle lanes and messages received, as in the last request
+        self._declared = (-1, -1)  # lanes for more messages, and messages received, as in the last request
         self._leave_declared = False
 
     def _pace(self, wait_s: float) -> None:
@@ -71,6 +79,8 @@ class SenderProtocol:
         """
         self._wait_s = wait_s
         self._look_s = wait_s / self._limits.looks_per_report
+        self._starved_s = max(self._limits.starved_s, self._look_s)  # from a request to one that declares idle lanes
+        self._soon_s = max(self._limits.token_ahead_s, self._look_s)  # for which messages a limited sender asks
         self._ahead = messages_ahead(self._speed, wait_s, self._limits)
         self._window = window(self.lanes.concurrency, self._ahead, self._limits)
 
@@ -94,21 +104,21 @@ class SenderProtocol:
         if self.connected:
             # An overdue request waits for a slow stream. Checking it often would slow down many senders in one process
             # even more.
-            request_at = self._next_request_at()
+            request_at = self._next_request_at(now)
             due = min(due, request_at if request_at > now else now + limits.tick_max_s)
             due = min(due, now + min(limits.tick_max_s, self._half_used_in_s()) if self.lanes.held else next_done)
         return max(due, now + limits.tick_min_s, self._look_at)
 
     def _next_report_at(self, now: float, next_done: float) -> float:
         """Return when a report is due, given that none is unacknowledged."""
-        if not (self._unreported.count or self.lanes.busy):
+        if not (self._unreported.count or self.lanes.busy or self.lanes.held):
             return self._heartbeat_at()
         first_outcome_at = now if self._unreported.count else next_done
         return min(self._heartbeat_at(), max(self._report_at(), first_outcome_at))
 
-    def _next_request_at(self) -> float:
+    def _next_request_at(self, now: float) -> float:
         """Return when a request is due, however few messages it asks for."""
-        at = self._requested_at + (self._starved_s() if self._starved() else self._limits.heartbeat_s)
+        at = self._requested_at + (self._starved_s if self._starved(now) else self._limits.heartbeat_s)
         return min(at, self._settle_at()) if self._to_settle else at
 
     # -- the producer
@@ -211,8 +221,8 @@ class SenderProtocol:
         if not self.connected or self.ended:
             return False
         return (
-            self._wanted() >= max(1, self._ahead // 2)
-            or now >= self._next_request_at()
+            self._wanted(now) >= max(1, self._ahead // 2)
+            or now >= self._next_request_at(now)
             or bool(self._to_hand_back)
             or (self.draining and not self._leave_declared)
         )
@@ -221,7 +231,7 @@ class SenderProtocol:
         """Return the request that is due now, if any."""
         if not self.has_request(now):
             return None
-        credit = self._wanted()
+        credit, vacant = self._wanted(now), self.lanes.vacant(now, self._soon_s)
         settlements = self._to_settle.popleft() if self._to_settle else None
         handed_back = self._next_handed_back()
         leaving = self.draining and not self._leave_declared
@@ -231,10 +241,10 @@ class SenderProtocol:
         self._open_credit += credit
         self._leave_declared |= leaving
         self._requested_at = now
-        self._declared = (self.lanes.idle, self._received)
+        self._declared = (vacant, self._received)
         return Request(
             credit=credit,
-            idle_lanes=self.lanes.idle,
+            idle_lanes=vacant,
             received=self._received,
             settlements=settlements,
             handed_back=handed_back if len(handed_back) else None,
@@ -261,12 +271,12 @@ class SenderProtocol:
         hurry = len(self._to_settle) > 1 or not self.lanes.held
         return -math.inf if hurry else self._requested_at + self._wait_s / 2
 
-    def _wanted(self) -> int:
+    def _wanted(self, now: float) -> int:
         """Return how many more messages to ask for."""
         if self.draining or not self.introduced:
             return 0
         taken = self.lanes.busy + self.lanes.held + self._unreported.count + self._unsettled
-        wanted = self.lanes.idle + self._ahead - self.lanes.held - self._open_credit
+        wanted = self.lanes.startable(now, self._soon_s) + self._ahead - self.lanes.held - self._open_credit
         return max(0, min(wanted, self._window - taken - self._open_credit))
 
     def _half_used_in_s(self) -> float:
@@ -277,15 +287,11 @@ class SenderProtocol:
         spare = self.lanes.held + self._open_credit - self._ahead // 2
         return (spare if spare > 0 else self.lanes.held / 2) / self._speed
 
-    def _starved_s(self) -> float:
-        """Return how long after a request a starved sender makes another one."""
-        return max(self._limits.starved_s, self._look_s)
-
-    def _starved(self) -> bool:
+    def _starved(self, now: float) -> bool:
         """Return whether idle lanes that the last request did not declare have credit, or could get some."""
-        if self.lanes.busy == self.lanes.concurrency or (self.lanes.idle, self._received) == self._declared:
+        if self.lanes.busy == self.lanes.concurrency or not (vacant := self.lanes.vacant(now, self._soon_s)):
             return False
-        return self._open_credit + self._wanted() > 0
+        return (vacant, self._received) != self._declared and self._open_credit + self._wanted(now) > 0
 
     # -- the monitor
 

@@ -22,6 +22,7 @@ class Cause(IntEnum):
     NO_PRODUCER = 4  # no sender is connected to the producer
     LEASES_LOST = 5  # lost senders hold messages, and their leases have not expired
     NOTHING_OUT = 6  # the producer delivers nothing: a rate or a retry delay holds messages back
+    LIMIT = 7  # senders wait until their limits let them start messages; comes before LEASES_LOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +62,7 @@ def stall(
         return Stall(Cause.LANES_BUSY, quiet_s, len(busy), sending, max(s.facts.mean_s for s in busy))
     if all(s.cut_off for s in present):
         return of(Cause.NO_PRODUCER, present)
+    limited = [s for s in present if s.facts.limit_per_s and (s.held or quiet_s * s.facts.limit_per_s < 1)]
+    if limited:
+        return of(Cause.LIMIT, limited)
     return of(Cause.LEASES_LOST, lost) if lost else of(Cause.NOTHING_OUT, present)

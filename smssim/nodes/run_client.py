@@ -16,6 +16,7 @@ from grpc import aio
 from smssim.core.conditions import Conditions
 from smssim.core.exchange import Report, RunOffer
 from smssim.core.limits import Limits
+from smssim.core.model import StartLimit
 from smssim.core.sender_run import SenderEnd, SenderRun
 from smssim.core.sending import SenderProtocol
 from smssim.net import grpc_quirks, rpc, wire
@@ -66,8 +67,8 @@ class RunClient:
         conditions = Conditions(
             facts.seed, facts.max_attempts, settings.attempt_model, settings.faults, facts.unreachable
         )
-        now = self._clock()
-        self._protocol = SenderProtocol(conditions, settings.mean_s, settings.concurrency, now, limits)
+        now, limit = self._clock(), StartLimit.of(settings.limit_per_s, settings.burst, facts.segments)
+        self._protocol = SenderProtocol(conditions, settings.mean_s, settings.concurrency, now, limits, limit)
         if each is not None:
             name = str(sender.name)
             self._protocol.on_finished = lambda some, now: each.finished(name, some, log, now)

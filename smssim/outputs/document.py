@@ -36,8 +36,10 @@ EXPECTED_EVERY_S: Final = 0.5  # between two moments that the forecast follows: 
 
 _COST_DIGITS: Final = 9
 
-_WHOLE: Final = ("concurrency", "sent", "failed", "attempts", "in_flight", "held")  # columns of senders
-_REAL: Final = ("mean_s", "failure_rate", "avg_time_s", "rate_per_s", "recent_rate_per_s")
+_WHOLE: Final = ("concurrency", "sent", "failed", "attempts", "in_flight", "held", "burst")  # columns of senders
+_REAL: Final = (
+    *("mean_s", "failure_rate", "avg_time_s", "rate_per_s", "recent_rate_per_s", "limit_per_s", "declared_per_s"),
+)
 
 
 @dataclass(frozen=True, slots=True)

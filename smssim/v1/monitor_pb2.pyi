@@ -457,6 +457,9 @@ class SenderColumns(_message.Message):
     RECENT_RATE_PER_S_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    LIMIT_PER_S_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    DECLARED_PER_S_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -485,6 +488,14 @@ class SenderColumns(_message.Message):
     @_builtins.property
     def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
+    def limit_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """NaN without a limit."""
+
+    @_builtins.property
+    def burst(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def declared_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
     def cost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     def __init__(
         self,
@@ -502,11 +513,14 @@ class SenderColumns(_message.Message):
         recent_rate_per_s: _abc.Iterable[_builtins.float] | None = ...,
         in_flight: _abc.Iterable[_builtins.int] | None = ...,
         held: _abc.Iterable[_builtins.int] | None = ...,
+        limit_per_s: _abc.Iterable[_builtins.float] | None = ...,
+        burst: _abc.Iterable[_builtins.int] | None = ...,
+        declared_per_s: _abc.Iterable[_builtins.float] | None = ...,
         cost: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "avg_time_s", b"avg_time_s", "concurrency", b"concurrency", "cost", b"cost", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "cost", b"cost", "declared_per_s", b"declared_per_s", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1062,6 +1076,9 @@ class SenderProgress(_message.Message):
     RECENT_RATE_PER_S_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    LIMIT_PER_S_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    DECLARED_PER_S_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """See Sender. Not unique."""
@@ -1089,6 +1106,12 @@ class SenderProgress(_message.Message):
     """See ReportResultRequest. 0 if the sender is lost or has left."""
     held: _builtins.int
     """See ReportResultRequest. 0 if the sender is lost or has left."""
+    limit_per_s: _builtins.float
+    """See Sender. Absent without a limit."""
+    burst: _builtins.int
+    """See Sender."""
+    declared_per_s: _builtins.float
+    """Attempts per second that it can make at most, by what it declares: its lanes divided by the mean, or its limit."""
     cost: _builtins.float
     """Cost of its attempts: for each segment of a message, `price` of Sender if it was sent, else `price_failed`."""
     def __init__(
@@ -1107,15 +1130,23 @@ class SenderProgress(_message.Message):
         recent_rate_per_s: _builtins.float = ...,
         in_flight: _builtins.int = ...,
         held: _builtins.int = ...,
+        limit_per_s: _builtins.float | None = ...,
+        burst: _builtins.int = ...,
+        declared_per_s: _builtins.float = ...,
         cost: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "avg_time_s", b"avg_time_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "avg_time_s", b"avg_time_s", "limit_per_s", b"limit_per_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "attempts", b"attempts", "avg_time_s", b"avg_time_s", "concurrency", b"concurrency", "cost", b"cost", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "attempts", b"attempts", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "cost", b"cost", "declared_per_s", b"declared_per_s", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avg_time_s: _TypeAlias = _typing.Literal["avg_time_s"]  # noqa: Y015
     _WhichOneofArgType__avg_time_s: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s"]  # noqa: Y015
+    _WhichOneofReturnType__limit_per_s: _TypeAlias = _typing.Literal["limit_per_s"]  # noqa: Y015
+    _WhichOneofArgType__limit_per_s: _TypeAlias = _typing.Literal["_limit_per_s", b"_limit_per_s"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_s) -> _WhichOneofReturnType__avg_time_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_per_s) -> _WhichOneofReturnType__limit_per_s | None: ...
 
 Global___SenderProgress: _TypeAlias = SenderProgress  # noqa: Y015
 
@@ -1226,6 +1257,8 @@ class FoldedProgress(_message.Message):
     SENT_HIGH_FIELD_NUMBER: _builtins.int
     AVG_TIME_LOW_S_FIELD_NUMBER: _builtins.int
     AVG_TIME_HIGH_S_FIELD_NUMBER: _builtins.int
+    LIMIT_PER_S_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name without the number of a copy. Not unique."""
     copies: _builtins.int
@@ -1250,6 +1283,10 @@ class FoldedProgress(_message.Message):
     """The smallest mean time of the attempts of a copy, in seconds. Absent before the first attempt."""
     avg_time_high_s: _builtins.float
     """The largest mean time of the attempts of a copy, in seconds. Absent before the first attempt."""
+    limit_per_s: _builtins.float
+    """See Sender. Of each copy. Absent without a limit."""
+    burst: _builtins.int
+    """See Sender. Of each copy."""
     @_builtins.property
     def together(self) -> Global___OtherSenders:
         """The sum of all copies."""
@@ -1270,10 +1307,12 @@ class FoldedProgress(_message.Message):
         sent_high: _builtins.int = ...,
         avg_time_low_s: _builtins.float | None = ...,
         avg_time_high_s: _builtins.float | None = ...,
+        limit_per_s: _builtins.float | None = ...,
+        burst: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "together", b"together"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "limit_per_s", b"limit_per_s", "together", b"together"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "attempts", b"attempts", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "concurrency", b"concurrency", "copies", b"copies", "failure_rate", b"failure_rate", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "sent_high", b"sent_high", "sent_low", b"sent_low", "together", b"together"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "attempts", b"attempts", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "copies", b"copies", "failure_rate", b"failure_rate", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "sent_high", b"sent_high", "sent_low", b"sent_low", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avg_time_high_s: _TypeAlias = _typing.Literal["avg_time_high_s"]  # noqa: Y015
     _WhichOneofArgType__avg_time_high_s: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s"]  # noqa: Y015
@@ -1281,12 +1320,16 @@ class FoldedProgress(_message.Message):
     _WhichOneofArgType__avg_time_low_s: _TypeAlias = _typing.Literal["_avg_time_low_s", b"_avg_time_low_s"]  # noqa: Y015
     _WhichOneofReturnType__avg_time_s: _TypeAlias = _typing.Literal["avg_time_s"]  # noqa: Y015
     _WhichOneofArgType__avg_time_s: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s"]  # noqa: Y015
+    _WhichOneofReturnType__limit_per_s: _TypeAlias = _typing.Literal["limit_per_s"]  # noqa: Y015
+    _WhichOneofArgType__limit_per_s: _TypeAlias = _typing.Literal["_limit_per_s", b"_limit_per_s"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_high_s) -> _WhichOneofReturnType__avg_time_high_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_low_s) -> _WhichOneofReturnType__avg_time_low_s | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__avg_time_s) -> _WhichOneofReturnType__avg_time_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_per_s) -> _WhichOneofReturnType__limit_per_s | None: ...
 
 Global___FoldedProgress: _TypeAlias = FoldedProgress  # noqa: Y015
 
@@ -1316,6 +1359,8 @@ class Stall(_message.Message):
         """Messages are leased to lost senders, and those leases have not expired."""
         CAUSE_NOTHING_OUT: Stall._Cause.ValueType  # 6
         """The producer delivers nothing, for example because of its --rate or --retry-delay."""
+        CAUSE_LIMIT: Stall._Cause.ValueType  # 7
+        """Senders wait until their limits let them start messages. Comes before CAUSE_LEASES_LOST."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper): ...
     CAUSE_UNSPECIFIED: Stall.Cause.ValueType  # 0
@@ -1332,6 +1377,8 @@ class Stall(_message.Message):
     """Messages are leased to lost senders, and those leases have not expired."""
     CAUSE_NOTHING_OUT: Stall.Cause.ValueType  # 6
     """The producer delivers nothing, for example because of its --rate or --retry-delay."""
+    CAUSE_LIMIT: Stall.Cause.ValueType  # 7
+    """Senders wait until their limits let them start messages. Comes before CAUSE_LEASES_LOST."""
 
     CAUSE_FIELD_NUMBER: _builtins.int
     QUIET_S_FIELD_NUMBER: _builtins.int

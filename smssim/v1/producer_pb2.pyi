@@ -38,7 +38,9 @@ class FetchMessageRequest(_message.Message):
     and messages leased together may not exceed concurrency + 1,600,000.
     """
     idle_lanes: _builtins.int
-    """How many lanes are idle, taking into account all messages received so far. Absent: unchanged."""
+    """How many lanes are idle, taking into account all messages received so far. A sender with a limit counts only those
+    for which its limit lets it start another message soon, beyond the messages that it holds. Absent: unchanged.
+    """
     received: _builtins.int
     """How many messages have arrived on this stream so far. Belongs to idle_lanes and held: from it, the producer knows
     which messages they don't include yet. Ignored without idle_lanes.

@@ -41,6 +41,7 @@ class Static:
             [row.mean_s for row in rows],
             [row.failure_rate for row in rows],
             [row.concurrency for row in rows],
+            [row.limit_per_s for row in rows],
         )
         if before is not None and (before.declared, before.plan) == (declared, snapshot.plan):
             return before

@@ -9,10 +9,14 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 from simulation.hunt import EMPTY_RUN
 from simulation.monitor import Monitor
+from smssim.core import limited_lanes, sending
 from smssim.core.audience import Watcher
 from smssim.core.backlog import Backlog
+from smssim.core.bucket import Times, schedule
 from smssim.core.commits import GroupCommits
 from smssim.core.digest import Digester
 from smssim.core.ending import Ending
@@ -21,8 +25,9 @@ from smssim.core.fate import Fates
 from smssim.core.followed import FollowedRun, Missed, Moment, Noted
 from smssim.core.lanes import Lanes, Work, pick
 from smssim.core.ledger import Ledger, Verdict
+from smssim.core.limited_lanes import LimitedLanes
 from smssim.core.limits import Limits
-from smssim.core.model import Attempts, Ids, Outcome, Outcomes, RunFacts, SenderFacts
+from smssim.core.model import Attempts, Ids, Outcome, Outcomes, RunFacts, SenderFacts, StartLimit
 from smssim.core.pieces import Pieces
 from smssim.core.producer_events import Close, Event
 from smssim.core.producer_stream import ProducerStream
@@ -55,6 +60,7 @@ _restore_open = Backlog._restore_open
 _restore_ledger = Ledger.restore
 _put = Lanes.put
 _drawn = Lanes._drawn
+_limited_init = LimitedLanes.__init__
 _unpacked = Session.unpacked
 _end = ProducerRun._end
 _closed = ProducerRun.closed
@@ -136,6 +142,32 @@ def restores_without_the_unreachable_messages() -> AbstractContextManager[Any]:
         _restore_recipients(self, {**saved, "unreachable": 0})
 
     return mock.patch.object(Recipients, "restore", restore)
+
+
+def ignores_its_limit() -> AbstractContextManager[Any]:
+    """Start messages as soon as lanes are free."""
+    return mock.patch.object(sending, "LimitedLanes", lambda lanes, _, limits: Lanes(lanes, limits))
+
+
+def fills_its_bucket_beyond_its_size() -> AbstractContextManager[Any]:
+    """Save tokens without a bound while no message starts."""
+
+    def saving(limit: StartLimit, full_at: float, ready_at: Times) -> tuple[Times, Times]:
+        if full_at == -math.inf:
+            return schedule(limit, full_at, ready_at)
+        owed: Times = full_at + limit.interval_s * np.arange(len(ready_at), dtype=np.float64)
+        return np.maximum(ready_at, owed - limit.slack_s), owed + limit.interval_s
+
+    return mock.patch.object(limited_lanes, "schedule", saving)
+
+
+def has_a_bucket_for_each_lane() -> AbstractContextManager[Any]:
+    """Let each lane start as many messages as the sender may."""
+
+    def init(self: LimitedLanes, concurrency: int, limit: StartLimit, limits: Limits) -> None:
+        _limited_init(self, concurrency, StartLimit(limit.interval_s / concurrency, limit.slack_s), limits)
+
+    return mock.patch.object(LimitedLanes, "__init__", init)
 
 
 def keeps_unstarted_messages_when_the_stream_breaks() -> AbstractContextManager[Any]:
@@ -602,6 +634,9 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     loses_a_message_of_a_batch_in_its_lanes: (),
     decides_how_attempts_go_when_messages_arrive: (),
     retries_unreachable_messages: (),
+    ignores_its_limit: (),
+    fills_its_bucket_beyond_its_size: (),
+    has_a_bucket_for_each_lane: (),
     keeps_unstarted_messages_when_the_stream_breaks: ("stream cut",),
     says_goodbye_before_its_last_report: ("sender drains",),
     never_resets_its_backoff: (),

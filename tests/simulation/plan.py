@@ -46,6 +46,7 @@ MEANS_S = (0.0, 0.02, 0.3, 0.3, 1.0, 1.0, 5.0)
 SHAPES = ("gamma", "exponential", "fixed")
 FAILS = (0.0, 0.1, 0.5, 1.0)
 DISTURBED = 0.3  # share of the plans whose senders have faults of their own
+LIMITED = 0.35  # share of the plans whose senders have limits, or some of them
 GIVE_UPS_S = (15.0, 30.0, 60.0)
 
 
@@ -97,6 +98,7 @@ class Plan:
     check_every: int  # events between two checks
     unreachable: float = 0.0  # share of the messages
     engine: EnginePlan | None = None  # instead of the disks
+    segments: int = 1  # of each message
 
     @property
     def limits(self) -> Limits:
@@ -155,7 +157,8 @@ def draw_plan(seed: int) -> Plan:
         retry_delay_s=random.choice([0.0, 0.0, 0.5]),
         rate_per_s=random.choice([None, None, None, total / faulty_s + 1]),
         lease_timeout_s=random.choice([1.5, 3.0, 10.0]),
-        senders=_disturbed(_patient(senders, seed), seed, equal),
+        senders=_limited(_disturbed(_patient(senders, seed), seed, equal), seed, equal),
+        segments=Random(f"segments {seed}").choice([1, 1, 2, 3]),
         equal=equal,
         journals=journals,
         monitor_lingers=lingers,
@@ -261,3 +264,21 @@ def _disturbed(senders: tuple[SenderSettings, ...], seed: int, equal: bool) -> t
     if equal:
         return tuple(replace(sender, faults=some) for some in (faults(),) for sender in senders)
     return tuple(replace(sender, faults=faults()) for sender in senders)
+
+
+def _limited(senders: tuple[SenderSettings, ...], seed: int, equal: bool) -> tuple[SenderSettings, ...]:
+    """Return these senders, in some plans with limits: below or above the speed of their lanes, and with bursts.
+
+    Draws from a generator of its own, as `_patient` does. Equal senders stay equal.
+    """
+    random = Random(f"limited {seed}")
+    if random.random() >= LIMITED:
+        return senders
+
+    def one(sender: SenderSettings) -> SenderSettings:
+        if not equal and random.random() < 0.3:
+            return sender
+        per_s = sender.concurrency / max(sender.mean_s, 0.02) * random.choice([0.3, 0.6, 3.0])
+        return replace(sender, limit_per_s=max(1.0, per_s), burst=random.choice([1, 1, 4, 30]))
+
+    return (one(senders[0]),) * len(senders) if equal else tuple(map(one, senders))

@@ -48,7 +48,9 @@ class Producer(Process):
             self.run = RunFacts(**unpack(pieces["run"])[0])
         else:
             run_id = f"run {len(world.producer_books) + 1}"
-            self.run = RunFacts(run_id, plan.seed, plan.total, plan.max_attempts, plan.unreachable)
+            self.run = RunFacts(
+                run_id, plan.seed, plan.total, plan.max_attempts, plan.unreachable, segments=plan.segments
+            )
         self.saves = hold is not None
         self.core = ProducerRun(
             self.run,
@@ -146,7 +148,11 @@ class Producer(Process):
 
     def _join(self, way: Stream, sender: Sender) -> None:
         settings = sender.settings
-        facts = SenderFacts(sender.session_id, sender.name, settings.mean_s, settings.fail, settings.concurrency)
+        facts = SenderFacts(
+            *(sender.session_id, sender.name, settings.mean_s, settings.fail, settings.concurrency),
+            limit_per_s=settings.limit_per_s,
+            burst=settings.burst,
+        )
         now = self.clock.now
         try:
             stream, happened = self.core.join(facts, settings.distribution, settings.std_s or 0.0, now)

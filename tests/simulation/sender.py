@@ -14,7 +14,7 @@ from simulation.network import Stream
 from simulation.sender_book import PeerBook, SenderBook
 from smssim.core.conditions import Conditions
 from smssim.core.exchange import Answer, Report
-from smssim.core.model import RunFacts
+from smssim.core.model import RunFacts, StartLimit
 from smssim.core.reconnect import Kind, Loss, Reconnector, Retry
 from smssim.core.sender_run import NO_RUN, SenderEnd, SenderLife, SenderRun
 from smssim.core.sending import SenderProtocol
@@ -212,7 +212,8 @@ class Sender(Process):
         settings = self.settings
         model = settings.attempt_model
         conditions = Conditions(run.seed, run.max_attempts, model, settings.faults, run.unreachable)
-        return SenderProtocol(conditions, settings.mean_s, settings.concurrency, self.clock.now, self.limits)
+        limit = StartLimit.of(settings.limit_per_s, settings.burst, run.segments)
+        return SenderProtocol(conditions, settings.mean_s, settings.concurrency, self.clock.now, self.limits, limit)
 
     def _close_stream(self) -> None:
         if self.stream is not None:

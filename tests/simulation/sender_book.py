@@ -87,14 +87,15 @@ class SenderBook:
         self._finished: Counter[int] = Counter()  # by message
         self._reported: Counter[int] = Counter()
         self._sequence = 0
-        self._run: RunFacts | None = None  # if the sender has faults
+        self._run: RunFacts | None = None  # if the sender has faults or a limit
         self._settings = SenderSettings()
         self._run_at: float | None = None  # when the run started, by the first batch
         self._queued_at: dict[int, list[float]] = {}  # by message, of each delivery
+        self._starts: list[float] = []  # of finished attempts, if there is a limit
 
     def join(self, run: RunFacts, settings: SenderSettings) -> None:
         """Record which run the sender joins."""
-        self._run, self._settings = run if settings.faults else None, settings
+        self._run, self._settings = run if settings.faults or settings.limit_per_s else None, settings
 
     def receive(self, delivery: Delivery, now: float) -> None:
         """Record the arrival of a batch."""
@@ -111,9 +112,25 @@ class SenderBook:
     def finish(self, finished: Finished) -> None:
         """Record attempts that have finished."""
         self._finished.update(finished.ids.tolist())
-        if self._run is not None:
+        if self._run is not None and self._settings.faults:
             for i in range(len(finished)):
                 self._check_fate(self._run, pick(finished, slice(i, i + 1)))
+        if self._run is not None and self._settings.limit_per_s:
+            took_s = finished.latencies_s.astype(np.float64) - finished.durations_s
+            for message, start_s in zip(finished.ids.tolist(), took_s.tolist(), strict=True):
+                if len(self._queued_at[message]) == 1:  # else it is unknown which delivery it was
+                    self._starts.append(self._queued_at[message][0] + start_s)
+
+    def check_limit(self) -> None:
+        """Check that at any time, no more messages started than its limit allows."""
+        if self._run is None or not self._settings.limit_per_s:
+            return
+        per_s = self._settings.limit_per_s / self._run.segments
+        at_once = max(1.0, self._settings.burst / self._run.segments)
+        ahead = np.arange(len(self._starts)) - per_s * np.sort(np.array(self._starts))
+        most = float(np.max(ahead - np.minimum.accumulate(ahead), initial=0.0)) + 1
+        allowed = at_once + per_s * 2 * START_NEAR_S + NEAR_S
+        check(most <= allowed, "%s starts %.3f messages too many for its limit", self.name, most - allowed)
 
     def _check_fate(self, run: RunFacts, one: Finished) -> None:
         """Check that an attempt has the fate of the second at which it started."""
@@ -151,7 +168,8 @@ class SenderBook:
             self.leave()
 
     def leave(self) -> None:
-        """Check, when the sender leaves, that it has reported everything that it finished."""
+        """Check, when the sender leaves, that it has reported everything that it finished, and kept its limit."""
+        self.check_limit()
         lost = self._finished - self._reported
         check(not lost, "%s leaves without reporting %s", self.name, sorted(lost)[:5])
         check(self._reported == self._finished, "%s has reported more than it has finished", self.name)

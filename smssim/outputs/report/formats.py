@@ -79,9 +79,13 @@ SENDER_ROW: Final = _object(
         "recent_rate_per_s": REAL,
         "in_flight": COUNT,
         "held": COUNT,
+        "limit_per_s": Maybe(REAL),
+        "burst": COUNT,
+        "declared_per_s": REAL,
         "cost": REAL,
     },
     {"cost": 0},
+    optional="limit_per_s burst declared_per_s",  # of runs before senders had limits
 )
 THRESHOLD: Final = _object({"threshold": LINE, "value": Maybe(CHANGE), "passed": FLAG})
 _FIGURES: Final[Mapping[str, Shape]] = {  # in the order of the monitor's JSON object
@@ -215,11 +219,14 @@ SENDERS: Final = _object(
         **dict.fromkeys(("concurrency", "sent", "failed", "attempts", "in_flight", "held"), Column(COUNT, SENDERS_MAX)),
         **dict.fromkeys(("mean_s", "failure_rate", "rate_per_s", "recent_rate_per_s"), Column(REAL, SENDERS_MAX)),
         "avg_time_s": Column(REAL, SENDERS_MAX, maybe=True),
+        "limit_per_s": Column(REAL, SENDERS_MAX, maybe=True),
+        "burst": Column(COUNT, SENDERS_MAX),
+        "declared_per_s": Column(REAL, SENDERS_MAX),
         "group": Column(_whole(-1, SENDERS_MAX, "the number of a group"), SENDERS_MAX),
         "groups": Column(LINE, SENDERS_MAX),
         "cost": Column(REAL, SENDERS_MAX),
     },
-    optional="group groups cost",
+    optional="limit_per_s burst declared_per_s cost group groups",  # the first four: as in `SENDER_ROW`
 )
 OTHERS: Final = _object(
     {

@@ -25,7 +25,8 @@ def senders(document: Mapping[str, Any], rows_max: int) -> Html | None:
     if not fleet.rows:
         return None
     without = NOT_AT_THE_END if document["progress"]["final"] else ()
-    shown = columns(fleet.has_copies, without if document["progress"]["cost"] else (*without, COST))
+    without = without if document["progress"]["cost"] else (*without, COST)
+    shown = columns(fleet.has_copies, fleet.has_limits, without)
     made = table(
         [column.head for column in shown],
         [[column.cell(row) + (column.tail(row) if column.tail else "") for column in shown] for row in fleet.rows],
@@ -38,8 +39,9 @@ def senders(document: Mapping[str, Any], rows_max: int) -> Html | None:
 def fleet_of(document: Mapping[str, Any]) -> Fleet:
     """Return the senders of a document."""
     columns, others = document["senders"], document["others"]
+    known = [field for field in _FIELDS if len(columns.get(field, ()))]  # older documents lack some
     rows = tuple(
-        SenderRow(name=name, state=State(int(state)), **{field: columns[field][i] for field in _FIELDS})
+        SenderRow(name=name, state=State(int(state)), **{field: columns[field][i] for field in known})
         for i, (name, state) in enumerate(zip(columns["name"], columns["state"], strict=True))
     )
     return Fleet(rows, Others(**{name: others[name] for name in Others.__slots__}))

@@ -38,7 +38,7 @@ class RunView:
 
     def __init__(self, snapshot: Snapshot, history: History) -> None:
         self._table = sender_table(without=(COST,))
-        self._has_copies = False  # whether the table has the columns for copies
+        self._has = False, False  # whether the table has the columns for copies, and for limits
         self._snapshot = snapshot
         self._history = history
         self.is_stopping = False  # if so, the remaining messages are not sent
@@ -164,8 +164,9 @@ class RunView:
         if rows < SENDERS_MIN:
             return []
         shown = self._snapshot.senders.limited(rows)
-        if shown.has_copies and not self._has_copies:  # from now on, so that columns don't come and go
-            self._has_copies, self._table = True, sender_table(has_copies=True, without=(COST,))
+        has = shown.has_copies or self._has[0], shown.has_limits or self._has[1]
+        if has != self._has:  # from now on, so that columns don't come and go
+            self._has, self._table = has, sender_table(*has, without=(COST,))
         others = [Text(others_line(shown.others, width), "dim")] if shown.others.senders else []
         table = self._table.lines(shown.rows, width)
         header = Text(joined(table[0]), "dim")

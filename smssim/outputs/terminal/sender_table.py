@@ -18,11 +18,12 @@ TIMES: Final = "\N{MULTIPLICATION SIGN}"  # before the number of copies
 NOT_AT_THE_END: Final = ("now", "in flight")  # heads of columns that are pointless after a run has ended
 COST: Final = "cost"  # head of a column that only senders with a price need, after a run has ended
 _SPREADS: Final = ("sent each", "average each")  # heads of columns that only copies have
+_LIMITS: Final = ("limit",)  # heads of columns that only senders with a limit have
 # Heads of the columns that are dropped if there is no room, the first one first. Without copies, settings are kept
 # longest; with them, what tells how the copies are doing.
-_GIVE_WAY: Final = ("share", "rate", "lanes", "average", "fail", "mean")
+_GIVE_WAY: Final = ("share", "rate", "lanes", "average", "fail", "limit", "mean")
 _GIVE_WAY_WITH_COPIES: Final = (
-    *("average each", "share", "rate", "state", "lanes", "fail", "mean", "average", "sent each"),
+    *("average each", "share", "rate", "state", "lanes", "fail", "limit", "mean", "average", "sent each"),
 )
 
 
@@ -47,9 +48,13 @@ def _average_each(row: FoldedRow) -> str:
     return f"{seconds(row.avg_time_low_s)} to {seconds(row.avg_time_high_s)}"
 
 
-def columns(has_copies: bool, without: Collection[str] = ()) -> list[Column[FoldedRow]]:
-    """Return the columns, without those that have these heads, and with or without those of copies."""
-    left_out = {*without, *(() if has_copies else _SPREADS)}
+def _limit(row: FoldedRow) -> str:
+    return "" if row.limit_per_s is None else f"{row.limit_per_s:,.9g}/s"
+
+
+def columns(has_copies: bool, has_limits: bool, without: Collection[str] = ()) -> list[Column[FoldedRow]]:
+    """Return the columns, without those that have these heads, and with or without those of copies and of limits."""
+    left_out = {*without, *(() if has_copies else _SPREADS), *(() if has_limits else _LIMITS)}
     return [column for column in _columns(has_copies) if column.head not in left_out]
 
 
@@ -64,6 +69,7 @@ def _columns(has_copies: bool) -> tuple[Column[FoldedRow], ...]:
             tail=lambda row: f" {TIMES}{count(row.copies)}" if row.is_folded else "",
         ),
         Column("lanes", lambda row: count(row.lanes)),
+        Column("limit", _limit),
         Column("mean", lambda row: setting_s(row.mean_s), 6),
         Column("fail", lambda row: f"{100 * row.failure_rate:.3g}%"),
         Column("state", _state, 7, is_left=has_copies, brief=brief if has_copies else None),
@@ -80,12 +86,13 @@ def _columns(has_copies: bool) -> tuple[Column[FoldedRow], ...]:
     )
 
 
-def sender_table(has_copies: bool = False, without: Collection[str] = ()) -> Table[FoldedRow]:
-    """Return the table of senders, without the columns that have these heads, and with or without those of copies."""
+def sender_table(has_copies: bool = False, has_limits: bool = False, without: Collection[str] = ()) -> Table[FoldedRow]:
+    """Return the table of senders, with the columns that `columns` returns."""
     order = _GIVE_WAY_WITH_COPIES if has_copies else _GIVE_WAY
     ranks = {head: rank for rank, head in enumerate(order, 1)}
     return Table(
-        [replace(column, gives_way=ranks.get(column.head, 0)) for column in columns(has_copies, without)], grows=True
+        [replace(column, gives_way=ranks.get(column.head, 0)) for column in columns(has_copies, has_limits, without)],
+        grows=True,
     )
 
 

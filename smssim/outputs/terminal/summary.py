@@ -142,7 +142,8 @@ def _senders(snapshot: Snapshot, width: int) -> list[str]:
     if not fleet.rows:
         return []
     width -= len(INDENT)
-    table = sender_table(fleet.has_copies, NOT_AT_THE_END if snapshot.figures.cost else (*NOT_AT_THE_END, COST))
+    without = NOT_AT_THE_END if snapshot.figures.cost else (*NOT_AT_THE_END, COST)
+    table = sender_table(fleet.has_copies, fleet.has_limits, without)
     lines = [joined(pieces) for pieces in table.lines(fleet.rows, width)]
     others = [others_line(fleet.others, width)] if fleet.others.senders else []
     return [*(INDENT + line for line in [*lines, *others]), ""]

@@ -26,6 +26,8 @@ def reason(stall: Stall) -> str:
         case Cause.LEASES_LOST:
             are = "is" if stall.messages == 1 else "are"
             return f"{messages} {are} leased to {plural(stall.senders, 'lost sender')}"
+        case Cause.LIMIT:
+            return f"{senders} waiting for {'its limit' if stall.senders == 1 else 'their limits'}"
         case Cause.NOTHING_OUT:
             return f"no messages released, {senders} waiting"
 
