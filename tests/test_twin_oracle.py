@@ -12,7 +12,7 @@ from twin_support import against_core, against_heap, biased, few, played, played
 
 from smssim.core.fate import Fates
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.plan.scenario import PlannedSender, Scenario
 
 USUAL: Final = AttemptModel(0.2, 0.06, "gamma", fail=0.05)
@@ -86,7 +86,53 @@ RATED: Final = {
     for share in (0.5, 0.9, 1.0)
     for model, attempts in ((replace(USUAL, fail=0.0), 1), (OFTEN, 3), (AttemptModel(0.2, 0.5, "lognormal", 1.0), 1))
 }
-IDEAL: Final = SOME | TAILED | RATED
+
+
+def limited(
+    per_s: float, burst: int = 1, lanes: int = 50, copies: int = 1, total: int = 4000, **others: object
+) -> Scenario:
+    """Return a scenario with one sender and its copies, each of which has a limit."""
+    model = others.pop("model", USUAL)
+    sender = PlannedSender("a", model, lanes, copies, limit=StartLimit.of(per_s, burst, 1))  # type: ignore[arg-type]
+    return replace(Scenario(total, (sender,)), **others)  # type: ignore[arg-type]
+
+
+def mixed(per_s: float, burst: int = 1, **others: object) -> Scenario:
+    """Return a scenario with a fast sender whose copies have a limit, and a slow one without."""
+    senders = (replace(TWO[0], limit=StartLimit.of(per_s, burst, 1)), TWO[1])
+    return replace(Scenario(6000, senders), **others)  # type: ignore[arg-type]
+
+
+LIMITED: Final[dict[str, Scenario]] = {
+    "a limit far below the lanes": limited(50),
+    "a limit a little below the lanes": limited(230),
+    "a limit as fast as the lanes": limited(250),
+    "a limit a little above the lanes": limited(280),
+    "a limit far above the lanes": limited(2500),
+    "a limit with a burst": limited(50, 400),
+    "a burst of more than the lanes hold": limited(100, 1000),
+    "a limit as fast as the lanes, with a burst": limited(250, 20),
+    "long tails below a limit": limited(150, 5, model=AttemptModel(0.2, 0.5, "lognormal")),
+    "many copies with a limit": limited(3, 2, lanes=1, copies=40),
+    "many copies with a limit far below the lanes": limited(2, 1, lanes=4, copies=40, total=2000),
+    "copies with a limit, and retries": limited(40, 3, 30, 4, model=OFTEN, max_attempts=4),
+    "a toll-free number": limited(3, 1, lanes=2, total=300, model=AttemptModel(0.5, 0.15, "gamma")),
+    "a limit and few messages": limited(20, 5, lanes=30, total=60),
+    "one of two senders has a limit": mixed(30),
+    "one of two senders has a limit that hardly matters": mixed(190, 10),
+    "one of two senders has a limit, with retries": mixed(30, 50, max_attempts=3, retry_delay_s=0.1),
+    "a sender with a limit is killed": mixed(60, max_attempts=2, faults=(Fault(5.0, FaultKind.KILL, "a", 4.0),)),
+    "a sender with a limit and a burst is killed": mixed(
+        60, 200, max_attempts=2, faults=(Fault(5.0, FaultKind.KILL, "a", 4.0),)
+    ),
+    "a sender with a limit joins late": Scenario(
+        6000, (TWO[1], PlannedSender("a", FAST, 20, 2, 4.0, StartLimit.of(60, 100, 1)))
+    ),
+    "a limit below the rate": limited(80, lanes=60, rate_per_s=100.0),
+    "a limit above the rate": limited(120, lanes=60, rate_per_s=100.0, max_attempts=2),
+    "limits of copies at a rate": limited(30, 3, 20, 4, rate_per_s=100.0, model=OFTEN, max_attempts=3),
+}
+IDEAL: Final = SOME | TAILED | RATED | LIMITED
 
 
 def is_alike(scenario: Scenario) -> bool:

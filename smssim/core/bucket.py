@@ -53,6 +53,12 @@ class Bucket:
         if len(ready_at):
             self.full_at = float(schedule(self.limit, self.full_at, ready_at)[1][-1])
 
+    def start(self, ready_at: float) -> float:
+        """Take what one message needs that is ready then, and return when it may start; as `schedule`, for a loop."""
+        start = self.next_at(ready_at)
+        self.full_at = max(ready_at, self.full_at) + self.limit.interval_s
+        return start
+
     def available(self, now: float) -> int:
         """Return how many messages may start at once, now."""
         spare_s = now + self.limit.slack_s - max(self.full_at, -1e300)

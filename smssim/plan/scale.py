@@ -16,8 +16,8 @@ import numpy as np
 
 from smssim.core.fate import time_table
 from smssim.core.limits import MEAN_MIN_S
-from smssim.core.model import AttemptModel
-from smssim.plan.scenario import Scenario, attempts_each
+from smssim.core.model import AttemptModel, StartLimit
+from smssim.plan.scenario import PlannedSender, Scenario, attempts_each
 
 MESSAGES_MAX: Final = 1_000_000  # of a play that is scaled down
 MESSAGES_MIN: Final = 10_000  # fewer are never scaled down
@@ -43,6 +43,12 @@ class Scale:
     def copies_of(self, copies: int) -> int:
         """Return how many equal senders are played for this many: each has as many lanes as before, if possible."""
         return max(1, round(copies / self.lanes))
+
+    def limit_of(self, limit: StartLimit, copies: int) -> StartLimit:
+        """Return the limit of each played copy, of a sender with this many copies: all together keep their pace."""
+        each = self.copies_of(copies) * self.messages / copies  # messages that a token of a played copy stands for
+        burst_s = limit.slack_s + limit.interval_s
+        return StartLimit(limit.interval_s * each, max(0.0, burst_s - limit.interval_s * each))
 
     def model_of(self, model: AttemptModel, lanes: int) -> AttemptModel:
         """Return how the attempts of a played lane go, of a sender with this many lanes."""
@@ -82,6 +88,12 @@ def scale_for(scenario: Scenario, messages_max: int) -> Scale:
     fewest = min((sender.lanes for sender in scenario.senders), default=1)
     lanes = max(1, min(times, fewest // LANES_MIN))
     return Scale(lanes, -(-times // lanes))
+
+
+def speed_per_s(sender: PlannedSender) -> float:
+    """Return how many messages per second all copies of a sender can send: as many as their lanes, or their limits."""
+    per_s = sender.lanes / moments(sender.model)[0]
+    return per_s if sender.limit is None else min(per_s, sender.copies * sender.limit.per_s)
 
 
 @lru_cache(1000)
