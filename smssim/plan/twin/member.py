@@ -23,6 +23,7 @@ from smssim.plan.scenario import PlannedSender
 from smssim.plan.twin.limited import LimitedPool
 from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue, lots_in_order
 from smssim.plan.twin.pool import Pool
+from smssim.plan.twin.steady import scaled_limit
 from smssim.plan.twin.supply import Supply
 
 HOP_S: Final = 0.0005  # one way between two nodes, with what they do about a message on the way
@@ -76,7 +77,7 @@ class Member:
         if self.sender.limit is None:
             self.pool = Pool(self.number, lanes, copies, now, *self._law(now))
         else:
-            limit = self._scale.limit_of(self.sender.limit, self.sender.copies)
+            limit = scaled_limit(self.sender, self._scale)
             self.pool = LimitedPool(self.number, lanes, copies, now, *self._law(now), limit)
 
     def change(self, now: float) -> None:
