@@ -13,7 +13,7 @@ from smssim.errors import UsageError
 from smssim.settings.rules import Rule
 from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS
 
-FIND_KEYS: Final = ("copies", "concurrency", "mean")
+FIND_KEYS: Final = ("copies", "concurrency", "limit", "mean")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smssim.core.fault import Fault, FaultKind
@@ -82,6 +82,7 @@ def _guess(scenario: Scenario, steps: Steps, deadline: Deadline) -> int:
     if needed <= 0:
         return steps.first
     if not steps.is_mean:
+        sought = replace(sought, limit=sought.limit if steps.sought.key in ("copies", "limit") else None)
         each = _sent(scenario, sought, time_s) / steps.value(steps.last)
         return steps.step(needed / each) if each > 0 else steps.last
     lanes = sought.lanes * (1 - sought.model.fail)
@@ -94,7 +95,10 @@ def _sent(scenario: Scenario, sender: PlannedSender, time_s: float) -> float:
     """Return about how many messages a sender has sent by a time."""
     mean_s, cv = moments(sender.model)
     up_s = _up_s(scenario.faults_of(sender.name), sender.joins_s, time_s)
-    return sender.lanes * (1 - sender.model.fail) * max(0.0, up_s / mean_s - (1 - cv * cv) / 2)
+    sent = sender.lanes * max(0.0, up_s / mean_s - (1 - cv * cv) / 2)
+    if sender.limit is not None:
+        sent = min(sent, sender.copies * (sender.limit.burst + max(0.0, up_s - mean_s) * sender.limit.per_s))
+    return sent * (1 - sender.model.fail)
 
 
 def _up_s(faults: Iterable[Fault], joins_s: float, time_s: float) -> float:

@@ -167,16 +167,17 @@ class LimitedPool(Pool):
         bucket.full_at = float(self.full_at[copy])
         lanes = free_s[free_s < math.inf].tolist()
         heapify(lanes)
-        starts_s = []
-        next_s = bucket.next_at(lanes[0])
+        starts_s: list[float] = []
         for duration_s in durations_s:
-            if next_s >= until_s:
+            before = bucket.full_at
+            start_s = bucket.start(lanes[0])
+            if start_s >= until_s:
+                bucket.full_at = before
                 break
-            starts_s.append(bucket.start(lanes[0]))
-            heapreplace(lanes, next_s + duration_s)
-            next_s = bucket.next_at(lanes[0])
+            starts_s.append(start_s)
+            heapreplace(lanes, start_s + duration_s)
         self.full_at[copy] = bucket.full_at
-        return starts_s, next_s
+        return starts_s, bucket.next_at(lanes[0])
 
     def _settle(self, starts_s: Times, done: Done, copies: LaneNumbers, ends_s: Times, record: Record) -> None:
         """Record what is done before the end of its copy, and put the rest into lanes; the others are idle from then.
