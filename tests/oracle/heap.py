@@ -134,9 +134,10 @@ class Heap:
                 sender.tokens = [_Tokens(limit, at_s) for _ in copies]
             self._idle.extend((of, copy) for _ in range(sender.planned.concurrency) for copy in copies)
         elif kind == _TOKEN and message is not None and sender.there:
-            copy, tokens = message[0], sender.tokens[message[0]]
-            self._idle.extend([(of, copy)] * tokens.parked)
-            tokens.parked = 0
+            tokens = sender.tokens[message[0]]
+            if tokens.parked:
+                self._idle.append((of, message[0]))
+                tokens.parked -= 1
         elif kind == _KILL and sender.there:
             sender.there = False
             self._ready.extendleft(sorted((taken for taken, _, _ in sender.busy.values()), reverse=True))
@@ -191,5 +192,8 @@ class Heap:
             self._drawn[model, attempt] = durations_s.tolist(), outcomes.tolist()
         times_s, ends = self._drawn[model, attempt]
         if self._senders[of].tokens:
-            self._senders[of].tokens[copy].take()
+            tokens = self._senders[of].tokens[copy]
+            tokens.take()
+            if tokens.parked:
+                self._push(now + tokens.missing_s(now), _TOKEN, of, (copy, 0))
         self._senders[of].busy[self._push(now + times_s[id_], _FINISH, of)] = message, ends[id_], copy

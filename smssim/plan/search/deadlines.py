@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from smssim.core.fault import Fault, FaultKind
+from smssim.core.model import StartLimit
 from smssim.core.progress import Milestones
 from smssim.core.threshold import REACHED, Threshold
 from smssim.plan.scale import moments
@@ -82,8 +83,12 @@ def _guess(scenario: Scenario, steps: Steps, deadline: Deadline) -> int:
     if needed <= 0:
         return steps.first
     if not steps.is_mean:
-        sought = replace(sought, limit=sought.limit if steps.sought.key in ("copies", "limit") else None)
-        each = _sent(scenario, sought, time_s) / steps.value(steps.last)
+        limit, last = sought.limit, steps.value(steps.last)
+        if steps.sought.key == "concurrency":  # whatever the limit: more lanes can't be better than this guess
+            limit = None
+        elif steps.sought.key == "limit":
+            limit, last = StartLimit.of(1.0, 1, scenario.segments), 1.0
+        each = _sent(scenario, replace(sought, limit=limit), time_s) / last
         return steps.step(needed / each) if each > 0 else steps.last
     lanes = sought.lanes * (1 - sought.model.fail)
     before = (1 - moments(sought.model)[1] ** 2) / 2

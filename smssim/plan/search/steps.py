@@ -83,7 +83,7 @@ class Steps:
 
     def step(self, value: float) -> int:
         """Return the slowest step that is at least as fast as this value, of any positive size; a step of the range."""
-        if self.is_mean and value >= self.sought.high:
+        if value >= self.sought.high if self.is_mean else value <= self.sought.low:
             return self.first
         value = max(value, MEAN_MIN_S)
         if self.is_whole:

@@ -54,6 +54,11 @@ class LimitedPool(Pool):
         return min(super().per_s, self.senders * self.limit.per_s)
 
     @property
+    def used_lanes(self) -> float:
+        """Lanes that its limits can feed; at least one of each copy."""
+        return min(self.lanes, max(self.senders, self.per_s * self.mean_s))
+
+    @property
     def turn_s(self) -> float:
         """A time in which it starts a number of messages that is worth a pass."""
         return max(self.mean_s, TURN / self.per_s)

@@ -75,6 +75,11 @@ class Pool:
         return self.lanes / self.mean_s if self.mean_s else float("inf")
 
     @property
+    def used_lanes(self) -> float:
+        """Lanes that are busy at the same time, on average and at most."""
+        return self.lanes
+
+    @property
     def turn_s(self) -> float:
         """The time in which each of its lanes starts about one message."""
         return self.mean_s
