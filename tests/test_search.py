@@ -472,7 +472,7 @@ def test_a_limit_is_in_the_way_of_more_lanes_but_not_of_more_copies_or_a_higher_
     """570 of 600 messages with 1.11 attempts each at 6 a second: 105 s. At 10.8 a second, it takes 59 s."""
     city = replace(SMALL, senders=(sender(lanes=10, limit=StartLimit.of(6, 1, 1)),))
     why = search(city, "city.concurrency=1..1000", "t95<60s", plays=no_plays).why
-    assert "the limit of city is 6 messages per second, so at most 35" in why
+    assert "the limit of city is 6 messages per second, so at most 360 are started" in why
     assert search(city, "city.mean=0.1..1", "t95<60s", plays=no_plays).why.startswith("the limit of city is 6 ")
     for find, near in (("city.copies=1..20", 2), ("city.limit=1..1000", 11)):
         found = search(city, find, "t95<60s").found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from statistics import median
+from statistics import mean, median
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from twin_support import against_core, against_heap, biased, few, played, played
 
 from smssim.core.fate import Fates
 from smssim.core.fault import Fault, FaultKind
+from smssim.core.limits import LIMITS
 from smssim.core.model import AttemptModel, StartLimit
 from smssim.plan.scale import FULL, Scale, scale_for
 from smssim.plan.scenario import PlannedSender, Scenario
@@ -187,6 +188,15 @@ def test_two_of_sixteen_short_codes_die_after_two_minutes() -> None:
     scenario = Scenario(1_000_000, senders, faults=(Fault(120.0, FaultKind.KILL, "struck"),))
     course = Twin(scenario, 1, scale_for(scenario, 250_000)).play()
     assert course.reached_s(950_000) == pytest.approx(120 + (950_000 - 192_000) / 1400, rel=2e-3)
+
+
+@pytest.mark.parametrize("burst", [1, 40])
+def test_a_pause_fills_a_bucket_up_to_its_size(burst: int) -> None:
+    """4 s are lost but for the burst, and for the second by which a sender backdates what it starts after a pause."""
+    calm = limited(20.0, burst, 100, total=400)
+    paused = replace(calm, faults=(Fault(5.0, FaultKind.PAUSE, "a", 4.0),))
+    ends_s = [mean(played(scenario, seed).course.last_s for seed in range(4)) for scenario in (calm, paused)]
+    assert ends_s[1] - ends_s[0] == pytest.approx(4.0 - LIMITS.late_max_s - (burst - 1) / 20, abs=0.1)
 
 
 @pytest.mark.parametrize(("lanes", "per_s"), [(2, 3.0), (60, 300.0)])

@@ -44,6 +44,12 @@ class Bucket:
         """Return when the next message may start that is ready then."""
         return max(ready_at, self.full_at - self.limit.slack_s)
 
+    def start(self, ready_at: float) -> float:
+        """Take what one message needs that is ready then, and return when it may start; as `schedule`, for a loop."""
+        start = self.next_at(ready_at)
+        self.full_at = max(ready_at, self.full_at) + self.limit.interval_s
+        return start
+
     def schedule(self, ready_at: Times) -> Times:
         """Return when messages would start that are ready at these ascending times; see `schedule`."""
         return schedule(self.limit, self.full_at, ready_at)[0]
@@ -52,12 +58,6 @@ class Bucket:
         """Take what messages need that start according to `schedule`."""
         if len(ready_at):
             self.full_at = float(schedule(self.limit, self.full_at, ready_at)[1][-1])
-
-    def start(self, ready_at: float) -> float:
-        """Take what one message needs that is ready then, and return when it may start; as `schedule`, for a loop."""
-        start = self.next_at(ready_at)
-        self.full_at = max(ready_at, self.full_at) + self.limit.interval_s
-        return start
 
     def available(self, now: float) -> int:
         """Return how many messages may start at once, now."""
