@@ -17,7 +17,7 @@ import pytest
 from processes_support import eventually
 
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.core.threshold import Threshold
 from smssim.errors import SmssimError
 from smssim.plan.bottleneck import Bottleneck, Cause, bottleneck
@@ -221,6 +221,7 @@ def test_the_clock_goes_on_in_days() -> None:
 # ---- What limits a run
 
 KILLED = Fault(5.0, FaultKind.KILL, "slow")
+LIMITED = replace(SMALL, senders=(replace(SMALL.senders[0], limit=StartLimit.of(80, 1, 1)), *SMALL.senders[1:]))
 
 
 @pytest.mark.parametrize(
@@ -232,6 +233,8 @@ KILLED = Fault(5.0, FaultKind.KILL, "slow")
         (replace(SMALL, rate_per_s=102), made(), Bottleneck(Cause.RATE, 0.9)),
         (replace(SMALL, rate_per_s=500), made(), Bottleneck(Cause.LANES, 0.9)),
         (replace(SMALL, total=20), made(replace(SMALL, total=20), failed=0), Bottleneck(Cause.MESSAGE, 0.9)),
+        (LIMITED, made(LIMITED, busy=0.5), Bottleneck(Cause.LIMIT, 0.5, limited=("city",), limit_per_s=80.0)),
+        (LIMITED, made(LIMITED, busy=0.5, complete_s=50.0), Bottleneck(Cause.LAST, 0.5, "slow")),
         (replace(SMALL, faults=(KILLED,)), made(complete_s=None), Bottleneck(Cause.STUCK, 0.9, fault=KILLED)),
     ],
 )
@@ -240,6 +243,18 @@ def test_the_page_says_what_limits_a_run(scenario: Scenario, one: Play, found: B
     limits = bottleneck(of)
     assert replace(limits, busy=round(limits.busy, 9)) == found
     assert says.limit(of, found)
+
+
+def test_a_limit_that_decides_how_fast_a_run_is_is_named_with_its_remedies() -> None:
+    def said(*names: str, per_s: float) -> str:
+        return says.limit(forecast(SMALL, made()), Bottleneck(Cause.LIMIT, 0.5, limited=names, limit_per_s=per_s))
+
+    assert said("city", per_s=1600.0).startswith(
+        "the limit of city: 1,600 messages per second; more copies or a higher"
+    )
+    assert said("a", "b", per_s=12.5).startswith(
+        "the limits of a and b: 12.5 messages per second; more copies or higher"
+    )
 
 
 @pytest.mark.parametrize(

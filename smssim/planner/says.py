@@ -149,6 +149,12 @@ def limit(forecast: Forecast, found: Bottleneck) -> str:
             return f"the rate: the last message is released after {clock(released_s)}; {used}"
         case Cause.MESSAGE:
             return "the time of a single message: there is a lane for each"
+        case Cause.LIMIT:
+            several = len(found.limited) > 1
+            whose = f"the {'limits' if several else 'limit'} of {' and '.join(map(escape, found.limited))}"
+            exact = f"{found.limit_per_s:,.4g}" if found.limit_per_s < 1000 else count(round(found.limit_per_s))
+            helps = f"more copies or {'higher limits' if several else 'a higher limit'} would make it faster"
+            return f"{whose}: {exact} messages per second; {helps}, more lanes would not: {used}"
         case Cause.LAST:
             return f"the last messages of {escape(found.sender)}, which others wait for; {used}"
         case _:

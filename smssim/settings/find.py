@@ -15,7 +15,7 @@ from smssim.settings.rules import Rule
 from smssim.settings.sender import SenderSettings
 from smssim.settings.senders import SENDER_KEYS
 
-FIND_KEYS: Final = ("copies", "concurrency", "mean")
+FIND_KEYS: Final = ("copies", "concurrency", "limit", "mean")
 
 
 @dataclass(frozen=True, slots=True)

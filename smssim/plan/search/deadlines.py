@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smssim.core.fault import Fault, FaultKind
+from smssim.core.model import StartLimit
 from smssim.core.progress import Milestones
 from smssim.core.threshold import REACHED, REACHED_REACHABLE, Threshold
 from smssim.plan.scale import moments
@@ -92,7 +93,12 @@ def _guess(scenario: Scenario, steps: Steps, deadline: Deadline) -> int:
     if needed <= 0:
         return steps.first
     if not steps.is_mean:
-        each = sent_by(scenario, sought, time_s) / steps.value(steps.last)
+        limit, last = sought.limit, steps.value(steps.last)
+        if steps.sought.key == "concurrency":  # whatever the limit: more lanes can't be better than this guess
+            limit = None
+        elif steps.sought.key == "limit":
+            limit, last = StartLimit.of(1.0, 1, scenario.segments), 1.0
+        each = sent_by(scenario, replace(sought, limit=limit), time_s) / last
         return steps.step(needed / each) if each > 0 else steps.last
     lanes = sought.lanes * sent_each(sought.model.fail, *rules)
     before = (1 - moments(sought.model)[1] ** 2) / 2

@@ -1,4 +1,4 @@
-"""What stands in the way of a goal whatever the number of lanes: failures, a rate, an attempt's time, a fault.
+"""What stands in the way of a goal whatever the number of lanes: failures, a rate, a limit, an attempt's time, a fault.
 
 Knows goals and the best that senders could do with a lane for each message. Must not know how a scenario is played.
 """
@@ -25,6 +25,7 @@ from smssim.plan.search.deadlines import MILESTONES, Deadline, percent_of
 
 _HOPELESS: Final = 0.05  # a bound of a probability that is below this leaves no doubt
 _ROUNDING_S: Final = 1e-6
+_DEVIATIONS: Final = 4.0  # by which more messages than expected may be sent
 _AWAY: Final = (FaultKind.KILL, FaultKind.PAUSE)
 
 
@@ -160,9 +161,34 @@ def _late(scenario: Scenario, goal: Threshold) -> str | None:
         whose = "message" if deadline.count == 1 else f"first {deadline.count:,} messages"
         released = f"{scenario.rate_per_s:g} messages a second are released, the {whose} within {last_s:.3g} s"
         return f"{released}: too late for {goal}"
+    if why := _limited(scenario, goal, deadline):
+        return why
     if _is_hopeless(scenario, deadline, True, True):
         return f"{_culprit(scenario, deadline.time_s)} stands in the way of {goal}"
     return None
+
+
+def _limited(scenario: Scenario, goal: Threshold, deadline: Deadline) -> str | None:
+    """Return why the limits of senders let too few messages start in time; None if they don't, or not all have one.
+
+    Messages that are sent by then started at least the shortest time of an attempt before. Each takes a token for each
+    attempt: some more are started than are sent.
+    """
+    most, per_s = 0.0, 0.0
+    for sender in scenario.senders:
+        if sender.limit is None:
+            return None
+        up_s = deadline.time_s - float(_times(sender).min()) - max(0.0, sender.joins_s)
+        starts = math.floor(up_s * sender.limit.per_s + _ROUNDING_S) + sender.limit.burst if up_s >= 0 else 0
+        most += sender.copies * starts
+        per_s += sender.copies * sender.limit.per_s
+    sent = most if not deadline.is_sent else most * (1 - _fail(scenario))
+    if sent + _DEVIATIONS * math.sqrt(most * _fail(scenario)) >= deadline.count:
+        return None
+    names = [sender.name for sender in scenario.senders]
+    whose = f"the limit of {names[0]} is" if len(names) == 1 else f"the limits of {', '.join(names)} are"
+    rate = f"{per_s:,.4g} messages per second"
+    return f"{whose} {rate}, so at most {most:,.0f} are started in time, too few for {goal}"
 
 
 def _earliest_s(scenario: Scenario) -> float:

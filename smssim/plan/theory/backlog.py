@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from smssim.plan.theory.ending import Ending, Part, Rules, Stop
+from smssim.plan.theory.limited import LimitedLaw
 from smssim.plan.theory.pool import Pool, crossing, merged
 from smssim.plan.theory.renewal import Floats, Law
 from smssim.plan.theory.retries import attempts_per_message, attempts_variance, reachable_under_way, retries_to_come
@@ -31,13 +32,13 @@ _NORMAL: Final = [NormalDist().inv_cdf((i + 0.5) / 25) for i in range(25)]  # eq
 class _Group:
     """The pools with the same law, as columns of shape (n,)."""
 
-    law: Law
+    law: Law | LimitedLaw
     lanes: Floats
     sending: Floats  # lanes times the share of attempts that succeed
     joins_s: Floats
 
     @classmethod
-    def of(cls, law: Law, pools: list[Pool]) -> _Group:
+    def of(cls, law: Law | LimitedLaw, pools: list[Pool]) -> _Group:
         columns = np.array([(pool.lanes, pool.lanes * (1 - pool.fail), pool.joins_s) for pool in pools])
         return cls(law, *columns.T)
 
@@ -157,8 +158,8 @@ class Backlog:
 
     @property
     def mean_s(self) -> float:
-        """Mean time of an attempt, averaged by lanes."""
-        return sum(pool.lanes for pool in self._there) / self.speed_per_s
+        """Mean time of an attempt, averaged over all attempts."""
+        return sum(pool.speed_per_s * pool.law.attempt_s for pool in self._there) / self.speed_per_s
 
     @cached_property
     def cv2(self) -> float:
@@ -196,7 +197,8 @@ class Backlog:
     def _to_come(self, stop_s: float, shares: Floats, reachable: float, waiting: float) -> float:
         """Return the expected attempts after `stop_s` if no message is left to start then."""
         further = retries_to_come(self.retried, self._attempts)
-        under_way = min(self.total, sum(pool.lanes for pool in self.pools if pool.joins_s <= stop_s))
+        lanes = (pool.lanes * pool.law.under_way for pool in self.pools if pool.joins_s <= stop_s)
+        under_way = min(self.total, sum(lanes))
         to_come = under_way * reachable * float(shares @ further[: len(shares)])
         if waiting > 0:
             again = shares[: self._attempts - 1]

@@ -168,7 +168,7 @@ class Ending:
         Only what comes from the attempts under way: the square root of those left, divided by the rate of ends.
         """
         left = self.sent_left(at_s)
-        step_s = 1e-3 * max(part.pool.law.mean_s for part in self._stop.parts)
+        step_s = 1e-3 * max(part.pool.law.attempt_s for part in self._stop.parts)
         rate_per_s = (self.sent_left(max(0.0, at_s - step_s)) - self.sent_left(at_s + step_s)) / (2 * step_s)
         return (
             math.sqrt(max(0.0, left * (1 - left / (self.under_way + self._stop.waiting)))) / rate_per_s

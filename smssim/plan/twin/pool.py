@@ -74,6 +74,16 @@ class Pool:
         """Messages per second that its lanes can start."""
         return self.lanes / self.mean_s if self.mean_s else float("inf")
 
+    @property
+    def used_lanes(self) -> float:
+        """Lanes that are busy at the same time, on average and at most."""
+        return self.lanes
+
+    @property
+    def turn_s(self) -> float:
+        """The time in which each of its lanes starts about one message."""
+        return self.mean_s
+
     def next_done_s(self) -> float:
         """Return when the next lane finishes; infinity if none has a message."""
         busy = self.outcomes > 0

@@ -6,6 +6,7 @@ After a delay, any sender's request may come first. Knows senders and the supply
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,7 +34,7 @@ def keep_own(members: Sequence[Member], supply: Supply, waiting: float, now: flo
             keeps = retries.ready.count
             if waiting / 2 * member.declared_per_s / declared_per_s < member.ahead(wait_s):
                 keeps = round(keeps * taken / max(taken, member.retried))
-            keeps = max(member.pool.lanes - member.pool.busy, keeps)
+            keeps = max(math.ceil(member.pool.used_lanes) - member.pool.busy, keeps)
         kept = retries.ready.take(keeps)
         supply.ready.put_last(retries.ready.drop())
         (retries.ready if member.held is None else member.held).put_last(kept)
