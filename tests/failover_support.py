@@ -18,7 +18,7 @@ from processes_support import Figures, Node, Nodes, assert_exact, assert_quiet, 
 OWNS: Final = re.compile(r"(Taking|taking over) ")
 LEFT: Final = re.compile(r"[Ss]tanding by|Left the run|is over")
 KINDS: Final = ("producer", "monitor")
-LANES: Final = 10  # of each of two senders, at 50 ms: 400 messages a second in all
+LANES: Final = 50  # of each of two senders, at 50 ms: 2,000 messages a second in all
 
 
 @dataclass

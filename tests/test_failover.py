@@ -20,7 +20,7 @@ from processes_support import Nodes, eventually
 
 from smssim.errors import ExitCode
 
-COUNT = 2_400  # six seconds without faults
+COUNT = 12_000  # six seconds without faults
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -129,7 +129,7 @@ def test_owners_that_are_stopped_leave_the_run_to_others_at_once(nodes: Nodes, c
 
 
 def test_a_standby_that_is_killed_or_comes_late_changes_nothing(nodes: Nodes, cluster: Cluster) -> None:
-    run = fleet(nodes, cluster, COUNT, 2, "--rate=200")
+    run = fleet(nodes, cluster, COUNT, 2, "--rate=1000")
     run.until(COUNT // 5)
     for kind in KINDS:
         (standby,) = run.standbys(kind)
@@ -172,7 +172,7 @@ def test_a_run_that_is_over_is_not_run_again(nodes: Nodes, cluster: Cluster) -> 
 def test_each_server_in_turn_is_killed_and_loses_its_disk(tmp_path: Path) -> None:
     """One comes back with its disk, one with an empty one, and one is replaced by a server with another name."""
     with Cluster(tmp_path) as cluster, Nodes() as nodes:
-        run = fleet(nodes, cluster, COUNT, 2, "--rate=200")
+        run = fleet(nodes, cluster, COUNT, 2, "--rate=1000")
         streams = [f"SMSSIM_{run.name}_{kind.upper()}" for kind in KINDS]
         for number, server in enumerate(list(cluster.servers)):
             run.until(1 + COUNT * number // 5)
@@ -253,7 +253,7 @@ def test_the_count_is_exact_in_a_random_schedule_of_faults(
     nodes: Nodes, cluster: Cluster, random: Random, schedule: int
 ) -> None:
     """Any number of nodes are killed or paused at once, and one server with them; then they come back."""
-    run = fleet(nodes, cluster, COUNT, 3, "--rate=200")
+    run = fleet(nodes, cluster, COUNT, 3, "--rate=1000")
     for moment in sorted(random.sample(range(COUNT // 10, 7 * COUNT // 10), 3)):
         run.until(moment)
         strike(run, cluster, random)
