@@ -5,6 +5,8 @@ Each function formats one kind of number, the same way everywhere. The width of 
 
 from __future__ import annotations
 
+import math
+
 
 def count(number: int) -> str:
     """Format a number like 1,234,567."""
@@ -73,6 +75,15 @@ def percents(first: int, second: int, whole: int) -> tuple[str, str]:
     """Format two shares of a whole that is not 0, rounded to tenths so that they add up to their rounded sum."""
     both, tenths = ((2000 * part + whole) // (2 * whole) for part in (first + second, first))
     return _tenths(first, whole, tenths), _tenths(second, whole, both - tenths)
+
+
+def money(amount: float) -> str:
+    """Format an amount like 12,500.00, 12.35, 1.234 or 0.0075: to at least two decimals and about four digits."""
+    if amount >= 10 or not amount:
+        return f"{amount:,.2f}"
+    digits = min(9, 3 - math.floor(math.log10(amount)))
+    whole, _, decimals = f"{amount:.{digits}f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0'):0<2}"
 
 
 def _three_figures(number: float) -> str:

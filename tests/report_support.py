@@ -75,15 +75,17 @@ def forecast(**more: Any) -> dict[str, Any]:
         "failed": {"median": 500, "low": 480.5, "high": 519.5},
         **{name: {"median": 0, "low": 0, "high": 0} for name in ("retried", "duplicates")},
         "attempts": {"median": 5000, "low": 5000, "high": 5000},
-        "reached_s": {**reached, "95": never, "99": never},
+        **{key: {"median": 0, "low": 0, "high": 0} for key in ("unreachable", "cost")},
+        **{key: {**reached, "95": never, "99": never} for key in ("reached_s", "reached_reachable_s")},
         "complete_s": {"median": 19.8, "low": 19.0, "high": 20.5},
         "rate_per_s": {"median": 252.5, "low": 244.0, "high": 263.0},
         "ceiling": 0.9,
         "goals": [{"goal": "t50<1m", "probability": 1.0, "passed": True}],
-        "senders": [{"name": "city", "attempts": 5000, "sent": 4500, "failed": 500, "busy": 0.98}],
+        "senders": [{"name": "city", "attempts": 5000, "sent": 4500, "failed": 500, "busy": 0.98, "cost": 0}],
         "theory": {"reached_s": {"50": 9.4, "80": 15.9, "95": None, "99": None}, "complete_s": 19.9, "valid": True}
         | {"why": None},
         "find": None,
+        "cheapest": None,
         **more,
     }
 

@@ -45,7 +45,7 @@ def settings_of(case: AgreementCase, folder: Path, quick: bool) -> RunSettings:
 def test_a_case_is_a_scenario_file_of_the_intended_length(case: AgreementCase, quick: bool, tmp_path: Path) -> None:
     settings = settings_of(case, tmp_path, quick)
     planned = settings.planned()
-    per_s = sum(sender.lanes / sender.model.mean_s for sender in planned.senders)
+    per_s = sum(sender.declared_per_s for sender in planned.senders)
     time_s = planned.total / min(per_s, planned.rate_per_s or per_s)
     assert time_s == pytest.approx((8 if quick else 40) * max(1, case.rate_share or 1), rel=0.01)
     assert len(planned.faults) == len(case.faults)

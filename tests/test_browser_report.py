@@ -16,9 +16,11 @@ from browser_support import launched, visiting
 from page_support import chart, fits, names, pairs, rows_of, senders, spoken, violations
 from playwright.sync_api import Browser, Page, expect
 from report_support import data_of, plan, renamed, result, run, running
+from test_reach_shown import reached
 from view_support import planned
 
 from smssim.core.fleet import Fleet
+from smssim.core.threshold import Threshold
 from smssim.outputs.document import plan_of
 from smssim.outputs.report.assets import assets
 from smssim.outputs.report.inputs import documents_in
@@ -122,6 +124,24 @@ def test_the_data_in_a_report_is_the_document_to_the_last_digit(browser: Browser
         data = page.evaluate("JSON.parse(document.getElementById('smssim-data').textContent)")
     assert data == {"version": 1, "runs": [json.loads(json.dumps(run(last)))], "comparison": None}
     assert data["runs"][0]["progress"] == json.loads(json.dumps(last.as_dict()))
+
+
+def test_a_run_shows_unreachable_messages_and_its_cost_only_if_there_are_any(browser: Browser, tmp_path: Path) -> None:
+    goal = Threshold.parse("t95_reachable<19s")
+    some = replace(reached(), summary=None)
+    written(tmp_path / "some.html", run(replace(some, figures=replace(some.figures, final=False)), goals=(goal,)))
+    written(tmp_path / "none.html", run())
+    with visiting(browser, viewport=WIDE) as (page, _):
+        shown(page, tmp_path / "some.html")
+        figures = pairs(page)
+        assert (figures["unreachable"], figures["cost"]) == ("450", "1,234.50")
+        text = page.inner_text("main")
+        assert "t95_reachable<19s" in text
+        assert "passed" in text
+        small = [cell.get_attribute("data-small") for cell in page.locator("td[data-small]").all()]
+        assert "reachable: 18.0 s" in small
+        shown(page, tmp_path / "none.html")
+        assert not pairs(page).keys() & {"unreachable", "cost"}
 
 
 def test_two_runs_and_a_plan_are_compared_by_figure_and_course(browser: Browser, tmp_path: Path) -> None:

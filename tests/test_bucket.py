@@ -51,6 +51,15 @@ def test_it_makes_no_difference_how_messages_are_divided_into_calls(
     np.testing.assert_allclose(starts, whole.schedule(np.array(ready)), rtol=1e-9, atol=1e-9)
 
 
+@given(LIMITS, READY)
+def test_messages_that_are_started_one_by_one_start_when_a_schedule_says(limit: StartLimit, ready: list[float]) -> None:
+    one_by_one, together = Bucket(limit), Bucket(limit)
+    starts = [one_by_one.start(ready_at) for ready_at in ready]
+    np.testing.assert_allclose(starts, together.schedule(np.array(ready)), rtol=1e-9, atol=1e-9)
+    together.take(np.array(ready))
+    np.testing.assert_allclose(one_by_one.full_at, together.full_at)
+
+
 @given(LIMITS, READY, READY)
 def test_several_buckets_side_by_side_are_each_like_one_alone(
     limit: StartLimit, ready: list[float], other: list[float]

@@ -281,7 +281,7 @@ def test_nodes_that_log_nothing_still_send_their_records() -> None:
         assert [facts.pop("address").split(":")[0] for facts in said] == ["127.0.0.1"] * 2
         run_id = said[1].pop("run_id")
         assert said[0] == {"kind": "monitor", "resumed": False}
-        of_run = {"seed": 7, "total": 20, "max_attempts": 1}
+        of_run = {"seed": 7, "total": 20, "max_attempts": 1, "unreachable": 0.0, "segments": 1}
         assert said[1] == {"kind": "producer", "resumed": False, "elapsed_s": None, **of_run}
         assert producer.record("started") == {}
         assert sender.record("joined")["run_id"] == run_id == monitor.figures()[-1]["run_id"]

@@ -32,6 +32,7 @@ NODES = {
     "run": "smssim.launch.cluster",
     "plan": "smssim.planner",
     "scenario": "smssim.cli.scenario",
+    "presets": "smssim.cli.presets",
     "report": "smssim.outputs.report.command",
     "history": "smssim.outputs.kept.command",
     "trace": "smssim.outputs.trace",
@@ -72,6 +73,7 @@ ENGINE: dict[str, tuple[str, str, object]] = {
 DELIVERY: dict[str, tuple[str, str, object]] = {
     "--count": ("2e3", "count", 2000),
     "--seed": ("77", "seed", 77),
+    "--text": ("Don’t go out", "text", "Don’t go out"),
     "--unreachable": ("5%", "unreachable", 0.05),
     "--max-attempts": ("3", "max_attempts", 3),
     "--retry-delay": ("0.25", "retry_delay_s", 0.25),
@@ -102,6 +104,8 @@ KEPT: dict[str, tuple[str, str, object]] = {
     "--history-runs": ("5", "history_runs", 5),
     "--history-size": ("7", "history_size", 7),
 }
+LIMIT: dict[str, tuple[str, str, object]] = {"--limit": ("2.5", "limit_per_s", 2.5)}
+BESIDE = ACCESS | ENGINE | PAGE | KEPT | LIMIT  # flags that others require
 FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     "producer": {
         **PRODUCER,
@@ -115,6 +119,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
     },
     "sender": {
         **ACCESS,
+        "--preset": ("smpp-bind", "limit_per_s", 10.0),
         "--mean": ("0.25", "mean_s", 0.25),
         "--std": ("0.125", "std_s", 0.125),
         "--distribution": ("lognormal", "distribution", "lognormal"),
@@ -122,7 +127,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--fail": ("0", "fail", 0.0),
         "--concurrency": ("1000000", "concurrency", 1_000_000),
         "--copies": ("3", "copies", 3),
-        "--limit": ("2.5", "limit_per_s", 2.5),
+        **LIMIT,
         "--burst": ("7", "burst", 7),
         "--price": (".0125", "price", 0.0125),
         "--price-failed": ("1e-3", "price_failed", 0.001),
@@ -177,6 +182,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--goal": ("failed<5%", "goals", (Threshold.parse("failed<5%"),)),
         "--find": ("quick.copies=1..9", "find", Find("quick", "copies", 1, 9)),
         "--seeds": ("50", "seeds", 50),
+        "--cheapest": ("true", "cheapest", True),
         "--full": ("true", "full", True),
         "--json": ("true", "json", True),
         "--csv": ("course.csv", "csv", "course.csv"),
@@ -191,6 +197,7 @@ FLAGS: dict[str, dict[str, tuple[str, str, object]]] = {
         "--json": ("true", "json", True),
     },
     "scenario": {"--schema": ("true", "schema", True)},
+    "presets": {"--json": ("true", "json", True)},
     "watch": {
         **ACCESS,
         **PAGE,
@@ -220,7 +227,7 @@ SWITCHES = [pair for pair in ALL if SAID[pair].is_switch]
 VALUED = [pair for pair in ALL if not SAID[pair].is_switch]
 ANY_TEXT = (  # flags that accept any text
     *("--csv", "--summary-json", "--record", "--failed", "--name", "--figures", "--forecasts", "--journal", "--host"),
-    *("--title", "--web-listen", "--report", "--output", "--history", "--run", "--token-file"),
+    *("--text", "--title", "--web-listen", "--report", "--output", "--history", "--run", "--token-file"),
     *("--engine-creds", "--engine-token-file", "--engine-login-file"),
     *TOGETHER,
     *(*ENGINE_TLS, "--engine-tls-ca"),
@@ -239,13 +246,16 @@ def words(command: str, flag: str, text: str) -> list[str]:
 
 def beside(flag: str) -> list[str]:
     """Return the flags that this one requires, each with a value."""
-    return [word for other in required(flag) for word in (other, (ACCESS | ENGINE | PAGE | KEPT)[other][0])]
+    if flag == "--cheapest":
+        return ["--sender", "copies=0..9"]
+    return [word for other in required(flag) for word in (other, BESIDE[other][0])]
 
 
 def required(flag: str) -> list[str]:
     groups = (
         (("--web-listen",), ("--web",)),
         (("--history-runs", "--history-size"), ("--history",)),
+        (("--burst",), ("--limit",)),
         (TOGETHER, TOGETHER),
         (ENGINE_TLS, ENGINE_TLS),
         (ENGINE, ENGINE_ALWAYS),
@@ -339,9 +349,9 @@ def test_a_flag_sets_its_setting_and_nothing_else(nodes: Nodes) -> None:
         plain = settings_of(nodes, *plainly(command), *seed)
         given = settings_of(nodes, *words(command, flag, text), *beside(flag), *seed)
         assert attrgetter(setting)(given) == value, (command, flag)
-        if command not in ("run", "plan"):
+        if command not in ("run", "plan") and flag != "--preset":  # which stands for several settings
             undone = {setting: getattr(plain, setting)}
-            undone |= {(ACCESS | ENGINE | PAGE | KEPT)[other][1]: None for other in required(flag)}
+            undone |= {BESIDE[other][1]: None for other in required(flag)}
             if flag in ("--mean", "--distribution"):
                 undone["std_s"] = plain.std_s
             assert replace(given, **undone) == plain, (command, flag)
@@ -482,7 +492,7 @@ def test_a_flag_without_a_value_shows_what_it_expects(nodes: Nodes, capsys: pyte
         assert refusal(capsys, nodes, command, flag) == f"smssim {command}: {flag}: got no value; expected {expected}"
 
 
-LISTED = "producer, sender, monitor, run, plan, scenario, watch, report, history, trace, bench or certs"
+LISTED = "producer, sender, monitor, run, plan, scenario, presets, watch, report, history, trace, bench or certs"
 SHARE = SAID["sender", "--fail"].rule.expected
 ADDRESSES = "host:port with a port from 1 to 65535, or up to 8 different ones separated by commas"
 REFUSED = {
@@ -523,8 +533,9 @@ REFUSED = {
     "certs ": "smssim certs: DIR: got ''; expected a directory, created if it does not exist",
     "certs": "smssim certs: missing argument 'DIR'; see smssim certs --help",
     "run --sender mean=1 --sender fail=7": f"smssim run: --sender: fail: got 7; expected {SHARE}",
-    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys mean, std, "
-    "distribution, max-time, fail, concurrency, copies, name, joins; did you mean fail?",
+    "run --sender mean=1,fial=0": "smssim run: --sender: got fial=0; expected key=value,... with the keys preset, "
+    "mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, price-failed, name, joins; "
+    "did you mean fail?",
     "scenario": "smssim scenario: SCENARIO is required without --schema",
     "plan --find x.copies=1..2": "smssim plan: --find: got x; expected a sender (quick, steady, shaky, slow)",
     "plan --find qick.copies=1..2": "smssim plan: --find: got qick; expected a sender (quick, steady, shaky, slow); "
@@ -535,6 +546,18 @@ REFUSED = {
     "name for each sender",
     "plan --sender concurrency=1e6,name=a --find a.copies=1..11": "smssim plan: --find: copies: got 11; expected at "
     "most 10 with --concurrency 1,000,000 (10,000,000 lanes per process)",
+    **{
+        f"{command} --sender name=a,copies=0..9": f"smssim {command}: copies of a: got 0..9; expected a whole number; "
+        "only smssim plan --cheapest takes a range"
+        for command in ("run", "plan")
+    },
+    "sender --copies 0..9": "smssim sender: --copies: got 0..9; expected a whole number from 1 to 2,000; only smssim "
+    "plan --cheapest takes a range",
+    "plan --cheapest": "smssim plan: --cheapest: no copies are a range; write one, such as copies=0..200, for a sender",
+    "plan --cheapest --find a.mean=1..2 --sender name=a,copies=0..9": "smssim plan: --cheapest: got --find too; "
+    "expected only one of them",
+    "plan --cheapest" + " --sender copies=0..9" * 9: "smssim plan: --cheapest: got 9; expected at most 8 senders whose "
+    "copies are a range",
     "run nowhere.yaml": "smssim run: SCENARIO: got nowhere.yaml; expected a scenario file (YAML) (no such file "
     "or directory)",
     "run --sender joins=1": "smssim run: --sender: got only senders that join later; expected one that is there from "

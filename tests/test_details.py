@@ -11,6 +11,7 @@ import pytest
 from view_support import RUN_ID, figures, row
 
 from smssim.core.course import Course
+from smssim.core.ending import Ending
 from smssim.core.exchange import Report
 from smssim.core.fleet import DETAILED_ROWS_MAX, ROWS_MAX, Fleet, Others
 from smssim.core.followed import FollowedRun, Missed, Moment, Noted, Policy
@@ -19,7 +20,7 @@ from smssim.core.limits import LIMITS
 from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.progress import BARS_MAX, Latencies
 from smssim.core.snapshot import Detail, Snapshot
-from smssim.core.tally import Ending, Tally
+from smssim.core.tally import Tally
 from smssim.core.watched import WatchedCourse
 from smssim.errors import ExitCode, PeerError
 from smssim.net import watching

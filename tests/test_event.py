@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smssim.core.ending import Ending
 from smssim.core.event import Event, Events, Kind
 from smssim.core.exchange import RunEnd
 from smssim.core.limits import EVENTS_MAX
 from smssim.core.model import RunFacts
 from smssim.core.pieces import DAMAGE, pack
-from smssim.core.tally import Ending, Tally
+from smssim.core.tally import Tally
 from smssim.errors import ExitCode, TooLargeError
 
 RUN = RunFacts("a run", seed=1, total=4, max_attempts=2)

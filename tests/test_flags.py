@@ -86,7 +86,7 @@ def test_every_setting_except_secrets_has_a_flag() -> None:
     for command in COMMANDS.values():
         without = {setting.name for setting in fields(command.settings)} - flags_of(command.settings).keys()
         secrets = {"token", *command.settings.variables}
-        expected = ({"producer", "monitor", "faults", "joins_s"} | secrets) & without
+        expected = ({"producer", "monitor", "faults", "joins_s", "copies_span"} | secrets) & without
         assert without == expected, command.name
 
 
@@ -123,7 +123,7 @@ def test_flags_with_the_same_name_have_the_same_rule_and_one_variable_per_comman
 
 def test_every_setting_of_a_sender_is_a_key_or_is_listed_as_an_exception() -> None:
     settings = set(flags_of(SenderSettings))
-    assert set(SENDER_KEYS.values()) == (settings - NO_KEYS - OF_ALL) | {"joins_s"}
+    assert set(SENDER_KEYS.values()) == (settings - NO_KEYS - OF_ALL) | {"joins_s", "preset"}
     assert settings >= NO_KEYS | OF_ALL
     assert RunSettings.flags().keys() >= OF_ALL
     assert not (NO_KEYS - {"metrics_port", "insecure"}) & RunSettings.flags().keys()  # they belong to the run's monitor

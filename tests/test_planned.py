@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from view_support import figures, planned
 
+from smssim.core.ending import Ending
 from smssim.core.exchange import RunEnd
 from smssim.core.model import RunFacts
 from smssim.core.pieces import DAMAGE, pack
 from smssim.core.planned import Plan, PlannedCourse, PlannedTime
-from smssim.core.tally import Ending, Tally
+from smssim.core.tally import Tally
 from smssim.errors import ExitCode
 
 # 100 messages a second for 10 s, with a range of 20 messages either way; complete at 9.5 to 10.5 s. So a run that lies
@@ -156,7 +157,9 @@ def test_the_last_object_and_the_summary_of_a_run_have_its_plan() -> None:
     seen = tally.figures(9.0)
     shown = tally.snapshot(seen, 9.0)
     said = {"50": 5.0, "80": 8.0, "95": 9.5, "99": None}
-    assert shown.last_object() == {**seen.as_dict(), "events": [], "plan_reached_s": said}
+    never = dict.fromkeys(("50", "80", "95", "99"))
+    expected = {**seen.as_dict(), "events": [], "plan_reached_s": said, "reached_reachable_s": never}
+    assert shown.last_object() == expected
     tally.end = RunEnd(False, 0, 0)
     summary = tally.summary(seen, Ending(ExitCode.INCOMPLETE, ""), ())
     assert replace(shown, summary=summary).as_dict()["plan_reached_s"] == said

@@ -17,7 +17,7 @@ import pytest
 from processes_support import eventually
 
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.core.threshold import Threshold
 from smssim.errors import SmssimError
 from smssim.plan.bottleneck import Bottleneck, Cause, bottleneck
@@ -52,9 +52,12 @@ def made(
     """Return a made-up play in which messages are sent evenly over 10 s."""
     sent = scenario.total - failed if complete_s is not None else scenario.total // 2
     times_s = np.linspace(0, 10, 500)
-    shares = tuple(SenderShare(500, 495, 5, busy) for _ in scenario.senders)
+    shares = tuple(SenderShare(500, 495, 5, busy, 495 * sender.price) for sender in scenario.senders)
+    unreachable = round(scenario.unreachable * scenario.total)
+    times = dict(zip((50, 80, 95, 99), reached, strict=True))
     return Play(
-        *(sent, failed, 90, 0, dict(zip((50, 80, 95, 99), reached, strict=True)), complete_s, 0.2, np.inf, shares),
+        *(sent, failed, 90, 0, unreachable, scenario.total - unreachable, sum(share.cost for share in shares)),
+        *(times, times, complete_s, 0.2, np.inf, shares),
         times_s=times_s,
         course=np.stack([times_s / 10 * sent, times_s / 10 * failed], axis=1),
     )
@@ -218,6 +221,7 @@ def test_the_clock_goes_on_in_days() -> None:
 # ---- What limits a run
 
 KILLED = Fault(5.0, FaultKind.KILL, "slow")
+LIMITED = replace(SMALL, senders=(replace(SMALL.senders[0], limit=StartLimit.of(80, 1, 1)), *SMALL.senders[1:]))
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,8 @@ KILLED = Fault(5.0, FaultKind.KILL, "slow")
         (replace(SMALL, rate_per_s=102), made(), Bottleneck(Cause.RATE, 0.9)),
         (replace(SMALL, rate_per_s=500), made(), Bottleneck(Cause.LANES, 0.9)),
         (replace(SMALL, total=20), made(replace(SMALL, total=20), failed=0), Bottleneck(Cause.MESSAGE, 0.9)),
+        (LIMITED, made(LIMITED, busy=0.5), Bottleneck(Cause.LIMIT, 0.5, limited=("city",), limit_per_s=80.0)),
+        (LIMITED, made(LIMITED, busy=0.5, complete_s=50.0), Bottleneck(Cause.LAST, 0.5, "slow")),
         (replace(SMALL, faults=(KILLED,)), made(complete_s=None), Bottleneck(Cause.STUCK, 0.9, fault=KILLED)),
     ],
 )
@@ -237,6 +243,18 @@ def test_the_page_says_what_limits_a_run(scenario: Scenario, one: Play, found: B
     limits = bottleneck(of)
     assert replace(limits, busy=round(limits.busy, 9)) == found
     assert says.limit(of, found)
+
+
+def test_a_limit_that_decides_how_fast_a_run_is_is_named_with_its_remedies() -> None:
+    def said(*names: str, per_s: float) -> str:
+        return says.limit(forecast(SMALL, made()), Bottleneck(Cause.LIMIT, 0.5, limited=names, limit_per_s=per_s))
+
+    assert said("city", per_s=1600.0).startswith(
+        "the limit of city: 1,600 messages per second; more copies or a higher"
+    )
+    assert said("a", "b", per_s=12.5).startswith(
+        "the limits of a and b: 12.5 messages per second; more copies or higher"
+    )
 
 
 @pytest.mark.parametrize(
@@ -388,8 +406,9 @@ def smssim(*words: object) -> subprocess.CompletedProcess[str]:
 SENDER = "--sender=name=city,mean=0.1,concurrency=50,fail=0.1"
 FIELDS = {
     "": [
-        *("total", "seeds", "scale", "sent", "failed", "retried", "attempts", "duplicates", "reached_s", "complete_s"),
-        *("rate_per_s", "ceiling", "goals", "senders", "theory", "find"),
+        *("total", "segments", "encoding", "seeds", "scale", "sent", "failed", "retried", "attempts", "duplicates"),
+        *("unreachable", "reached_s", "reached_reachable_s", "complete_s", "rate_per_s", "cost", "ceiling"),
+        *("goals", "senders", "theory", "find", "cheapest"),
     ],
     "sent": ["median", "low", "high"],
     "complete_s": ["median", "low", "high"],
@@ -406,7 +425,7 @@ def test_json_has_exactly_the_promised_fields(tmp_path: Path) -> None:
     for name, fields in FIELDS.items():
         assert list(found[name] if name else found) == fields
     assert list(found["reached_s"]["50"]) == ["median", "low", "high", "share"]
-    assert list(found["senders"][0]) == ["name", "attempts", "sent", "failed", "busy"]
+    assert list(found["senders"][0]) == ["name", "attempts", "sent", "failed", "busy", "cost"]
     assert found["goals"] == [{"goal": "t80<1h", "probability": 1.0, "passed": True}]
     assert (found["total"], found["seeds"], found["scale"], found["find"]) == (1000, 3, 1, None)
     with path.open() as file:
@@ -429,6 +448,8 @@ def test_json_has_exactly_the_promised_fields(tmp_path: Path) -> None:
         (["--find=city.copies=1..5"], 2, "no goal to meet"),
         (["--find=town.copies=1..5", "--goal=t50<9s"], 2, "town"),
         (["--goal=t99<1s", "--find=city.copies=1..5"], 5, None),
+        (["--cheapest", "--sender=copies=0..3"], 2, "no goal to meet"),
+        (["--cheapest", "--sender=copies=0..3", "--goal=t99<1ms"], 5, None),
         (["none.yaml"], 2, "none.yaml"),
     ],
 )
@@ -453,6 +474,22 @@ def test_a_value_that_is_found_is_planned() -> None:
     assert found["find"]["value"] > 1
     assert found["find"]["below"]["probability"] < 0.95
     assert found["goals"][0]["passed"]
+
+
+def test_the_cheapest_mix_is_planned(tmp_path: Path) -> None:
+    report = tmp_path / "plan.html"
+    dear = "--sender=name=dear,mean=0.1,concurrency=10,fail=0,copies=0..5,price=0.5"
+    words = (dear, "--goal=t80<2s", "--cheapest", "--count=200", "--seeds=2", f"--report={report}")
+    done = smssim("plan", SENDER, *words, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert list(found["cheapest"]) == ["senders", "cost", "probability", "confidence", "fewer"]
+    assert found["cheapest"]["senders"] == {"dear": 0}  # the other one is enough, and costs nothing
+    assert [one["name"] for one in found["senders"]] == ["city"]
+    assert b'"cheapest":{"senders":{"dear":0}' in report.read_bytes().replace(b" ", b"")
+    page = " ".join(smssim("plan", SENDER, *words).stdout.split())
+    assert "in the cheapest mix" in page
+    assert "cheapest No copy of dear, with as few copies as possible: all" in page
 
 
 @pytest.mark.parametrize(
@@ -509,7 +546,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_the_figures_of_a_play_are_those_that_goals_may_ask_for() -> None:
-    assert set(made().figures(1000)) == set(FIGURES)
+    assert set(made().figures(1000)) == {*FIGURES, "reachable"}
 
 
 # ---- Documents

@@ -174,8 +174,9 @@ def test_every_key_of_a_section_sets_its_setting() -> None:
         "price": "0.01",
         "price_failed": ".001",
     }
-    assert values.keys() == set(SENDER_FILE_KEYS.values())
-    for key, setting in SENDER_FILE_KEYS.items():
+    settings = {key: setting for key, setting in SENDER_FILE_KEYS.items() if setting != "preset"}
+    assert values.keys() == set(settings.values())
+    for key, setting in settings.items():
         extra = {"std_s": ", mean: 1", "burst": ", limit: 1"}.get(setting, "")
         sender = run_of(f"senders: {{x: {{{key}: {values[setting]}{extra}}}, y: {{}}}}").senders[0]
         assert getattr(sender, setting) == SENDER_FLAGS[setting].read(values[setting]), key
@@ -255,6 +256,19 @@ def test_what_to_find_is_a_sender_of_the_file() -> None:
         plan_of(FLOOD, "--find", "citty.copies=1..200")
 
 
+def test_copies_are_a_range_only_for_the_cheapest_mix() -> None:
+    text = "senders: {a: {copies: 0..200}, b: {}}\ngoals: [t95<9m]"
+    plan = plan_of(text, "--cheapest")
+    assert [(name, span.low, span.high) for name, span in plan.spans.items()] == [("a", 0, 200)]
+    assert [sender.copies for sender in plan.planned().senders] == [200, 1]
+    said = "copies of a: got 0..200; expected a whole number; only smssim plan --cheapest takes a range"
+    assert refused(text) == said
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}$"):
+        plan_of(text)
+    jsonschema.Draft202012Validator(SCHEMA).validate(loaded(text))
+    assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(loaded(text.replace("0..200", "0-200")))
+
+
 # ---- What is refused
 
 MEAN, COUNT, SHARE = SENDER_FLAGS["mean_s"].rule, MESSAGE_FLAGS["count"].rule, SENDER_FLAGS["fail"].rule
@@ -319,7 +333,7 @@ BAD: dict[str, tuple[str | bytes, str, bool | None]] = {
     "a misspelt key of messages": (
         "messages: {Max_Atempts: 3}",
         (
-            "line 1: messages.Max_Atempts: unknown key; expected one of count, seed, min-length, max-length, "
+            "line 1: messages.Max_Atempts: unknown key; expected one of count, seed, min-length, max-length, text, "
             "unreachable, max-attempts, retry-delay, rate, lease-timeout, give-up; did you mean max-attempts?"
         ),
         True,
@@ -741,6 +755,10 @@ def test_the_command_says_what_a_file_contains(capsys: pytest.CaptureFixture[str
     for text, said in (
         (FLOOD, "20,000 messages, 5 senders, 5 faults, 2 goals"),
         ("messages: {count: 1}\nsenders: {a: {}}\ngoals: [failed<1]", "1 message, 1 sender, 0 faults, 1 goal"),
+        (
+            "senders: {a: {copies: 0..200}, b: {copies: 2..3}, c: {}}",
+            "1,000 messages, 3 to 204 senders, 0 faults, 0 goals",
+        ),
     ):
         with pytest.raises(SystemExit) as caught:
             main(["scenario", written(text)])

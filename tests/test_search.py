@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smssim.core.fault import MONITOR, Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
 from smssim.plan.scale import FULL, Scale
@@ -21,8 +21,9 @@ from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.search.answer import Answer, Odds
 from smssim.plan.search.confidence import Look, at_most, clopper_pearson_low
 from smssim.plan.search.obstacle import obstacle
-from smssim.plan.search.search import LOOKS, SEARCH_SEEDS, Plays, Search
+from smssim.plan.search.search import LOOKS, Search
 from smssim.plan.search.steps import Steps
+from smssim.plan.search.trial import SEARCH_SEEDS, Plays
 from smssim.plan.seeds import Play, play
 from smssim.settings.find import Find
 
@@ -84,7 +85,9 @@ def playing(law: Law) -> Plays:
             time_s = law(value, np.random.default_rng(seed))
             reached_s: dict[int, float | None] = dict.fromkeys((50, 80, 95, 99), time_s)
             sent = scenario.total if time_s is not None else 0
-            found.append(Play(sent, 0, 0, 0, reached_s, time_s, 1.0, math.inf, (), times_s=EMPTY[:, 0], course=EMPTY))
+            counts = (sent, 0, 0, 0, 0, scenario.total, 0.0)
+            times = (reached_s, reached_s, time_s, 1.0, math.inf)
+            found.append(Play(*counts, *times, (), times_s=EMPTY[:, 0], course=EMPTY))
         return found
 
     return plays
@@ -152,6 +155,25 @@ def test_another_mean_keeps_the_relative_spread() -> None:
     steps = Steps(Find("city", "mean", 0.1, 2.0))
     model = steps.scenario(CITY, steps.step(0.2)).senders[0].model
     assert (model.mean_s, model.std_s) == pytest.approx((0.2, 0.06))
+
+
+@given(st.floats(0.1, 1e5), st.floats(1.0, 1e4))
+@settings(max_examples=100, deadline=None)
+def test_limits_ascend_in_steps_of_three_digits(low: float, times: float) -> None:
+    steps = Steps(Find("city", "limit", low, low * times))
+    assert (steps.value(steps.first), steps.value(steps.last)) == (low, low * times)
+    shown = [steps.value(step) for step in range(steps.first, min(steps.last + 1, steps.first + 2000))]
+    assert all(slow < fast or len(shown) == 2 for slow, fast in pairwise(shown))
+    assert all(float(f"{value:.3g}") == value for value in shown[1:-1])
+    for step in (steps.first, steps.middle(steps.first - 1, steps.last + 1), steps.last):
+        assert steps.value(steps.step(steps.value(step))) == steps.value(step)
+
+
+def test_another_limit_keeps_the_burst() -> None:
+    city = replace(CITY, senders=(sender(limit=StartLimit.of(20, 30, 3)),), segments=3)
+    steps = Steps(Find("city", "limit", 10.0, 90.0))
+    found = steps.scenario(city, steps.step(60.0)).senders[0].limit
+    assert found == StartLimit.of(60, 30, 3)
 
 
 # ---- Answers with known probabilities
@@ -447,6 +469,18 @@ def test_what_no_number_of_lanes_can_do_is_said_without_a_play(scenario: Scenari
     assert all(part in found.why for part in why.split("; "))
     assert str(found).startswith("No value of city.copies from 1 to 200 will do, because ")
     assert found.as_dict() == {"setting": "city.copies", "value": None, "why": found.why}
+
+
+def test_a_limit_is_in_the_way_of_more_lanes_but_not_of_more_copies_or_a_higher_limit() -> None:
+    """570 of 600 messages with 1.11 attempts each at 6 a second: 105 s. At 10.8 a second, it takes 59 s."""
+    city = replace(SMALL, senders=(sender(lanes=10, limit=StartLimit.of(6, 1, 1)),))
+    why = search(city, "city.concurrency=1..1000", "t95<60s", plays=no_plays).why
+    assert "the limit of city is 6 messages per second, so at most 360 are started" in why
+    assert search(city, "city.mean=0.1..1", "t95<60s", plays=no_plays).why.startswith("the limit of city is 6 ")
+    for find, near in (("city.copies=1..20", 2), ("city.limit=1..1000", 11)):
+        found = search(city, find, "t95<60s").found
+        assert found is not None
+        assert found.value == pytest.approx(near, rel=0.06)
 
 
 @pytest.mark.parametrize("number", range(len(CASES)))

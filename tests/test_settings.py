@@ -32,6 +32,7 @@ from smssim.settings import (
     split_address,
 )
 from smssim.settings.senders import RUN_COUNT, RUN_SENDERS, parse_sender
+from smssim.settings.span import Span
 
 # By name. Commands that share a flag have the same rule for it, as tests/test_flags.py shows.
 NAMED: dict[str, Flag] = {flag.name: flag for command in COMMANDS.values() for flag in command.flags.values()}
@@ -54,6 +55,9 @@ BAD = {
     "--count": (*NOT_WHOLE, "1000000000001", "1e13"),
     "--seed": (*NOT_WHOLE, str(2**63), "1e19"),
     "--max-attempts": (*NOT_WHOLE, "0", "256"),
+    "--preset": ("", "x", "sender", "7"),
+    "NAME": ("", "x"),
+    "--text": ("", "a\tb", "\x1b[2J", "\x7f", "\udc80"),
     "--min-length": (*NOT_WHOLE, "0", "101"),
     "--max-length": (*NOT_WHOLE, "0", "101"),
     "--concurrency": (*NOT_WHOLE, "0", "10000001"),
@@ -154,6 +158,7 @@ BAD = {
     "--json": ("", "maybe", "2"),
     "--linger": ("", "maybe", "2"),
     "--full": ("", "maybe", "2"),
+    "--cheapest": ("", "maybe", "2"),
     "--no-plan": ("", "maybe", "2"),
     "--schema": ("", "maybe", "2"),
     "--quick": ("", "maybe", "2"),
@@ -266,7 +271,9 @@ def test_a_misspelt_figure_is_refused_with_a_suggestion() -> None:
         ("faild<5%", "failed"),
         ("T95<10s", "t95"),
         ("latency_p95<1s", "latency_p95_s"),
-        ("lost<5", None),
+        ("lose<5", None),
+        ("costs<5", "cost"),
+        ("failed_reachabel<5", "failed_reachable"),
         ("failed<five", None),
     ):
         meant = f"; did you mean {near}?" if near else ""
@@ -464,6 +471,8 @@ def test_a_sender_is_read_from_its_spec() -> None:
         ("mean=50ms,fail=10%,distribution=Normal", SenderSettings(0.05, fail=0.1, distribution="normal")),
         ("max_time=3", SenderSettings(max_time_s=3.0)),
         (" mean = 1 , copies = 1e3 ", SenderSettings(mean_s=1.0, copies=1000)),
+        ("copies=0..200", SenderSettings(copies=200, copies_span=Span(0, 200))),
+        ("copies= 1e1 .. 10 ", SenderSettings(copies=10, copies_span=Span(10, 10))),
         ("distribution=uniform,mean=3,std=1,name=a=b", SenderSettings(3.0, 1.0, "uniform", name="a=b")),
         ("joins=8s", SenderSettings(joins_s=8.0)),
     ):
@@ -475,7 +484,11 @@ BAD_SPECS = {
     "mean": "--sender: got mean; expected key=value,...",
     "mean=1,": "--sender: got ''; expected key=value,...",
     "meen=1": "--sender: got meen=1; expected key=value,...",
-    "mean=1,copies=3e3": "--sender: copies: got 3e3; expected a whole number from 1 to 2,000",
+    **{
+        f"copies={got}": f"--sender: copies: got {got}; expected a whole number from 1 to 2,000, or a range such as "
+        "0..200 (only smssim plan --cheapest takes a range)"
+        for got in ("3e3", "0", "0..0", "5..4", "0..2001", "-1..5", "1..2..3", "..5", "5..", "0.5..2")
+    },
     "copies=2000,concurrency=1e7": "--sender: copies: got 2000; expected at most 1 with --concurrency 10,000,000",
     "fail=120%": f"--sender: fail: got 120%; expected {NAMED['--fail'].rule.expected}",
     "producer=localhost:1": "--sender: got producer=localhost:1; expected key=value,...",
@@ -513,11 +526,11 @@ def test_a_bad_spec_is_refused_with_the_bad_part_and_what_it_expects() -> None:
 
 def test_an_unknown_key_is_refused_with_all_keys_and_the_closest_one() -> None:
     keys = (
-        "with the keys mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, "
+        "with the keys preset, mean, std, distribution, max-time, fail, concurrency, copies, limit, burst, price, "
         "price-failed, name, joins"
     )
     for part, near in (
-        *(("meen=1", "mean"), ("MEAN=1", "mean"), ("max_tme=1", "max-time"), ("producer=x", None), ("fail", None)),
+        *(("meen=1", "mean"), ("MEAN=1", "mean"), ("max_tme=1", "max-time"), ("producer=x", "price"), ("fail", None)),
     ):
         with pytest.raises(UsageError) as caught:
             parse_sender(part)

@@ -296,7 +296,7 @@ def test_a_run_passes_its_thresholds_and_files_to_its_monitor(tmp_path: Path) ->
         assert summary["sender_rows"][0]["sent"] == summary["sent"]
         rows = (tmp_path / "figures.csv").read_text(encoding="utf-8").splitlines()
         assert len(rows) > 2
-        assert rows[-1].endswith(",true,true")
+        assert rows[-1].endswith(",true,true,0,0.0")
 
 
 @pytest.mark.parametrize("command", ["run", "monitor"])

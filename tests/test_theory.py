@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle.heap import Heap
 
 from smssim.core.fate import time_table
 from smssim.core.fault import Fault, FaultKind
 from smssim.core.limits import LIMITS
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, Outcome, StartLimit
 from smssim.core.pace import report_wait_s
 from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of
 from smssim.plan.theory.pace import report_lag_s
@@ -91,8 +92,9 @@ def simulate(what: Scenario, lag_s: float, seed: int) -> tuple[list[float], floa
             fresh, attempt, start_s = fresh + 1, 1, max(now, released_s)
         end_s = start_s + times[lane].next()
         heapq.heappush(free, (end_s, uniform.next(), lane))
-        if uniform.next() < what.senders[lane].model.fail:
-            if attempt < what.max_attempts:
+        gone = attempt == 1 and what.unreachable > 0 and uniform.next() < what.unreachable
+        if gone or uniform.next() < what.senders[lane].model.fail:
+            if attempt < what.max_attempts and not gone:
                 heapq.heappush(again, (end_s + lag_s + what.retry_delay_s, next(order), attempt + 1))
                 continue
         else:
@@ -116,6 +118,16 @@ CASES = {
     "unequal": scenario(20_000, *((10, gamma(m, 0.1)) for m in (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.0))),
     "unequal failures": scenario(4_000, (20, gamma(0.5, 0.5)), (40, gamma(0.3, 0.05), 10.0), max_attempts=2),
     "joins": scenario(4_000, (20, gamma(1.0, 0.1)), *((5, gamma(1.0, 0.1), float(j)) for j in range(1, 30))),
+    "unreachable": scenario(4_000, (100, gamma(0.5, 0.3)), max_attempts=4, unreachable=0.03),
+    "many unreachable": scenario(4_000, (100, gamma(0.5, 0.5)), max_attempts=8, unreachable=0.15),
+    "unreachable, few a lane": scenario(3_000, (600, exponential(1.0, 0.3)), max_attempts=3, unreachable=0.1),
+    "unreachable, unequal failures": scenario(
+        4_000, (20, gamma(0.5, 0.5)), (40, gamma(0.3, 0.05), 10.0), max_attempts=2, unreachable=0.1
+    ),
+    "unreachable at a rate": scenario(2_000, (20, gamma(0.5, 0.3)), rate_per_s=20.0, max_attempts=3, unreachable=0.1),
+    "unreachable, a rate far beyond": scenario(
+        6_000, (20, gamma(0.5, 0.2)), rate_per_s=400.0, max_attempts=3, unreachable=0.1
+    ),
     "more lanes": scenario(2_000, (5_000, gamma(1.0, 0.1)), max_attempts=3),
     "a slow rate": scenario(2_000, (20, gamma(0.5, 0.1)), rate_per_s=20.0, max_attempts=3),
     "a rate near capacity": scenario(10_000, (20, gamma(0.5)), rate_per_s=39.6),
@@ -156,6 +168,58 @@ def test_the_spread_agrees_with_an_exact_simulation() -> None:
         runs = [simulate(CASES[case], LAG_S, seed) for seed in range(25)]
         times = [sent[CASES[case].total // 2 - 1] for sent, _ in runs]
         assert Theory(CASES[case]).spread_s(50) == pytest.approx(np.std(times), rel=0.45)
+
+
+def limited(
+    total: int, lanes: int, model: AttemptModel, per_s: float, burst: int = 1, copies: int = 1, **rest: object
+) -> Scenario:
+    """Return a scenario with copies of a sender, each of which has a limit."""
+    sender = PlannedSender("s0", model, lanes, copies, limit=StartLimit.of(per_s, burst, 1))
+    return replace(Scenario(total, (sender,)), **rest)  # type: ignore[arg-type]
+
+
+LIMITED = {
+    "short codes": limited(4_000, 30, gamma(0.2, 0.1), 100, copies=4, max_attempts=2),
+    "delayed retries": limited(4_000, 30, gamma(0.2, 0.3), 100, copies=4, max_attempts=4, retry_delay_s=0.5),
+    "exponential times": limited(3_000, 60, exponential(0.2, 0.01), 150),
+    "a burst": limited(3_000, 40, gamma(0.2, 0.04), 60, 20),
+    "a burst of more than the lanes": limited(3_000, 40, gamma(0.2, 0.04), 60, 100),
+    "a toll-free number": limited(600, 2, gamma(0.2), 3),
+    "long attempts": limited(2_000, 300, gamma(2.0, 0.05), 100, max_attempts=2),
+    "far above the lanes": limited(3_000, 50, gamma(0.2, 0.04), 2500),
+    "above the lanes, with a burst": limited(6_000, 100, gamma(0.2, 0.04), 600, 20),
+    "beside a sender without": replace(
+        limited(3_000, 40, gamma(0.2, 0.1), 60, copies=2),
+        senders=(
+            PlannedSender("s0", gamma(0.2, 0.1), 40, 2, limit=StartLimit.of(60, 1, 1)),
+            PlannedSender("s1", AttemptModel(0.5, 0.2, "lognormal", None, 0.1), 50, 1, 3.0),
+        ),
+        max_attempts=2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIMITED)
+def test_times_with_limits_agree_with_a_schedule_that_counts_tokens(case: str) -> None:
+    what, theory = LIMITED[case], Theory(LIMITED[case], lag_s=LAG_S)
+    assert theory.valid, theory.why
+    runs = [Heap(what, seed, LAG_S).play() for seed in range(12)]
+    for percent in PERCENTS:
+        if (reached_s := theory.reached_s(percent)) is not None:
+            times = np.array([run.reached_s(percent) for run in runs]) + LAG_S
+            error = 2.5 * float(times.std()) / math.sqrt(len(times) - 1)
+            assert abs(reached_s - times.mean()) <= max(0.004 * times.mean(), error), (percent, reached_s, times.mean())
+    assert theory.reached_s(50) is not None
+    ends_s = np.array([run.finish_s[-1] for run in runs]) + LAG_S
+    assert theory.complete_s == pytest.approx(np.median(ends_s), abs=0.02 * ends_s.mean() + float(ends_s.std()))
+    sent = np.mean([run.count(Outcome.SENT) for run in runs])
+    assert theory.ceiling == pytest.approx(sent / what.total, abs=0.01)
+
+
+def test_a_million_messages_take_sixteen_short_codes_ten_minutes() -> None:
+    """The last of 950,000 starts at 950,000 / 1600 s, and takes 0.2 s."""
+    theory = Theory(limited(1_000_000, 30, gamma(0.2), 100, copies=16), lag_s=0.0)
+    assert theory.reached_s(95) == pytest.approx(950_000 / 1600 + 0.2, abs=0.02)
 
 
 # ---- Known figures
@@ -291,6 +355,11 @@ def test_faults_are_for_the_twin() -> None:
         (scenario(50, (100, gamma(1.0)), (100, gamma(3.0))), "which of the unequal senders"),
         (scenario(1_000, (10, gamma(1.0, 0.1)), (10, gamma(1.0)), rate_per_s=5.0), "which of the unequal senders"),
         (scenario(1_000, (10, gamma(1.0)), (10, gamma(1.0), 9.0), rate_per_s=15.0), "senders join"),
+        (limited(1_000, 10, gamma(0.2), 49), "the limit of s0 is close to what its lanes can send"),
+        (limited(1_000, 10, gamma(0.2), 55), "the limit of s0 is close to what its lanes can send"),
+        (limited(1_000, 50, gamma(0.2), 100, rate_per_s=50.0), "released at a rate, and s0 has a limit"),
+        (limited(1_000, 50, gamma(0.2), 100, 900), "a full bucket of s0 lasts for much of the run"),
+        (limited(200, 5, gamma(0.2), 1, copies=20), "they end in waves"),
     ],
 )
 def test_it_refuses_and_says_why(what: Scenario, why: str) -> None:

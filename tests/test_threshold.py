@@ -26,6 +26,10 @@ FIGURES: dict[str, float | None] = {
     "latency_p99_s": 90.0,
     "t50": 30.0,
     "t95": 600.0,
+    "unreachable": 40,
+    "failed_reachable": 10,
+    "t95_reachable": 500.0,
+    "cost": 7.45,
 }
 
 
@@ -52,6 +56,16 @@ FIGURES: dict[str, float | None] = {
         ("t95<0.1h", False),
         ("t95<10m", False),
         ("t95<=10m", True),
+        ("t95_reachable<10m", True),
+        ("t95_reachable<8m", False),
+        ("t50_reachable<8m", False),  # never reached
+        ("unreachable<=4%", True),
+        ("unreachable<40", False),
+        ("failed_reachable<=10", True),
+        ("failed_reachable<=1%", False),  # 10 of the 960 that can be reached
+        ("failed_reachable<=1.05%", True),
+        ("cost<=7.45", True),
+        ("cost<7.45", False),
         ("t99<1000h", False),  # never reached
         ("t99>0", False),
         ("avg_sent_time_s<1", False),  # nothing was sent
@@ -127,7 +141,8 @@ def test_a_count_that_is_compared_like_a_share_causes_a_warning(text: str, meant
 
 def test_every_number_in_the_json_output_can_have_a_threshold() -> None:
     numbers = {name for name, kind in Figures.__annotations__.items() if "int" in kind or "float" in kind}
-    assert numbers == {*NAMES} - {"redelivered", "t50", "t80", "t95", "t99"}
+    times = {f"t{percent}{of}" for percent in (50, 80, 95, 99) for of in ("", "_reachable")}
+    assert numbers == {*NAMES} - {"redelivered", "failed_reachable", *times}
 
 
 def test_a_watcher_reads_a_threshold_in_any_notation_as_the_monitor_does() -> None:
@@ -136,11 +151,14 @@ def test_a_watcher_reads_a_threshold_in_any_notation_as_the_monitor_does() -> No
         ("\tavg_time_s\t<\t1s", "was 250 ms"),
         ("failed<" + "0" * 1500 + "5%", "was 5%"),
         (" t99<1h", "was never reached"),
+        ("t99_reachable<1h", "was never reached"),
+        ("failed_reachable<9%", "was 1.042%"),
+        ("cost<1e9", "was 7.45"),
     ):
         judged = Threshold.parse(text).judge(FIGURES)
         summary = seen_by_a_watcher(monitor_pb2.Judged(threshold=text, value=judged.value, passed=judged.passed))
         assert summary.thresholds == (judged,)
-        assert value(summary.thresholds[0], 1000) == value(judged, 1000) == said
+        assert value(summary.thresholds[0], FIGURES) == value(judged, FIGURES) == said
 
 
 def seen_by_a_watcher(*judged: monitor_pb2.Judged) -> Summary:

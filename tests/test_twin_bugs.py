@@ -12,7 +12,7 @@ import twin_bugs as bugs
 from test_twin_oracle import IDEAL, is_alike
 from twin_support import against_core, against_heap, biased, few, played
 
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.plan.scale import Scale
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.seeds import Play, play, unscaled
@@ -38,10 +38,16 @@ def conserves(kind: str) -> list[str]:
     return [f"{kind}: {counted} of {total} counted" for counted, total in ends if counted != total]
 
 
-def of_scaled(figure: Callable[[Play], float | None], spreads: bool = False) -> list[str]:
+EXPONENTIAL: Final = AttemptModel(0.1, 0.1, "exponential", fail=0.1)
+HUNDRED: Final = Scale(100)
+MANY: Final = Scenario(200_000, (PlannedSender("a", EXPONENTIAL, 2000),))
+LIMITED: Final = Scenario(20_000, (PlannedSender("a", EXPONENTIAL, 40, 50, limit=StartLimit.of(20.0, 1, 1)),))
+
+
+def of_scaled(
+    figure: Callable[[Play], float | None], spreads: bool = False, scenario: Scenario = MANY, scale: Scale = HUNDRED
+) -> list[str]:
     """Compare a time of scaled plays with that of full ones: its mean, or else its standard deviation."""
-    model = AttemptModel(0.1, 0.1, "exponential", fail=0.1)
-    scenario, scale = Scenario(200_000, (PlannedSender("a", model, 2000),)), Scale(100)
 
     def times_s(plays: list[Play]) -> list[float]:
         return [figure(one) or 0.0 for one in plays]
@@ -56,6 +62,7 @@ def of_scaled(figure: Callable[[Play], float | None], spreads: bool = False) -> 
 
 
 last_of_scaled: Final = partial(of_scaled, lambda one: one.complete_s)
+last_of_limited: Final = partial(last_of_scaled, scenario=LIMITED, scale=Scale(10))
 spread_of_scaled: Final = partial(of_scaled, lambda one: one.reached_s[50], spreads=True)
 
 FOUND: Final[dict[bugs.Bug, Check]] = {
@@ -69,6 +76,12 @@ FOUND: Final[dict[bugs.Bug, Check]] = {
     bugs.is_never_slow: partial(as_ideal, "a slow sender"),
     bugs.delivers_retries_to_the_first_sender: partial(as_ideal, "unlike failures, delayed retries"),
     bugs.keeps_the_messages_of_a_killed_sender: partial(as_ideal, "a killed sender"),
+    bugs.ignores_a_limit: partial(as_ideal, "a limit far below the lanes"),
+    bugs.lets_copies_share_a_limit: partial(as_ideal, "many copies with a limit"),
+    bugs.fills_a_bucket_beyond_its_size: partial(as_ideal, "a limit as fast as the lanes"),
+    bugs.starts_again_with_an_empty_bucket: partial(as_ideal, "a sender with a limit and a burst is killed"),
+    bugs.forgets_limits_while_messages_are_scarce: partial(as_ideal, "limits of copies at a rate"),
+    bugs.loses_the_limit_at_the_end_of_a_scaled_play: last_of_limited,
     bugs.plays_the_end_of_a_scaled_play_scaled: last_of_scaled,
     bugs.spreads_scaled_plays_as_they_are: spread_of_scaled,
     bugs.reports_without_delay: partial(as_core, "plain"),

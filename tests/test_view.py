@@ -455,7 +455,7 @@ def test_only_the_last_json_object_has_the_events_and_the_plan(capsys: pytest.Ca
     assert shown(JsonLines(), replace(snapshot(), events=EVENTS), replace(ended(), events=EVENTS))
     first, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert list(first) == list(Figures.__slots__)
-    assert list(last) == [*Figures.__slots__, "events", "plan_reached_s"]
+    assert list(last) == [*Figures.__slots__, "events", "plan_reached_s", "reached_reachable_s"]
     assert last["plan_reached_s"] is None
     assert last["events"][1] == {
         "at_s": 8.0,

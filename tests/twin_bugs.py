@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -10,12 +11,18 @@ from unittest import mock
 
 import numpy as np
 
+from smssim.core.bucket import Bucket
 from smssim.core.fault import Fault
+from smssim.core.model import StartLimit
+from smssim.plan.scale import Scale
+from smssim.plan.scenario import PlannedSender
 from smssim.plan.twin.alone import Alone
+from smssim.plan.twin.limited import LimitedPool
 from smssim.plan.twin.lots import SPARE, Done, Lot
 from smssim.plan.twin.member import HOP_S, Member
 from smssim.plan.twin.pool import GiveBack, LaneNumbers, Outcomes, Pool, Record, Take, Times
-from smssim.plan.twin.scarce import Later
+from smssim.plan.twin.scarce import Later, Scarcity
+from smssim.plan.twin.steady import scaled_limit
 from smssim.plan.twin.supply import Supply
 from smssim.plan.twin.trouble import Trouble
 from smssim.plan.twin.twin import Twin
@@ -27,6 +34,8 @@ _init = Twin.__init__
 _law = Member._law
 _take = Supply.take
 _killed = Trouble._killed
+_limited_init = LimitedPool.__init__
+_play_in_full = Member.play_in_full
 
 
 # ---- Lanes and messages
@@ -134,6 +143,64 @@ def spreads_scaled_plays_as_they_are() -> AbstractContextManager[Any]:
 def plays_the_end_of_a_scaled_play_scaled() -> AbstractContextManager[Any]:
     """Let each of the last messages stand for several."""
     return mock.patch.object(Twin, "_is_tail", return_value=False)
+
+
+# ---- Limits
+
+NO_LIMIT = StartLimit(1e-9, 1e9)
+
+
+def ignores_a_limit() -> AbstractContextManager[Any]:
+    """Let messages start as soon as a lane is free."""
+    return mock.patch("smssim.plan.twin.member.scaled_limit", return_value=NO_LIMIT)
+
+
+def lets_copies_share_a_limit() -> AbstractContextManager[Any]:
+    """Let all copies of a sender together start no more than one of them may."""
+
+    def shared(sender: PlannedSender, scale: Scale) -> StartLimit:
+        limit = scaled_limit(sender, scale)
+        return StartLimit(limit.interval_s * sender.copies, limit.slack_s * sender.copies)
+
+    return mock.patch("smssim.plan.twin.member.scaled_limit", shared)
+
+
+def fills_a_bucket_beyond_its_size() -> AbstractContextManager[Any]:
+    """Keep every token that was not used."""
+
+    def start(self: Bucket, ready_at: float) -> float:
+        start = self.next_at(ready_at)
+        self.full_at = (self.full_at if self.full_at > -math.inf else ready_at) + self.limit.interval_s
+        return start
+
+    return mock.patch.object(Bucket, "start", start)
+
+
+def starts_again_with_an_empty_bucket() -> AbstractContextManager[Any]:
+    """Give a sender no token when it joins."""
+
+    def init(self: LimitedPool, *arguments: Any) -> None:
+        _limited_init(self, *arguments)
+        self.full_at = np.full(self.senders, self.joined_s + self.limit.slack_s)
+
+    return mock.patch.object(LimitedPool, "__init__", init)
+
+
+def forgets_limits_while_messages_are_scarce() -> AbstractContextManager[Any]:
+    """Give a message to any lane that is idle."""
+    return mock.patch("smssim.plan.twin.twin.LimitedScarcity", Scarcity)
+
+
+def loses_the_limit_at_the_end_of_a_scaled_play() -> AbstractContextManager[Any]:
+    """Play the last messages without a limit."""
+
+    def play_in_full(self: Member, times: int) -> list[Lot]:
+        lots = _play_in_full(self, times)
+        if isinstance(self.pool, LimitedPool):
+            self.pool.limit = NO_LIMIT
+        return lots
+
+    return mock.patch.object(Member, "play_in_full", play_in_full)
 
 
 # ---- Senders

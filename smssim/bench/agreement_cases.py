@@ -41,16 +41,20 @@ class CaseSender:
     concurrency: int
     fail: float = FAIL
     copies: int = 1
+    limit_per_s: float | None = None
+    burst: int = 1
 
     @property
     def per_s(self) -> float:
         """The messages per second that it can send."""
-        return self.concurrency * self.copies / self.mean_s
+        per_s = self.concurrency / self.mean_s
+        return self.copies * (per_s if self.limit_per_s is None else min(per_s, self.limit_per_s))
 
     def line(self, name: str) -> str:
         """Return it as an entry of a scenario file."""
         copies = "" if self.copies == 1 else f", copies: {self.copies}"
-        keys = f"mean: {self.mean_s:g}, fail: {self.fail:g}, concurrency: {self.concurrency}{copies}"
+        limit = "" if self.limit_per_s is None else f", limit: {self.limit_per_s:g}, burst: {self.burst}"
+        keys = f"mean: {self.mean_s:g}, fail: {self.fail:g}, concurrency: {self.concurrency}{copies}{limit}"
         return f"  {name}: {{{keys}}}"
 
 
@@ -112,6 +116,20 @@ _CASES: Final = (
         "slow",
         "the attempts of one of four senders take four times as long for 15 s",
         faults=(CaseFault("slow", 0.25, length=0.375, factor=4),),
+    ),
+    AgreementCase(
+        "limits",
+        "sixteen copies with lanes for 80 messages per second and a limit of 40",
+        (CaseSender(0.25, 20, copies=16, limit_per_s=40),),
+    ),
+    AgreementCase(
+        "limits-close",
+        "two senders whose limit is as fast as their lanes, and one with a burst beside one without a limit",
+        (
+            CaseSender(0.25, 40, copies=2, limit_per_s=160),
+            CaseSender(0.25, 40, limit_per_s=100, burst=200),
+            CaseSender(0.25, 40),
+        ),
     ),
     AgreementCase("thousand", "a thousand senders of two lanes", (CaseSender(2.0, 2, copies=1000),)),
 )

@@ -20,6 +20,7 @@ from smssim.settings import (
     HistorySettings,
     MonitorSettings,
     PlanSettings,
+    PresetsSettings,
     ProducerSettings,
     ReportSettings,
     RunSettings,
@@ -125,6 +126,14 @@ def plan(settings: PlanSettings) -> int:
 def scenario(settings: ScenarioSettings) -> int:
     """Check a scenario file, or print the JSON schema of scenario files."""
     from smssim.cli.scenario import serve
+
+    return serve(settings)
+
+
+@_command(PresetsSettings, "smssim presets", "smssim presets us-shortcode", "smssim presets --json")
+def presets(settings: PresetsSettings) -> int:
+    """Show the presets of senders: limits, lanes, times and prices as providers publish them, with their sources."""
+    from smssim.cli.presets import serve
 
     return serve(settings)
 

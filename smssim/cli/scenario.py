@@ -9,20 +9,22 @@ import json
 
 from smssim.escaping import escape
 from smssim.process import terminal
-from smssim.settings import RunSettings, ScenarioSettings
+from smssim.settings import RunSettings, ScenarioSettings, spans_of
 from smssim.words import plural
 
 
 def contents(file: str) -> str:
     """Return what a scenario file contains, on one line. Raises UsageError."""
-    run = RunSettings.from_flags({"scenario": file}, None)
+    run = RunSettings.from_flags({"scenario": file}, None, spans=True)
+    most = sum(sender.copies for sender in run.senders)
+    least = most - sum(span.high - span.low for span in spans_of(run.senders).values())
     counted = (
-        (run.producer.count, "message"),
-        (sum(sender.copies for sender in run.senders), "sender"),
-        (len(run.faults), "fault"),
-        (len(run.monitor.threshold), "goal"),
+        plural(run.producer.count, "message"),
+        plural(most, "sender") if least == most else f"{least:,} to {plural(most, 'sender')}",
+        plural(len(run.faults), "fault"),
+        plural(len(run.monitor.threshold), "goal"),
     )
-    return f"{escape(file)}: {', '.join(plural(number, thing) for number, thing in counted)}"
+    return f"{escape(file)}: {', '.join(counted)}"
 
 
 def serve(settings: ScenarioSettings) -> int:

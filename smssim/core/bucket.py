@@ -44,6 +44,12 @@ class Bucket:
         """Return when the next message may start that is ready then."""
         return max(ready_at, self.full_at - self.limit.slack_s)
 
+    def start(self, ready_at: float) -> float:
+        """Take what one message needs that is ready then, and return when it may start; as `schedule`, for a loop."""
+        start = self.next_at(ready_at)
+        self.full_at = max(ready_at, self.full_at) + self.limit.interval_s
+        return start
+
     def schedule(self, ready_at: Times) -> Times:
         """Return when messages would start that are ready at these ascending times; see `schedule`."""
         return schedule(self.limit, self.full_at, ready_at)[0]

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.lanes import Finished
-from smssim.core.model import Attempts, Ids, Outcomes
+from smssim.core.model import Attempts, Ids, Outcomes, RunFacts
+
+
+@dataclass(frozen=True, slots=True)
+class RunOffer:
+    """The run that a producer offers to a sender."""
+
+    run: RunFacts
+    monitor: str  # its addresses, separated by commas
+    text: str = ""  # of all messages; empty if each has a text of its own
 
 
 @dataclass(frozen=True, slots=True)

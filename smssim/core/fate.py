@@ -25,8 +25,8 @@ Floats = NDArray[np.float64]
 class Fates:
     """The fates of one sender's attempts in one run.
 
-    `seed` is 0 to 2^64 - 1. An attempt that fails is FAILED if it is attempt `max_attempts`, and RETRY before that. An
-    attempt at one of the `unreachable` messages takes its time and is FAILED.
+    `seed` is 0 to 2^64 - 1. An attempt that fails is FAILED if it is attempt `max_attempts`, and RETRY before that. The
+    first attempt at one of the `unreachable` messages takes its time and is FAILED, so there is never a second one.
     """
 
     def __init__(self, seed: int, max_attempts: int, model: AttemptModel, unreachable: float = 0.0) -> None:
@@ -52,7 +52,7 @@ class Fates:
         outcomes = (bits < self._fail).view(np.uint8)
         outcomes *= np.uint8((Outcome.RETRY if attempt < self._max_attempts else Outcome.FAILED) - Outcome.SENT)
         outcomes += np.uint8(Outcome.SENT)
-        if self._reach is not None:
+        if self._reach is not None and attempt == 1:
             outcomes[self._reach.missing(ids)] = Outcome.FAILED
         return durations_s, outcomes
 

@@ -43,6 +43,7 @@ class SenderRow:
     limit_per_s: float | None = None  # segments per second that it may start; None without a limit
     burst: int = 1  # segments that it may start at once after a pause
     declared_per_s: float = 0.0  # attempts that it can make, by what it declares; 0 if nobody computed it
+    cost: float = 0.0  # of its attempts
 
     @property
     def speed(self) -> float:
@@ -67,6 +68,7 @@ class Others:
     failed: int = 0
     in_flight: int = 0
     recent_rate_per_s: float = 0.0
+    cost: float = 0.0
 
     @property
     def senders(self) -> int:
@@ -87,12 +89,14 @@ class Others:
         """Return the sum of these senders and the given ones."""
         states = self.by_state
         sent, failed, in_flight, rate_per_s = self.sent, self.failed, self.in_flight, self.recent_rate_per_s
+        cost = self.cost
         for row in rows:
             states[row.state] += 1
             sent += row.sent
             failed += row.failed
             in_flight += row.in_flight
             rate_per_s += row.recent_rate_per_s
+            cost += row.cost
         return Others(
             states[State.SENDING],
             states[State.WAITING],
@@ -102,6 +106,7 @@ class Others:
             failed,
             in_flight,
             rate_per_s,
+            cost,
         )
 
 
@@ -159,6 +164,7 @@ def _row(session: Session, now: float, segments: int) -> SenderRow:
         declared_per_s=declared_speed(
             facts.concurrency, facts.mean_s, StartLimit.of(facts.limit_per_s, facts.burst, segments)
         ),
+        cost=session.cost(segments),
     )
 
 

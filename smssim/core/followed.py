@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from smssim.core.course import Course
+from smssim.core.ending import Ending
 from smssim.core.fleet import DETAILED_ROWS_MAX, ROWS_MAX
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts
 from smssim.core.pieces import Changes, Pieces, put_under, within
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Detail, Snapshot
-from smssim.core.tally import Ending, Tally
+from smssim.core.tally import Tally
 from smssim.core.threshold import Threshold
 
 _COURSE: Final = "course"  # its pieces begin with this name

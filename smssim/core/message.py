@@ -52,8 +52,8 @@ class Content:
     """Columns of n messages, in the form in which they are sent."""
 
     phone_numbers: bytes  # PHONE_BYTES of ASCII each: ddd-ddd-dddd
-    text_lengths: bytes  # u8 each, in characters
-    texts: bytes  # ASCII from 0x20 to 0x5F, one text after another
+    text_lengths: bytes  # u8 each, in characters; empty if the offer has the text
+    texts: bytes  # ASCII from 0x20 to 0x5F, one text after another; empty as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,14 @@ class Phones:
 
     def __init__(self, seed: int) -> None:
         self._words = _Words(seed)
+        self._block = lru_cache(BLOCKS_KEPT)(lambda number: _phones(self._words.fractions(number)))
+
+    def stretch(self, first: int, last: int) -> bytes:
+        """Return the phone numbers of messages first..last-1, one after another."""
+        blocks = range(first // BLOCK, -(-last // BLOCK))
+        return b"".join(
+            self._block(block)[max(first - block * BLOCK, 0) : last - block * BLOCK].data for block in blocks
+        )
 
     def column(self, ids: NDArray[np.int64]) -> NDArray[np.void]:
         """Return the phone number of each message: PHONE_BYTES of ASCII each, V12 of shape (n,).
@@ -99,7 +107,7 @@ class Phones:
         slots = slot_of[blocks]
         for first in range(0, there.size, _BLOCKS_AT_ONCE):
             some = there[first : first + _BLOCKS_AT_ONCE]
-            made = np.concatenate([_phones(self._words.fractions(int(low + number))) for number in some])
+            made = np.concatenate([self._block(int(low + number)) for number in some])
             within = (slots - first) * BLOCK + ids % BLOCK
             where = np.flatnonzero((slots >= first) & (slots < first + some.size))
             phones[where] = made.view(phones.dtype).reshape(-1).take(within[where])
@@ -110,16 +118,20 @@ class Writer:
     """Generates the messages of one run. Not thread-safe.
 
     `seed` is 0 to 2^64 - 1 and `total` is the number of messages. Texts have `min_length` to `max_length` characters;
-    all lengths and all characters are equally likely. Content doesn't depend on `total`.
+    all lengths and all characters are equally likely. Content doesn't depend on `total`. Without `has_texts`, it has
+    only phone numbers, the same ones: the offer of the run has the text of all messages.
     """
 
-    def __init__(self, seed: int, total: int, min_length: int = 1, max_length: int = TEXT_LENGTH_MAX) -> None:
+    def __init__(
+        self, seed: int, total: int, min_length: int = 1, max_length: int = TEXT_LENGTH_MAX, has_texts: bool = True
+    ) -> None:
         if not 1 <= min_length <= max_length <= TEXT_LENGTH_MAX:
             raise ValueError(f"got texts of {min_length} to {max_length} characters; expected 1 to {TEXT_LENGTH_MAX}")
         self._total = total
         self._min_length = _u64(min_length)
         self._lengths = _u64(max_length - min_length + 1)
         self._words = _Words(seed)
+        self._phones = None if has_texts else Phones(seed)
         self._block = lru_cache(BLOCKS_KEPT)(self._write_block)
 
     def stretch(self, first: int, last: int) -> Content:
@@ -131,6 +143,8 @@ class Writer:
             raise IndexError(f"messages {first} to {last} are out of range: the run has {self._total}")
         if first == last:
             return Content(b"", b"", b"")
+        if self._phones is not None:
+            return Content(self._phones.stretch(first, last), b"", b"")
         pieces = [
             self._block(block).columns(max(first - block * BLOCK, 0), min(last - block * BLOCK, BLOCK))
             for block in range(first // BLOCK, (last - 1) // BLOCK + 1)
@@ -150,6 +164,8 @@ class Writer:
             raise IndexError(f"message {ids.max()} is out of range: the run has {self._total}")
         if np.array_equal(ids, np.arange(ids.size, dtype=np.uint64) + ids[0]):
             return self.stretch(int(ids[0]), int(ids[0]) + ids.size)
+        if self._phones is not None:
+            return Content(self._phones.column(ids.view(np.int64)).tobytes(), b"", b"")
         order = np.argsort(ids, kind="stable")
         pieces = [self._block(number).picked(within) for number, within in _by_block(ids[order])]
         phones, lengths, texts = (np.concatenate(column) for column in zip(*pieces, strict=True))

@@ -94,6 +94,11 @@ class StartLimit:
         return 1 + math.floor(self.slack_s / self.interval_s + 1e-9)
 
 
+def cost_of(segments: int, price: float, price_failed: float, sent: int, attempts: int) -> float:
+    """Return the cost of attempts of which so many were sent, at messages of this many segments."""
+    return segments * (price * sent + price_failed * (attempts - sent))
+
+
 def declared_speed(concurrency: int, mean_s: float, limit: StartLimit | None = None) -> float:
     """Return how many messages per second a sender can send according to its declaration."""
     per_s = concurrency / max(mean_s, MEAN_MIN_S)

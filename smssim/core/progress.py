@@ -149,11 +149,18 @@ class Figures:
     senders_seen: int
     complete: bool  # sent + failed == total
     final: bool  # the last figures of the run
+    unreachable: int = 0  # of the failed messages: those that nobody can deliver
+    cost: float = 0.0  # of all attempts, at the prices of the senders
 
     @property
     def done(self) -> int:
         """Messages with a final outcome."""
         return self.sent + self.failed
+
+    @property
+    def failed_reachable(self) -> int:
+        """Messages that failed although they can be reached."""
+        return self.failed - self.unreachable
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for JSON."""

@@ -43,8 +43,17 @@ class Reachable:
         self._total = total
         self._counted = 0  # messages that were looked at: the first ones
         self._count = 0  # of them that can be reached
-        if not unreachable:
-            self._counted = self._count = total
+        if unreachable in (0.0, 1.0):
+            self._counted, self._count = total, (0 if unreachable else total)
+
+    @property
+    def looked_at(self) -> tuple[int, int]:
+        """How many messages were counted so far, the first ones, and how many of them can be reached; to be saved."""
+        return self._counted, self._count
+
+    @looked_at.setter
+    def looked_at(self, both: tuple[int, int]) -> None:
+        self._counted, self._count = both
 
     def is_known(self, below: int) -> bool:
         """Count until the number of reachable messages is known, or exceeds `below`; return whether it is known.

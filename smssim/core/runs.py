@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from smssim.core.ending import Ending
 from smssim.core.event import Event as RunEvent
 from smssim.core.exchange import Answer, Report
 from smssim.core.followed import Ended, FollowedRun, Missed, Moment, Noted, Policy
@@ -18,7 +19,7 @@ from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts, SenderFacts
 from smssim.core.pieces import Changes, Pieces
 from smssim.core.planned import PlannedCourse
-from smssim.core.tally import Ending, OnReport, Tally
+from smssim.core.tally import OnReport, Tally
 from smssim.errors import ExitCode, LaterError, OverError, PeerError, worst
 
 # ---- Events

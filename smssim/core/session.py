@@ -12,7 +12,7 @@ from typing import Any
 
 from smssim.core.exchange import Answer, Report
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import SenderFacts
+from smssim.core.model import SenderFacts, cost_of
 from smssim.core.pieces import pack, unpack
 from smssim.core.progress import Sums, rate
 
@@ -91,6 +91,16 @@ class Session:
             if math.isfinite(stretch_s):
                 self._rate_per_s = rate(self.sums.final - self._stretch_from, stretch_s)
             self._stretch_at, self._stretch_from = now, self.sums.final
+
+    @property
+    def has_price(self) -> bool:
+        """Whether its attempts cost anything."""
+        return self.facts.price > 0 or self.facts.price_failed > 0
+
+    def cost(self, segments: int) -> float:
+        """Return the cost of its attempts that count, at messages of this many segments."""
+        facts, sums = self.facts, self.sums
+        return cost_of(segments, facts.price, facts.price_failed, sums.sent, sums.attempts)
 
     @property
     def rate_per_s(self) -> float:

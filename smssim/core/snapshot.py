@@ -14,7 +14,7 @@ from smssim.core.fleet import EMPTY_FLEET, ROWS_MAX, Fleet
 from smssim.core.folding import FoldedFleet, fold, in_rows
 from smssim.core.model import RunFacts
 from smssim.core.planned import PlannedCourse
-from smssim.core.progress import Figures, LatencyShape
+from smssim.core.progress import Figures, LatencyShape, Milestones
 from smssim.core.stall import Stall
 from smssim.core.threshold import Judged
 from smssim.errors import ExitCode
@@ -30,6 +30,8 @@ class Summary:
     percentiles: Mapping[str, float | None]  # of the latency, by percent, in seconds
     redelivered: int | None  # messages redelivered because a lease was lost; None if the producer's totals are missing
     thresholds: tuple[Judged, ...] = ()
+    segments: int = 1  # of each message
+    reached_reachable_s: Mapping[str, float | None] = field(default_factory=dict)  # the same, of the reachable messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Snapshot:
     behind_s: float | None = None  # the plan, by more than chance explains; see `PlannedCourse.behind_s`
     detail: Detail | None = None
     folded: FoldedFleet | None = None  # the senders with copies in one row, if `fleet` alone does not determine them
+    reached_reachable_s: Mapping[int, float] = field(default_factory=dict)  # so far: of the reachable messages
 
     @property
     def senders(self) -> FoldedFleet:
@@ -71,6 +74,7 @@ class Snapshot:
             **self.figures.as_dict(),
             "events": [event.as_dict() for event in self.events],
             "plan_reached_s": None if self.plan is None else self.plan.as_reached_s(),
+            "reached_reachable_s": {str(p): self.reached_reachable_s.get(p) for p in Milestones.PERCENTS},
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,6 +88,8 @@ class Snapshot:
             **self.last_object(),
             "seed": None if run is None else run.seed,
             "max_attempts": None if run is None else run.max_attempts,
+            "unreachable_share": None if run is None else run.unreachable,
+            "segments": summary.segments,
             "exit_code": int(summary.exit_code),
             "reason": summary.reason,
             "reached_s": dict(summary.reached_s),

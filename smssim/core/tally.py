@@ -6,14 +6,16 @@ Must not know how reports travel or how figures are shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from smssim.core.digest import Digester
+from smssim.core.ending import Ending, compared, short
 from smssim.core.event import Events
 from smssim.core.exchange import Answer, Report, RunEnd
 from smssim.core.fleet import ROWS_MAX, everyone
@@ -26,6 +28,7 @@ from smssim.core.pace import report_wait_s
 from smssim.core.pieces import Changes, Pieces, pack, put_under, unpack, within
 from smssim.core.planned import Plan
 from smssim.core.progress import Figures, Milestones, Progress, rate, recent_rate
+from smssim.core.recipients import Recipients
 from smssim.core.session import Session
 from smssim.core.snapshot import Snapshot, Summary
 from smssim.core.stall import stall
@@ -40,14 +43,6 @@ PERCENTILES: Final = (50, 75, 90, 95, 99, 99.9, 100)  # of the latency, in the s
 OnReport = Callable[[RunFacts, str, Finished, NDArray[np.bool_], float], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended for the monitor."""
-
-    exit_code: ExitCode
-    reason: str  # one line for people
-
-
 class Tally:
     """Sessions, ledger and progress of one run."""
 
@@ -58,12 +53,14 @@ class Tally:
         self.ledger = Ledger(run.total, limits)
         self.progress = Progress()
         self.milestones = Milestones(run.total)
+        self.recipients = Recipients(run) if run.unreachable else None
         self.events = Events(run.run_id)
         self.plan = Plan()
         self.sessions: dict[str, Session] = {}
         self.end: RunEnd | None = None  # the producer's totals, once a goodbye has brought them
         self.missed: list[str] = []  # names of senders whose first reports never reached this monitor
         self._joined = 0  # senders that have not left
+        self._has_price = False  # whether any sender has
         self._answer_rows = 0  # overruled messages in the answers that are kept
         self._started_at: float | None = None  # of the run, on the local clock
         self._full_at: float | None = None if run.total else now
@@ -95,6 +92,7 @@ class Tally:
                 self.missed.append(sender.name)
             self.sessions[sender.session_id] = session
             self._joined += 1
+            self._has_price |= session.has_price
         digest = self._digester.of(report)
         is_repeat = (report.sequence, digest) == (session.sequence, session.digest)
         if not is_repeat and report.sequence != session.sequence + 1:
@@ -159,6 +157,8 @@ class Tally:
         if len(counted):
             self._moved_at = now
             self.milestones.note(self.ledger.sent, self.elapsed_s(now))
+            if self.recipients is not None:
+                self.recipients.add(counted, self.ledger.sent, self.elapsed_s(now))
         if self._full_at is None and self.complete:
             self._full_at = now
         if self.on_report is not None and len(finished):
@@ -180,6 +180,8 @@ class Tally:
         elif started_at < self._started_at:
             if not self._restored:
                 self.milestones.delay(self._started_at - started_at)
+                if self.recipients is not None:
+                    self.recipients.delay(self._started_at - started_at)
             self._started_at = started_at
 
     def _wait_s(self) -> float:
@@ -222,6 +224,15 @@ class Tally:
             return 0.0
         return max(0.0, (now if self._full_at is None else self._full_at) - self._started_at)
 
+    @property
+    def reached_reachable_s(self) -> Mapping[int, float]:
+        """When percentages of the messages that can be reached were sent, so far."""
+        return self.milestones.reached_s if self.recipients is None else self.recipients.reached_s
+
+    def _cost(self) -> float:
+        """Return the cost of all attempts that count. A forgotten sender has none."""
+        return math.fsum(s.cost(self.run.segments) for s in self.sessions.values()) if self._has_price else 0.0
+
     def figures(self, now: float, before: Figures | None = None, final: bool = False) -> Figures:
         """Return the figures of this moment; the recent rate is since the figures `before`."""
         ledger, progress, present = self.ledger, self.progress, self.present(now)
@@ -251,6 +262,8 @@ class Tally:
             senders_seen=len(self._took_part()) + self._forgotten_count,
             complete=not missing,
             final=final,
+            unreachable=0 if self.recipients is None else self.recipients.unreachable,
+            cost=self._cost(),
         )
 
     def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
@@ -265,15 +278,22 @@ class Tally:
             plan=self.plan.course,
             behind_s=self.plan.behind_s(figures, self.milestones.reached_s),
             folded=folded,
+            reached_reachable_s=dict(self.reached_reachable_s),
         )
 
     # -- the end
 
     def summary(self, figures: Figures, ending: Ending, thresholds: Sequence[Threshold]) -> Summary:
         """Return the result of the run, given its last figures. A missed threshold replaces an exit code of 0."""
-        reached, latencies = self.milestones.reached_s, self.progress.latencies
+        reached, reachable, latencies = self.milestones.reached_s, self.reached_reachable_s, self.progress.latencies
         redelivered = None if self.end is None else self.end.redelivered
-        numbers = {**figures.as_dict(), "redelivered": redelivered, **{f"t{p}": s for p, s in reached.items()}}
+        numbers = {
+            **figures.as_dict(),
+            "failed_reachable": figures.failed_reachable,
+            "redelivered": redelivered,
+            **{f"t{percent}": time_s for percent, time_s in reached.items()},
+            **{f"t{percent}_reachable": time_s for percent, time_s in reachable.items()},
+        }
         judged = tuple(threshold.judge(numbers) for threshold in thresholds)
         missed = ending.exit_code == ExitCode.OK and not all(one.passed for one in judged)
         return Summary(
@@ -283,6 +303,8 @@ class Tally:
             percentiles={f"{percent:g}": latencies.percentile(percent) for percent in PERCENTILES},
             redelivered=redelivered,
             thresholds=judged,
+            segments=self.run.segments,
+            reached_reachable_s={str(percent): reachable.get(percent) for percent in Milestones.PERCENTS},
         )
 
     def ending(self, now: float, give_up_s: float) -> Ending | None:
@@ -294,48 +316,20 @@ class Tally:
         if self.present(now):
             return None
         if self.end is not None:
-            return self._compared(self.end) if self.end.complete else self._short("the producer ended the run early")
+            is_early = not self.end.complete
+            return short(self.ledger, "the producer ended the run early") if is_early else self.interrupted()
         silent_s = now - self._last_report_at
         if silent_s < give_up_s:
             return None
         if self.complete:
             return Ending(ExitCode.INCOMPLETE, "every message is counted, but the producer's totals never arrived")
-        return self._short(f"no sender has reported for {silent_s:.0f} s")
+        return short(self.ledger, f"no sender has reported for {silent_s:.0f} s")
 
     def interrupted(self) -> Ending:
         """Return how the run ends if this monitor is stopped now."""
         if self.end is not None and self.end.complete:
-            return self._compared(self.end)
-        return self._short("the monitor was stopped")
-
-    def _short(self, reason: str) -> Ending:
-        missing = self.run.total - self.ledger.final
-        return Ending(
-            ExitCode.INCOMPLETE, f"{reason}: {missing:,} of {self.run.total:,} messages have no final outcome"
-        )
-
-    def _compared(self, book: RunEnd) -> Ending:
-        """Return how the run ended, from a comparison of the producer's totals with the ledger."""
-        ledger = self.ledger
-        if (book.sent, book.failed) == (ledger.sent, ledger.failed) and self.complete:
-            return Ending(ExitCode.OK, "the producer and the monitor agree")
-        difference = (
-            f"monitor minus producer: sent {ledger.sent - book.sent:+,}, failed {ledger.failed - book.failed:+,}"
-        )
-        if self.missed:
-            return Ending(
-                ExitCode.INCOMPLETE,
-                f"the monitor missed the first reports of {', '.join(self.missed[:3])} ({difference})",
-            )
-        lacking = ledger.sent <= book.sent and ledger.failed <= book.failed
-        if lacking and ledger.final < self.run.total == book.sent + book.failed:
-            return Ending(
-                ExitCode.INCOMPLETE,
-                f"reports are missing, as after a restart without a journal: all {self.run.total:,} messages are "
-                f"settled with the producer, but {self.run.total - ledger.final:,} have no final outcome here "
-                f"({difference})",
-            )
-        return Ending(ExitCode.DISAGREE, f"the totals do not agree ({difference})")
+            return compared(self.ledger, self.end, self.missed)
+        return short(self.ledger, "the monitor was stopped")
 
     # -- saved and restored
 
@@ -350,6 +344,8 @@ class Tally:
             "forgotten": self._forgotten_count,
             "reached_s": list(self.milestones.reached_s.values()),
         }
+        if self.recipients is not None:
+            figures["recipients"] = self.recipients.saved()
         changes: Changes = {"run": pack(asdict(self.run)), "figures": pack(figures)}
         changes |= put_under("session", self._forgotten)
         changes |= {f"session/{session_id}": session.packed() for session_id, session in self._changed.items()}
@@ -384,6 +380,8 @@ class Tally:
         tally.missed = figures["missed"]
         tally._forgotten_count = figures["forgotten"]
         tally.milestones.restore(figures["reached_s"])
+        if tally.recipients is not None:
+            tally.recipients.restore(figures["recipients"])
         if figures["over"] is not None and figures["over"]["complete"]:
             tally.end = RunEnd(**figures["over"])
         if figures["elapsed_s"] is not None:
@@ -394,6 +392,7 @@ class Tally:
         for session_id, piece in within("session", pieces).items():
             tally.sessions[session_id] = Session.unpacked(piece, now, limits)
         tally._joined = sum(not session.left for session in tally.sessions.values())
+        tally._has_price = any(session.has_price for session in tally.sessions.values())
         answers = [session.answer for session in tally.sessions.values() if session.answer is not None]
         tally._answer_rows = sum(len(answer.overruled_ids) for answer in answers)
         return tally

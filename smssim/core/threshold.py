@@ -17,18 +17,24 @@ from typing import Any, Final
 
 TIME_UNITS: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}  # in seconds
 
-COUNTS: Final = (  # of messages; these may be compared with a share of the total
-    *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting"),
+FAILED_REACHABLE: Final = "failed_reachable"  # messages that failed although they can be reached
+COUNTS: Final = (  # of messages; these may be compared with a share of the total, or the last one of its own whole
+    *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting", "unreachable"),
+    FAILED_REACHABLE,
 )
 REACHED: Final = ("t50", "t80", "t95", "t99")  # time until this percentage of all messages was sent
+REACHED_REACHABLE: Final = tuple(f"{name}_reachable" for name in REACHED)  # the same, of those that can be reached
 TIMES: Final = (
-    *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", *REACHED),
+    *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s"),
+    *REACHED,
+    *REACHED_REACHABLE,
 )
-OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen")
+COST: Final = "cost"
+OTHERS: Final = ("total", "rate_per_s", "recent_rate_per_s", "senders", "senders_seen", COST)
 FIGURES: Final = COUNTS + TIMES + OTHERS
 EXPECTED: Final = (
     "a comparison (< <= > >= == !=) such as failed<5% or t95<10m, of a number in the JSON output or of redelivered, "
-    "t50, t80, t95 or t99"
+    "failed_reachable, t50, t80, t95, t99, or t50_reachable and so on"
 )
 
 _OPERATORS: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -52,7 +58,7 @@ PATTERN: Final = "|".join(  # what `Threshold.parse` accepts, as a regular expre
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One comparison. `bound` is in seconds for a time, and in percent of the total for a share."""
+    """One comparison. `bound` is in seconds for a time, and in percent of the `whole` for a share."""
 
     text: str
     name: str
@@ -76,12 +82,24 @@ class Threshold:
         return cls(" ".join(text.split()), name, match["sign"], bound, unit == "%")
 
     def judge(self, figures: Mapping[str, float | None]) -> Judged:
-        """Judge figures, which include `total`. A figure that the run does not have misses the threshold."""
+        """Judge figures, which include `total`, and `reachable` if `failed_reachable` is compared with a share.
+
+        A figure that the run does not have misses the threshold.
+        """
         value = figures.get(self.name)
         if value is None:
             return Judged(self, None, False)
-        compared = share(value, figures["total"] or 0) if self.is_share else value
-        return Judged(self, value, _OPERATORS[self.sign](compared, self.bound))
+        compared = share(value, self.whole(figures)) if self.is_share else value
+        bound = float(self.bound) if self.name == COST else self.bound  # prices are rounded to binary numbers too
+        return Judged(self, value, _OPERATORS[self.sign](compared, bound))
+
+    def whole(self, figures: Mapping[str, float | None]) -> float:
+        """Return of how many messages a share is.
+
+        That is the total; for `failed_reachable`, it leaves out the messages that have proved to be unreachable.
+        """
+        total = figures["total"] or 0
+        return total - (figures.get("unreachable") or 0) if self.name == FAILED_REACHABLE else total
 
     def warning(self) -> str | None:
         """Return a warning if a number of messages is compared as if it were a share, as in k6: failed<0.05."""
@@ -118,5 +136,5 @@ def near_figure(text: str) -> str | None:
 
 
 def share(number: float, total: float) -> Fraction:
-    """Return a number of messages as an exact percentage of the total; 0 if the total is 0."""
+    """Return a number of messages as an exact percentage of a total; 0 if the total is 0."""
     return 100 * Fraction(number) / Fraction(total) if total else Fraction(0)

@@ -5,6 +5,7 @@ Knows settings, and one piece. Must not know the other pieces, or when anything 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import uuid
@@ -13,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from smssim.core.model import RunFacts
 from smssim.core.pieces import DAMAGE, Pieces, pack, unpack
 from smssim.errors import bad_value
 from smssim.settings import ProducerSettings, flags_of
@@ -27,9 +29,17 @@ def new_run(settings: ProducerSettings) -> tuple[str, ProducerSettings]:
     return str(uuid.uuid4()), replace(settings, seed=seed)
 
 
+def run_facts(run_id: str, settings: ProducerSettings) -> RunFacts:
+    """Return what identifies a run with these settings. Assumes that they have a seed."""
+    assert settings.seed is not None
+    return RunFacts(
+        run_id, settings.seed, settings.count, settings.max_attempts, settings.unreachable, settings.segments
+    )
+
+
 def run_piece(run_id: str, settings: ProducerSettings) -> bytes:
     """Return a piece with the id of a run, and the settings that determine its messages."""
-    return pack({"run_id": run_id, **_of_the_run(settings)})
+    return pack({"run_id": run_id, **_of_the_run(settings), "text": settings.text})
 
 
 def about_run(settings: ProducerSettings) -> str:
@@ -38,14 +48,14 @@ def about_run(settings: ProducerSettings) -> str:
 
 
 def run_from(pieces: Pieces, log: str, settings: ProducerSettings) -> tuple[str, ProducerSettings]:
-    """Return the id of the run on record, and the settings with the run's seed.
+    """Return the id of the run on record, and the settings with the run's seed and text.
 
     `log`: the name of the log, for errors. Raises UsageError if a flag differs from the one that the run was started
     with, or DAMAGE.
     """
     run, _ = unpack(pieces["run"])
     _check(run, log, settings)
-    return run["run_id"], replace(settings, seed=run["seed"])
+    return run["run_id"], replace(settings, seed=run["seed"], text=run.get("text"))
 
 
 def check_about(about: str, log: str, settings: ProducerSettings) -> None:
@@ -55,7 +65,12 @@ def check_about(about: str, log: str, settings: ProducerSettings) -> None:
 
 
 def _of_the_run(settings: ProducerSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in OF_THE_RUN}
+    return {name: getattr(settings, name) for name in OF_THE_RUN} | {"text_digest": _digest(settings.text)}
+
+
+def _digest(text: str | None) -> str | None:
+    """Return what stands for a text, which is too long for each record of a log."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _check(run: Mapping[str, Any], log: str, settings: ProducerSettings) -> None:
@@ -64,3 +79,9 @@ def _check(run: Mapping[str, Any], log: str, settings: ProducerSettings) -> None
         if given is not None and given != run[name]:
             expected = f"{run[name]}, the value in {log}"
             raise bad_value(flags_of(ProducerSettings)[name].name, given, expected)
+    on_record = run.get("text_digest")  # a run of an earlier version has none: its texts are random
+    if settings.text is not None and _digest(settings.text) != on_record:
+        expected = (
+            f"no --text: the texts in {log} are random" if on_record is None else f"the text in {log}, or no --text"
+        )
+        raise bad_value("--text", settings.text, expected)

@@ -29,6 +29,7 @@ from smssim.launch.members import Member, Members
 from smssim.launch.node import Node
 from smssim.net import secrecy
 from smssim.outputs.opening import check_outputs
+from smssim.outputs.text_lines import log_text
 from smssim.process import program, signals, terminal, waiting
 from smssim.process.logs import node_log
 from smssim.settings import RunSettings, WatchSettings
@@ -73,6 +74,8 @@ class Cluster:
                 return await self._end_start(error.node)
             total, seed = plural(self._settings.producer.count, "message"), producer.facts["seed"]
             self._log.info("Sending %s with %s, seed %s", total, fleet, seed)
+            if self._settings.producer.text is not None:
+                log_text(self._log, self._settings.producer.text)
             self._log.info("To watch from another terminal, run: smssim watch %s", monitor)
             return await self._run(self._watching(monitor), producer, stop)
         finally:

@@ -11,8 +11,8 @@ from typing import Any, Self
 import grpc
 from grpc import aio
 
+from smssim.core.exchange import RunOffer
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import RunFacts
 from smssim.errors import PeerError
 from smssim.net import rpc, wire
 from smssim.net.access import Access
@@ -51,11 +51,8 @@ class Channels:
 
 async def open_stream(
     channels: Channels, producer: Peer, sender: Any, limits: Limits = LIMITS
-) -> tuple[Stream, RunFacts, str]:
-    """Open a stream and return it, with the producer's run and the addresses of its monitor.
-
-    Raises AioRpcError or PeerError.
-    """
+) -> tuple[Stream, RunOffer]:
+    """Open a stream and return it, with the producer's offer. Raises AioRpcError or PeerError."""
     stub = producer_pb2_grpc.ProducerServiceStub(channels.to(producer))
     stream = stub.FetchMessage(metadata=channels.access.metadata)
     try:
@@ -66,7 +63,7 @@ async def open_stream(
         with rpc.naming(producer.name):
             if not isinstance(response, producer_pb2.FetchMessageResponse) or not response.HasField("offer"):
                 raise PeerError("its first response is not a run offer")
-            run, monitor = wire.offer_from_proto(response.offer)
+            offer = wire.offer_from_proto(response.offer)
     except asyncio.InvalidStateError:  # the call was over before the write; its status holds the reason
         stream.cancel()
         raise aio.AioRpcError(
@@ -79,4 +76,4 @@ async def open_stream(
     except BaseException:
         stream.cancel()
         raise
-    return stream, run, monitor
+    return stream, offer

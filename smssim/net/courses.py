@@ -76,7 +76,7 @@ def rows_from_proto(senders: monitor_pb2.SenderColumns) -> tuple[SenderRow, ...]
     """Return the rows of senders; raises PeerError, or ValueError for an unknown state."""
     columns: dict[str, Sequence[Any]] = {name: getattr(senders, name) for name in SenderRow.__slots__}
     rows = _length("senders", columns, DETAILED_ROWS_MAX)
-    for name in ("mean_s", "failure_rate", "rate_per_s", "recent_rate_per_s", "declared_per_s"):
+    for name in ("mean_s", "failure_rate", "rate_per_s", "recent_rate_per_s", "declared_per_s", "cost"):
         _bounded(name, columns[name], np.inf)
     columns |= {"name": [escape(name) for name in senders.name], "state": [State(state) for state in senders.state]}
     for name in _OPTIONAL:

@@ -7,6 +7,7 @@ PeerError.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -68,6 +69,9 @@ def snapshot_to_proto(snapshot: Snapshot, *, detailed: bool = False) -> monitor_
         plan=None if snapshot.plan is None else plan_to_proto(snapshot.plan),
         behind_s=snapshot.behind_s,
         folded=None if folded is None else _folded_to_proto(folded.limited(ROWS_MAX)),
+        reached_reachable=[
+            monitor_pb2.Milestone(percent=p, reached_s=s) for p, s in snapshot.reached_reachable_s.items()
+        ],
     )
 
 
@@ -143,6 +147,7 @@ def snapshot_from_proto(message: monitor_pb2.WatchProgressResponse) -> Snapshot:
             behind_s=_behind_from_proto(message),
             detail=detail_from_proto(message.detail) if detailed else None,
             folded=_folded_from_proto(message.folded) if message.HasField("folded") else None,
+            reached_reachable_s=dict(map(_milestone_from_proto, message.reached_reachable)),
         )
     except ValueError as error:  # an unknown enumeration value, or a malformed threshold
         raise PeerError(f"invalid value: {error}") from error
@@ -154,6 +159,8 @@ def _figures_from_proto(progress: monitor_pb2.Progress) -> Figures:
     for name in ("elapsed_s", "rate_per_s", "recent_rate_per_s"):
         number(name, getattr(progress, name), -math.inf, math.inf)
     number("sent + failed", progress.sent + progress.failed, 0, progress.total)
+    number("unreachable", progress.unreachable, 0, progress.failed)
+    number("cost", progress.cost, 0, math.inf)
     return Figures(**{name: _given(progress, name) for name in Figures.__slots__})
 
 
@@ -214,11 +221,17 @@ def _summary_to_proto(summary: Summary) -> monitor_pb2.Summary:
     return monitor_pb2.Summary(
         exit_code=summary.exit_code,
         reason=summary.reason,
-        milestones=[monitor_pb2.Milestone(percent=int(p), reached_s=s) for p, s in summary.reached_s.items()],
+        milestones=_milestones_to_proto(summary.reached_s),
+        milestones_reachable=_milestones_to_proto(summary.reached_reachable_s),
         percentiles=[monitor_pb2.Percentile(percent=float(p), latency_s=s) for p, s in summary.percentiles.items()],
         redelivered=summary.redelivered,
         thresholds=[monitor_pb2.Judged(threshold=t.text, value=t.value, passed=t.passed) for t in summary.thresholds],
+        segments=summary.segments,
     )
+
+
+def _milestones_to_proto(reached_s: Mapping[str, float | None]) -> list[monitor_pb2.Milestone]:
+    return [monitor_pb2.Milestone(percent=int(percent), reached_s=time_s) for percent, time_s in reached_s.items()]
 
 
 def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
@@ -231,6 +244,8 @@ def _summary_from_proto(summary: monitor_pb2.Summary) -> Summary:
         thresholds=tuple(
             Judged(Threshold.parse(one.threshold), _given(one, "value"), one.passed) for one in summary.thresholds
         ),
+        segments=summary.segments or 1,
+        reached_reachable_s={str(one.percent): _given(one, "reached_s") for one in summary.milestones_reachable},
     )
 
 

@@ -7,12 +7,13 @@ times are in range. Anything else raises PeerError before any of it is applied.
 from __future__ import annotations
 
 import uuid
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, Settlements
+from smssim.core.exchange import Answer, Delivery, Report, Request, RunEnd, RunOffer, Settlements
 from smssim.core.fault import slowdown_max
 from smssim.core.lanes import Finished
 from smssim.core.limits import (
@@ -32,6 +33,7 @@ from smssim.core.limits import (
 from smssim.core.message import Content
 from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.queue import Batch
+from smssim.core.segments import CHARACTERS_MAX, segments_of
 from smssim.errors import PeerError, VersionError
 from smssim.escaping import escape, quote
 from smssim.settings import SenderSettings, addresses_words, are_addresses
@@ -115,11 +117,21 @@ def run_from_proto(run: run_pb2.Run) -> RunFacts:
     )
 
 
-def offer_from_proto(offer: producer_pb2.RunOffer) -> tuple[RunFacts, str]:
-    """Return the run that a producer offers, and its monitor's addresses, separated by commas; raises PeerError."""
-    if not are_addresses(offer.monitor, port_min=1):
-        raise PeerError(f"monitor: got {quote(offer.monitor)}; expected {addresses_words(port_min=1)}")
-    return run_from_proto(offer.run), offer.monitor
+def offer_to_proto(offer: RunOffer) -> producer_pb2.RunOffer:
+    """Return the offer of a run as a message."""
+    return producer_pb2.RunOffer(run=run_to_proto(offer.run), monitor=offer.monitor, text=offer.text)
+
+
+def offer_from_proto(message: producer_pb2.RunOffer) -> RunOffer:
+    """Return what a producer offers; raises PeerError."""
+    if not are_addresses(message.monitor, port_min=1):
+        raise PeerError(f"monitor: got {quote(message.monitor)}; expected {addresses_words(port_min=1)}")
+    run, text = run_from_proto(message.run), message.text
+    if len(text) > CHARACTERS_MAX:
+        raise PeerError(f"text: got {len(text):,} characters; expected at most {CHARACTERS_MAX:,}")
+    if text and (found := segments_of(text).segments) != run.segments:
+        raise PeerError(f"text: got {found} segments; expected {run.segments}, as the run has")
+    return RunOffer(run, message.monitor, text)
 
 
 def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run_pb2.Sender:
@@ -260,11 +272,11 @@ def _varint(value: int) -> bytes:
     return bytes([*more, value])
 
 
-def batch_from_proto(batch: producer_pb2.Batch, run: RunFacts) -> Delivery:
-    """Return the messages that the producer delivers; raises PeerError."""
+def batch_from_proto(batch: producer_pb2.Batch, run: RunFacts, has_texts: bool = True) -> Delivery:
+    """Return the messages that the producer delivers; raises PeerError. `has_texts`: unless the offer has the text."""
     ids = _ids("message_ids", batch.message_ids, run.total)
     _column("phone_numbers", batch.phone_numbers, np.dtype("V12"), len(ids))
-    lengths = _column("text_lengths", batch.text_lengths, _U8, len(ids))
+    lengths = _column("text_lengths", batch.text_lengths, _U8, len(ids) if has_texts else 0)
     if int(lengths.sum(dtype=np.int64)) != len(batch.texts):
         raise PeerError("texts: their length is not the sum of text_lengths")
     queued_s = _column("queued_s", batch.queued_s, _F32, len(ids))
@@ -273,17 +285,20 @@ def batch_from_proto(batch: producer_pb2.Batch, run: RunFacts) -> Delivery:
     return Delivery(ids, batch.attempt, _range("queued_s", queued_s, 0, ELAPSED_MAX_S), batch.elapsed_s)
 
 
-def texts_of(batch: producer_pb2.Batch, count: int) -> dict[int, tuple[str, str]]:
+def texts_of(batch: producer_pb2.Batch, count: int, text: str = "") -> dict[int, tuple[str, str]]:
     """Return phone number and text of the first `count` messages of a batch, by id.
 
-    Assumes that `batch_from_proto` has accepted the batch.
+    `text`: that of the offer. Assumes that `batch_from_proto` has accepted the batch.
     """
-    ends = np.cumsum(np.frombuffer(batch.text_lengths[:count], _U8), dtype=np.int64).tolist()
     numbers = batch.phone_numbers[: 12 * count].decode("ascii", "replace")
-    texts = batch.texts[: ends[-1] if ends else 0].decode("ascii", "replace")
     ids = np.frombuffer(batch.message_ids[: 8 * count], _I64).tolist()
-    begins = [0, *ends]
-    return {number: (numbers[12 * i : 12 * i + 12], texts[begins[i] : ends[i]]) for i, number in enumerate(ids)}
+    if text:
+        texts = [text] * len(ids)
+    else:
+        ends = np.cumsum(np.frombuffer(batch.text_lengths[:count], _U8), dtype=np.int64).tolist()
+        given = batch.texts[: ends[-1] if ends else 0].decode("ascii", "replace")
+        texts = [given[begin:end] for begin, end in pairwise([0, *ends])]
+    return {number: (numbers[12 * i : 12 * i + 12], texts[i]) for i, number in enumerate(ids)}
 
 
 def end_to_proto(end: RunEnd) -> run_pb2.RunEnd:

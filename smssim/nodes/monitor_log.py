@@ -38,4 +38,4 @@ def log_end(log: Log, ended: Ended) -> None:
         log.error("Run ended: %s", ended.ending.reason)
     for one in ended.snapshot.summary.thresholds if ended.snapshot.summary is not None else ():
         if not one.passed:
-            log.error("Threshold missed: %s %s", one.text, value(one, ended.run.total))
+            log.error("Threshold missed: %s %s", one.text, value(one, ended.snapshot.figures.as_dict()))

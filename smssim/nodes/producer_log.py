@@ -10,14 +10,17 @@ import logging
 from smssim.core import producer_events as events
 from smssim.core.model import RunFacts
 from smssim.core.producing import ProducerRun
+from smssim.outputs.text_lines import log_text
 from smssim.words import count, plural
 
 Log = logging.LoggerAdapter[logging.Logger]
 
 
-def log_start(log: Log, core: ProducerRun, run: RunFacts) -> None:
-    """Log which run the producer has, and the state of a run that is resumed."""
+def log_start(log: Log, core: ProducerRun, run: RunFacts, text: str | None) -> None:
+    """Log which run the producer has, what its text costs if it has one, and the state of a run that is resumed."""
     log.info("Run %s: %s, seed %d", run.run_id, plural(run.total, "message"), run.seed)
+    if text is not None:
+        log_text(log, text)
     if core.resumed:
         book = core.backlog
         said = (count(book.settled), count(book.sent), count(book.failed), count(book.waiting))

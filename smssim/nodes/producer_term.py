@@ -15,16 +15,15 @@ from grpc import StatusCode, aio
 
 from smssim.core import producer_events as events
 from smssim.core.event import takeover
-from smssim.core.exchange import Request
+from smssim.core.exchange import Request, RunOffer
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Writer
-from smssim.core.model import RunFacts
 from smssim.core.pieces import Changes
 from smssim.core.producer_stream import ProducerStream, Response
 from smssim.core.producing import ProducerRun
 from smssim.errors import PeerError
 from smssim.journal.group_commit import GroupCommit
-from smssim.journal.run_piece import about_run, new_run, run_from, run_piece
+from smssim.journal.run_piece import about_run, new_run, run_facts, run_from, run_piece
 from smssim.net import rpc, wire
 from smssim.net.access import Access
 from smssim.net.announcing import announce
@@ -57,7 +56,7 @@ class ProducerTerm:
         assert settings.seed is not None
         if own.log is not None:
             own.log.about = about_run(settings)
-        self.run = RunFacts(run_id, settings.seed, settings.count, settings.max_attempts, settings.unreachable)
+        self.run = run_facts(run_id, settings)
         self._settings = settings
         self._access = its_access
         self._taken = own.taken
@@ -83,7 +82,8 @@ class ProducerTerm:
         elif own.log is not None:
             self.core.begin(run_piece(run_id, settings))
         self.saving = GroupCommit(own.log, self._changes, limits, own.engine, log.info)
-        self._writer = Writer(settings.seed, settings.count, settings.min_length, settings.max_length)
+        lengths = settings.min_length, settings.max_length
+        self._writer = Writer(settings.seed, settings.count, *lengths, has_texts=settings.text is None)
         self._writable: dict[int, asyncio.Event] = {}  # one for each open stream, by the number of its lease holder
         self._tick_at = -math.inf  # when the next tick is scheduled
         self._is_abandoned = False
@@ -96,7 +96,7 @@ class ProducerTerm:
 
     async def serve(self, stop: asyncio.Event) -> int:
         """Serve the run to its end, and stay until its takeover is on record if there was one. See `Term`."""
-        producer_log.log_start(self._log, self.core, self.run)
+        producer_log.log_start(self._log, self.core, self.run, self._settings.text)
         announced = asyncio.create_task(self._announce_takeover())
         try:
             await waiting.first_of(self._tick(), self._stop_on(stop), self._save(), self.saving.broken())
@@ -179,7 +179,7 @@ class ProducerTerm:
         reading = asyncio.create_task(self._read(requests, stream))
         reading.add_done_callback(lambda _: writable.set())
         try:
-            offer = producer_pb2.RunOffer(run=wire.run_to_proto(self.run), monitor=self._settings.monitor)
+            offer = wire.offer_to_proto(RunOffer(self.run, self._settings.monitor, self._settings.text or ""))
             yield producer_pb2.FetchMessageResponse(offer=offer)
             while not (reading.done() or stream.ended):
                 if (response := self.core.response(stream)) is not None:

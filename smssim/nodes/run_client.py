@@ -14,9 +14,9 @@ import grpc
 from grpc import aio
 
 from smssim.core.conditions import Conditions
-from smssim.core.exchange import Report
+from smssim.core.exchange import Report, RunOffer
 from smssim.core.limits import Limits
-from smssim.core.model import RunFacts, StartLimit
+from smssim.core.model import StartLimit
 from smssim.core.sender_run import SenderEnd, SenderRun
 from smssim.core.sending import SenderProtocol
 from smssim.net import grpc_quirks, rpc, wire
@@ -37,9 +37,8 @@ class RunClient:
         self,
         settings: SenderSettings,
         sender: Any,
-        facts: RunFacts,
+        offer: RunOffer,
         producer: Peer,
-        monitor: str,
         channels: Channels,
         log: Log,
         each: EachMessage | None,
@@ -47,13 +46,14 @@ class RunClient:
     ) -> None:
         """Connect to the monitor; raises UsageError if the token may not be sent there.
 
-        `sender`: a `run_pb2.Sender`. `monitor`: its addresses, separated by commas.
+        `sender`: a `run_pb2.Sender`.
         """
         self._settings = settings
         self._sender = sender
-        self._facts = facts
+        self._facts = facts = offer.run
+        self._text = offer.text
         self._producer = producer
-        self._monitor = Peer("monitor", monitor, channels.access, settings.give_up_s, log, limits)
+        self._monitor = Peer("monitor", offer.monitor, channels.access, settings.give_up_s, log, limits)
         self._reports = monitor_pb2_grpc.MonitorServiceStub(channels.to(self._monitor))
         self._channels = channels
         self._log = log
@@ -127,14 +127,15 @@ class RunClient:
                 return None
             await self._producer.wait(retry)
             try:
-                stream, facts, _ = await open_stream(self._channels, self._producer, self._sender, self._limits)
+                stream, offer = await open_stream(self._channels, self._producer, self._sender, self._limits)
             except aio.AioRpcError as again:
                 error = again
                 continue
-            notice = self.run.on_offer(facts.run_id, self._clock())
+            notice = self.run.on_offer(offer.run.run_id, self._clock())
             if notice is None:
                 stream.cancel()
                 return None
+            self._text = offer.text
             self._producer.log_notice(notice)
             return stream
 
@@ -165,7 +166,8 @@ class RunClient:
         while isinstance(read := await stream.read(), producer_pb2.FetchMessageResponse | None):
             response = rpc.decoded(read, "response")
             event, now = response.WhichOneof("event"), self._clock()
-            delivery = wire.batch_from_proto(response.batch, self._facts) if event == "batch" else None
+            batch, has_texts = response.batch, not self._text
+            delivery = wire.batch_from_proto(batch, self._facts, has_texts) if event == "batch" else None
             end = wire.end_from_proto(response.end) if event == "end" else None
             self.run.on_response(now, response.settled, delivery, end)
             if delivery is not None:
@@ -174,7 +176,7 @@ class RunClient:
                     ready.announce("received", name=str(self._sender.name))
                 self._log.debug("Received a batch (messages: %d, attempt: %d)", len(delivery.ids), delivery.attempt)
                 if self._each is not None:
-                    name, texts = str(self._sender.name), partial(wire.texts_of, response.batch)
+                    name, texts = str(self._sender.name), partial(wire.texts_of, batch, text=self._text)
                     self._each.arrived(name, delivery.ids, texts, now)
             self._tick.ring()
             if end is not None:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import uuid
+from dataclasses import replace
 
 from grpc import aio
 
@@ -87,22 +88,20 @@ class Sender:
         sender = wire.sender_to_proto(str(uuid.uuid4()), self._name, settings)
         while True:
             try:
-                stream, facts, announced = await open_stream(channels, producer, sender, self._limits)
+                stream, offer = await open_stream(channels, producer, sender, self._limits)
             except aio.AioRpcError as error:
                 await producer.lost(error)
                 continue
-            wait_s = self._life.on_offer(facts.run_id)
+            wait_s = self._life.on_offer(offer.run.run_id)
             if wait_s is None:
                 break
             stream.cancel()
             await asyncio.sleep(wait_s)
         producer.found()
-        self._log.info("Joined run %s: %s", facts.run_id, plural(facts.total, "message"))
-        monitor = settings.monitor or announced
+        self._log.info("Joined run %s: %s", offer.run.run_id, plural(offer.run.total, "message"))
+        offer = replace(offer, monitor=settings.monitor or offer.monitor)
         try:
-            client = RunClient(
-                settings, sender, facts, producer, monitor, channels, self._log, self._each, self._limits
-            )
+            client = RunClient(settings, sender, offer, producer, channels, self._log, self._each, self._limits)
         except SmssimError:  # an address of the monitor is not usable
             stream.cancel()
             raise

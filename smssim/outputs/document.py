@@ -34,6 +34,8 @@ EXACT_DIGITS: Final = 15  # decimal places in which a float is rounded exactly
 
 EXPECTED_EVERY_S: Final = 0.5  # between two moments that the forecast follows: senders report about as often
 
+_COST_DIGITS: Final = 9
+
 _WHOLE: Final = ("concurrency", "sent", "failed", "attempts", "in_flight", "held", "burst")  # columns of senders
 _REAL: Final = (
     *("mean_s", "failure_rate", "avg_time_s", "rate_per_s", "recent_rate_per_s", "limit_per_s", "declared_per_s"),
@@ -75,8 +77,10 @@ def document(snapshot: Snapshot, course: Course, about: About, size: Size = FULL
         "command": about.command,
         "seed": None if run is None else run.seed,
         "max_attempts": None if run is None else run.max_attempts,
+        "unreachable_share": None if run is None else run.unreachable,
+        "segments": None if run is None else run.segments,
         **moment(snapshot, course),
-        "goals": deadlines(about.goals),
+        "goals": deadlines(about.goals, 0.0 if run is None else run.unreachable),
         "plan": None if snapshot.plan is None else plan_of(snapshot.plan),
         "history": history_of(course.history, size.points),
         "gaps": [_span(gap) for gap in course.gaps],
@@ -103,6 +107,7 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
         "stall": None if snapshot.stall is None else why.sentence(snapshot.stall),
         "stalls": [{**_span(spell.span), "reason": why.reason(spell.stall)} for spell in spells],
         "reached_s": {str(percent): number(reached_s) for percent, reached_s in snapshot.reached_s.items()},
+        "reached_reachable_s": _reachable(snapshot),
         "behind_s": number(snapshot.behind_s),
         "expected": expected_of(snapshot, course),
         "pace": "" if snapshot.behind_s is None else plan_lines.pace(snapshot.behind_s),
@@ -113,6 +118,12 @@ def moment(snapshot: Snapshot, course: Course, stalls_max: int | None = None) ->
             [number(percent), number(time_s, 4)] for percent, time_s in latency.spectrum if time_s is not None
         ],
     }
+
+
+def _reachable(snapshot: Snapshot) -> dict[str, Any]:
+    """Return when shares of the messages that can be reached were sent; nothing if all can."""
+    times_s = snapshot.reached_reachable_s if snapshot.figures.unreachable else {}
+    return {str(percent): number(time_s) for percent, time_s in times_s.items()}
 
 
 def verdict(snapshot: Snapshot, course: Course) -> dict[str, str]:
@@ -186,6 +197,7 @@ def senders_of(fleet: Fleet) -> dict[str, Any]:
         "state": states_of(rows),
         **{name: [getattr(row, name) for row in rows] for name in _WHOLE},
         **{name: numbers([getattr(row, name) for row in rows]) for name in _REAL},
+        "cost": numbers([row.cost for row in rows], _COST_DIGITS),
     }
 
 

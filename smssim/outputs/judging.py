@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.threshold import REACHED, TIMES, Threshold, share
+from smssim.core.threshold import REACHED, REACHED_REACHABLE, TIMES, Threshold, share
 from smssim.errors import ExitCode
-from smssim.words import clock, per_second, seconds
+from smssim.words import clock, money, part, per_second, seconds
 
 _CODES: Final[Mapping[int, str]] = {
     ExitCode.OK: "complete",
@@ -42,13 +42,32 @@ def plan_verdict(forecast: Mapping[str, Any]) -> dict[str, str]:
     return {"code": "planned", "text": f"{ends}; every goal is met" if forecast["goals"] else ends}
 
 
-def deadlines(thresholds: Iterable[Threshold]) -> list[dict[str, Any]]:
-    """Return the thresholds about when a share of all messages is sent, for JSON."""
-    return [
-        {"text": one.text, "percent": int(one.name[1:]), "at_s": float(one.bound)}
-        for one in thresholds
-        if one.name in REACHED
-    ]
+def deadlines(thresholds: Iterable[Threshold], unreachable: float = 0.0) -> list[dict[str, Any]]:
+    """Return the thresholds about when a share of messages is sent, for JSON; `percent` is of all messages.
+
+    If one is about the messages that can be reached, `reachable` has the percentage of those. `unreachable`: share of
+    all messages that are expected not to be.
+    """
+    found: list[dict[str, Any]] = []
+    for one in thresholds:
+        if one.name in REACHED:
+            found.append({"text": one.text, "percent": int(one.name[1:]), "at_s": float(one.bound)})
+        elif one.name in REACHED_REACHABLE:
+            percent = int(one.name[1:3])
+            of_all = round(percent * (1 - unreachable), 4)
+            found.append({"text": one.text, "percent": of_all, "reachable": percent, "at_s": float(one.bound)})
+    return found
+
+
+def ceiling(total: int, unreachable: int) -> str:
+    """Return which milestones can't be reached, because so many messages are unreachable; empty if all can."""
+    most = total - unreachable
+    beyond = [f"{name[1:]}%" for name in REACHED if int(name[1:]) * total > 100 * most]
+    if not beyond:
+        return ""
+    *first, last = beyond
+    these = f"{', '.join(first)} and {last}" if first else last
+    return f"{these} can't be reached: at most {part(most, total)}"
 
 
 def judged(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -58,12 +77,12 @@ def judged(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     them: positive if it passed, empty if only one value passes.
     """
     return [
-        {"text": one["threshold"], "passed": one["passed"], **_compared(one, figures["total"])}
+        {"text": one["threshold"], "passed": one["passed"], **_compared(one, figures)}
         for one in figures.get("thresholds", ())
     ]
 
 
-def _compared(one: Mapping[str, Any], total: int) -> dict[str, str]:
+def _compared(one: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, str]:
     threshold = next(iter(parsed([one["threshold"]])), None)
     if threshold is None:
         return {"value": "-" if one["value"] is None else f"{one['value']:,.10g}", "bound": "", "margin": ""}
@@ -71,7 +90,7 @@ def _compared(one: Mapping[str, Any], total: int) -> dict[str, str]:
     if one["value"] is None:
         value_text = "never" if threshold.name in TIMES else "unknown"
         return {"value": value_text, "bound": _amount(threshold, bound), "margin": "-"}
-    value = float(share(one["value"], total)) if threshold.is_share else float(one["value"])
+    value = float(share(one["value"], threshold.whole(figures))) if threshold.is_share else float(one["value"])
     margin = bound - value if threshold.sign in _LOWER else value - bound
     sign = "" if margin < 0 else "+"
     return {
@@ -88,6 +107,8 @@ def _amount(threshold: Threshold, value: float) -> str:
         return f"{sign}{value:.4g}%"
     if threshold.name.endswith("_per_s"):
         return sign + per_second(value)
+    if threshold.name == "cost":
+        return sign + money(value)
     return sign + (seconds(value) if threshold.name in TIMES else f"{value:,.10g}")
 
 

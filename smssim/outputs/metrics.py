@@ -58,7 +58,10 @@ def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
     figures = [tally.figures(now) for tally in tallies]
     sums = {
         name: sum(getattr(one, name) for one in figures)
-        for name in ("total", "sent", "failed", "retried", "attempts", "duplicates", "in_flight", "waiting", "senders")
+        for name in (
+            *("total", "sent", "failed", "retried", "attempts", "duplicates", "in_flight", "waiting", "senders"),
+            *("unreachable", "cost"),
+        )
     }
     reports = sum(session.sequence for tally in tallies for session in tally.sessions.values())
     latencies = Latencies()
@@ -69,6 +72,8 @@ def of_monitor(tallies: Sequence[Tally], now: float) -> list[Metric]:
         _counter("smssim_attempts", "Attempts, not counting duplicates", sums["attempts"]),
         _counter("smssim_retries", "Failed attempts that are followed by a retry", sums["retried"]),
         _counter("smssim_duplicates", "Final outcomes of messages that already had one", sums["duplicates"]),
+        _counter("smssim_unreachable", "Messages that failed because nobody can deliver them", sums["unreachable"]),
+        _counter("smssim_cost", "Cost of all attempts, at the prices of the senders", sums["cost"]),
         _counter("smssim_reports", "Reports recorded", reports),
         _gauge("smssim_run_messages", "Messages of the followed runs", sums["total"]),
         _gauge("smssim_in_flight_messages", "Messages being sent, or sent and not yet reported", sums["in_flight"]),

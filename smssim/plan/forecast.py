@@ -21,6 +21,7 @@ from smssim.plan.seeds import COUNTS, ENDS, Floats, Play, Spread, shrink, unscal
 from smssim.plan.theory.theory import Theory
 
 SURE: Final = 0.95  # the probability with which a goal must be met
+SENDER_FIGURES: Final = ("attempts", "sent", "failed", "busy", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class SenderForecast:
     sent: float
     failed: float
     busy: float  # share of its lane time in use
+    cost: float
 
 
 class Forecast:
@@ -85,6 +87,17 @@ class Forecast:
         return {percent: Spread.of([play.reached_s[percent] for play in self.plays]) for percent in Milestones.PERCENTS}
 
     @cached_property
+    def reached_reachable_s(self) -> dict[int, Spread]:
+        """The same for each percentage of the messages that can be reached."""
+        times = {percent: [play.reached_reachable_s[percent] for play in self.plays] for percent in Milestones.PERCENTS}
+        return {percent: Spread.of(times_s) for percent, times_s in times.items()}
+
+    @cached_property
+    def cost(self) -> Spread:
+        """The spread of what all senders cost together."""
+        return Spread.of([play.cost for play in self.plays])
+
+    @cached_property
     def complete_s(self) -> Spread:
         """The spread of the time until the last message has its final outcome."""
         return Spread.of([play.complete_s for play in self.plays])
@@ -99,7 +112,7 @@ class Forecast:
         """The share of all messages that is sent in the end, expected."""
         scenario = self.scenario
         if scenario.fail is not None and self.complete_s.share == 1:
-            return ceiling_of(scenario.fail, scenario.max_attempts)
+            return ceiling_of(scenario.fail, scenario.max_attempts, scenario.unreachable)
         return sum(play.sent for play in self.plays) / len(self.plays) / scenario.total if scenario.total else 0.0
 
     @cached_property
@@ -108,10 +121,7 @@ class Forecast:
         return [
             SenderForecast(
                 sender.name,
-                *(
-                    median(getattr(play.senders[number], name) for play in self.plays)
-                    for name in ("attempts", "sent", "failed", "busy")
-                ),
+                *(median(getattr(play.senders[number], name) for play in self.plays) for name in SENDER_FIGURES),
             )
             for number, sender in enumerate(self.scenario.senders)
         ]
@@ -139,24 +149,37 @@ class Forecast:
         courses = mean + (courses - mean) * shrink(self.scale, len(self.plays))
         return times_s, np.quantile(courses, [0.5, *ENDS], axis=0).transpose(2, 1, 0)
 
-    def as_dict(self, find: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Return the forecast for JSON; `find` is what was found, if something was asked for."""
+    def as_dict(
+        self,
+        find: Mapping[str, Any] | None = None,
+        cheapest: Mapping[str, Any] | None = None,
+        encoding: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the forecast for JSON.
+
+        `find` and `cheapest` are what was found, if something was asked for; `encoding` is that of the text, if it is
+        given.
+        """
         return {
             "total": self.scenario.total,
+            "segments": self.scenario.segments,
+            "encoding": encoding,
             "seeds": len(self.plays),
             "scale": self.scale.messages,
             **{name: self.count(name).as_dict() for name in COUNTS},
             "reached_s": {str(percent): spread.as_dict(with_share=True) for percent, spread in self.reached_s.items()},
+            "reached_reachable_s": {
+                str(percent): spread.as_dict(with_share=True) for percent, spread in self.reached_reachable_s.items()
+            },
             "complete_s": self.complete_s.as_dict(),
             "rate_per_s": self.rate_per_s.as_dict(),
+            "cost": self.cost.as_dict(),
             "ceiling": self.ceiling,
             "goals": [
                 {"goal": one.goal.text, "probability": one.probability, "passed": one.passed} for one in self.goals
             ],
-            "senders": [
-                {name: getattr(sender, name) for name in ("name", "attempts", "sent", "failed", "busy")}
-                for sender in self.senders
-            ],
+            "senders": [{name: getattr(sender, name) for name in ("name", *SENDER_FIGURES)} for sender in self.senders],
             "theory": self.theory.fields(),
             "find": find,
+            "cheapest": cheapest,
         }

@@ -38,14 +38,22 @@ class PlannedSender:
         return self.copies * declared_speed(self.concurrency, self.model.mean_s, self.limit)
 
 
-def ceiling_of(fail: float, max_attempts: int) -> float:
-    """Return 1 - f^K, the expected share of messages that is sent if each of K attempts fails with probability f."""
-    return 1 - fail**max_attempts
+def ceiling_of(fail: float, max_attempts: int, unreachable: float = 0.0) -> float:
+    """Return (1 - u) (1 - f^K), the expected share of messages that is sent.
+
+    Each of K attempts fails with probability f, and a share u of the messages can't be reached.
+    """
+    return (1 - unreachable) * (1 - fail**max_attempts)
 
 
-def attempts_each(fail: float, max_attempts: int) -> float:
-    """Return the expected attempts of a message if each fails with this probability: 1 + f + f^2 + ..."""
-    return sum(fail**k for k in range(max_attempts))
+def attempts_each(fail: float, max_attempts: int, unreachable: float = 0.0) -> float:
+    """Return the expected attempts of a message: 1 + f + f^2 + ..., or only 1 if it can't be reached."""
+    return unreachable + (1 - unreachable) * sum(fail**k for k in range(max_attempts))
+
+
+def sent_each(fail: float, max_attempts: int, unreachable: float) -> float:
+    """Return the expected share of all attempts that succeed."""
+    return (1 - fail) * (1 - unreachable / attempts_each(fail, max_attempts, unreachable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +73,15 @@ class Scenario:
 
     @property
     def fail(self) -> float | None:
-        """The probability that an attempt fails; None if it depends on the sender or on the time."""
+        """How often an attempt at a reachable message fails; None if it depends on the sender or on the time."""
         shares = {sender.model.fail for sender in self.senders}
         changes = any(fault.kind is FaultKind.FAIL for fault in self.faults)
         return None if changes or len(shares) != 1 else shares.pop()
+
+    @property
+    def reachable(self) -> int:
+        """The messages that can be reached, as expected."""
+        return round(self.total * (1 - self.unreachable))
 
     def faults_of(self, name: str) -> tuple[Fault, ...]:
         """Return the faults of one node, in order of time."""

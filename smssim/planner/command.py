@@ -23,6 +23,9 @@ from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL, Scale, messages_max, scale_for
 from smssim.plan.scenario import Scenario
 from smssim.plan.search.answer import Answer
+from smssim.plan.search.cheapest import Cheapest
+from smssim.plan.search.cheapest_answer import CheapestAnswer
+from smssim.plan.search.mixes import Kind, with_mix
 from smssim.plan.search.search import Search
 from smssim.plan.search.steps import Steps
 from smssim.plan.seeds import FIGURES, Play, seeds_from
@@ -41,25 +44,29 @@ def serve(settings: PlanSettings) -> int:
     """Plan a run and return the exit code. Raises SmssimError."""
     began_s = time.monotonic()
     check(settings)
-    scenario, answer = settings.planned(), None
+    scenario, answer, mix = settings.planned(), None, None
     workers = Workers(len(os.sched_getaffinity(0)))
     _end_on_signals(workers)
     with workers, _progress() as progress:
         if settings.find is not None:
             answer = _found(settings, settings.find, scenario, workers, progress)
             scenario = with_found(scenario, answer)
+        if settings.cheapest:
+            mix = _cheapest(settings, scenario, workers, progress)
+            scenario = with_mix(scenario, mix.copies)
         forecast = _forecast(settings, scenario, workers, progress)
     if settings.csv is not None:
         course_file.write(settings.csv, forecast)
     if settings.report is not None:
-        report_file.write(settings.report, settings, forecast, answer)
+        report_file.write(settings.report, settings, forecast, answer, mix)
     if settings.json:
-        found = None if answer is None else answer.as_dict()
-        terminal.print_lines(json.dumps(forecast.as_dict(found), allow_nan=False))
+        found = report_file.plan_object(settings, forecast, answer, mix)
+        terminal.print_lines(json.dumps(found, allow_nan=False))
     else:
+        took_s, text = time.monotonic() - began_s, settings.producer.text
         seeds = _seeds(settings, len(forecast.plays))
-        show.write(Page(forecast, settings.scenario, seeds, time.monotonic() - began_s, answer))
-    is_found = answer is None or answer.found is not None
+        show.write(Page(forecast, settings.scenario, seeds, took_s, answer, mix, text))
+    is_found = (answer is None or answer.found is not None) and (mix is None or mix.found)
     return ExitCode.OK if forecast.passed and is_found else ExitCode.THRESHOLD
 
 
@@ -101,6 +108,17 @@ def _found(settings: PlanSettings, find: Find, scenario: Scenario, workers: Work
 
     first = _seeds(settings, 1)[0]
     return Search(scenario, find, settings.goals, plays, first_seed=first, full=settings.full).answer()
+
+
+def _cheapest(settings: PlanSettings, scenario: Scenario, workers: Workers, progress: _Progress) -> CheapestAnswer:
+    """Search the cheapest mix."""
+
+    def plays(candidate: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
+        return workers.plays(candidate, seeds, scale, progress.of(0))
+
+    kinds = [Kind(name, span.low, span.high) for name, span in settings.spans.items()]
+    first = _seeds(settings, 1)[0]
+    return Cheapest(scenario, kinds, settings.goals, plays, first_seed=first, full=settings.full).answer()
 
 
 def _forecast(settings: PlanSettings, scenario: Scenario, workers: Workers, progress: _Progress) -> Forecast:

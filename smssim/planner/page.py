@@ -12,13 +12,15 @@ from pathlib import PurePath
 from typing import Final
 
 from smssim.escaping import escape
+from smssim.outputs.text_lines import cheaper, described
 from smssim.plan.bottleneck import bottleneck
 from smssim.plan.forecast import Forecast, SenderForecast
 from smssim.plan.search.answer import Answer
+from smssim.plan.search.cheapest_answer import CheapestAnswer
 from smssim.plan.seeds import Spread
-from smssim.planner import says
+from smssim.planner import says, says_mix
 from smssim.planner.curve import Curve, Line, chart
-from smssim.words import clock, count, moment, plural
+from smssim.words import clock, count, moment, money, plural
 
 WIDTH: Final = 80  # of the page, if the width of the screen is unknown
 WIDTH_MAX: Final = 120  # longer lines are hard to follow by eye
@@ -32,7 +34,8 @@ CELL: Final = 12  # width of a column of times
 class Page:
     """What people read about a plan.
 
-    `seeds` are those played, `took_s` is how long planning took, and `answer` is that of a search, if there was one.
+    `seeds` are those played, and `took_s` is how long planning took. `answer` and `mix` are those of searches, if there
+    were any, and `text` is that of all messages, if it is given.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Page:
         seeds: Sequence[int],
         took_s: float,
         answer: Answer | None = None,
+        mix: CheapestAnswer | None = None,
+        text: str | None = None,
     ) -> None:
         self._forecast = forecast
         self._bottleneck = bottleneck(forecast)
@@ -49,6 +54,8 @@ class Page:
         self._seeds = seeds
         self._took_s = took_s
         self._answer = answer
+        self._mix = mix
+        self._text = text
         self._width = WIDTH
 
     def lines(self, width: int | None = None, fine: bool = True) -> list[Line]:
@@ -56,6 +63,7 @@ class Page:
         self._width = min(width or WIDTH, WIDTH_MAX) - 1
         parts = (
             self._title(),
+            self._message(),
             self._times(),
             self._chart(fine),
             self._counts(),
@@ -93,8 +101,15 @@ class Page:
             facts.append(f"released at {scenario.rate_per_s:,.10g}/s")
         if self._answer is not None and self._answer.found is not None:
             facts.append(f"with {self._answer.setting} = {self._answer.found.value:,.10g} as found")
+        if self._mix is not None and self._mix.found:
+            facts.append("in the cheapest mix")
         of = f" of {escape(PurePath(self._file).name)}" if self._file else ""
         return [[(part, "title")] for part in wrapped(f"plan{of}: {', '.join(facts)}", max(20, self._width))]
+
+    def _message(self) -> list[Line]:
+        if self._text is None:
+            return []
+        return self._prose("text", described(self._text)) + self._prose("", cheaper(self._text), "head")
 
     def _times(self) -> list[Line]:
         forecast, theory = self._forecast, self._forecast.theory
@@ -103,11 +118,16 @@ class Page:
         has_theory = theory.valid and self._width >= len(INDENT) + HEAD + 4 * CELL + 4
         heads = [f"{'median':>{CELL}}", f"   {'95% of the seeds':<{2 * CELL + 1}}", f"{'theory':>{CELL}}" * has_theory]
         lines = [self._row("sent after", ("".join(heads).rstrip(), "head"))]
-        rows = [(f"{percent}%", spread, theory.reached_s(percent)) for percent, spread in forecast.reached_s.items()]
+        for percent, spread in forecast.reached_s.items():
+            why = says.never(forecast, percent)
+            lines.append(self._time(f"{percent}%", spread, theory.reached_s(percent), has_theory, why))
+        if forecast.scenario.unreachable:
+            lines.append(self._row("of reachable"))
+            for percent, spread in forecast.reached_reachable_s.items():
+                why = "too many fail"
+                lines.append(self._time(f"{percent}%", spread, theory.reached_reachable_s(percent), has_theory, why))
         stuck = says.stuck(self._bottleneck)
-        for name, spread, formula_s in [*rows, ("all done", forecast.complete_s, theory.complete_s)]:
-            why = says.never(forecast, int(name[:-1])) if name.endswith("%") else stuck
-            lines.append(self._time(name, spread, formula_s if has_theory else None, has_theory, why))
+        lines.append(self._time("all done", forecast.complete_s, theory.complete_s, has_theory, stuck))
         note = theory.why if not theory.valid else ""
         return lines + (self._prose("theory", f"does not apply: {note}", "head") if note else [])
 
@@ -147,14 +167,15 @@ class Page:
 
     def _counts(self) -> list[Line]:
         forecast, total = self._forecast, self._forecast.scenario.total
-        spreads = {name: forecast.count(name) for name in ("sent", "failed", "attempts", "duplicates")}
+        names = ["sent", "failed", *["unreachable"] * bool(forecast.scenario.unreachable), "attempts", "duplicates"]
+        spreads = {name: forecast.count(name) for name in names}
         if not total:
             return []
         wide = max(len(_number(spread.median)) for spread in spreads.values())
         lines: list[Line] = []
         for name, spread in spreads.items():
             median = spread.median or 0.0
-            share = says.share(median / total) if name in ("sent", "failed") else ""
+            share = says.share(median / total) if name in ("sent", "failed", "unreachable") else ""
             between = "" if spread.low == spread.high else f"   {_number(spread.low)} to {_number(spread.high)}"
             per_message = f"   {median / total:.2f} per message" if name == "attempts" else ""
             style = {"sent": "good", "failed": "bad" if median else ""}.get(name, "number")
@@ -163,7 +184,22 @@ class Page:
             lines.append(self._row(name, (f"{_number(median):>{wide}}", style), (text, "")))
             if name == "sent":
                 lines += self._prose("", says.ceiling(forecast), "head")
-        return lines
+        return lines + self._costs()
+
+    def _costs(self) -> list[Line]:
+        """Return what the run costs, if there are prices."""
+        forecast, cost = self._forecast, self._forecast.cost
+        if not any(sender.price or sender.price_failed for sender in forecast.scenario.senders):
+            return []
+        median, low, high = (amount or 0.0 for amount in (cost.median, cost.low, cost.high))
+        between = "" if low == high else f"   {money(low)} to {money(high)}"
+        sent = forecast.count("sent").median
+        each = f"   {money(median / sent)} per message sent" if sent else ""
+        text = f"{between}{each}"[: max(0, self._width - len(INDENT) - HEAD - len(money(median)))]
+        return [
+            self._row("cost", (money(median), "number"), (text, "")),
+            *self._prose("", says.costs(forecast), "head"),
+        ]
 
     def _limits(self) -> list[Line]:
         forecast = self._forecast
@@ -192,6 +228,8 @@ class Page:
         ]
 
     def _found(self) -> list[Line]:
+        if self._mix is not None:
+            return self._prose("cheapest", says_mix.mix(self._mix), "" if self._mix.found else "bad")
         if self._answer is None:
             return []
         return self._prose("found", str(self._answer), "" if self._answer.found else "bad")

@@ -13,6 +13,7 @@ from smssim.outputs.report.inputs import plan_document
 from smssim.outputs.report.page import report
 from smssim.plan.forecast import Forecast
 from smssim.plan.search.answer import Answer
+from smssim.plan.search.cheapest_answer import CheapestAnswer
 from smssim.plan.seeds import Spread
 from smssim.planner.seeds import first_seed
 from smssim.settings import PlanSettings
@@ -20,17 +21,35 @@ from smssim.settings import PlanSettings
 POINTS: Final = 201  # of the course
 
 
-def write(path: str, settings: PlanSettings, forecast: Forecast, answer: Answer | None) -> None:
+def write(
+    path: str,
+    settings: PlanSettings,
+    forecast: Forecast,
+    answer: Answer | None,
+    mix: CheapestAnswer | None = None,
+) -> None:
     """Write the file. Raises UsageError."""
     try:
-        atomic.write(path, report([document(settings, forecast, answer)]))
+        atomic.write(path, report([document(settings, forecast, answer, mix)]))
     except OSError as error:
         raise bad_file("--report", path, "a file that can be written", error) from error
 
 
-def document(settings: PlanSettings, forecast: Forecast, answer: Answer | None = None) -> dict[str, Any]:
+def plan_object(
+    settings: PlanSettings, forecast: Forecast, answer: Answer | None = None, mix: CheapestAnswer | None = None
+) -> dict[str, Any]:
+    """Return the object of `smssim plan --json`."""
+    return forecast.as_dict(
+        find=None if answer is None else answer.as_dict(),
+        cheapest=None if mix is None else mix.as_dict(),
+        encoding=settings.producer.encoding,
+    )
+
+
+def document(
+    settings: PlanSettings, forecast: Forecast, answer: Answer | None = None, mix: CheapestAnswer | None = None
+) -> dict[str, Any]:
     """Return the document of a plan."""
-    found = None if answer is None else answer.as_dict()
     seed = first_seed(settings)
     given = {"--seed": seed, "--seeds": len(forecast.plays)}  # how many seeds are played depends on the machine
     words = settings.command.split()
@@ -39,7 +58,7 @@ def document(settings: PlanSettings, forecast: Forecast, answer: Answer | None =
     )
     named = {"title": f"plan of {PurePath(settings.scenario).stem}"} if settings.scenario else {}
     return plan_document(
-        forecast.as_dict(found),
+        plan_object(settings, forecast, answer, mix),
         course(forecast),
         command=command if words else "",
         seed=seed,

@@ -14,10 +14,11 @@ from smssim.core.progress import Milestones
 from smssim.escaping import escape
 from smssim.plan.bottleneck import Bottleneck, Cause
 from smssim.plan.forecast import Forecast
-from smssim.plan.scenario import Scenario
+from smssim.plan.scenario import Scenario, ceiling_of
 from smssim.plan.theory.theory import Theory
-from smssim.words import clock, count, moment, plural, setting_s
+from smssim.words import clock, count, moment, money, plural, setting_s
 
+COSTS_MAX: Final = 6  # senders whose cost is listed
 MACHINE_PER_S: Final = 3_000_000  # attempts per second that a run was measured to do on two cores; docs/benchmarks.md
 
 
@@ -62,6 +63,9 @@ def never(forecast: Forecast, percent: int) -> str:
     """Return why a share of the messages is not sent in most seeds."""
     if forecast.complete_s.median is None and forecast.complete_s.share < 1:
         return "the run does not get that far"
+    unreachable = forecast.scenario.unreachable
+    if percent > 100 * (1 - unreachable):
+        return f"at most {precisely(1 - unreachable)} can be reached"
     return f"{precisely(forecast.ceiling)} are sent on average"
 
 
@@ -74,9 +78,10 @@ def stuck(found: Bottleneck) -> str:
 
 
 def failing(forecast: Forecast) -> float:
-    """Return the share of attempts that fail, over all seeds."""
-    attempts = sum(play.attempts for play in forecast.plays)
-    return sum(play.failed + play.retried for play in forecast.plays) / attempts if attempts else 0.0
+    """Return the share of attempts at reachable messages that fail, over all seeds."""
+    attempts = sum(play.attempts - play.unreachable for play in forecast.plays)
+    failed = sum(play.failed + play.retried - play.unreachable for play in forecast.plays)
+    return failed / attempts if attempts else 0.0
 
 
 def ceiling(forecast: Forecast) -> str:
@@ -84,22 +89,44 @@ def ceiling(forecast: Forecast) -> str:
     scenario = forecast.scenario
     if forecast.complete_s.median is None:
         return f"{precisely(forecast.ceiling)} on average: some messages are never finished"
-    fail = failing(forecast) if scenario.fail is None else scenario.fail
-    if not fail:
+    unreachable, fail = scenario.unreachable, failing(forecast) if scenario.fail is None else scenario.fail
+    gone = f"{100 * unreachable:.3g}% of the messages can't be reached" if unreachable else ""
+    failed = (
+        f"{100 * fail:.3g}% of {'other ' * bool(gone)}attempts fail, {plural(scenario.max_attempts, 'attempt')} each"
+    )
+    causes = [gone] * bool(gone) + [failed] * bool(fail)
+    if not causes:
         return ""
-    about = f"{100 * fail:.3g}%"
-    attempts = plural(scenario.max_attempts, "attempt")
-    text = f"{precisely(forecast.ceiling)} on average: {about} of attempts fail, {attempts} each"
     missed = [percent for percent in Milestones.PERCENTS if forecast.reached_s[percent].median is None]
-    needed = {percent: attempts_for(percent, fail) for percent in missed}
+    needed = {percent: attempts_for(percent, fail, unreachable) for percent in missed}
     hints = [f"{percent}% needs {n}" for percent, n in needed.items() if n and n > scenario.max_attempts]
-    return text + (f" ({', '.join(hints)})" if hints else "")
+    text = f"{precisely(forecast.ceiling)} on average: {', '.join(causes)}" + (
+        f" ({', '.join(hints)})" if hints else ""
+    )
+    return f"{text}. {beyond(unreachable)}" if beyond(unreachable) else text
 
 
-def attempts_for(percent: int, fail: float) -> int | None:
+def beyond(unreachable: float) -> str:
+    """Return which percentages can't be reached: "95% and 99% can't be reached: at most 93.1%"; empty if all can."""
+    some = [f"{percent}%" for percent in Milestones.PERCENTS if percent > 100 * (1 - unreachable) + 1e-9]
+    if not some:
+        return ""
+    listed = f"{', '.join(some[:-1])} and {some[-1]}" if len(some) > 1 else some[0]
+    return f"{listed} can't be reached: at most {precisely(1 - unreachable)}"
+
+
+def costs(forecast: Forecast) -> str:
+    """Return what each of several senders costs, the dearest first."""
+    senders = sorted(forecast.senders, key=lambda sender: -sender.cost)
+    listed = [f"{escape(sender.name)} {money(sender.cost)}" for sender in senders[:COSTS_MAX]]
+    more = [f"{plural(len(senders) - COSTS_MAX, 'other')}"] if len(senders) > COSTS_MAX else []
+    return ", ".join(listed + more) if len(senders) > 1 else ""
+
+
+def attempts_for(percent: int, fail: float, unreachable: float = 0.0) -> int | None:
     """Return with how many attempts more than this percentage is sent; None if with no number that is allowed."""
     allowed = range(1, ATTEMPTS_MAX + 1)
-    return next((n for n in allowed if 100 * (1 - fail**n) > percent + 1e-9), None)
+    return next((n for n in allowed if 100 * ceiling_of(fail, n, unreachable) > percent + 1e-9), None)
 
 
 def limit(forecast: Forecast, found: Bottleneck) -> str:
@@ -122,6 +149,12 @@ def limit(forecast: Forecast, found: Bottleneck) -> str:
             return f"the rate: the last message is released after {clock(released_s)}; {used}"
         case Cause.MESSAGE:
             return "the time of a single message: there is a lane for each"
+        case Cause.LIMIT:
+            several = len(found.limited) > 1
+            whose = f"the {'limits' if several else 'limit'} of {' and '.join(map(escape, found.limited))}"
+            exact = f"{found.limit_per_s:,.4g}" if found.limit_per_s < 1000 else count(round(found.limit_per_s))
+            helps = f"more copies or {'higher limits' if several else 'a higher limit'} would make it faster"
+            return f"{whose}: {exact} messages per second; {helps}, more lanes would not: {used}"
         case Cause.LAST:
             return f"the last messages of {escape(found.sender)}, which others wait for; {used}"
         case _:

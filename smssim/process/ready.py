@@ -8,7 +8,7 @@ writes one JSON object per line:
 | `metrics` | any node | it serves its metrics, before `ready` | `url` |
 | `web` | monitor, watch | it serves its page, before `ready` (not with an engine) | `url`; `says`: a log line |
 | `ready` | monitor | it serves | `kind`, `address`, `resumed` |
-| `ready` | producer | it serves | the same; `run_id`, `seed`, `total`, `max_attempts` of its run; `elapsed_s` |
+| `ready` | producer | it serves | the same; the fields of `RunFacts` of its run; `elapsed_s` |
 | `started` | producer | it has delivered the first message, unless it did so before a restart | |
 | `joined` | sender, each copy | it has joined a run | `name`, `run_id` |
 | `received` | sender, each copy | it has received the first messages of a run | `name` |

@@ -18,6 +18,7 @@ from smssim.settings.commands import (
     BenchSettings,
     CertsSettings,
     HistorySettings,
+    PresetsSettings,
     ReportSettings,
     ScenarioSettings,
     TraceSettings,
@@ -35,7 +36,7 @@ from smssim.settings.monitor import MonitorSettings
 from smssim.settings.producer import ProducerSettings
 from smssim.settings.runs import PlanSettings, RunSettings
 from smssim.settings.sender import DISTRIBUTIONS, SenderSettings
-from smssim.settings.senders import copy_names, sender_names
+from smssim.settings.senders import copy_names, sender_names, spans_of
 from smssim.settings.shared import (
     TOKEN_CHARACTERS_MAX,
     TOKEN_CHARACTERS_MIN,
@@ -69,6 +70,7 @@ __all__ = [
     "LogSettings",
     "MonitorSettings",
     "PlanSettings",
+    "PresetsSettings",
     "ProducerSettings",
     "ReportSettings",
     "RunSettings",
@@ -84,5 +86,6 @@ __all__ = [
     "flags_of",
     "is_loopback",
     "sender_names",
+    "spans_of",
     "split_address",
 ]

@@ -1,4 +1,4 @@
-"""The settings of the commands that start no node: watch, trace, report, history, scenario, bench and certs.
+"""The settings of the commands that start no node, such as watch, report and bench.
 
 Must stay cheap to import: `smssim --help` loads it.
 """
@@ -17,6 +17,7 @@ from smssim.settings.page import check_page
 from smssim.settings.producer import ProducerSettings
 from smssim.settings.rules import one_of, text, whole
 from smssim.settings.runs import RunSettings
+from smssim.settings.sender import PRESET
 from smssim.settings.shared import ClientSettings
 
 AGREEMENT: Final = "agreement"  # a case that compares plans with runs; only if it is named
@@ -71,6 +72,14 @@ class ScenarioSettings(Checked):
         super().__post_init__()
         if self.file is None and not self.schema:
             raise UsageError("SCENARIO is required without --schema")
+
+
+@dataclass(frozen=True)
+class PresetsSettings(Checked):
+    """`smssim presets`."""
+
+    name: str | None = argument(None, PRESET.rule, "[NAME]", "Preset to show in detail", unset="all of them")
+    json: bool = like(MonitorSettings, "json", purpose="Print one JSON object per preset.")
 
 
 @dataclass(frozen=True, kw_only=True)

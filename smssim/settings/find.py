@@ -10,10 +10,12 @@ from difflib import get_close_matches
 from typing import Final
 
 from smssim.errors import UsageError
+from smssim.settings.flags import flags_of
 from smssim.settings.rules import Rule
-from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS
+from smssim.settings.sender import SenderSettings
+from smssim.settings.senders import SENDER_KEYS
 
-FIND_KEYS: Final = ("copies", "concurrency", "mean")
+FIND_KEYS: Final = ("copies", "concurrency", "limit", "mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Find:
         if not (equals and dots and name and key in FIND_KEYS):
             raise ValueError(text)
         try:
-            lowest, highest = (SENDER_FLAGS[SENDER_KEYS[key]].read(end.strip()) for end in (low, high))
+            lowest, highest = (flags_of(SenderSettings)[SENDER_KEYS[key]].read(end.strip()) for end in (low, high))
         except UsageError as error:
             raise ValueError(text) from error
         if lowest > highest:

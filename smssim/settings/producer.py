@@ -14,13 +14,15 @@ from smssim.core.limits import (
     LEASE_TIMEOUT_MIN_S,
     RATE_MAX_PER_S,
     SEED_MAX,
+    SEGMENTS_MAX,
     TEXT_LENGTH_MAX,
     TIME_MAX_S,
 )
-from smssim.errors import bad_value
+from smssim.core.segments import is_text, segments_of
+from smssim.errors import UsageError, bad, bad_value
 from smssim.settings.addresses import MONITOR_ADDRESS, PORT_MAX, PRODUCER_ADDRESS
 from smssim.settings.engine import EngineSettings
-from smssim.settings.flags import flag, switch
+from smssim.settings.flags import flag, flags_of, switch
 from smssim.settings.rules import address, addresses, real, seconds, share, text, whole
 from smssim.settings.shared import ANY_TIME
 
@@ -32,6 +34,7 @@ _LENGTH: Final = whole(1, TEXT_LENGTH_MAX)
 _RATE: Final = real(1e-6, RATE_MAX_PER_S, "0.000001 to 10^12 messages per second")
 _LEASE: Final = seconds(LEASE_TIMEOUT_MIN_S, TIME_MAX_S)
 _HERE: Final = address(port_min=0)
+_TEXT: Final = text("at least one character, and no control characters except line breaks", is_text)
 _JOURNAL: Final = text("a path, created if it does not exist", bool)
 
 
@@ -50,6 +53,14 @@ class ProducerSettings(EngineSettings):
     )
     min_length: int = flag(1, _LENGTH, "N", "Messages", "Minimum length of a text, in characters")
     max_length: int = flag(TEXT_LENGTH_MAX, _LENGTH, "N", "Messages", "Maximum length of a text, in characters")
+    text: str | None = flag(
+        None,
+        _TEXT,
+        "TEXT",
+        "Messages",
+        "Text of all messages; limits and prices count its SMS segments",
+        unset="random texts",
+    )
     unreachable: float = flag(
         0.0, share(), "SHARE", "Messages", "Share of the messages that fail for good, whichever sender attempts them"
     )
@@ -108,3 +119,22 @@ class ProducerSettings(EngineSettings):
         self._check_journal(self.journal)
         if self.min_length > self.max_length:
             raise bad_value("--min-length", self.min_length, f"at most {self.max_length}, the value of --max-length")
+        if self.text is not None:
+            self._check_text(self.text)
+
+    def _check_text(self, given: str) -> None:
+        for setting in ("min_length", "max_length"):
+            if getattr(self, setting) != getattr(ProducerSettings, setting):
+                raise UsageError(f"--text can't be used with {flags_of(ProducerSettings)[setting].name}")
+        if (number := segments_of(given).segments) > SEGMENTS_MAX:
+            raise bad("--text", f"a text of {number:,} segments", f"at most {SEGMENTS_MAX}")
+
+    @property
+    def segments(self) -> int:
+        """The number of segments of each message; 1 for random texts."""
+        return 1 if self.text is None else segments_of(self.text).segments
+
+    @property
+    def encoding(self) -> str | None:
+        """The encoding of the text; None for random texts."""
+        return None if self.text is None else segments_of(self.text).encoding

@@ -29,16 +29,20 @@ from smssim.settings.senders import (
     RUN_COUNT,
     RUN_SENDERS,
     SENDER_EXPECTED,
+    check_no_spans,
     check_senders,
     parse_sender,
     sender_names,
+    spans_of,
 )
 from smssim.settings.shared import NodeSettings
+from smssim.settings.span import Span
 
 if TYPE_CHECKING:
     from smssim.plan.scenario import Scenario
 
 SEEDS_MAX: Final = 10_000
+SPANS_MAX: Final = 8  # senders with a range of copies: the search looks at combinations of them
 
 _DIFFERS: Final[Mapping[str, Mapping[str, Any]]] = {  # differences from the flags of nodes
     "count": {
@@ -107,12 +111,14 @@ class RunSettings(Checked):
         return _arranged({setting: flag for setting, flag in of_nodes if flag.in_run} | dict(flags_of(cls)))
 
     @classmethod
-    def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
+    def from_flags(cls, given: Mapping[str, Any], token: str | None, *, spans: bool = False) -> Self:
         """Return the settings for these values of flags: each value goes to every node that has the flag.
 
-        Raises UsageError.
+        `spans`: whether copies may be ranges, which can't be run. Raises UsageError.
         """
         values, senders, faults = _with_scenario(cls.flags(), given, "threshold")
+        if not spans:
+            check_no_spans(senders)
         producer = _node(ProducerSettings, values, token)
         monitor = _node(MonitorSettings, values, token, insecure=values["insecure"])
         of_all = {setting: value for setting, value in values.items() if setting in flags_of(NodeSettings)}
@@ -162,6 +168,10 @@ class PlanSettings(Checked):
         "Find the smallest value of a sender's setting that meets all goals",
         unset="nothing to find",
     )
+    cheapest: bool = switch(
+        "Plan",
+        "Find the cheapest mix that meets all goals, of the senders whose copies are a range such as copies=0..200.",
+    )
     full: bool = switch("Plan", "Play every message, however long it takes, instead of scaling large runs down.")
     json: bool = like(MonitorSettings, "json", purpose="Print one JSON object.")
     csv: str | None = like(MonitorSettings, "csv", purpose="Also write the course of the run to this CSV file")
@@ -181,7 +191,23 @@ class PlanSettings(Checked):
             raise bad_value("--sender: name", twice, "a different name for each sender")
         if self.find is not None:
             self._check_find(self.find, names)
+        self._check_cheapest()
         check_different({"--csv": self.csv, "--report": self.report}, scenario=self.scenario)
+
+    def _check_cheapest(self) -> None:
+        if not self.cheapest:
+            check_no_spans(self.senders)
+        elif self.find is not None:
+            raise UsageError("--cheapest: got --find too; expected only one of them")
+        elif not self.spans:
+            raise UsageError("--cheapest: no copies are a range; write one, such as copies=0..200, for a sender")
+        elif len(self.spans) > SPANS_MAX:
+            raise bad_value("--cheapest", len(self.spans), f"at most {SPANS_MAX} senders whose copies are a range")
+
+    @property
+    def spans(self) -> dict[str, Span]:
+        """The ranges of copies, by name of the sender."""
+        return spans_of(self.senders)
 
     def _check_find(self, find: Find, names: tuple[str, ...]) -> None:
         if find.name not in names:
@@ -253,7 +279,7 @@ def _planned(producer: ProducerSettings, senders: tuple[SenderSettings, ...], fa
     from smssim.core.model import StartLimit  # imported late: it loads numpy
     from smssim.plan.scenario import PlannedSender, Scenario
 
-    segments = 1
+    segments = producer.segments
     return Scenario(
         total=producer.count,
         senders=tuple(

@@ -20,7 +20,7 @@ from smssim.settings.flags import Flag, flags_of
 from smssim.settings.monitor import MonitorSettings
 from smssim.settings.producer import ProducerSettings
 from smssim.settings.sender import SenderSettings
-from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS, check_senders
+from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS, check_senders, sender_of
 from smssim.settings.shared import AccessSettings
 from smssim.settings.yaml_file import Entry, read_yaml
 
@@ -107,7 +107,7 @@ def _sender(name: str, entry: Entry) -> SenderSettings:
         expected = f"a name other than {_listed(SERVERS)}: {SENDER_NAME.rule.expected}"
         raise bad(entry.place, quote(name), expected)
     given = _values(entry, SENDER_FILE_KEYS, SENDER_FLAGS, "a map with the keys of a sender, such as {mean: 50ms}")
-    return _checked(entry, lambda: SenderSettings(**given, name=name))
+    return _checked(entry, lambda: sender_of(given, name))
 
 
 def _fault(entry: Entry) -> Fault:

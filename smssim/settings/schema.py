@@ -13,7 +13,9 @@ from smssim.core.fault import FaultKind
 from smssim.core.limits import NAME_GIVEN_BYTES_MAX
 from smssim.settings.faults import EXTRA, FAULT_FLAGS, KINDS, SERVERS, SIGNALS, setting_keys
 from smssim.settings.flags import Flag
+from smssim.settings.presets import presets
 from smssim.settings.scenario_file import GOAL, MESSAGE_FLAGS, MESSAGE_KEYS, SENDER_FILE_KEYS
+from smssim.settings.sender import PRESET
 from smssim.settings.senders import SENDER_FLAGS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -69,6 +71,8 @@ def _values(keys: Mapping[str, str], flags: Mapping[str, Flag], place: str) -> d
 
 def _value(flag: Flag) -> Schema:
     rule, description = flag.rule, {"description": flag.help}
+    if flag is PRESET:
+        return description | {"enum": [*presets()]}
     if rule.words:
         return description | {"enum": [*rule.words]}
     text = {"type": "string", "pattern": rule.pattern}

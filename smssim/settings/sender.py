@@ -5,8 +5,10 @@ Must stay cheap to import: `smssim --help` loads it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from smssim.core.fault import Fault, slowdown_max
 from smssim.core.limits import (
@@ -22,11 +24,12 @@ from smssim.core.limits import (
 from smssim.core.spread import STD_LIMITS, expected_std, usual_std
 from smssim.errors import UsageError, bad_value
 from smssim.settings.addresses import PRODUCER_ADDRESS
-from smssim.settings.flags import Flag, flag, like, switch
+from smssim.settings.flags import Flag, flag, flags_of, like, switch
 from smssim.settings.producer import PEER, ProducerSettings
-from smssim.settings.rules import one_of, real, share, text, whole
+from smssim.settings.rules import Rule, one_of, real, share, text, whole
 from smssim.settings.sender_faults import FAULT
 from smssim.settings.shared import ANY_TIME, ClientSettings
+from smssim.settings.span import ONLY, Span, is_span
 
 if TYPE_CHECKING:
     from smssim.core.model import AttemptModel
@@ -38,7 +41,15 @@ def _is_name(got: str) -> bool:
     return got.isprintable() and len(got.encode()) <= NAME_GIVEN_BYTES_MAX  # printable text can be encoded as UTF-8
 
 
+def _copies(given: str) -> int:
+    rule = whole(1, COPIES_MAX)
+    if is_span(given):
+        raise bad_value("--copies", given, f"{rule.expected}; {ONLY}")
+    return int(rule.read(given))
+
+
 _NAME: Final = text(f"printable text of at most {NAME_GIVEN_BYTES_MAX} bytes", _is_name)
+_COPIES: Final = replace(whole(1, COPIES_MAX), read=_copies)
 _LIMIT: Final = real(RATE_MIN_PER_S, RATE_MAX_PER_S, f"{RATE_MIN_PER_S:g} to 10^12 segments per second")
 _BURST: Final = whole(1, BURST_MAX)
 _PRICE: Final = real(0, PRICE_MAX, f"a number from 0 to {PRICE_MAX:,}")
@@ -51,6 +62,29 @@ JOINS: Final = Flag(
     "When it starts, in seconds since the first message was delivered",
     0.0,
     word="joins",
+)
+
+
+def _preset_names() -> Mapping[str, object]:
+    from smssim.settings.presets import presets  # imported late: it needs this module, and reads a file
+
+    return presets()
+
+
+# Not a setting: it stands for the values of other flags, which `with_preset` puts in its place.
+PRESET: Final = Flag(
+    Rule(
+        "the name of a preset (smssim presets lists them)",
+        str,
+        lambda got: got in _preset_names(),
+        lambda got: next(iter(get_close_matches(got.lower(), _preset_names(), n=1)), None),
+    ),
+    "NAME",
+    "Sending",
+    "Send as this preset does; the flags beside it take precedence",
+    None,
+    unset="none",
+    word="preset",
 )
 
 
@@ -86,7 +120,7 @@ class SenderSettings(ClientSettings):
     )
     copies: int = flag(
         1,
-        whole(1, COPIES_MAX),
+        _COPIES,
         "N",
         "Sending",
         f"Number of identical senders in this process (at most {CONCURRENCY_MAX:,} lanes in total)",
@@ -125,6 +159,18 @@ class SenderSettings(ClientSettings):
     metrics_port: int | None = like(ProducerSettings, "metrics_port")
     # Has no flag, because `smssim sender` starts when it is started: see `JOINS`.
     joins_s: float = JOINS.default
+    # Has no flag either: only `smssim plan --cheapest` takes a range, of which `copies` is then the largest number.
+    copies_span: Span | None = None
+
+    @classmethod
+    def flags(cls) -> Mapping[str, Flag]:
+        """Return the flags of its settings, and that of presets."""
+        return {"preset": PRESET, **flags_of(cls)}
+
+    @classmethod
+    def from_flags(cls, given: Mapping[str, Any], token: str | None) -> Self:
+        """Return the settings for these values of flags and this shared token. Raises UsageError."""
+        return super().from_flags(with_preset(given), token)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,3 +201,19 @@ class SenderSettings(ClientSettings):
     def lanes(self) -> int:
         """The number of lanes of all copies together."""
         return self.concurrency * self.copies
+
+
+def with_preset(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a sender's flags, with those of the preset that they name where they have none.
+
+    A standard deviation belongs to a mean and a distribution: beside other ones, that of the preset does not count.
+    """
+    rest = {setting: value for setting, value in given.items() if setting != "preset"}
+    if "preset" not in given:
+        return rest
+    from smssim.settings.presets import presets  # imported late, as above
+
+    its = presets()[given["preset"]].settings
+    if {"mean_s", "distribution"} & rest.keys():
+        its.pop("std_s", None)
+    return its | rest

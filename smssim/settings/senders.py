@@ -5,15 +5,18 @@ Knows the settings of a sender. Must stay cheap to import: `smssim --help` loads
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Final
 
 from smssim.core.limits import RUN_LANES_MAX
 from smssim.errors import UsageError, bad_value
+from smssim.escaping import quote
 from smssim.settings.flags import Flag, flags_of
-from smssim.settings.sender import JOINS, SenderSettings
+from smssim.settings.sender import JOINS, SenderSettings, with_preset
 from smssim.settings.shared import NodeSettings
+from smssim.settings.span import COPIES_OR_SPAN, ONLY, Span
 
 RUN_SENDERS: Final = (  # 500 messages a second together: 200, 160, 100 and 40
     SenderSettings(name="quick", mean_s=0.02, fail=0.02, concurrency=4),
@@ -26,9 +29,9 @@ RUN_COUNT: Final = 5000  # ten seconds of these senders
 # The flags that describe one of several senders. Settings that all nodes of a run share are not among them.
 SENDER_FLAGS: Final[Mapping[str, Flag]] = {
     setting: flag
-    for setting, flag in (*flags_of(SenderSettings).items(), ("joins_s", JOINS))
+    for setting, flag in (*SenderSettings.flags().items(), ("joins_s", JOINS))
     if flag.in_run and setting not in flags_of(NodeSettings)
-}
+} | {"copies": replace(flags_of(SenderSettings)["copies"], rule=COPIES_OR_SPAN)}
 SENDER_KEYS: Final = {flag.word: setting for setting, flag in SENDER_FLAGS.items()}  # a key is named like its flag
 SENDER_EXPECTED: Final = f"key=value,... with the keys {', '.join(SENDER_KEYS)}"
 
@@ -47,9 +50,29 @@ def parse_sender(spec: str) -> SenderSettings:
             raise bad_value("--sender", spec, f"the key {key} only once")
         given[setting] = SENDER_FLAGS[setting].read(text.strip(), f"--sender: {key}")
     try:
-        return SenderSettings(**given)
+        return sender_of(given)
     except UsageError as error:  # about a combination of settings
         raise UsageError("--sender: " + str(error).removeprefix("--")) from error
+
+
+def sender_of(given: Mapping[str, Any], name: str = "") -> SenderSettings:
+    """Return the sender with these values of `SENDER_FLAGS`. Raises UsageError."""
+    values = {"name": name} | dict(given) if name else dict(given)
+    if isinstance(span := values.get("copies"), Span):
+        values |= {"copies": span.high, "copies_span": span}
+    return SenderSettings(**with_preset(values))
+
+
+def spans_of(senders: Sequence[SenderSettings]) -> dict[str, Span]:
+    """Return the ranges of copies of those senders that have one, by name."""
+    named = zip(sender_names(senders), senders, strict=True)
+    return {name: sender.copies_span for name, sender in named if sender.copies_span is not None}
+
+
+def check_no_spans(senders: Sequence[SenderSettings]) -> None:
+    """Raise UsageError if the number of copies of a sender is a range."""
+    for name, span in spans_of(senders).items():
+        raise bad_value(f"copies of {quote(name)}", str(span), f"a whole number; {ONLY}")
 
 
 def sender_names(senders: Iterable[SenderSettings]) -> tuple[str, ...]:

@@ -320,6 +320,7 @@ class WatchProgressResponse(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     COURSE_FIELD_NUMBER: _builtins.int
     FOLDED_FIELD_NUMBER: _builtins.int
+    REACHED_REACHABLE_FIELD_NUMBER: _builtins.int
     behind_s: _builtins.float
     """By how many seconds the run is behind its plan: 0 as long as chance can explain the difference, negative if it is
     ahead. Absent without a plan, and in the first moments of a run.
@@ -370,6 +371,10 @@ class WatchProgressResponse(_message.Message):
     def folded(self) -> Global___FoldedSenders:
         """All senders, with copies of one sender in one row. Absent if `senders` has all of them: then a client can fold them."""
 
+    @_builtins.property
+    def reached_reachable(self) -> _containers.RepeatedCompositeFieldContainer[Global___Milestone]:
+        """When 50, 80, 95 and 99 percent of the messages that can be reached were sent, as far as that has happened."""
+
     def __init__(
         self,
         *,
@@ -385,10 +390,11 @@ class WatchProgressResponse(_message.Message):
         detail: Global___Detail | None = ...,
         course: Global___Course | None = ...,
         folded: Global___FoldedSenders | None = ...,
+        reached_reachable: _abc.Iterable[Global___Milestone] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "folded", b"folded", "others", b"others", "plan", b"plan", "progress", b"progress", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "events", b"events", "folded", b"folded", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s", "behind_s", b"behind_s", "course", b"course", "detail", b"detail", "events", b"events", "folded", b"folded", "others", b"others", "plan", b"plan", "progress", b"progress", "reached", b"reached", "reached_reachable", b"reached_reachable", "senders", b"senders", "stall", b"stall", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__behind_s: _TypeAlias = _typing.Literal["behind_s"]  # noqa: Y015
     _WhichOneofArgType__behind_s: _TypeAlias = _typing.Literal["_behind_s", b"_behind_s"]  # noqa: Y015
@@ -454,6 +460,7 @@ class SenderColumns(_message.Message):
     LIMIT_PER_S_FIELD_NUMBER: _builtins.int
     BURST_FIELD_NUMBER: _builtins.int
     DECLARED_PER_S_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def name(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -488,6 +495,8 @@ class SenderColumns(_message.Message):
     def burst(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
     def declared_per_s(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def cost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     def __init__(
         self,
         *,
@@ -507,10 +516,11 @@ class SenderColumns(_message.Message):
         limit_per_s: _abc.Iterable[_builtins.float] | None = ...,
         burst: _abc.Iterable[_builtins.int] | None = ...,
         declared_per_s: _abc.Iterable[_builtins.float] | None = ...,
+        cost: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "declared_per_s", b"declared_per_s", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "cost", b"cost", "declared_per_s", b"declared_per_s", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1069,6 +1079,7 @@ class SenderProgress(_message.Message):
     LIMIT_PER_S_FIELD_NUMBER: _builtins.int
     BURST_FIELD_NUMBER: _builtins.int
     DECLARED_PER_S_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """See Sender. Not unique."""
     mean_s: _builtins.float
@@ -1101,6 +1112,8 @@ class SenderProgress(_message.Message):
     """See Sender."""
     declared_per_s: _builtins.float
     """Attempts per second that it can make at most, by what it declares: its lanes divided by the mean, or its limit."""
+    cost: _builtins.float
+    """Cost of its attempts: for each segment of a message, `price` of Sender if it was sent, else `price_failed`."""
     def __init__(
         self,
         *,
@@ -1120,10 +1133,11 @@ class SenderProgress(_message.Message):
         limit_per_s: _builtins.float | None = ...,
         burst: _builtins.int = ...,
         declared_per_s: _builtins.float = ...,
+        cost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "avg_time_s", b"avg_time_s", "limit_per_s", b"limit_per_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "attempts", b"attempts", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "declared_per_s", b"declared_per_s", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "attempts", b"attempts", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "cost", b"cost", "declared_per_s", b"declared_per_s", "failed", b"failed", "failure_rate", b"failure_rate", "held", b"held", "in_flight", b"in_flight", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "sent", b"sent", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avg_time_s: _TypeAlias = _typing.Literal["avg_time_s"]  # noqa: Y015
     _WhichOneofArgType__avg_time_s: _TypeAlias = _typing.Literal["_avg_time_s", b"_avg_time_s"]  # noqa: Y015
@@ -1150,6 +1164,7 @@ class OtherSenders(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     RECENT_RATE_PER_S_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     sending: _builtins.int
     """Number of senders in state SENDING."""
     waiting: _builtins.int
@@ -1166,6 +1181,8 @@ class OtherSenders(_message.Message):
     """Messages in flight, together."""
     recent_rate_per_s: _builtins.float
     """Messages sent or failed per second over about the last two seconds, together."""
+    cost: _builtins.float
+    """Cost of their attempts, together."""
     def __init__(
         self,
         *,
@@ -1177,10 +1194,11 @@ class OtherSenders(_message.Message):
         failed: _builtins.int = ...,
         in_flight: _builtins.int = ...,
         recent_rate_per_s: _builtins.float = ...,
+        cost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "in_flight", b"in_flight", "left", b"left", "lost", b"lost", "recent_rate_per_s", b"recent_rate_per_s", "sending", b"sending", "sent", b"sent", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "failed", b"failed", "in_flight", b"in_flight", "left", b"left", "lost", b"lost", "recent_rate_per_s", b"recent_rate_per_s", "sending", b"sending", "sent", b"sent", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1406,6 +1424,8 @@ class Summary(_message.Message):
     PERCENTILES_FIELD_NUMBER: _builtins.int
     REDELIVERED_FIELD_NUMBER: _builtins.int
     THRESHOLDS_FIELD_NUMBER: _builtins.int
+    MILESTONES_REACHABLE_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     exit_code: _builtins.int
     """The monitor's exit code for this run: 0 complete, 3 incomplete, 4 the totals of producer and monitor differ, 5 a
     threshold was missed.
@@ -1414,6 +1434,8 @@ class Summary(_message.Message):
     """Why the run ended like this: one line for people."""
     redelivered: _builtins.int
     """See RunEnd. Absent if the producer's totals never arrived."""
+    segments: _builtins.int
+    """See Run.segments."""
     @_builtins.property
     def milestones(self) -> _containers.RepeatedCompositeFieldContainer[Global___Milestone]:
         """When 50, 80, 95 and 99 percent of all messages were sent."""
@@ -1426,6 +1448,10 @@ class Summary(_message.Message):
     def thresholds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Judged]:
         """The thresholds of the monitor."""
 
+    @_builtins.property
+    def milestones_reachable(self) -> _containers.RepeatedCompositeFieldContainer[Global___Milestone]:
+        """When 50, 80, 95 and 99 percent of the messages that can be reached were sent."""
+
     def __init__(
         self,
         *,
@@ -1435,10 +1461,12 @@ class Summary(_message.Message):
         percentiles: _abc.Iterable[Global___Percentile] | None = ...,
         redelivered: _builtins.int | None = ...,
         thresholds: _abc.Iterable[Global___Judged] | None = ...,
+        milestones_reachable: _abc.Iterable[Global___Milestone] | None = ...,
+        segments: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered", "redelivered", b"redelivered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered", "exit_code", b"exit_code", "milestones", b"milestones", "percentiles", b"percentiles", "reason", b"reason", "redelivered", b"redelivered", "thresholds", b"thresholds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered", "exit_code", b"exit_code", "milestones", b"milestones", "milestones_reachable", b"milestones_reachable", "percentiles", b"percentiles", "reason", b"reason", "redelivered", b"redelivered", "segments", b"segments", "thresholds", b"thresholds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__redelivered: _TypeAlias = _typing.Literal["redelivered"]  # noqa: Y015
     _WhichOneofArgType__redelivered: _TypeAlias = _typing.Literal["_redelivered", b"_redelivered"]  # noqa: Y015
@@ -1455,7 +1483,7 @@ class Milestone(_message.Message):
     PERCENT_FIELD_NUMBER: _builtins.int
     REACHED_S_FIELD_NUMBER: _builtins.int
     percent: _builtins.int
-    """The share, in percent of all messages."""
+    """The share, in percent of all messages, or of those that can be reached."""
     reached_s: _builtins.float
     """Time since the run started, in seconds. Absent if the share was never reached."""
     def __init__(
@@ -1514,7 +1542,7 @@ class Judged(_message.Message):
     threshold: _builtins.str
     """The threshold, such as "failed<5%"."""
     value: _builtins.float
-    """The value of its figure: a count, a time in seconds or a rate per second. Absent if the run has no such figure."""
+    """The value of its figure: a count, a time in seconds, a rate per second or a cost. Absent if the run has no such figure."""
     passed: _builtins.bool
     """Whether the threshold was met."""
     def __init__(
@@ -1561,6 +1589,8 @@ class Progress(_message.Message):
     SENDERS_SEEN_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    UNREACHABLE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The id of the run."""
     total: _builtins.int
@@ -1603,6 +1633,10 @@ class Progress(_message.Message):
     """sent + failed == total."""
     final: _builtins.bool
     """Whether these are the last figures of the run."""
+    unreachable: _builtins.int
+    """Messages that failed because nobody can deliver them; see `unreachable` of Run. Included in `failed`."""
+    cost: _builtins.float
+    """Cost of all attempts. See SenderProgress."""
     def __init__(
         self,
         *,
@@ -1627,10 +1661,12 @@ class Progress(_message.Message):
         senders_seen: _builtins.int = ...,
         complete: _builtins.bool = ...,
         final: _builtins.bool = ...,
+        unreachable: _builtins.int = ...,
+        cost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_sent_time_s", b"_avg_sent_time_s", "_avg_time_s", b"_avg_time_s", "_latency_p50_s", b"_latency_p50_s", "_latency_p95_s", b"_latency_p95_s", "_latency_p99_s", b"_latency_p99_s", "avg_sent_time_s", b"avg_sent_time_s", "avg_time_s", b"avg_time_s", "latency_p50_s", b"latency_p50_s", "latency_p95_s", b"latency_p95_s", "latency_p99_s", b"latency_p99_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_sent_time_s", b"_avg_sent_time_s", "_avg_time_s", b"_avg_time_s", "_latency_p50_s", b"_latency_p50_s", "_latency_p95_s", b"_latency_p95_s", "_latency_p99_s", b"_latency_p99_s", "attempts", b"attempts", "avg_sent_time_s", b"avg_sent_time_s", "avg_time_s", b"avg_time_s", "complete", b"complete", "duplicates", b"duplicates", "elapsed_s", b"elapsed_s", "failed", b"failed", "final", b"final", "in_flight", b"in_flight", "latency_p50_s", b"latency_p50_s", "latency_p95_s", b"latency_p95_s", "latency_p99_s", b"latency_p99_s", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "retried", b"retried", "run_id", b"run_id", "senders", b"senders", "senders_seen", b"senders_seen", "sent", b"sent", "total", b"total", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_sent_time_s", b"_avg_sent_time_s", "_avg_time_s", b"_avg_time_s", "_latency_p50_s", b"_latency_p50_s", "_latency_p95_s", b"_latency_p95_s", "_latency_p99_s", b"_latency_p99_s", "attempts", b"attempts", "avg_sent_time_s", b"avg_sent_time_s", "avg_time_s", b"avg_time_s", "complete", b"complete", "cost", b"cost", "duplicates", b"duplicates", "elapsed_s", b"elapsed_s", "failed", b"failed", "final", b"final", "in_flight", b"in_flight", "latency_p50_s", b"latency_p50_s", "latency_p95_s", b"latency_p95_s", "latency_p99_s", b"latency_p99_s", "rate_per_s", b"rate_per_s", "recent_rate_per_s", b"recent_rate_per_s", "retried", b"retried", "run_id", b"run_id", "senders", b"senders", "senders_seen", b"senders_seen", "sent", b"sent", "total", b"total", "unreachable", b"unreachable", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avg_sent_time_s: _TypeAlias = _typing.Literal["avg_sent_time_s"]  # noqa: Y015
     _WhichOneofArgType__avg_sent_time_s: _TypeAlias = _typing.Literal["_avg_sent_time_s", b"_avg_sent_time_s"]  # noqa: Y015

@@ -19,8 +19,8 @@ from smssim.outputs.of_course import Seen
 
 STALLS_MAX: Final = 3  # in a frame: the latest
 EVENTS_MAX: Final = 5  # the same
-_DIGITS: Final = 4  # of the figures of the run, except the time
-_TIME_DIGITS: Final = 8
+_DIGITS: Final = 4  # of the figures of the run, except the time and the cost
+_MORE_DIGITS: Final = 8
 _FEW_DIGITS: Final = 3  # of the figures of each sender, and of percentiles, which are off by 0.4% anyway
 
 
@@ -98,7 +98,7 @@ def _senders(rows: tuple[SenderRow, ...]) -> dict[str, Any]:
 def _short(name: str, value: object) -> object:
     if not isinstance(value, float):
         return value
-    return number(value, _TIME_DIGITS if name == "elapsed_s" else _DIGITS)
+    return number(value, _MORE_DIGITS if name in ("elapsed_s", "cost") else _DIGITS)
 
 
 def _finite(value: Any) -> Any:

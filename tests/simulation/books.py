@@ -15,7 +15,9 @@ from smssim.core.backlog import Backlog
 from smssim.core.exchange import Answer, Report, Settlements
 from smssim.core.fate import Fates
 from smssim.core.model import Outcome
+from smssim.core.progress import Figures, Milestones
 from smssim.core.queue import Batch
+from smssim.core.reach import Reach
 from smssim.core.tally import Tally
 
 Row = tuple[int, int, int]  # message, outcome, attempt
@@ -255,6 +257,19 @@ class MonitorBook:
         ids = np.array(sorted(counted.final), np.int64)
         on_record = tally.ledger._on_record(ids, tally.ledger._open.open(ids))
         check(on_record.tolist() == [counted.final[i] for i in ids.tolist()], "an outcome on record is wrong")
+        self._compare_reach(tally, figures)
+
+    def _compare_reach(self, tally: Tally, figures: Figures) -> None:
+        """Check how many messages proved to be unreachable, and which milestones of the others were reached."""
+        reach = Reach(tally.run.seed, tally.run.unreachable)
+        failed = [i for i, outcome in self.now.final.items() if outcome == Outcome.FAILED]
+        missing = int(np.count_nonzero(reach.missing(np.array(failed, np.uint64))))
+        check(figures.unreachable == missing, "%s are unreachable, counted %s", figures.unreachable, missing)
+        reachable = int(np.count_nonzero(~reach.missing(np.arange(self.total, dtype=np.uint64))))
+        needed = {percent: Milestones.needed(percent, reachable) for percent in Milestones.PERCENTS}
+        wanted = {percent for percent, sent in needed.items() if reachable and figures.sent >= sent}
+        reached = set(tally.reached_reachable_s)
+        check(reached == wanted, "milestones of the reachable: %s, expected %s", reached, wanted)
 
 
 def fated(fates: Fates, total: int, max_attempts: int) -> tuple[int, int]:

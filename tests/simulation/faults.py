@@ -177,7 +177,8 @@ class Faults:
             self._stop(node)
 
     def _mislead(self, monitor: Monitor) -> None:
-        run = RunFacts(f"no run {self._clock.events}", self._plan.seed, self._plan.total, self._plan.max_attempts)
+        plan = self._plan
+        run = RunFacts(f"no run {self._clock.events}", plan.seed, plan.total, plan.max_attempts, plan.unreachable)
         if self._world.producer is not None and self._clock.luck(0.3):
             run = replace(run, run_id=self._world.producer.run.run_id, total=run.total + 1)
         monitor.take_strange(run)

@@ -96,6 +96,7 @@ class Plan:
     faults: dict[str, float]
     faulty_s: float
     check_every: int  # events between two checks
+    unreachable: float = 0.0  # share of the messages
     engine: EnginePlan | None = None  # instead of the disks
     segments: int = 1  # of each message
 
@@ -186,6 +187,7 @@ def draw_plan(seed: int) -> Plan:
         give_up_s=random.choice([5.0, 20.0, 60.0]),
         producer_lingers=random.random() < 0.15,
     )
+    plan = replace(plan, unreachable=Random(f"reach {seed}").choice([0.0, 0.0, 0.05, 0.4]))
     return _with_engine(plan) if journals and Random(f"engine {seed}").random() < WITH_ENGINE else plan
 
 

@@ -47,8 +47,9 @@ class Producer(Process):
         if pieces:
             self.run = RunFacts(**unpack(pieces["run"])[0])
         else:
+            run_id = f"run {len(world.producer_books) + 1}"
             self.run = RunFacts(
-                f"run {len(world.producer_books) + 1}", plan.seed, plan.total, plan.max_attempts, segments=plan.segments
+                run_id, plan.seed, plan.total, plan.max_attempts, plan.unreachable, segments=plan.segments
             )
         self.saves = hold is not None
         self.core = ProducerRun(

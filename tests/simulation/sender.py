@@ -210,7 +210,8 @@ class Sender(Process):
 
     def _protocol(self, run: RunFacts) -> SenderProtocol:
         settings = self.settings
-        conditions = Conditions(run.seed, run.max_attempts, settings.attempt_model, settings.faults)
+        model = settings.attempt_model
+        conditions = Conditions(run.seed, run.max_attempts, model, settings.faults, run.unreachable)
         limit = StartLimit.of(settings.limit_per_s, settings.burst, run.segments)
         return SenderProtocol(conditions, settings.mean_s, settings.concurrency, self.clock.now, self.limits, limit)
 

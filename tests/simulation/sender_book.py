@@ -16,7 +16,8 @@ from smssim.core.fate import Fates
 from smssim.core.fault import model_at
 from smssim.core.lanes import Finished, pick
 from smssim.core.limits import Limits
-from smssim.core.model import RunFacts
+from smssim.core.model import Outcome, RunFacts
+from smssim.core.reach import Reach
 from smssim.settings import SenderSettings
 
 NEAR_S = 1e-6
@@ -140,7 +141,11 @@ class SenderBook:
         for queued_at in self._queued_at[message]:
             start_s = queued_at + float(one.latencies_s[0]) - float(one.durations_s[0]) - self._run_at
             models |= {model_at(model, faults, start_s + near_s) for near_s in (-START_NEAR_S, START_NEAR_S)}
-        fates = [Fates(run.seed, run.max_attempts, each).draw(one.ids.view(np.uint64), attempt) for each in models]
+        ids = one.ids.view(np.uint64)
+        fates = [Fates(run.seed, run.max_attempts, each, run.unreachable).draw(ids, attempt) for each in models]
+        if Reach(run.seed, run.unreachable).missing(ids)[0]:
+            ended = attempt, one.outcomes[0]
+            check(ended == (1, Outcome.FAILED), "attempt, outcome of an unreachable message: %s", ended)
         found = (one.durations_s[0], one.outcomes[0])
         check(
             any((s[0], o[0]) == found for s, o in fates), "%s: attempt %s of %s: %s", self.name, attempt, message, found

@@ -398,7 +398,7 @@ class World:
         if producer is not None and ours is producer.book and producer.left and not self.loses:
             check(len(ours.settled) == plan.total, "the producer has ended with only %s settled", len(ours.settled))
         if plan.equal:
-            fates = Fates(plan.seed, plan.max_attempts, plan.senders[0].attempt_model)
+            fates = Fates(plan.seed, plan.max_attempts, plan.senders[0].attempt_model, plan.unreachable)
             wanted = fated(fates, plan.total, plan.max_attempts)
             check((figures.sent, figures.failed) == wanted, "sent, failed: %s; the seed determines %s", figures, wanted)
         return code

@@ -12,7 +12,7 @@ from smssim.outputs.report.curve import svg
 from smssim.outputs.report.markup import Content, Html, joined, tag
 from smssim.outputs.report.pictures import overlay
 from smssim.outputs.report.tables import table
-from smssim.words import clock, moment, per_second, plural, seconds
+from smssim.words import clock, moment, money, per_second, plural, seconds
 
 Document = Mapping[str, Any]
 
@@ -26,6 +26,7 @@ _UNITS: Final[Mapping[str, Callable[[float], str]]] = {
     "time": seconds,
     "span": moment,
     "rate": per_second,
+    "cost": money,
 }
 
 

@@ -6,6 +6,7 @@ Knows documents. Must not know how a comparison is shown.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -19,21 +20,31 @@ class Figure:
 
     name: str
     head: str  # what it is called
-    unit: str  # "count", "time", "span" (a time of the run) or "rate"
+    unit: str  # "count", "time", "span" (a time of the run), "rate" or "cost"
+    needs: str = ""  # left out unless this figure of a run or a plan is above 0
 
 
 FIGURES: Final = (
     Figure("total", "messages", "count"),
     Figure("sent", "sent", "count"),
     Figure("failed", "failed", "count"),
+    Figure("unreachable", "of them unreachable", "count", "unreachable"),
     Figure("retried", "retried", "count"),
     Figure("duplicates", "duplicates", "count"),
     *(Figure(f"t{percent}", f"{percent}% sent after", "span") for percent in (50, 80, 95, 99)),
+    *(
+        Figure(f"t{percent}_reachable", f"{percent}% of the reachable sent after", "span", "unreachable")
+        for percent in (50, 80, 95, 99)
+    ),
     Figure("complete_s", "complete after", "span"),
     Figure("rate_per_s", "rate", "rate"),
     *(Figure(f"latency_p{percent}_s", f"latency, {percent}%", "time") for percent in (50, 95, 99)),
     Figure("avg_time_s", "average time of an attempt", "time"),
+    Figure("cost", "cost", "cost", "cost"),
 )
+
+
+_MILESTONE: Final = re.compile(r"t([0-9]+)(|_reachable)")
 
 
 def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
@@ -69,6 +80,7 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
                 "cells": _cells(figure.name, documents, plan),
             }
             for figure in FIGURES
+            if not figure.needs or any(spread(one, figure.needs)[0] for one in documents)
         ],
         "equal": equal,
         "text": " ".join(f"{number}: {one['text']}" for number, one in enumerate(equal, 1) if one),
@@ -77,24 +89,26 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
 
 def spread(document: Document, name: str) -> tuple[float | None, float | None, float | None]:
     """Return a figure of a document: its value, and the ends of its range, which are None if there is none."""
+    milestone = _MILESTONE.fullmatch(name)
+    reached = "" if milestone is None else f"reached{milestone[2]}_s"
     if document["kind"] == "plan":
         forecast = document["forecast"]
-        some = forecast["reached_s"].get(name[1:]) if name[0] == "t" and name[1:].isdigit() else forecast.get(name)
+        some = forecast.get(name) if milestone is None else forecast.get(reached, {}).get(milestone[1])
         if isinstance(some, dict):
             return some["median"], some["low"], some["high"]
         return some, None, None
     progress = document["progress"]
     if name == "complete_s":
         return (progress["elapsed_s"] if progress["complete"] else None), None, None
-    if name[0] == "t" and name[1:].isdigit():
-        return document["reached_s"].get(name[1:]), None, None
+    if milestone is not None:
+        return document[reached].get(milestone[1]), None, None
     return progress[name], None, None
 
 
 def _cells(name: str, documents: Sequence[Document], plan: Document | None) -> list[dict[str, Any]]:
     spreads = [spread(document, name) for document in documents]
     first = spreads[0][0]
-    planned = None if plan is None else spread(plan, name)
+    planned = None if plan is None or not _is_forecast(plan, name) else spread(plan, name)
     cells = []
     for number, (document, (value, low, high)) in enumerate(zip(documents, spreads, strict=True)):
         difference = value - first if number and value is not None and first is not None else None
@@ -105,17 +119,21 @@ def _cells(name: str, documents: Sequence[Document], plan: Document | None) -> l
                 "high": high,
                 "difference": difference,
                 "percent": 100 * difference / first if difference is not None and first else None,
-                "inside": None if planned is None or document["kind"] == "plan" else _inside(value, planned, name),
+                "inside": None if planned is None or document["kind"] == "plan" else _inside(value, planned),
             }
         )
     return cells
 
 
-def _inside(value: float | None, planned: tuple[float | None, float | None, float | None], name: str) -> bool | None:
+def _is_forecast(plan: Document, name: str) -> bool:
+    """Return whether a plan has a range for a figure."""
+    milestone = _MILESTONE.fullmatch(name)
+    return name != "total" and (name if milestone is None else f"reached{milestone[2]}_s") in plan["forecast"]
+
+
+def _inside(value: float | None, planned: tuple[float | None, float | None, float | None]) -> bool | None:
     """Return whether a value is in a range; None if there is no range. What is never reached is later than any time."""
     median, low, high = planned
-    if name.startswith("latency") or name in ("avg_time_s", "total"):  # a plan does not have them, or no range
-        return None
     if median is low is high is None and value is not None:
         return False
     known = [math.inf if one is None else one for one in (low, value, high)]
@@ -132,6 +150,8 @@ def _equal(first: Document, other: Document) -> dict[str, str]:
             return _says("incomparable", f"The {head} is not known.")
         if first[name] != other[name]:
             return _says("incomparable", f"Another {head}: {other[name]} instead of {first[name]}.")
+    if (first["unreachable_share"] or 0) != (other["unreachable_share"] or 0):
+        return _says("incomparable", "Another share of unreachable messages.")
     one, two = first["progress"], other["progress"]
     if one["total"] != two["total"]:
         return _says("incomparable", "Another number of messages.")

@@ -82,7 +82,9 @@ SENDER_ROW: Final = _object(
         "limit_per_s": Maybe(REAL),
         "burst": COUNT,
         "declared_per_s": REAL,
+        "cost": REAL,
     },
+    {"cost": 0},
     optional="limit_per_s burst declared_per_s",  # of runs before senders had limits
 )
 THRESHOLD: Final = _object({"threshold": LINE, "value": Maybe(CHANGE), "passed": FLAG})
@@ -101,12 +103,18 @@ _FIGURES: Final[Mapping[str, Shape]] = {  # in the order of the monitor's JSON o
     "senders_seen": COUNT,
     "complete": FLAG,
     "final": FLAG,
+    "unreachable": COUNT,
+    "cost": REAL,
 }
+_LATER: Final[Mapping[str, Any]] = {"unreachable": 0, "cost": 0}  # figures that older files do not have
 _SUMMARY: Final[Mapping[str, Shape]] = {
     "events": Items(EVENT, _EVENTS_MAX),
     "plan_reached_s": Maybe(_by_percent(Maybe(REAL))),
+    "reached_reachable_s": _by_percent(Maybe(REAL)),
     "seed": Maybe(COUNT),
     "max_attempts": Maybe(COUNT),
+    "unreachable_share": Maybe(SHARE),
+    "segments": COUNT,
     "exit_code": _whole(0, 255, "a whole number from 0 to 255"),
     "reason": LINE,
     "reached_s": _by_percent(Maybe(REAL)),
@@ -118,8 +126,10 @@ _SUMMARY: Final[Mapping[str, Shape]] = {
     "senders_not_in_rows": COUNT,
     "thresholds": Items(THRESHOLD, 1_000),
 }
-SUMMARY: Final = _object({**_FIGURES, **_SUMMARY}, optional="seed max_attempts")
-PROGRESS: Final = _object({**_FIGURES, **_SUMMARY}, optional=" ".join(_SUMMARY))
+SUMMARY: Final = _object(
+    {**_FIGURES, **_SUMMARY}, _LATER, optional="seed max_attempts unreachable_share segments reached_reachable_s"
+)
+PROGRESS: Final = _object({**_FIGURES, **_SUMMARY}, _LATER, optional=" ".join(_SUMMARY))
 
 RANGE: Final = _object({name: Maybe(REAL) for name in ("low_s", "median_s", "high_s")})
 _SPREAD: Final = _object(
@@ -138,24 +148,46 @@ _FIND: Final = _object(
     {"setting": LINE, "value": Maybe(REAL), "probability": Maybe(SHARE), "below": Maybe(_BELOW), "why": LINE},
     optional="probability below why",
 )
+_FEWER: Final = _object({"name": LINE, "copies": COUNT, "probability": SHARE, "cost": REAL})
+_CHEAPEST: Final = _object(
+    {
+        "senders": Maybe(Named("an object with numbers of copies by sender", lambda name: True, COUNT, SENDERS_MAX)),
+        "cost": REAL,
+        "probability": SHARE,
+        "confidence": SHARE,
+        "fewer": Items(_FEWER, SENDERS_MAX),
+        "why": LINE,
+    },
+    optional="cost probability confidence fewer why",
+)
 FORECAST: Final = _object(  # the object of `smssim plan --json`
     {
         "total": COUNT,
+        "segments": COUNT,
+        "encoding": Maybe(WORD),
         "seeds": COUNT,
         "scale": COUNT,
         **dict.fromkeys(("sent", "failed", "retried", "attempts", "duplicates"), _SPREAD),
+        "unreachable": Maybe(_SPREAD),
         "reached_s": _by_percent(_SPREAD),
+        "reached_reachable_s": Maybe(_by_percent(_SPREAD)),
         "complete_s": _SPREAD,
         "rate_per_s": _SPREAD,
+        "cost": Maybe(_SPREAD),
         "ceiling": REAL,
         "goals": Items(_object({"goal": LINE, "probability": SHARE, "passed": FLAG}), 1_000),
         "senders": Items(
-            _object({"name": LINE, "attempts": REAL, "sent": REAL, "failed": REAL, "busy": REAL}), SENDERS_MAX
+            _object(
+                {"name": LINE, **dict.fromkeys(("attempts", "sent", "failed", "busy", "cost"), REAL)}, {"cost": 0.0}
+            ),
+            SENDERS_MAX,
         ),
         "theory": Maybe(_THEORY),
         "find": Maybe(_FIND),
+        "cheapest": Maybe(_CHEAPEST),
     },
-    {"theory": None, "find": None},
+    dict.fromkeys(("theory", "find", "cheapest", "unreachable", "reached_reachable_s", "cost")),
+    optional="segments encoding",
 )
 
 _FAILED: Final = ("failed", "failed_low", "failed_high")  # only in documents of plans
@@ -192,14 +224,17 @@ SENDERS: Final = _object(
         "declared_per_s": Column(REAL, SENDERS_MAX),
         "group": Column(_whole(-1, SENDERS_MAX, "the number of a group"), SENDERS_MAX),
         "groups": Column(LINE, SENDERS_MAX),
+        "cost": Column(REAL, SENDERS_MAX),
     },
-    optional="limit_per_s burst declared_per_s group groups",  # the first three: as in `SENDER_ROW`
+    optional="limit_per_s burst declared_per_s cost group groups",  # the first four: as in `SENDER_ROW`
 )
 OTHERS: Final = _object(
     {
         **dict.fromkeys(("senders", "sending", "waiting", "lost", "left", "sent", "failed", "in_flight"), COUNT),
         "recent_rate_per_s": REAL,
-    }
+        "cost": REAL,
+    },
+    {"cost": 0},
 )
 _SPAN: Final = _object({"from_s": REAL, "to_s": Maybe(REAL)})
 _ROW: Final = _matching(_LETTERS, _STEPS_MAX, "the characters - e w x and 0 to 9")
@@ -217,9 +252,14 @@ _ANY: Final[Mapping[str, Shape]] = {  # in the order of a document
     "command": COMMAND,
     "seed": Maybe(COUNT),
     "max_attempts": Maybe(COUNT),
+    "unreachable_share": Maybe(SHARE),
+    "segments": Maybe(COUNT),
 }
-_BLANK: Final[Mapping[str, Any]] = {"smssim": "", "title": "", "began": None, "command": "", "seed": None} | {
-    "max_attempts": None
+_BLANK: Final[Mapping[str, Any]] = {
+    "smssim": "",
+    "title": "",
+    "command": "",
+    **dict.fromkeys(("began", "seed", "max_attempts", "unreachable_share", "segments")),
 }
 _VERDICT: Final = _object({"code": Value(f"one of {', '.join(_VERDICTS)}", lambda got: got in _VERDICTS), "text": LINE})
 RUN_DOCUMENT: Final = _object(
@@ -231,13 +271,20 @@ RUN_DOCUMENT: Final = _object(
         "stall": Maybe(LINE),
         "stalls": Items(_object({"from_s": REAL, "to_s": Maybe(REAL), "reason": LINE}), _EVENTS_MAX),
         "reached_s": _by_percent(Maybe(REAL)),
+        "reached_reachable_s": _by_percent(Maybe(REAL)),
         "behind_s": Maybe(CHANGE),
         "pace": LINE,
         "expected": Maybe(Named("an object with ranges of times", lambda name: len(name) <= 20, Maybe(RANGE), 10)),
         "others": OTHERS,
         "latency": _object({"bounds_s": Column(REAL, _BARS_MAX), "counts": Column(COUNT, _BARS_MAX + 1)}),
         "spectrum": Items(Column(REAL, 2), _BARS_MAX),
-        "goals": Items(_object({"text": LINE, "percent": _real(0, 100, "a percentage"), "at_s": REAL}), 1_000),
+        "goals": Items(
+            _object(
+                {"text": LINE, "at_s": REAL, **dict.fromkeys(("percent", "reachable"), _real(0, 100, "a percentage"))},
+                optional="reachable",
+            ),
+            1_000,
+        ),
         "plan": Maybe(PLAN),
         "history": HISTORY,
         "gaps": Items(_SPAN, _EVENTS_MAX),
@@ -253,6 +300,7 @@ RUN_DOCUMENT: Final = _object(
         "judged": [],
         "stalls": [],
         "reached_s": {},
+        "reached_reachable_s": {},
         "pace": "",
         "others": dict.fromkeys(OTHERS.known, 0),
         "latency": {"bounds_s": [], "counts": [0]},
@@ -284,8 +332,10 @@ def document_of(value: Any, where: str = "") -> dict[str, Any]:
     _check_plan(found["plan"])
     if not is_plan:
         senders = found["senders"]
+        many = len(senders["name"])
         if "group" not in senders or "groups" not in senders:
-            found["senders"] = {**senders, "group": [-1] * len(senders["name"]), "groups": []}
+            senders = {**senders, "group": [-1] * many, "groups": []}
+        found["senders"] = senders if "cost" in senders else {**senders, "cost": [0] * many}
         _check_run(found)
     return found
 

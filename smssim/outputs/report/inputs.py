@@ -155,7 +155,7 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
         "kind": "run",
         "title": f"run {summary['run_id'][:8]}",
         "seed": summary.get("seed"),
-        "max_attempts": summary.get("max_attempts"),
+        **{name: summary.get(name) for name in ("max_attempts", "unreachable_share", "segments")},
         "progress": dict(summary),
         "verdict": end_verdict(
             summary["exit_code"],
@@ -165,9 +165,12 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "judged": judged(summary),
         "reached_s": dict(summary["reached_s"]),
+        "reached_reachable_s": dict(summary.get("reached_reachable_s", {})) if summary["unreachable"] else {},
         "others": {**RUN_DOCUMENT.blank["others"], "senders": missing, "left": missing},
         "spectrum": [[float(of), time_s] for of, time_s in summary["percentiles"].items() if time_s is not None],
-        "goals": deadlines(parsed(one["threshold"] for one in summary["thresholds"])),
+        "goals": deadlines(
+            parsed(one["threshold"] for one in summary["thresholds"]), summary.get("unreachable_share") or 0.0
+        ),
         "senders": senders,
         "events": list(summary["events"]),
     }

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from smssim import __version__
 from smssim.core.fleet import ROWS_MAX
+from smssim.outputs.judging import ceiling
 from smssim.outputs.report import tables
 from smssim.outputs.report.assets import Assets, assets, source_of
 from smssim.outputs.report.comparing import compared
@@ -104,6 +105,9 @@ def _run(document: Document, head: str, is_brief: bool) -> list[Html]:
     if progress.get("thresholds"):
         parts += [tag(head, "Thresholds"), tables.thresholds(progress)]
     parts += [tag(head, "Sent over time"), _curve(document), tables.reached(document)]
+    most = ceiling(progress["total"], progress["unreachable"])
+    if most:
+        parts.append(tag("p", f"{most}."))
     if document["pace"]:
         parts.append(tag("p", f"Beside the plan: {document['pace']}."))
     parts += [

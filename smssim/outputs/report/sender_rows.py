@@ -13,7 +13,7 @@ from smssim.core.folding import fold
 from smssim.core.session import State
 from smssim.outputs.report.markup import Html, joined, tag
 from smssim.outputs.report.tables import table
-from smssim.outputs.terminal.sender_table import NOT_AT_THE_END, columns, others_line
+from smssim.outputs.terminal.sender_table import COST, NOT_AT_THE_END, columns, others_line
 
 WIDE: Final = 1_000  # characters, more than any line has
 _FIELDS: Final = tuple(name for name in SenderRow.__slots__ if name not in ("name", "state"))
@@ -24,7 +24,9 @@ def senders(document: Mapping[str, Any], rows_max: int) -> Html | None:
     fleet = fold(fleet_of(document)).limited(rows_max)
     if not fleet.rows:
         return None
-    shown = columns(fleet.has_copies, fleet.has_limits, NOT_AT_THE_END if document["progress"]["final"] else ())
+    without = NOT_AT_THE_END if document["progress"]["final"] else ()
+    without = without if document["progress"]["cost"] else (*without, COST)
+    shown = columns(fleet.has_copies, fleet.has_limits, without)
     made = table(
         [column.head for column in shown],
         [[column.cell(row) + (column.tail(row) if column.tail else "") for column in shown] for row in fleet.rows],

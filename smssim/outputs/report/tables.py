@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smssim.outputs.judging import judged
 from smssim.outputs.report.markup import Content, Html, tag
-from smssim.words import clock, count, moment, per_second, percents, plural, seconds
+from smssim.words import clock, count, moment, money, part, per_second, percents, plural, seconds
 
 Document = Mapping[str, Any]
 
@@ -52,7 +52,7 @@ def conservation(progress: Document) -> str:
 def figures(document: Document) -> Html:
     """Return the figures of a run."""
     progress = document["progress"]
-    total = progress["total"]
+    total, missing = progress["total"], progress["unreachable"]
     sent, failed = percents(progress["sent"], progress["failed"], total) if total else ("", "")
     redelivered = progress.get("redelivered")
     retried = f"{count(progress['retried'])} of them failed and were queued for a retry" if progress["retried"] else ""
@@ -60,6 +60,7 @@ def figures(document: Document) -> Html:
         ("messages", count(total), ""),
         ("sent", count(progress["sent"]), sent),
         ("failed", count(progress["failed"]), failed),
+        *([("", count(missing), f"{part(missing, total)}, of them unreachable")] if missing else []),
         ("attempts", count(progress["attempts"]), retried),
         ("duplicates", count(progress["duplicates"]), "repeated outcomes, not counted elsewhere"),
         (
@@ -73,6 +74,7 @@ def figures(document: Document) -> Html:
             seconds(progress["avg_time_s"]),
             f"per attempt, {seconds(progress['avg_sent_time_s'])} per successful attempt",
         ),
+        *([("cost", money(progress["cost"]), "of all attempts")] if progress["cost"] else []),
     ]
     return tag("table", [_noted(*row) for row in rows], cellpadding="4")
 
@@ -88,24 +90,36 @@ def _noted(head: Content, number: Content, note: Content) -> Html:
 
 
 def reached(document: Document) -> Html:
-    """Return when shares of all messages were sent, beside the plan and the deadlines."""
+    """Return when shares of all messages were sent, beside the plan and the deadlines.
+
+    If some are unreachable, also when the same shares of the others were sent.
+    """
     plan, goals, expected = document["plan"], document["goals"], document["expected"] or {}
-    heads = ["share of all messages", "sent after", *["expected", "middle 80%"] * bool(expected)]
+    progress = document["progress"]
+    missing = progress["unreachable"] > 0
+    heads = ["share of all messages", "sent after", *["of the reachable"] * missing]
+    heads += ["expected", "middle 80%"] * bool(expected)
     heads += ["plan", "middle 95% of the plan"] * bool(plan) + ["deadline"] * bool(goals)
     rows = []
     for percent in PERCENTS:
         cells: list[Content] = [f"{percent}%", _never(document["reached_s"].get(percent), document)]
+        cells += [_never(document["reached_reachable_s"].get(percent), document)] * missing
         cells += _planned(expected.get(percent)) if expected else []
         cells += _planned(plan["reached_s"].get(percent)) if plan else []
         if goals:
-            cells.append(", ".join(goal["text"] for goal in goals if goal["percent"] == int(percent)))
+            cells.append(", ".join(goal["text"] for goal in goals if _percent(goal) == int(percent)))
         rows.append(cells)
-    progress = document["progress"]
     cells = ["every message has its final outcome"]
-    cells.append(clock(progress["elapsed_s"]) if progress["complete"] else "not complete")
+    cells += [clock(progress["elapsed_s"]) if progress["complete"] else "not complete", *[""] * missing]
     cells += _planned(expected.get("complete")) if expected else []
     cells += _planned(plan["complete_s"]) if plan else []
     return table(heads, [*rows, [*cells, *[""] * bool(goals)]])
+
+
+def _percent(goal: Document) -> float:
+    """Return the percentage of a deadline, of all messages or of those that can be reached."""
+    percent: float = goal.get("reachable", goal["percent"])
+    return percent
 
 
 def _never(time_s: float | None, document: Document) -> str:
@@ -189,9 +203,15 @@ def forecast(document: Document) -> Html:
     rows: list[Sequence[Content]] = [
         (f"{percent}% sent after", *_times(forecast["reached_s"].get(percent))) for percent in PERCENTS
     ]
+    unreachable, cost = forecast["unreachable"], forecast["cost"]
+    if unreachable and unreachable["high"]:
+        of = forecast["reached_reachable_s"] or {}
+        rows += [(f"{percent}% of the reachable sent after", *_times(of.get(percent))) for percent in PERCENTS]
     rows.append(("complete after", *_times(forecast["complete_s"])))
-    for name in ("sent", "failed", "retried", "attempts", "duplicates"):
+    for name in ("sent", "failed", "unreachable", "retried", "attempts", "duplicates"):
         some = forecast[name]
+        if name == "unreachable" and not (some and some["high"]):
+            continue
         rows.append(
             (name, *(("-" if one is None else f"{one:,.0f}") for one in (some["median"], some["low"], some["high"])))
         )
@@ -199,6 +219,8 @@ def forecast(document: Document) -> Html:
     rows.append(
         ("rate", *("-" if one is None else per_second(one) for one in (some["median"], some["low"], some["high"])))
     )
+    if cost and cost["high"]:
+        rows.append(("cost", *(money(one) for one in (cost["median"], cost["low"], cost["high"]))))
     heads = (f"{plural(total, 'message')}, {plural(forecast['seeds'], 'seed')}", "median", "low", "high")
     return table(heads, rows)
 
@@ -220,8 +242,16 @@ def plan_goals(document: Document) -> Html | None:
 
 def plan_senders(document: Document) -> Html | None:
     """Return what each sender of a plan does; None if it has none."""
+    senders = document["forecast"]["senders"]
+    priced = any(one["cost"] for one in senders)
     rows = [
-        (one["name"], *(f"{one[name]:,.0f}" for name in ("attempts", "sent", "failed")), f"{min(1.0, one['busy']):.0%}")
-        for one in document["forecast"]["senders"]
+        (
+            one["name"],
+            *(f"{one[name]:,.0f}" for name in ("attempts", "sent", "failed")),
+            f"{min(1.0, one['busy']):.0%}",
+            *[money(one["cost"])] * priced,
+        )
+        for one in senders
     ]
-    return table(("sender", "attempts", "sent", "failed", "busy"), rows) if rows else None
+    heads = ("sender", "attempts", "sent", "failed", "busy", *["cost"] * priced)
+    return table(heads, rows) if rows else None

@@ -33,18 +33,22 @@ def planned(plan: PlannedCourse, percent: int) -> str:
 def beside(snapshot: Snapshot, width: int) -> list[tuple[str, str]]:
     """Return a line with the plan and one with what happened, each as its head and its text; none without a plan.
 
-    They show when the usual percentages of all messages are sent: as many of these as fit into the width.
+    They show when the usual percentages of all messages are sent: as many of these as fit into the width. If some are
+    unreachable, a third line shows the times of the others.
     """
     plan = snapshot.plan
     if plan is None:
         return []
     cells = []
     for percent in Milestones.PERCENTS:
-        reached_s = snapshot.reached_s.get(percent)
-        cells.append((f"{percent}%", planned(plan, percent), "-" if reached_s is None else clock(reached_s)))
+        times_s = snapshot.reached_s.get(percent), snapshot.reached_reachable_s.get(percent)
+        actual, reachable = ("-" if time_s is None else clock(time_s) for time_s in times_s)
+        cells.append((f"{percent}%", planned(plan, percent), actual, reachable))
+    heads = ["plan", "actual", *(["reachable"] if snapshot.figures.unreachable else [])]
+    head_wide = max(_HEAD, len(heads[-1]) + 2)
     wide = max(len(text) for cell in cells for text in cell[1:])
-    fit = (width - _HEAD + len(_GAP)) // (len("50%  ") + wide + len(_GAP))
+    fit = (width - head_wide + len(_GAP)) // (len("50%  ") + wide + len(_GAP))
     return [
-        (head.ljust(_HEAD), _GAP.join(f"{cell[0]}  {cell[row]:>{wide}}" for cell in cells[: max(1, fit)]))
-        for row, head in ((1, "plan"), (2, "actual"))
+        (head.ljust(head_wide), _GAP.join(f"{cell[0]}  {cell[row]:>{wide}}" for cell in cells[: max(1, fit)]))
+        for row, head in enumerate(heads, 1)
     ]

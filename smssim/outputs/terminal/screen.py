@@ -16,10 +16,11 @@ from smssim.core.history import History
 from smssim.core.progress import Figures
 from smssim.core.session import State
 from smssim.core.snapshot import Snapshot
+from smssim.outputs.judging import ceiling
 from smssim.outputs.terminal import plan_lines, why
-from smssim.outputs.terminal.sender_table import others_line, sender_table
+from smssim.outputs.terminal.sender_table import COST, others_line, sender_table
 from smssim.outputs.terminal.table import Piece, joined
-from smssim.words import about_per_second, clock, count, part, plural, seconds
+from smssim.words import about_per_second, clock, count, money, part, plural, seconds
 
 FRAME_LINES: Final = 10  # all lines except the rows of senders, the plan and the events
 WIDTH_MAX: Final = 140  # longer lines are hard to follow by eye
@@ -36,7 +37,7 @@ class RunView:
     """One run on the screen, kept from refresh to refresh."""
 
     def __init__(self, snapshot: Snapshot, history: History) -> None:
-        self._table = sender_table()
+        self._table = sender_table(without=(COST,))
         self._has = False, False  # whether the table has the columns for copies, and for limits
         self._snapshot = snapshot
         self._history = history
@@ -50,7 +51,7 @@ class RunView:
     def lines(self, width: int, height: int) -> list[Text]:
         """Return the full view, in at most `width` columns and `height` lines."""
         width = min(width, WIDTH_MAX)
-        plan = self._plan(width)
+        plan = [*self._more(width), *self._plan(width)]
         room = height - FRAME_LINES - len(plan)
         events = self._events()[-max(1, room - SENDERS_MIN) :]
         lines = [
@@ -129,6 +130,19 @@ class RunView:
         ]
         return [Text("   ").join(three) for three in zip(first, second, third, strict=True)]
 
+    def _more(self, width: int) -> list[Text]:
+        """Return a line about unreachable messages, the ceiling that they set, and the cost: what fits; or nothing."""
+        figures = self._snapshot.figures
+        pieces = [
+            Text.assemble(("unreachable  ", "dim"), count(figures.unreachable)) if figures.unreachable else Text(),
+            Text.assemble(("cost  ", "dim"), money(figures.cost)) if figures.cost else Text(),
+            Text(ceiling(figures.total, figures.unreachable), "yellow"),
+        ]
+        shown = [piece for piece in pieces if piece]
+        while shown and sum(map(len, shown)) + 3 * (len(shown) - 1) > width:
+            shown.pop()
+        return [Text("   ").join(shown)] if shown else []
+
     def _plan(self, width: int) -> list[Text]:
         return [Text.assemble((head, "dim"), text) for head, text in plan_lines.beside(self._snapshot, width)]
 
@@ -152,7 +166,7 @@ class RunView:
         shown = self._snapshot.senders.limited(rows)
         has = shown.has_copies or self._has[0], shown.has_limits or self._has[1]
         if has != self._has:  # from now on, so that columns don't come and go
-            self._has, self._table = has, sender_table(*has)
+            self._has, self._table = has, sender_table(*has, without=(COST,))
         others = [Text(others_line(shown.others, width), "dim")] if shown.others.senders else []
         table = self._table.lines(shown.rows, width)
         header = Text(joined(table[0]), "dim")

@@ -12,10 +12,11 @@ from typing import Final
 from smssim.core.fleet import Others
 from smssim.core.folding import FoldedRow
 from smssim.outputs.terminal.table import Column, Elastic, Table
-from smssim.words import about_per_second, count, part, plural, seconds, setting_s
+from smssim.words import about_per_second, count, money, part, plural, seconds, setting_s
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"  # before the number of copies
 NOT_AT_THE_END: Final = ("now", "in flight")  # heads of columns that are pointless after a run has ended
+COST: Final = "cost"  # head of a column that only senders with a price need, after a run has ended
 _SPREADS: Final = ("sent each", "average each")  # heads of columns that only copies have
 _LIMITS: Final = ("limit",)  # heads of columns that only senders with a limit have
 # Heads of the columns that are dropped if there is no room, the first one first. Without copies, settings are kept
@@ -81,6 +82,7 @@ def _columns(has_copies: bool) -> tuple[Column[FoldedRow], ...]:
         Column("rate", lambda row: about_per_second(row.rate_per_s), 7),
         Column("now", lambda row: about_per_second(row.together.recent_rate_per_s), 7),
         Column("in flight", lambda row: count(row.together.in_flight)),
+        Column(COST, lambda row: money(row.together.cost)),
     )
 
 

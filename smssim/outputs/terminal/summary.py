@@ -5,16 +5,17 @@ Knows snapshots and plain text. Must not know where the page is shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot, Summary
-from smssim.core.threshold import REACHED, TIMES, Judged, share
+from smssim.core.threshold import REACHED, REACHED_REACHABLE, TIMES, Judged, share
+from smssim.outputs.judging import ceiling
 from smssim.outputs.terminal.plan_lines import CHANCE, pace, planned
-from smssim.outputs.terminal.sender_table import NOT_AT_THE_END, others_line, sender_table
+from smssim.outputs.terminal.sender_table import COST, NOT_AT_THE_END, others_line, sender_table
 from smssim.outputs.terminal.table import joined
-from smssim.words import clock, count, per_second, percents, plural, seconds
+from smssim.words import clock, count, money, part, per_second, percents, plural, seconds
 
 WIDTH: Final = 80  # of the page, if the width of the screen is unknown
 ROWS_MAX: Final = 20  # senders
@@ -58,11 +59,13 @@ def _line(head: str, text: str) -> str:
 
 def _totals(figures: Figures, summary: Summary) -> list[str]:
     sent, failed = percents(figures.sent, figures.failed, figures.total) if figures.total else ("", "")
+    missing = f"{part(figures.unreachable, figures.total):>6}  of them unreachable"
     redelivered = "-" if summary.redelivered is None else count(summary.redelivered)
     retried = f"{count(figures.retried)} of them failed and were queued for a retry" if figures.retried else ""
     rows = [
         ("sent", count(figures.sent), f"{sent:>6}"),
         ("failed", count(figures.failed), f"{failed:>6}"),
+        *([("", count(figures.unreachable), missing)] if figures.unreachable else []),
         ("attempts", count(figures.attempts), retried),
         ("duplicates", count(figures.duplicates), "repeated outcomes, not counted elsewhere"),
         ("redelivered", redelivered, "delivered again because a sender was lost"),
@@ -72,28 +75,49 @@ def _totals(figures: Figures, summary: Summary) -> list[str]:
             seconds(figures.avg_time_s),
             f"per attempt, {seconds(figures.avg_sent_time_s)} per successful attempt",
         ),
+        *([("cost", money(figures.cost), _each(figures))] if figures.cost else []),
     ]
+    if summary.segments > 1:
+        rows.append(("segments", count(summary.segments), "in each message; limits and prices count them"))
     width = max(len(number) for _, number, _ in rows)
     return [_line(head, f"{number:>{width}}  {text}") for head, number, text in rows]
+
+
+def _each(figures: Figures) -> str:
+    return f"{money(figures.cost / figures.sent)} per message that was sent" if figures.sent else "nothing was sent"
 
 
 def _times(snapshot: Snapshot, summary: Summary, width: int) -> list[str]:
     """Return the percentiles of the latency, and when given shares of all messages were sent, beside the plan."""
     plan, behind_s = snapshot.plan, snapshot.behind_s
     latencies = [(f"{percent}%", seconds(value)) for percent, value in summary.percentiles.items()]
+    missing = snapshot.figures.unreachable
+    heads = ("sent after", "", *(("reachable",) if missing else ()), "plan")
     reached = [
-        (f"{percent}%", "never" if value is None else clock(value), *([planned(plan, int(percent))] if plan else []))
+        (
+            f"{percent}%",
+            _reached(value),
+            *((_reached(summary.reached_reachable_s.get(percent)),) if missing else ()),
+            *([planned(plan, int(percent))] if plan else []),
+        )
         for percent, value in summary.reached_s.items()
     ]
+    says = "time from the start until this share of all messages was sent"
     lines = [
         *_across(("latency", ""), latencies, "time from queued to final outcome, by percentile", width),
-        *_across(
-            ("sent after", "", "plan"), reached, "time from the start until this share of all messages was sent", width
-        ),
+        *_across(heads, reached, says, width),
+        *([_line("", "reachable: the same of the messages that can be reached")] if missing else ()),
     ]
+    most = ceiling(snapshot.figures.total, missing)
+    if most:
+        lines.append(_line("ceiling", most))
     if behind_s is not None:
         lines.append(_line("pace", f"{pace(behind_s)}, {CHANCE}" if behind_s else pace(behind_s)))
     return lines
+
+
+def _reached(time_s: float | None) -> str:
+    return "never" if time_s is None else clock(time_s)
 
 
 def _across(heads: Sequence[str], cells: Sequence[tuple[str, ...]], says: str, width: int) -> list[str]:
@@ -118,7 +142,8 @@ def _senders(snapshot: Snapshot, width: int) -> list[str]:
     if not fleet.rows:
         return []
     width -= len(INDENT)
-    table = sender_table(fleet.has_copies, fleet.has_limits, NOT_AT_THE_END)
+    without = NOT_AT_THE_END if snapshot.figures.cost else (*NOT_AT_THE_END, COST)
+    table = sender_table(fleet.has_copies, fleet.has_limits, without)
     lines = [joined(pieces) for pieces in table.lines(fleet.rows, width)]
     others = [others_line(fleet.others, width)] if fleet.others.senders else []
     return [*(INDENT + line for line in [*lines, *others]), ""]
@@ -137,20 +162,22 @@ def _thresholds(figures: Figures, summary: Summary) -> list[str]:
     lines = [
         _line(
             "" if i else "thresholds",
-            f"{'passed' if one.passed else 'MISSED'}  {one.text:<{width}}  {value(one, figures.total)}",
+            f"{'passed' if one.passed else 'MISSED'}  {one.text:<{width}}  {value(one, figures.as_dict())}",
         )
         for i, one in enumerate(summary.thresholds)
     ]
     return [*lines, ""] if lines else []
 
 
-def value(judged: Judged, total: int) -> str:
+def value(judged: Judged, figures: Mapping[str, float | None]) -> str:
     """Return the value that a threshold was compared with, in its own unit: "was 12.3 s"."""
     threshold = judged.threshold
     if judged.value is None:
-        return "was never reached" if threshold.name in REACHED else "is unknown"
+        return "was never reached" if threshold.name in (*REACHED, *REACHED_REACHABLE) else "is unknown"
     if threshold.is_share:
-        return f"was {float(share(judged.value, total)):.4g}%"
+        return f"was {float(share(judged.value, threshold.whole(figures))):.4g}%"
     if threshold.name.endswith("_per_s"):
         return f"was {per_second(judged.value)}"
+    if threshold.name == "cost":
+        return f"was {money(judged.value)}"
     return f"was {seconds(judged.value)}" if threshold.name in TIMES else f"was {judged.value:,.10g}"

@@ -73,6 +73,8 @@ class Answer:
         name, key = self.sought.name, self.sought.key
         if key == "copies":
             return f"1 copy of {name} is" if value == 1 else f"{value:,} copies of {name} are"
+        if key == "limit":
+            return f"A limit of {value:,g} per second for {name} is"
         return f"A mean of {value:g} s for {name} is short" if key == "mean" else f"{value:,} lanes for {name} are"
 
     def _slower(self) -> str:

@@ -1,4 +1,4 @@
-"""What stands in the way of a goal whatever the number of lanes: failures, a rate, an attempt's time, a fault.
+"""What stands in the way of a goal whatever the number of lanes: failures, a rate, a limit, an attempt's time, a fault.
 
 Knows goals and the best that senders could do with a lane for each message. Must not know how a scenario is played.
 """
@@ -16,15 +16,16 @@ from smssim.core.fate import time_table
 from smssim.core.fault import MONITOR, Fault, FaultKind
 from smssim.core.limits import ATTEMPTS_MAX
 from smssim.core.progress import Milestones
-from smssim.core.threshold import REACHED, Threshold
+from smssim.core.threshold import REACHED_REACHABLE, Threshold
 from smssim.plan.forecast import SURE
 from smssim.plan.scale import moments
-from smssim.plan.scenario import PlannedSender, Scenario
+from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of
 from smssim.plan.search.confidence import at_most
-from smssim.plan.search.deadlines import Deadline
+from smssim.plan.search.deadlines import MILESTONES, Deadline, percent_of
 
 _HOPELESS: Final = 0.05  # a bound of a probability that is below this leaves no doubt
 _ROUNDING_S: Final = 1e-6
+_DEVIATIONS: Final = 4.0  # by which more messages than expected may be sent
 _AWAY: Final = (FaultKind.KILL, FaultKind.PAUSE)
 
 
@@ -48,12 +49,15 @@ def _fail(scenario: Scenario) -> float:
     return min([*shares, *(fault.share for fault in scenario.faults if fault.kind is FaultKind.FAIL)], default=1.0)
 
 
+_OF_REACHABLE: Final = (*REACHED_REACHABLE, "failed_reachable")
+
+
 def _failed_max(goal: Threshold, total: int) -> int | None:
-    """Return how many messages may fail; None if the goal doesn't say."""
+    """Return how many of the messages that a goal is about may fail; None if the goal doesn't say."""
     bound = goal.bound * total / 100 if goal.is_share else goal.bound
-    if goal.name in REACHED and goal.sign in ("<", "<=", "=="):
-        return total - Milestones.needed(int(goal.name[1:]), total)
-    if goal.name == "failed" and goal.sign in ("<", "<=", "=="):
+    if goal.name in MILESTONES and goal.sign in ("<", "<=", "=="):
+        return total - Milestones.needed(percent_of(goal.name), total)
+    if goal.name in ("failed", "failed_reachable", "unreachable") and goal.sign in ("<", "<=", "=="):
         return math.ceil(bound) - 1 if goal.sign == "<" else math.floor(bound)
     if goal.name == "sent" and goal.sign in (">", ">=", "=="):
         return total - (math.floor(bound) + 1 if goal.sign == ">" else math.ceil(bound))
@@ -61,35 +65,74 @@ def _failed_max(goal: Threshold, total: int) -> int | None:
 
 
 def _failures(scenario: Scenario, goal: Threshold) -> str | None:
-    """Return why too many messages fail; None if they don't. A message fails if all K attempts do: f^K."""
-    total, fail, attempts = scenario.total, _fail(scenario), scenario.max_attempts
-    if goal.name in REACHED and not total:
-        return f"there are no messages, so {goal} is not met"
+    """Return why too many messages fail; None if they don't. A reachable message fails if all K attempts do: f^K."""
+    fail, attempts = _fail(scenario), scenario.max_attempts
+    unreachable = 0.0 if goal.name in _OF_REACHABLE else scenario.unreachable
+    total = scenario.reachable if goal.name in _OF_REACHABLE else scenario.total
+    if goal.name in MILESTONES and not total:
+        which = " that can be reached" if scenario.total else ""
+        return f"there are no messages{which}, so {goal} is not met"
     most = _failed_max(goal, total)
     if most is None:
         return None
-    chance = at_most(most, total, fail**attempts)
-    if chance >= SURE:
-        return None
-    enough = next((k for k in range(attempts + 1, ATTEMPTS_MAX + 1) if at_most(most, total, fail**k) >= SURE), None)
     if most < 0:
         return f"no run can meet {goal}"
+    if why := _gone(goal, total, most, unreachable):
+        return why
+
+    def chance(attempts: int) -> float:
+        return at_most(most, total, 1 - ceiling_of(fail, attempts, unreachable))
+
+    if goal.name == "unreachable" or chance(attempts) >= SURE:
+        return None
+    enough = next((k for k in range(attempts + 1, ATTEMPTS_MAX + 1) if chance(k) >= SURE), None)
     tries = "their only attempt" if attempts == 1 else f"all {attempts} attempts"
     remedy = "" if enough is None else f"; {enough} attempts would be needed"
-    failed = f"{_percent(fail**attempts)} of the messages fail in {tries}"
-    return f"{failed}, so {goal} is met with a probability of {_percent(chance)}{remedy}"
+    gone = f"{_percent(unreachable)} of the messages can't be reached, and " if unreachable else ""
+    others = "the others" if gone else "the messages"
+    failed = f"{gone}{_percent(fail**attempts)} of {others} fail in {tries}"
+    return f"{failed}, so {goal} is met with a probability of {_percent(chance(attempts))}{remedy}"
+
+
+def fail_max(scenario: Scenario, goal: Threshold) -> float:
+    """Return how often attempts may fail at most, so that a goal is surely met; 1 if it doesn't say."""
+    is_of_reachable = goal.name in _OF_REACHABLE
+    total = scenario.reachable if is_of_reachable else scenario.total
+    most = _failed_max(goal, total)
+    if most is None or goal.name == "unreachable":
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        sent = ceiling_of(middle, scenario.max_attempts, 0.0 if is_of_reachable else scenario.unreachable)
+        low, high = (middle, high) if at_most(most, total, 1 - sent) >= SURE else (low, middle)
+    return high if high == 1 else low
+
+
+def _gone(goal: Threshold, total: int, most: int, unreachable: float) -> str | None:
+    """Return why too many messages are unreachable, if at most so many may fail; None if they aren't."""
+    chance = at_most(most, total, unreachable)
+    if chance >= SURE:
+        return None
+    if goal.name in MILESTONES and chance < _HOPELESS:
+        return f"{percent_of(goal.name)}% can't be reached: at most {_percent(1 - unreachable)} of the messages"
+    return (
+        f"{_percent(unreachable)} of the messages can't be reached, so {goal} is met with a probability of "
+        + _percent(chance)
+    )
 
 
 def _attempts(scenario: Scenario, goal: Threshold) -> str | None:
     """Return why more attempts are needed than a goal allows; None if they aren't.
 
-    Of a message, attempt k + 1 takes place with f^k. The normal approximation; exact enough to see what is hopeless.
+    Of a reachable message, attempt k + 1 takes place with f^k. The normal approximation; exact enough to see what is
+    hopeless.
     """
     total, fail = scenario.total, _fail(scenario)
     if goal.name not in ("attempts", "retried") or goal.sign not in ("<", "<=", "=="):
         return None
     most = float(goal.bound * total / 100 if goal.is_share else goal.bound)
-    takes_place = [fail**k for k in range(scenario.max_attempts)]
+    takes_place = [fail**k * (1 - scenario.unreachable if k else 1.0) for k in range(scenario.max_attempts)]
     mean = sum(takes_place)
     square = sum((2 * k + 1) * share for k, share in enumerate(takes_place))
     usual = total * (mean - (goal.name == "retried"))
@@ -104,7 +147,7 @@ def _attempts(scenario: Scenario, goal: Threshold) -> str | None:
 
 def _late(scenario: Scenario, goal: Threshold) -> str | None:
     """Return why a deadline can't be met; None if it is not known to be too early."""
-    deadline = Deadline.of(goal, scenario.total)
+    deadline = Deadline.of(goal, scenario.total, scenario.reachable)
     if deadline is None or not scenario.senders or not deadline.count:
         return None
     if deadline.time_s < _earliest_s(scenario):
@@ -118,9 +161,34 @@ def _late(scenario: Scenario, goal: Threshold) -> str | None:
         whose = "message" if deadline.count == 1 else f"first {deadline.count:,} messages"
         released = f"{scenario.rate_per_s:g} messages a second are released, the {whose} within {last_s:.3g} s"
         return f"{released}: too late for {goal}"
+    if why := _limited(scenario, goal, deadline):
+        return why
     if _is_hopeless(scenario, deadline, True, True):
         return f"{_culprit(scenario, deadline.time_s)} stands in the way of {goal}"
     return None
+
+
+def _limited(scenario: Scenario, goal: Threshold, deadline: Deadline) -> str | None:
+    """Return why the limits of senders let too few messages start in time; None if they don't, or not all have one.
+
+    Messages that are sent by then started at least the shortest time of an attempt before. Each takes a token for each
+    attempt: some more are started than are sent.
+    """
+    most, per_s = 0.0, 0.0
+    for sender in scenario.senders:
+        if sender.limit is None:
+            return None
+        up_s = deadline.time_s - float(_times(sender).min()) - max(0.0, sender.joins_s)
+        starts = math.floor(up_s * sender.limit.per_s + _ROUNDING_S) + sender.limit.burst if up_s >= 0 else 0
+        most += sender.copies * starts
+        per_s += sender.copies * sender.limit.per_s
+    sent = most if not deadline.is_sent else most * (1 - _fail(scenario))
+    if sent + _DEVIATIONS * math.sqrt(most * _fail(scenario)) >= deadline.count:
+        return None
+    names = [sender.name for sender in scenario.senders]
+    whose = f"the limit of {names[0]} is" if len(names) == 1 else f"the limits of {', '.join(names)} are"
+    rate = f"{per_s:,.4g} messages per second"
+    return f"{whose} {rate}, so at most {most:,.0f} are started in time, too few for {goal}"
 
 
 def _earliest_s(scenario: Scenario) -> float:
@@ -154,7 +222,7 @@ def _is_hopeless(scenario: Scenario, deadline: Deadline, with_rate: bool, with_f
         return share**total < _HOPELESS or released_s > all_by_s
     each_s = _earliest_s(scenario)
     tries = int((deadline.time_s + scenario.retry_delay_s + _ROUNDING_S) / max(1e-9, each_s + scenario.retry_delay_s))
-    sent = 1 - _fail(scenario) ** min(scenario.max_attempts, max(1, tries))
+    sent = ceiling_of(_fail(scenario), min(scenario.max_attempts, max(1, tries)), scenario.unreachable)
     return 1 - at_most(deadline.count - 1, total, min(1.0, expected / total) * sent) < _HOPELESS
 
 

@@ -10,31 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 from typing import Final
 
-from smssim.core.threshold import REACHED, TIMES, Threshold
+from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
 from smssim.plan.forecast import SURE
-from smssim.plan.scale import FULL, Scale, scale_for
 from smssim.plan.scenario import Scenario
-from smssim.plan.search.answer import Answer, Odds, percent
+from smssim.plan.search.answer import Answer, Odds
 from smssim.plan.search.confidence import Look, clopper_pearson_low
 from smssim.plan.search.deadlines import Deadline, first_guess, wants_less
 from smssim.plan.search.obstacle import obstacle
 from smssim.plan.search.steps import Sought, Steps
-from smssim.plan.search.trial import Trial
-from smssim.plan.seeds import Play, seeds_from
+from smssim.plan.search.trial import BATCH, FEW, SEARCH_SEEDS, Plays, Trial, Trials
 
-Plays = Callable[[Scenario, Sequence[int], Scale], list[Play]]  # plays a scenario with each of these seeds, in order
-
-SEARCH_MESSAGES: Final = 50_000  # that are played at most to find about the right value ...
-CONFIRM_MESSAGES: Final = 500_000  # ... and to confirm it
-SEARCH_SEEDS: Final = 20
-_FEW: Final = 5  # seeds that often show that a value is not enough
 _ERRORS: Final = (0.035, 0.015)  # of the two looks at a value: 5% in all (Bonferroni)
 LOOKS: Final = (Look.at(66, SURE, _ERRORS[0]), Look.at(246, SURE, _ERRORS[1]))
-_BATCH: Final = 22  # seeds that are played together
 _CHEAP: Final = 2_000_000  # messages: about a second; as few are worth a second look in any case
 _COARSE: Final = 0.02  # between values that differ by more, it is worth a second look whether the slower one is enough
 _SECANTS_MAX: Final = 8  # steps by interpolation; after them, the range is halved
@@ -64,18 +54,15 @@ class Search:
         self._steps = Steps(sought)
         self._goals = tuple(sorted(dict.fromkeys(goals), key=lambda goal: goal.text))
         self._searched = tuple(goal for goal in self._goals if not wants_less(goal))  # that need fast senders
-        self._plays = plays
-        self._first_seed = first_seed
-        self._full = full
-        self._played = 0
-        self._trials: dict[tuple[bool, int], Trial] = {}
+        self._trials = Trials(plays, self._searched, first_seed=first_seed, full=full)
 
     def answer(self) -> Answer:
         """Search, and return what was found."""
         steps = self._steps
         if why := obstacle(steps.scenario(self._scenario, steps.last), self._goals):
             return self._no(why)
-        deadlines = (Deadline.of(goal, self._scenario.total) for goal in self._searched)
+        total, reachable = self._scenario.total, self._scenario.reachable
+        deadlines = (Deadline.of(goal, total, reachable) for goal in self._searched)
         start = first_guess(self._scenario, steps, [one for one in deadlines if one is not None])
         last = steps.last
         _, about = self._between(self._seems_enough, start, last)
@@ -86,7 +73,7 @@ class Search:
         below, step = self._between(self._is_enough, about, last)
         if step > last:
             return self._no(self._why_not(last))
-        trial = self._trials[True, step]
+        trial = self._trial(step, 0, True)
         misses = len(trial) - trial.met(self._goals)
         number = 0 if len(trial) <= LOOKS[0].plays else 1
         if misses > LOOKS[number].misses:
@@ -99,32 +86,21 @@ class Search:
             scale=trial.scale.messages,
             below=self._below(below) if below >= steps.first else None,
             above=self._above(step + 1, last),
-            played=self._played,
+            played=self._trials.played,
         )
 
     def _no(self, why: str) -> Answer:
-        return Answer(self._steps.sought, self._goals, why=why, played=self._played)
+        return Answer(self._steps.sought, self._goals, why=why, played=self._trials.played)
 
     # ---- Plays
 
     def _trial(self, step: int, seeds: int, is_fresh: bool) -> Trial:
         """Return the trial of a step, with at least this many seeds; fresh ones confirm what others found."""
-        trial = self._trials.get((is_fresh, step))
-        if trial is None:
-            scenario = self._steps.scenario(self._scenario, step)
-            most = CONFIRM_MESSAGES if is_fresh else SEARCH_MESSAGES
-            scale = FULL if is_fresh and self._full else scale_for(scenario, most)
-            trial = self._trials[is_fresh, step] = Trial(scenario, scale, self._searched)
-        first = self._first_seed + (SEARCH_SEEDS if is_fresh else 0)
-        numbers = seeds_from(first, seeds)[len(trial) :]
-        if numbers:
-            trial.add(self._plays(trial.scenario, numbers, trial.scale))
-            self._played += len(numbers)
-        return trial
+        return self._trials.of(step, lambda: self._steps.scenario(self._scenario, step), seeds, is_fresh)
 
     def _seems_enough(self, step: int) -> tuple[bool, float]:
         """Return whether a step meets all goals with each of a few seeds."""
-        trial = self._trial(step, _FEW, False)
+        trial = self._trial(step, FEW, False)
         if not trial.misses:
             trial = self._trial(step, SEARCH_SEEDS, False)
         return not trial.misses, trial.late()
@@ -134,10 +110,10 @@ class Search:
         is_cheap = LOOKS[-1].plays * self._scenario.total <= _CHEAP
         looks = LOOKS if is_cheap or self._steps.is_coarse(step, _COARSE) else LOOKS[:1]
         most = looks[-1].misses
-        trial = self._trial(step, _BATCH, True)
+        trial = self._trial(step, BATCH, True)
         for look in looks:
             while trial.misses <= most and len(trial) < look.plays:
-                trial = self._trial(step, min(look.plays, len(trial) + 2 * _BATCH), True)
+                trial = self._trial(step, min(look.plays, len(trial) + 2 * BATCH), True)
             if trial.misses <= look.misses or trial.misses > most:
                 break
         return trial.misses <= look.misses, trial.late(most / looks[-1].plays)
@@ -149,7 +125,7 @@ class Search:
 
     def _estimate(self, step: int) -> Trial:
         """Return the trial of a step with enough fresh seeds to tell its probability: few if all of them miss."""
-        trial = self._trial(step, _BATCH, True)
+        trial = self._trial(step, BATCH, True)
         return trial if trial.misses == len(trial) else self._trial(step, LOOKS[0].plays, True)
 
     # ---- Steps
@@ -229,23 +205,12 @@ class Search:
 
     def _why_not(self, step: int) -> str:
         """Return why the best value is not enough, as a clause."""
-        trial = self._estimate(step)
-        met, _, goal = min((trial.met([goal]), goal.text, goal) for goal in self._searched)
         value = f"{self._steps.value(step):g}{', the best value found' if step < self._steps.last else ''},"
-        if met / len(trial) >= SURE:
-            all_met = f"only {trial.met(self._searched)} of {len(trial)} plays meet the goals"
-            return f"even with {value} {all_met}, too few to be sure of {SURE:.0%}"
-        why = f"even with {value} {goal} is met with a probability of only {percent(met / len(trial))}"
-        known = [figure for one in trial.figures if (figure := one.get(goal.name)) is not None]
-        if goal.name in REACHED and len(known) < SURE * len(trial):
-            share = sum(play.sent for play in trial.plays) / len(trial) / self._scenario.total
-            return f"{why}: {share:.1%} of the messages are sent in the end"
-        unit = " s" if goal.name in TIMES else ""
-        return f"{why}: {goal.name} is about {median(known):,.4g}{unit}" if known else why
+        return self._estimate(step).why(self._searched, value)
 
     def _torn(self, step: int) -> str:
         """Return why no value meets both the goals that need fast senders and those that need slow ones."""
-        trial = self._trials[True, step]
+        trial = self._trial(step, 0, True)
         met = f"with {self._steps.value(step):g}, only {trial.met(self._goals)} of {len(trial)} plays meet all goals"
         if not self._searched or step == self._steps.first:
             return f"{met}, and faster senders are no help"

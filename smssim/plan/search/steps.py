@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from smssim.core.limits import MEAN_MIN_S
+from smssim.core.model import StartLimit
 from smssim.core.spread import usual_std
 from smssim.plan.scenario import PlannedSender, Scenario
 
@@ -26,7 +27,7 @@ class Sought(Protocol):
 
     @property
     def key(self) -> str:
-        """The setting: copies, concurrency or mean."""
+        """The setting: copies, concurrency, limit or mean."""
 
     @property
     def low(self) -> float:
@@ -39,7 +40,10 @@ class Sought(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """The values of a range: whole numbers upward, or means of three digits downward. Steps are counted in integers."""
+    """The values of a range: whole numbers or limits of three digits upward, or means of three digits downward.
+
+    Steps are counted in integers.
+    """
 
     sought: Sought
 
@@ -49,36 +53,48 @@ class Steps:
         return self.sought.key == "mean"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return self.sought.key in ("copies", "concurrency")
+
+    @property
     def first(self) -> int:
         """The slowest step."""
+        if not (self.is_mean or self.is_whole):
+            return _number(self.sought.low, math.floor)
         return -_number(self.sought.high, math.ceil) if self.is_mean else int(self.sought.low)
 
     @property
     def last(self) -> int:
         """The fastest step."""
+        if not (self.is_mean or self.is_whole):
+            return _number(self.sought.high, math.ceil)
         return -_number(max(self.sought.low, MEAN_MIN_S), math.floor) if self.is_mean else int(self.sought.high)
 
     def value(self, step: int) -> float:
         """Return the value of a step; that of the first and the last one is exactly the end of the range."""
-        if not self.is_mean:
+        if self.is_whole:
             return step
-        if step == self.first:
+        if step == self.first and self.is_mean:
             return self.sought.high
-        power, digits = divmod(-step, _DIGITS)
+        power, digits = divmod(-step if self.is_mean else step, _DIGITS)
         value = float(f"{digits + 100}e{power}")
-        return min(max(value, self.sought.low, MEAN_MIN_S), self.sought.high)
+        return min(max(value, self.sought.low, MEAN_MIN_S if self.is_mean else 0.0), self.sought.high)
 
     def step(self, value: float) -> int:
         """Return the slowest step that is at least as fast as this value, of any positive size; a step of the range."""
-        if self.is_mean and value >= self.sought.high:
+        if value >= self.sought.high if self.is_mean else value <= self.sought.low:
             return self.first
         value = max(value, MEAN_MIN_S)
-        step = -_number(value, math.floor) if self.is_mean else math.ceil(value)
+        if self.is_whole:
+            step = math.ceil(value)
+        else:
+            step = -_number(value, math.floor) if self.is_mean else _number(value, math.ceil)
         return min(max(step, self.first), self.last)
 
     def middle(self, slow: int, fast: int) -> int:
         """Return a step between two, near the geometric mean of their values."""
-        middle = (slow + fast) // 2 if self.is_mean else math.isqrt(max(1, slow) * fast)
+        middle = math.isqrt(max(1, slow) * fast) if self.is_whole else (slow + fast) // 2
         return min(max(middle, slow + 1), fast - 1)
 
     def is_coarse(self, step: int, share: float) -> bool:
@@ -91,16 +107,23 @@ class Steps:
         return replace(
             scenario,
             senders=tuple(
-                self._changed(sender, self.value(step)) if sender.name == self.sought.name else sender
+                self._changed(sender, self.value(step), scenario.segments)
+                if sender.name == self.sought.name
+                else sender
                 for sender in scenario.senders
             ),
         )
 
-    def _changed(self, sender: PlannedSender, value: float) -> PlannedSender:
+    def _changed(self, sender: PlannedSender, value: float, segments: int) -> PlannedSender:
         if self.sought.key == "copies":
             return replace(sender, copies=int(value))
         if self.sought.key == "concurrency":
             return replace(sender, concurrency=int(value))
+        if self.sought.key == "limit":
+            burst = segments
+            if sender.limit is not None:  # in segments, as before
+                burst += round(sender.limit.slack_s * segments / sender.limit.interval_s)
+            return replace(sender, limit=StartLimit.of(value, burst, segments))
         model = sender.model
         std_s = model.std_s * value / model.mean_s if model.mean_s else usual_std(model.distribution, value)
         return replace(sender, model=replace(model, mean_s=value, std_s=std_s))

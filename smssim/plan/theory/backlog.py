@@ -17,9 +17,10 @@ from typing import Final
 import numpy as np
 
 from smssim.plan.theory.ending import Ending, Part, Rules, Stop
+from smssim.plan.theory.limited import LimitedLaw
 from smssim.plan.theory.pool import Pool, crossing, merged
 from smssim.plan.theory.renewal import Floats, Law
-from smssim.plan.theory.retries import attempts_per_message, attempts_variance, numbers_under_way, retries_to_come
+from smssim.plan.theory.retries import attempts_per_message, attempts_variance, reachable_under_way, retries_to_come
 
 _STRETCHES_MAX: Final = 16  # between join times, when failure rates differ
 _WAVES_MIN: Final = 0.002  # waves that matter less than this are left out
@@ -31,13 +32,13 @@ _NORMAL: Final = [NormalDist().inv_cdf((i + 0.5) / 25) for i in range(25)]  # eq
 class _Group:
     """The pools with the same law, as columns of shape (n,)."""
 
-    law: Law
+    law: Law | LimitedLaw
     lanes: Floats
     sending: Floats  # lanes times the share of attempts that succeed
     joins_s: Floats
 
     @classmethod
-    def of(cls, law: Law, pools: list[Pool]) -> _Group:
+    def of(cls, law: Law | LimitedLaw, pools: list[Pool]) -> _Group:
         columns = np.array([(pool.lanes, pool.lanes * (1 - pool.fail), pool.joins_s) for pool in pools])
         return cls(law, *columns.T)
 
@@ -48,7 +49,9 @@ class Backlog:
     A message that fails is ready for its next attempt `lag_s` later, and is then the next to start.
     """
 
-    def __init__(self, pools: Sequence[Pool], total: int, attempts: int, lag_s: float) -> None:
+    def __init__(
+        self, pools: Sequence[Pool], total: int, attempts: int, lag_s: float, unreachable: float = 0.0
+    ) -> None:
         self.pools = merged(pools)
         self.total = total
         self.first_s = min(pool.joins_s for pool in self.pools)
@@ -56,6 +59,7 @@ class Backlog:
         self._groups = [_Group.of(law, [pool for pool in self.pools if pool.law is law]) for law in laws]
         self._attempts = attempts
         self._lag_s = lag_s
+        self._unreachable = unreachable
 
     # ---- Until no message is left to start
 
@@ -69,7 +73,20 @@ class Backlog:
 
     def sent(self, t_s: float) -> float:
         """Return the expected messages sent by then, if messages suffice."""
-        return sum(float(group.sending @ group.law.renewals(t_s - group.joins_s)) for group in self._groups)
+        sent = sum(float(group.sending @ group.law.renewals(t_s - group.joins_s)) for group in self._groups)
+        return sent * self._reachable_by(t_s) if self._unreachable else sent
+
+    def _reachable_by(self, t_s: float) -> float:
+        """Return which share of the attempts finished by then is at reachable messages.
+
+        Only first attempts may be at others. A (k + 1)-th attempt begins about k (mean + lag) after a first one, so the
+        share of first attempts falls from 1 to that of all attempts of a message.
+        """
+        rules, ends = (self.retried, self._attempts, self._unreachable), self.ends(t_s)
+        takes_place = (1 - self._unreachable) * np.power(self.retried, np.arange(1.0, self._attempts))
+        ahead = float(takes_place @ np.arange(1.0, self._attempts)) / attempts_per_message(*rules)
+        firsts = (ends + self.speed_per_s * (self.mean_s + self._lag_s) * ahead) / attempts_per_message(*rules)
+        return 1 - self._unreachable * min(1.0, firsts / ends) if ends > 0 else 1 - self._unreachable
 
     def _stretches(self, t_s: float) -> list[tuple[float, float]]:
         """Return the attempts started and the mean failure rate between join times up to `t_s`, in order."""
@@ -90,18 +107,23 @@ class Backlog:
 
     def _served(self, t_s: float) -> float:
         """Return how many messages the attempts started by then make up, with all their retries."""
-        return sum(count / attempts_per_message(fail, self._attempts) for count, fail in self._stretches(t_s))
+        return sum(count / self._each(fail) for count, fail in self._stretches(t_s))
+
+    def _each(self, fail: float) -> float:
+        """Return the attempts of a message."""
+        return attempts_per_message(fail, self._attempts, self._unreachable)
 
     @cached_property
     def _need(self) -> tuple[float, float, float]:
         """The attempts of all messages, the messages sent in the end, and when lanes could start all of these."""
         _, high_s = crossing(self._served, self.total, self.first_s - 1e-6, self.first_s)
         stretches = self._stretches(high_s)
-        served = sum(count / attempts_per_message(fail, self._attempts) for count, fail in stretches)
+        served = sum(count / self._each(fail) for count, fail in stretches)
         count, fail = stretches[-1]
         # The attempts of lanes that start at the same moment may exceed what is needed.
-        stretches[-1] = (max(0.0, count - (served - self.total) * attempts_per_message(fail, self._attempts)), fail)
-        return sum(count for count, _ in stretches), sum(count * (1 - fail) for count, fail in stretches), high_s
+        stretches[-1] = (max(0.0, count - (served - self.total) * self._each(fail)), fail)
+        sent = sum(count * (1 - fail) * (1 - self._unreachable / self._each(fail)) for count, fail in stretches)
+        return sum(count for count, _ in stretches), sent, high_s
 
     @property
     def attempts_per_message(self) -> float:
@@ -119,6 +141,12 @@ class Backlog:
         return min(1.0, max(0.0, 1 - self._need[1] / self._need[0]))
 
     @cached_property
+    def retried(self) -> float:
+        """Failure rate of an attempt at a reachable message, averaged over these attempts."""
+        reachable = self._need[0] - self.total * self._unreachable
+        return min(1.0, max(0.0, 1 - self._need[1] / reachable)) if self._unreachable < 1 else 0.0
+
+    @cached_property
     def _there(self) -> list[Pool]:
         """The pools that join before all messages have been started."""
         return [pool for pool in self.pools if pool.joins_s <= self._need[2]] or self.pools
@@ -130,8 +158,8 @@ class Backlog:
 
     @property
     def mean_s(self) -> float:
-        """Mean time of an attempt, averaged by lanes."""
-        return sum(pool.lanes for pool in self._there) / self.speed_per_s
+        """Mean time of an attempt, averaged over all attempts."""
+        return sum(pool.speed_per_s * pool.law.attempt_s for pool in self._there) / self.speed_per_s
 
     @cached_property
     def cv2(self) -> float:
@@ -145,14 +173,14 @@ class Backlog:
         That moment and what is still to be retried after it depend on each other: found by repetition.
         """
         low_s, high_s = self._start_of(self.total)  # without retries
-        shares, waiting, target = np.ones(1), 0.0, float(self.total)
-        for _ in range(4 if self._attempts > 1 and self.fail > 0 else 0):
+        shares, reachable, waiting, target = np.ones(1), 1 - self._unreachable, 0.0, float(self.total)
+        for _ in range(4 if self._attempts > 1 and self.retried > 0 else 0):
             round_s = self.mean_s + self._lag_s
             rounds = 1 + int(max(0.0, high_s - self.first_s) / round_s * (1 + 1e-9))
-            shares = numbers_under_way(self.fail, self._attempts, rounds)
-            waiting = self.fail * float(shares[: self._attempts - 1].sum())
+            shares, reachable = reachable_under_way(self.retried, self._attempts, rounds, self._unreachable)
+            waiting = reachable * self.retried * float(shares[: self._attempts - 1].sum())
             waiting *= self.ends(high_s) - self.ends(high_s - self._lag_s)
-            target = max(1.0, self._need[0] - self._to_come(high_s, shares, waiting))
+            target = max(1.0, self._need[0] - self._to_come(high_s, shares, reachable, waiting))
             low_s, high_s = self._start_of(target)
         before, after = self.starts(low_s), self.starts(high_s)
         share = min(1.0, max(0.0, (target - before) / (after - before))) if after > before else 1.0
@@ -160,17 +188,18 @@ class Backlog:
         for pool in self.pools:
             left = pool.law.left(high_s - pool.joins_s)
             parts.append(Part(pool, left if share == 1 else pool.law.left(low_s - pool.joins_s), left, share))
-        return Stop(high_s, tuple(parts), waiting, shares)
+        return Stop(high_s, tuple(parts), waiting, shares, reachable)
 
     def _start_of(self, count: float) -> tuple[float, float]:
         """Return a tiny interval with the mean time at which this many attempts have started."""
         return crossing(self.starts, count - (1 - self.cv2) / 2, self.first_s - 1e-6, self.first_s)
 
-    def _to_come(self, stop_s: float, shares: Floats, waiting: float) -> float:
+    def _to_come(self, stop_s: float, shares: Floats, reachable: float, waiting: float) -> float:
         """Return the expected attempts after `stop_s` if no message is left to start then."""
-        further = retries_to_come(self.fail, self._attempts)
-        under_way = min(self.total, sum(pool.lanes for pool in self.pools if pool.joins_s <= stop_s))
-        to_come = under_way * float(shares @ further[: len(shares)])
+        further = retries_to_come(self.retried, self._attempts)
+        lanes = (pool.lanes * pool.law.under_way for pool in self.pools if pool.joins_s <= stop_s)
+        under_way = min(self.total, sum(lanes))
+        to_come = under_way * reachable * float(shares @ further[: len(shares)])
         if waiting > 0:
             again = shares[: self._attempts - 1]
             to_come += waiting * (1 + float(again @ further[1 : len(again) + 1]) / float(again.sum()))
@@ -178,7 +207,7 @@ class Backlog:
 
     @cached_property
     def _ending(self) -> Ending:
-        rules = Rules(self.fail, self._attempts, self._lag_s)
+        rules = Rules(self.retried, self._attempts, self._lag_s)
         return Ending(self.stop, rules, self._need[1])
 
     @property
@@ -252,7 +281,8 @@ class Backlog:
     def _stop_spread_s(self) -> float:
         """Standard deviation of when no message is left to start."""
         times = self._need[0] * self.cv2
-        return math.sqrt(times + self.total * attempts_variance(self.fail, self._attempts)) / self.speed_per_s
+        each = attempts_variance(self.retried, self._attempts, self._unreachable)
+        return math.sqrt(times + self.total * each) / self.speed_per_s
 
     def spread_s(self, count: int) -> float:
         """Return about the standard deviation of the time at which this many messages have been sent.

@@ -20,11 +20,15 @@ from smssim.plan.theory.retries import NODES, RARE, UnderWay, generations, margi
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How messages are tried again: the mean failure rate of an attempt, the most attempts, the delay of a retry."""
+    """How messages are tried again: the mean failure rate of an attempt, the most attempts, the delay of a retry.
+
+    `fail` is that of attempts at reachable messages; a share `unreachable` of all messages fails in its only attempt.
+    """
 
     fail: float
     attempts: int
     lag_s: float
+    unreachable: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class Stop:
     at_s: float
     parts: tuple[Part, ...]
     waiting: float  # expected messages that wait for a retry
-    shares: Floats  # of first, second, ... attempts among those under way
+    shares: Floats  # of first, second, ... attempts among those under way at reachable messages
+    reachable: float = 1.0  # share of the attempts under way that are at reachable messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +91,21 @@ class Ending:
         """
         total: Floats = np.zeros(x_s.shape)
         for part in self._stop.parts:
-            total += (1 - part.pool.fail if only_sent else 1.0) * (1 - 1 / self.under_way) * part.left(x_s)
+            total += (self._sent(part.pool) if only_sent else 1.0) * (1 - 1 / self.under_way) * part.left(x_s)
         for share, pool in self._shares:
-            total += (1 - pool.fail if only_sent else 1.0) * share * pool.law.survival(x_s)
+            total += (self._sent(pool) if only_sent else 1.0) * share * pool.law.survival(x_s)
         return total
+
+    def _sent(self, pool: Pool) -> float:
+        """Return which share of the attempts under way succeeds."""
+        return self._stop.reachable * (1 - pool.fail)
 
     @cached_property
     def _horizon_s(self) -> tuple[float, float]:
         """When all but RARE of the attempts under way have ended, and the time that few of their retries exceed."""
         longest_s = max(part.pool.law.max_s for part in self._stop.parts)
         over_s = crossing(lambda x_s: -float(self._left(np.array([x_s]))[0]), -RARE, 0.0, longest_s)[1]
-        retried = self.under_way * self._rules.fail + self._stop.waiting
+        retried = self.under_way * self._stop.reachable * self._rules.fail + self._stop.waiting
         rare = min(1.0, RARE / retried) if retried > 0 else 1.0
         last = max(0, int(STRATA * (1 - rare)) - 1)
         return over_s, max(float(pool.law.times_s[last]) for _, pool in self._shares)
@@ -111,7 +120,9 @@ class Ending:
         over_s, time_s = self._horizon_s
         step_s = (over_s + count * (rules.lag_s + time_s)) / margin(count)
         at_s = np.linspace(0.0, (NODES - 1) * step_s, NODES)
-        failing = self._left(at_s) - self._left(at_s, only_sent=True)
+        left = self._left(at_s)
+        lost = (1 - stop.reachable) * (left[0] - left)
+        failing = stop.reachable * left - self._left(at_s, only_sent=True)
         time = sum((share * split(pool.law.times_s, step_s, NODES) for share, pool in self._shares), np.zeros(NODES))
         # Messages that wait have failed at any moment of the last `lag_s`, or since the start if that is shorter.
         from_s = max(0.0, rules.lag_s - stop.at_s)
@@ -120,7 +131,7 @@ class Ending:
         lag = split(np.array([rules.lag_s]), step_s, NODES)
         under_way = UnderWay(-np.diff(failing, prepend=failing[:1]), retried, stop.shares)
         found = retries(under_way, time, lag, rules.fail, rules.attempts)
-        return Later(at_s, (1 - rules.fail) * np.cumsum(found.ended), np.cumsum(found.lost))
+        return Later(at_s, (1 - rules.fail) * np.cumsum(found.ended), lost + np.cumsum(found.lost))
 
     def sent_left(self, x_s: float) -> float:
         """Return how many messages are expected to be sent more than `x_s` later."""
@@ -157,7 +168,7 @@ class Ending:
         Only what comes from the attempts under way: the square root of those left, divided by the rate of ends.
         """
         left = self.sent_left(at_s)
-        step_s = 1e-3 * max(part.pool.law.mean_s for part in self._stop.parts)
+        step_s = 1e-3 * max(part.pool.law.attempt_s for part in self._stop.parts)
         rate_per_s = (self.sent_left(max(0.0, at_s - step_s)) - self.sent_left(at_s + step_s)) / (2 * step_s)
         return (
             math.sqrt(max(0.0, left * (1 - left / (self.under_way + self._stop.waiting)))) / rate_per_s

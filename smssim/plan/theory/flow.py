@@ -42,12 +42,12 @@ class Load:
         self.lanes = sum(pool.lanes for pool in pools)
         self.cv2 = sum(pool.speed_per_s * pool.law.cv2 for pool in pools) / speed
         self.mean_s = self.lanes / speed  # of an attempt
-        self.attempts_per_s = rate_per_s * attempts_per_message(rules.fail, rules.attempts)
+        self.attempts_per_s = rate_per_s * attempts_per_message(rules.fail, rules.attempts, rules.unreachable)
         self.share = self.attempts_per_s / speed  # of lane time that the messages take; 1 and more is too much
-        attempts = attempts_per_message(rules.fail, rules.attempts)
+        attempts = attempts_per_message(rules.fail, rules.attempts, rules.unreachable)
         self._rate_per_s = rate_per_s
         self._capacity_per_s = speed / attempts  # messages
-        variance = attempts_variance(rules.fail, rules.attempts)
+        variance = attempts_variance(rules.fail, rules.attempts, rules.unreachable)
         self._variance_per_s = (speed * self.cv2 + rate_per_s * variance) / attempts**2
         self._waits = erlang_c(math.ceil(self.lanes), min(1.0, self.share))
         # Lanes are idle until as many attempts are under way as in the long run: after the mean age of an attempt, and
@@ -94,7 +94,7 @@ class Answers:
         self.time = sum(
             (pool.speed_per_s / speed * split(pool.law.times_s, self.step_s, NODES) for pool in pools), np.zeros(NODES)
         )
-        start = UnderWay(rules.fail * self.time, np.zeros(NODES), np.ones(1))
+        start = UnderWay((1 - rules.unreachable) * rules.fail * self.time, np.zeros(NODES), np.ones(1))
         lag = split(np.array([rules.lag_s]), self.step_s, NODES)
         self.retries: Retries = retries(start, self.time, lag, rules.fail, rules.attempts)
 
@@ -130,15 +130,16 @@ class Flow:
         self._total = total
         self._rate_per_s = rate_per_s
         self._load = load
-        self.ceiling = 1 - rules.fail**rules.attempts
-        self.attempts_per_message = attempts_per_message(rules.fail, rules.attempts)
-        self.variance = load.cv2 + rules.fail  # of the messages sent, per message, late in the run
+        gone = rules.unreachable
+        self.ceiling = (1 - gone) * (1 - rules.fail**rules.attempts)
+        self.attempts_per_message = attempts_per_message(rules.fail, rules.attempts, gone)
+        self.variance = load.cv2 + 1 - (1 - gone) * (1 - rules.fail)  # of those sent, per message, late in the run
         self.released_s = (total - 1) / rate_per_s  # when the last message is released
         self._step_s = answers.step_s
-        sent = (1 - rules.fail) * (answers.time + answers.retries.ended)
+        sent = (1 - rules.fail) * ((1 - gone) * answers.time + answers.retries.ended)
         # The integral of a distribution with masses at the nodes is linear between them. Element i is at i + 1 steps.
         self._sent = np.cumsum(np.cumsum(sent)) * answers.step_s
-        self._final = np.cumsum(np.cumsum(sent + answers.retries.lost)) * answers.step_s
+        self._final = np.cumsum(np.cumsum(sent + gone * answers.time + answers.retries.lost)) * answers.step_s
 
     def _integral(self, x_s: float, *, final: bool) -> float:
         """Return the integral up to `x_s` of the share of messages that are sent (or final) since their release."""

@@ -1,5 +1,7 @@
 """Lanes that are equal: how many, how long their attempts take, how often they fail, and when they join.
 
+Of a sender whose limit decides when messages start, a copy with all its lanes counts as one lane.
+
 Knows lanes and their laws. Must not know messages.
 """
 
@@ -11,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from smssim.plan.theory.limited import LimitedLaw
 from smssim.plan.theory.renewal import Law
 
 _JOINS_MAX: Final = 16  # of the lanes of one law: more are put together, several neighbours at their mean
@@ -21,7 +24,7 @@ class Pool:
     """Equal lanes: how many, their law, the probability that an attempt fails, and when they join, in seconds."""
 
     lanes: float
-    law: Law
+    law: Law | LimitedLaw
     fail: float
     joins_s: float = 0.0
 

@@ -52,6 +52,7 @@ class Law:
         """`times_s`: equally likely times, ascending and positive."""
         self.times_s = times_s
         self.mean_s = float(times_s.mean())
+        self.attempt_s, self.under_way = self.mean_s, 1.0  # of an attempt; attempts, as long as messages wait
         self.max_s = float(times_s[-1])
         self.cv2 = float(times_s.var()) / self.mean_s**2
         self._tail_s = np.append(np.cumsum(times_s[::-1])[::-1], 0.0)  # sum of the times from here on

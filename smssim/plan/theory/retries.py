@@ -21,19 +21,24 @@ NODES: Final = 2**13
 RARE: Final = 1e-3  # fewer messages than this are left out
 
 
-def attempts_per_message(fail: float, max_attempts: int) -> float:
-    """Return (1 - f^K) / (1 - f): the expected attempts of a message that is tried again until it is sent."""
-    return max_attempts if fail >= 1 else (1 - fail**max_attempts) / (1 - fail)
+def attempts_per_message(fail: float, max_attempts: int, unreachable: float = 0.0) -> float:
+    """Return the expected attempts of a message that is tried again until it is sent: (1 - f^K) / (1 - f).
+
+    Of the messages, a share `unreachable` has only one attempt.
+    """
+    reachable = max_attempts if fail >= 1 else (1 - fail**max_attempts) / (1 - fail)
+    return unreachable + (1 - unreachable) * reachable
 
 
-def attempts_variance(fail: float, max_attempts: int) -> float:
-    """Return the variance of the attempts of a message, a geometric number cut at K."""
-    if fail in (0.0, 1.0) or max_attempts == 1:
+def attempts_variance(fail: float, max_attempts: int, unreachable: float = 0.0) -> float:
+    """Return the variance of the attempts of a message: a geometric number cut at K, or 1 if it is unreachable."""
+    if fail == 0.0 or (fail == 1.0 and unreachable in (0.0, 1.0)) or max_attempts == 1:
         return 0.0
     # E N = sum of f^j and E N^2 = sum of (2j + 1) f^j, over j from 0 to K - 1.
     powers = fail ** np.arange(max_attempts, dtype=np.float64)
-    square = float(((2 * np.arange(max_attempts) + 1) * powers).sum())
-    return max(0.0, square - float(powers.sum()) ** 2)
+    square, mean = float(((2 * np.arange(max_attempts) + 1) * powers).sum()), float(powers.sum())
+    square, mean = (unreachable + (1 - unreachable) * one for one in (square, mean))
+    return max(0.0, square - mean**2)
 
 
 def numbers_under_way(fail: float, max_attempts: int, rounds: int) -> Floats:
@@ -48,6 +53,28 @@ def numbers_under_way(fail: float, max_attempts: int, rounds: int) -> Floats:
         return powers
     powers[:-1] *= 1 - fail
     return powers
+
+
+def reachable_under_way(fail: float, max_attempts: int, rounds: int, unreachable: float) -> tuple[Floats, float]:
+    """Return `numbers_under_way` of the attempts at reachable messages, and which share of all attempts these are.
+
+    First attempts are at unreachable messages with this probability, and further ones never are.
+    """
+    if not unreachable:
+        return numbers_under_way(fail, max_attempts, rounds), 1.0
+    shares: Floats = np.array([fail**number for number in range(max_attempts)], np.float64)
+    shares[1:] *= 1 - unreachable
+    if rounds < max_attempts:
+        shares[:] = 0.0
+        shares[0] = 1.0
+        for _ in range(rounds - 1):
+            shares[1:] = fail * np.append((1 - unreachable) * shares[0], shares[1:-1])
+            shares[0] = 1 - shares[1:].sum()
+        shares = shares[:rounds]
+    shares /= shares.sum()
+    gone = unreachable * float(shares[0])
+    shares[0] *= 1 - unreachable
+    return shares / max(1e-9, 1 - gone), 1 - gone
 
 
 def retries_to_come(fail: float, max_attempts: int) -> Floats:

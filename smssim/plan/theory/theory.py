@@ -13,10 +13,11 @@ from typing import Final
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.progress import Milestones
-from smssim.plan.scenario import Scenario, ceiling_of
+from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of
 from smssim.plan.theory.backlog import Backlog
 from smssim.plan.theory.ending import Rules
 from smssim.plan.theory.flow import Answers, Flow, Load, filling
+from smssim.plan.theory.limited import LimitedLaw, Short, limited_law, short_of
 from smssim.plan.theory.pace import report_lag_s
 from smssim.plan.theory.pool import Pool, crossing
 from smssim.plan.theory.renewal import law_of
@@ -31,7 +32,29 @@ _SPREAD_MAX: Final = 0.1  # of the time: with more, the mean says little about a
 _SPREAD_LATE_MAX: Final = 0.04  # ... and late in a run, where means and medians differ
 _LAG_MAX: Final = 0.2  # of the time: a longer wait for reports would have to be known exactly
 _LAG_MIN_S: Final = 0.05  # a shorter one does not matter to people
+_BURST_MAX: Final = 0.1  # of the time: until then, lanes may be what messages wait for that a full bucket lets start
+_TOKEN_MAX: Final = 0.02  # of the time: with more between two tokens, messages of equal copies end in waves
+_JOINS: Final = 16  # groups of lanes that get their first tokens at the same time
 _TOTAL_MIN: Final = 50  # messages: with fewer, a run is a matter of chance
+
+
+def _short_of(sender: PlannedSender) -> Short:
+    """Return what a sender is short of while messages wait."""
+    if sender.limit is None:
+        return Short.LANES
+    return short_of(law_of(sender.model), sender.limit, sender.concurrency)
+
+
+def _pools_of(sender: PlannedSender) -> list[Pool]:
+    """Return the lanes of a sender; of one that is short of tokens, its copies. With a limit, lanes join in turn."""
+    law, fail, joins_s, limit = law_of(sender.model), sender.model.fail, max(0.0, sender.joins_s), sender.limit
+    if limit is None:
+        return [Pool(sender.lanes, law, fail, joins_s)]
+    if limit.per_s * law.mean_s < sender.concurrency:
+        return [Pool(sender.copies, limited_law(law, limit, sender.concurrency), fail, joins_s)]
+    waits_s = limit.interval_s * max(0, sender.concurrency - limit.burst)  # until the last lane has its first message
+    groups = min(_JOINS, sender.concurrency) if waits_s else 1
+    return [Pool(sender.lanes / groups, law, fail, joins_s + waits_s * (i + 0.5) / groups) for i in range(groups)]
 
 
 def share_reaching(total: int, ceiling: float, count: int) -> float:
@@ -59,11 +82,7 @@ class Theory:
         self._lag_s = report_lag_s(senders, limits) if lag_s is None else lag_s
         self._last_lag_s = report_lag_s(senders, limits, dry=True) if lag_s is None else lag_s
         self._times: dict[int, float] = {}
-        self._pools = [
-            Pool(sender.lanes, law_of(sender.model), sender.model.fail, max(0.0, sender.joins_s))
-            for sender in scenario.senders
-            if sender.lanes
-        ]
+        self._pools = [pool for sender in scenario.senders if sender.lanes for pool in _pools_of(sender)]
 
     # ---- Validity
 
@@ -79,7 +98,7 @@ class Theory:
             return ""
         if 0 < self._scenario.total < _TOTAL_MIN and not self._unplayable:
             return f"fewer than {_TOTAL_MIN} messages: chance decides"
-        if why := self._unplayable or self._unclear_senders:
+        if why := self._unplayable or self._unclear_limits or self._unclear_senders:
             return why
         if self._lag_s > _LAG_MAX * self._course.last_s and self._lag_s > _LAG_MIN_S:
             return "the run is over before senders have reported more than a few times"
@@ -99,11 +118,29 @@ class Theory:
         return ""
 
     @property
+    def _unclear_limits(self) -> str:
+        """Why it is unclear what limits of senders do; empty if it isn't."""
+        limited = [sender for sender in self._scenario.senders if sender.limit is not None]
+        if limited and self._scenario.rate_per_s is not None:
+            return f"messages are released at a rate, and {limited[0].name} has a limit: only the twin plays that"
+        for sender in limited:
+            short, law = _short_of(sender), _pools_of(sender)[0].law
+            if short is Short.BOTH:
+                return f"the limit of {sender.name} is close to what its lanes can send: chance decides when one waits"
+            if not isinstance(law, LimitedLaw):
+                continue
+            if law.catches_up_s > _BURST_MAX * self._course.last_s:
+                return f"a full bucket of {sender.name} lasts for much of the run: lanes and limit take turns"
+            if law.mean_s > _TOKEN_MAX * self._course.last_s and sender.copies > 1:
+                return f"copies of {sender.name} start few messages each, all at the same times: they end in waves"
+        return ""
+
+    @property
     def _unclear_senders(self) -> str:
         """Why it matters which of several senders gets a message, or when senders join; empty if it doesn't."""
         pools = self._pools
         unequal_fail = len({pool.fail for pool in pools}) > 1
-        means_s = [pool.law.mean_s for pool in pools]
+        means_s = [pool.law.attempt_s for pool in pools]
         apart_s = max(means_s) - min(means_s)
         chance = "which of the unequal senders gets a message is a matter of chance while lanes are idle"
         if self._scenario.rate_per_s is not None and any(pool.joins_s > 0 for pool in pools):
@@ -112,7 +149,9 @@ class Theory:
             if late or self._flow_load.share >= 0.9 or unequal_fail or apart_s:
                 return "senders join while messages are released: what waits until then is not modelled"
             return ""
-        idle = self._scenario.rate_per_s is not None or self._scenario.total < sum(pool.lanes for pool in pools)
+        idle = self._scenario.rate_per_s is not None or self._scenario.total < sum(
+            sender.lanes for sender in self._scenario.senders
+        )
         if isinstance(self._course, Backlog):
             stop_s = self._course.stop.at_s
             idle = idle or any(pool.joins_s > 0 and abs(stop_s - pool.joins_s) < max(means_s) for pool in pools)
@@ -130,6 +169,10 @@ class Theory:
             return f"only {100 * self.ceiling:.4g}% are sent in the end, so {percent}% never are"
         if share < _SURE:
             return f"{100 * self.ceiling:.4g}% are sent in the end: whether {percent}% are is a matter of chance"
+        return self._unclear(percent, count)
+
+    def _unclear(self, percent: int, count: int) -> str:
+        """Return why chance decides when this percentage, which is so many messages, is sent; empty if it doesn't."""
         course = self._course
         if course.is_in_waves(count, _WAVES_MAX) or (course.is_late(count) and self._is_uneven(count)):
             return f"chance decides in which round of attempts {percent}% are sent"
@@ -167,7 +210,8 @@ class Theory:
         """How messages are tried again, with the failure rate averaged by speed."""
         speed = sum(pool.speed_per_s for pool in self._pools)
         fail = sum(pool.speed_per_s * pool.fail for pool in self._pools) / speed
-        return Rules(fail, self._scenario.max_attempts, self._lag_s + self._scenario.retry_delay_s)
+        scenario = self._scenario
+        return Rules(fail, scenario.max_attempts, self._lag_s + scenario.retry_delay_s, scenario.unreachable)
 
     @property
     def _there(self) -> list[Pool]:
@@ -190,7 +234,7 @@ class Theory:
             if self._flow_load.share < 1 or total <= filled:
                 return Flow(total, rate_per_s, rules, self._flow_load, answers)
             pools = staggered + [pool for pool in pools if pool not in self._there]
-        return Backlog(pools, total, rules.attempts, rules.lag_s)
+        return Backlog(pools, total, rules.attempts, rules.lag_s, rules.unreachable)
 
     # ---- Shares
 
@@ -204,12 +248,12 @@ class Theory:
         if not self._pools:
             return 0.0
         if not self._scenario.total or self._unplayable:
-            return ceiling_of(self._rules.fail, self._rules.attempts)
+            return ceiling_of(self._rules.fail, self._rules.attempts, self._rules.unreachable)
         return self._course.ceiling
 
     @property
     def attempts_per_message(self) -> float:
-        """Expected attempts per message, without faults: (1 - f^K) / (1 - f); 0 without messages or senders."""
+        """Expected attempts per message, without faults: see `retries`; 0 without messages or senders."""
         return 0.0 if self._unplayable or not self._scenario.total else self._course.attempts_per_message
 
     def share_reaching(self, percent: int) -> float:
@@ -234,9 +278,20 @@ class Theory:
 
     def reached_s(self, percent: int) -> float | None:
         """Return the mean time at which this percentage of all messages was sent; None if there is none to give."""
-        if self.why_not(percent):
-            return None
-        at_s = self._sent_s(self._count(percent))
+        return None if self.why_not(percent) else self._recorded_s(self._count(percent))
+
+    def reached_reachable_s(self, percent: int) -> float | None:
+        """Return the same for this percentage of the messages that can be reached, as many as are expected."""
+        reachable, unreachable = self._scenario.reachable, self._scenario.unreachable
+        if not unreachable or not reachable or self.why:
+            return None if unreachable else self.reached_s(percent)
+        count = Milestones.needed(percent, reachable)
+        is_sure = share_reaching(reachable, self.ceiling / (1 - unreachable), count) >= _SURE
+        return self._recorded_s(count) if is_sure and not self._unclear(percent, count) else None
+
+    def _recorded_s(self, count: int) -> float:
+        """Return the mean time at which the monitor records that so many messages were sent."""
+        at_s = self._sent_s(count)
         reached_s, complete_s = at_s + self._idle_s(at_s) + self._lag_s, self.complete_s
         # At the end, senders have nothing left to do and report at once.
         return reached_s if complete_s is None else min(reached_s, complete_s)
@@ -264,14 +319,14 @@ class Theory:
 
     @cached_property
     def bounds_s(self) -> tuple[float, float] | None:
-        """Bounds of the mean time of the last message; None if not valid.
+        """Bounds of the mean time of the last message; None if not valid, or if a limit decides when messages start.
 
         With equal lanes, Graham 1969, "Bounds on multiprocessing timing anomalies": W / L <= last <= W / L +
         (1 - 1 / L) longest + delays, where W is the time of all attempts, and longest and delays are those of a message
         with all its retries. With unequal lanes or joins, the last start is bounded by Lorden 1970, "On excess over
         the boundary": t / m - 1 <= E N(t) <= t / m + cv^2.
         """
-        if self.why or not self._scenario.total:
+        if self.why or not self._scenario.total or any(isinstance(pool.law, LimitedLaw) for pool in self._pools):
             return None
         pools, rules, rate_per_s = self._pools, self._rules, self._scenario.rate_per_s
         attempts = self._course.attempts_per_message * self._scenario.total
@@ -296,7 +351,7 @@ class Theory:
     @cached_property
     def waiting(self) -> Waiting | None:
         """How long an attempt waits for a lane in the steady state; None without a rate, or above capacity."""
-        if self._scenario.rate_per_s is None or self._unplayable:
+        if self._scenario.rate_per_s is None or self._unplayable or self._unclear_limits:
             return None
         load = self._flow_load
         return Waiting.of(load.attempts_per_s, load.lanes, load.mean_s, load.cv2)

@@ -32,6 +32,7 @@ class Course:
         self._width_s = 1.5 * expected_s / BINS
         self._counts = np.zeros((2, BINS), np.int64)  # final outcomes, and failures among them, by bin
         self.retried = 0
+        self.unreachable = 0  # of those that failed
         self.duplicates = 0
         self.last_s = 0.0  # when the last final outcome is recorded
         self.tail_s = math.inf  # from when on a scaled play was played in full

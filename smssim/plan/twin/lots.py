@@ -51,7 +51,7 @@ class Done:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def pick(self, which: NDArray[np.bool_]) -> Done:
+    def pick(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> Done:
         """Return some of them."""
         dry = None if self.dry is None else self.dry[which]
         return Done(self.times_s[which], self.outcomes[which], self.ids[which], self.tags[which], dry)

@@ -16,12 +16,14 @@ from smssim.core.fate import Fates
 from smssim.core.fault import Fault, changes_s, model_at
 from smssim.core.leaseholder import LeaseHolder
 from smssim.core.limits import MEAN_MIN_S, Limits
-from smssim.core.model import Outcome
+from smssim.core.model import Outcome, declared_speed
 from smssim.core.pace import messages_ahead, window
-from smssim.plan.scale import FULL, Scale, moments
+from smssim.plan.scale import FULL, Scale, moments, speed_per_s
 from smssim.plan.scenario import PlannedSender
+from smssim.plan.twin.limited import LimitedPool
 from smssim.plan.twin.lots import SPARE, Done, Lot, LotQueue, lots_in_order
 from smssim.plan.twin.pool import Pool
+from smssim.plan.twin.steady import scaled_limit
 from smssim.plan.twin.supply import Supply
 
 HOP_S: Final = 0.0005  # one way between two nodes, with what they do about a message on the way
@@ -37,6 +39,7 @@ class Member:
         faults: tuple[Fault, ...],
         seed: int,
         max_attempts: int,
+        unreachable: float,
         scale: Scale,
         limits: Limits,
     ) -> None:
@@ -66,13 +69,18 @@ class Member:
         self._scale = scale
         self.declared_per_s = sender.declared_per_s / scale.messages  # of its lanes in this play
         self._seed, self._max_attempts, self._limits = seed, max_attempts, limits
+        self._unreachable = unreachable
 
     def join(self, now: float) -> None:
         """Start to take part."""
         lanes = self._scale.lanes_of(self.sender.lanes)
         self.forget()  # a fault of others may have been foreseen before
         copies = self._scale.copies_of(self.sender.copies)
-        self.pool = Pool(self.number, lanes, copies, now, *self._law(now))
+        if self.sender.limit is None:
+            self.pool = Pool(self.number, lanes, copies, now, *self._law(now))
+        else:
+            limit = scaled_limit(self.sender, self._scale)
+            self.pool = LimitedPool(self.number, lanes, copies, now, *self._law(now), limit)
 
     def change(self, now: float) -> None:
         """Let attempts that start from now on go as the faults say."""
@@ -82,11 +90,13 @@ class Member:
     def _law(self, now: float) -> tuple[Fates, float, float]:
         """Return the fates of attempts that start now, their mean time in seconds, and its coefficient of variation."""
         model = model_at(self.sender.model, self.faults, now)
-        self.is_slow |= model.mean_s > self.sender.model.mean_s
+        sender = self.sender
+        usual_per_s = declared_speed(sender.concurrency, sender.model.mean_s, sender.limit)
+        self.is_slow |= declared_speed(sender.concurrency, model.mean_s, sender.limit) < usual_per_s
         if model.mean_s < MEAN_MIN_S:  # time must pass, or the order of starts would be undefined
             model = replace(model, mean_s=MEAN_MIN_S, std_s=0.0, distribution="fixed", max_time_s=None)
         model = self._scale.model_of(model, self.sender.lanes)
-        return Fates(self._seed, self._max_attempts, model), *moments(model)
+        return Fates(self._seed, self._max_attempts, model, self._unreachable), *moments(model)
 
     def play_in_full(self, times: int) -> list[Lot]:
         """Let each lane and each message stand for itself from now on; return messages for which there is no lane."""
@@ -95,7 +105,23 @@ class Member:
         self.retries.multiply(times, 0)
         if self.held is not None:
             self.held.multiply(times)
-        return [] if self.pool is None else self.pool.multiply(times, self.sender.lanes, self.sender.copies)
+        if self.pool is None:
+            return []
+        if isinstance(self.pool, LimitedPool) and self.sender.limit is not None:
+            self.pool.limit = self.sender.limit
+        lots = self.pool.multiply(times, self.sender.lanes, self.sender.copies)
+        if self._unreachable:  # which messages are unreachable depends on their ids, and these have changed
+            self.pool.draw_again()
+        return lots
+
+    @property
+    def retried(self) -> float:
+        """The share of its attempts after which there is a retry, while attempts are left: f (1 - u) / (1 - u f).
+
+        Of attempts, u times those that are first ones are at unreachable messages.
+        """
+        fail = self.sender.model.fail
+        return fail * (1 - self._unreachable) / (1 - self._unreachable * fail) if fail < 1 else 1.0
 
     def set_pace(self, wait_s: float) -> None:
         """Set how long an outcome waits for its report, on average, if there is one report in `wait_s` at most.
@@ -106,7 +132,7 @@ class Member:
         """
         if self.pool is not None:
             look_s = wait_s / self._limits.looks_per_report
-            each = min(1e6, wait_s * self.sender.concurrency / moments(self.sender.model)[0])
+            each = min(1e6, wait_s * speed_per_s(self.sender) / self.sender.copies)
             waiting = each / (each + math.exp(-each))  # share of the attempts
             self.lag_s = waiting * (wait_s + look_s) / 2 + HOP_S
             self.dry_lag_s = waiting * (wait_s / self._limits.dry_hurry**2 + look_s) / 2 + HOP_S
@@ -176,9 +202,9 @@ class Member:
         `fair_share`: of the messages that wait, by the speed that it declares.
         """
         assert self.pool is not None
-        lanes, busy, held = self.pool.lanes, self.pool.busy, 0 if self.held is None else self.held.count
+        lanes, busy, held = math.ceil(self.pool.used_lanes), self.pool.busy, 0 if self.held is None else self.held.count
         holder = LeaseHolder(0, "", self.declared_per_s, lanes, 0.0, limits=self._limits)
-        holder.idle_lanes, holder.held = lanes - busy, held
+        holder.idle_lanes, holder.held = max(0, lanes - busy), held
         holder.leased = holder.delivered = holder.received = busy + held
         holder.credit = max(0, holder.idle_lanes + self.ahead(wait_s) - held)
         return holder.allowance(fair_share)

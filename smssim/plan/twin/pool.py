@@ -74,6 +74,16 @@ class Pool:
         """Messages per second that its lanes can start."""
         return self.lanes / self.mean_s if self.mean_s else float("inf")
 
+    @property
+    def used_lanes(self) -> float:
+        """Lanes that are busy at the same time, on average and at most."""
+        return self.lanes
+
+    @property
+    def turn_s(self) -> float:
+        """The time in which each of its lanes starts about one message."""
+        return self.mean_s
+
     def next_done_s(self) -> float:
         """Return when the next lane finishes; infinity if none has a message."""
         busy = self.outcomes > 0
@@ -230,6 +240,11 @@ class Pool:
     def draw(self, ids: Ids, tags: Tags) -> tuple[NDArray[np.float32], Outcomes]:
         """Return the durations in seconds and the outcomes of these attempts; columns of shape (n,)."""
         return self.fates.draw_mixed(ids, tags % SPARE)
+
+    def draw_again(self) -> None:
+        """Draw the outcomes of the messages in all lanes anew, but not their times: the two are independent."""
+        busy = np.flatnonzero(self.outcomes)
+        self.outcomes[busy] = self.draw(self.ids[busy], self.tags[busy])[1]
 
     def drop(self) -> list[Lot]:
         """Take the messages out of all lanes."""

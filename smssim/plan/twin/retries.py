@@ -6,6 +6,7 @@ After a delay, any sender's request may come first. Knows senders and the supply
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,8 +33,8 @@ def keep_own(members: Sequence[Member], supply: Supply, waiting: float, now: flo
         if member.pool is not None and not member.is_cut_off:
             keeps = retries.ready.count
             if waiting / 2 * member.declared_per_s / declared_per_s < member.ahead(wait_s):
-                keeps = round(keeps * taken / max(taken, member.sender.model.fail))
-            keeps = max(member.pool.lanes - member.pool.busy, keeps)
+                keeps = round(keeps * taken / max(taken, member.retried))
+            keeps = max(math.ceil(member.pool.used_lanes) - member.pool.busy, keeps)
         kept = retries.ready.take(keeps)
         supply.ready.put_last(retries.ready.drop())
         (retries.ready if member.held is None else member.held).put_last(kept)
@@ -47,7 +48,7 @@ def _taken(members: Sequence[Member]) -> float:
     """
     if not members:
         return 1.0
-    failed_per_s = sum(member.declared_per_s * member.sender.model.fail for member in members)
+    failed_per_s = sum(member.declared_per_s * member.retried for member in members)
     return (2 + failed_per_s / sum(member.declared_per_s for member in members)) / 3
 
 

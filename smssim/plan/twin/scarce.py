@@ -109,6 +109,7 @@ class Scarcity:
         self._until_s = until_s
         self._idle = [np.flatnonzero(pool.outcomes == 0).tolist()[::-1] for pool in self._pools]
         self._idle_lanes = sum(map(len, self._idle))
+        self._used_lanes = [pool.used_lanes for pool in self._pools]
         self._busy = [pool.lanes - len(idle) for pool, idle in zip(self._pools, self._idle, strict=True)]
         # Messages of each copy of a sender, by pool: a copy that has none left reports sooner.
         self._held = [
@@ -265,7 +266,7 @@ class Scarcity:
             asked = self._asked()
             if asked is not None and self._idle[asked]:
                 return asked
-        shares = [self._busy[place] / self._pools[place].lanes for place in places]
+        shares = [self._busy[place] / self._used_lanes[place] for place in places]
         least = min(shares)
         tied = [place for place, share in zip(places, shares, strict=True) if share == least]
         return tied[0] if len(tied) == 1 else tied[int(self._lucky() * len(tied))]

@@ -21,7 +21,8 @@ from smssim.core.fault import FaultKind
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Outcome
 from smssim.core.pace import sender_wait_s
-from smssim.plan.scale import FULL, Scale, moments
+from smssim.core.reach import Reach
+from smssim.plan.scale import FULL, Scale, moments, speed_per_s
 from smssim.plan.scenario import Scenario, attempts_each
 from smssim.plan.twin.alone import Alone
 from smssim.plan.twin.course import Course
@@ -32,6 +33,7 @@ from smssim.plan.twin.pool import GiveBack, Pool, Take
 from smssim.plan.twin.retries import deal, keep_own
 from smssim.plan.twin.scarce import Scarcity
 from smssim.plan.twin.supply import Supply
+from smssim.plan.twin.tokens import LimitedScarcity
 from smssim.plan.twin.trouble import Trouble
 
 WINDOW_MEANS: Final = 0.2  # a horizon shorter than this, in means, is not worth a pass over each pool
@@ -57,9 +59,13 @@ class Twin:
         self.now = 0.0
         self.weight = scale.messages  # how many messages each played one stands for
         self._scale = scale
+        self._reach = Reach(seed, scenario.unreachable) if scenario.unreachable else None
         self.random = np.random.default_rng([seed, 0x7717])  # for what is luck in a live run: when a fault strikes
         self.members = [
-            Member(number, sender, scenario.faults_of(sender.name), seed, scenario.max_attempts, scale, limits)
+            Member(
+                *(number, sender, scenario.faults_of(sender.name), seed),
+                *(scenario.max_attempts, scenario.unreachable, scale, limits),
+            )
             for number, sender in enumerate(scenario.senders)
         ]
         rate = None if scenario.rate_per_s is None else scenario.rate_per_s / self.weight
@@ -74,10 +80,14 @@ class Twin:
         # Whether it matters which sender gets a retry. Then horizons are short.
         is_uneven = scenario.fail is None or any(fault.kind is FaultKind.SLOW for fault in scenario.faults)
         self._keeps_retries = is_uneven and scenario.max_attempts > 1 and not scenario.retry_delay_s
+        self._is_limited = any(sender.limit is not None for sender in scenario.senders)
         self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
-        if scenario.max_attempts > 1 and (is_uneven or scenario.retry_delay_s):
-            self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / KEEPING)
+        if scenario.max_attempts > 1 and (is_uneven or scenario.retry_delay_s or scenario.unreachable):
+            # Retries are never at unreachable messages, so it matters when they come: the more, the more there are.
+            weight = 100 * scenario.unreachable * max((sender.model.fail for sender in scenario.senders), default=0.0)
+            number = KEEPING * min(3.0, max(weight, 1.0 if is_uneven or scenario.retry_delay_s else 0.3))
+            self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / number)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         trouble = Trouble(self)
@@ -197,7 +207,9 @@ class Twin:
         lanes = sum(pool.lanes for pool in pools)
         again_s = self.retry_s + min(member.dry_lag_s for member in members)  # from an attempt's end to the next one
         soon_s = min(limit_s, max(self.now, min(next_s, done_s)) + again_s)
-        if next_s == math.inf or (lanes > LANES_MANY and start_all(members, self.supply, self.now, soon_s)):
+        if next_s == math.inf or (
+            lanes > LANES_MANY and not self._is_limited and start_all(members, self.supply, self.now, soon_s)
+        ):
             until_s = soon_s if self.scenario.max_attempts > 1 or next_s < math.inf else limit_s
             for pool in pools:
                 self.record(pool, pool.finished_by(until_s))
@@ -209,14 +221,15 @@ class Twin:
         begin_s = max(self.now, min(next_s, done_s))
         pace_per_s = min(sum(pool.per_s for pool in pools), 3 * (self.supply.rate_per_s or math.inf))
         until_s = min(limit_s, begin_s + SESSION / pace_per_s)
-        scarcity = Scarcity(members, self.supply, self._record_of, self.random, self.wait_s, self.limits, until_s)
+        kind = LimitedScarcity if self._is_limited else Scarcity
+        scarcity = kind(members, self.supply, self._record_of, self.random, self.wait_s, self.limits, until_s)
         return scarcity.play(self.now, self.retry_s, keeps_retries=self._keeps_retries)
 
     def _is_alone(self, member: Member) -> bool:
         """Return whether messages are released to this sender alone, and no fault is near."""
         calm = member.unsettled_s == member.hidden_s[0] == math.inf and not (self.has_spare or self._keeps_retries)
         there = [other for other in self.members if other.pool is not None]
-        return calm and there == [member] and self.supply.rate_per_s is not None
+        return calm and not self._is_limited and there == [member] and self.supply.rate_per_s is not None
 
     def _on_its_own_s(self, member: Member) -> float:
         """Return until when a sender with a queue ahead goes on without the supply, and without affecting others."""
@@ -238,7 +251,7 @@ class Twin:
             return self.now
         available = self.supply.available(self.now)
         left_s = min(self._horizon_s, min(0.8 * available, STARTS_MAX) / sum(pool.per_s for pool in pools))
-        least_s = WINDOW_MEANS * min(pool.mean_s for pool in pools)
+        least_s = WINDOW_MEANS * min(pool.turn_s for pool in pools)
         spread = 6 * max(1.0, *(pool.cv for pool in pools), 1.0)
         while left_s > least_s:
             until_s = min(limit_s, self.now + left_s)
@@ -325,6 +338,9 @@ class Twin:
             return
         final = self.course.add(done.times_s, done.outcomes, self.weight)
         self.final += self.weight * final
+        if self._reach is not None:
+            failed = done.ids[(done.outcomes == FAILED) & (done.tags == 1)]
+            self.course.unreachable += self.weight * int(np.count_nonzero(self._reach.missing(failed.view(np.uint64))))
         member.attempts += self.weight * len(done)
         member.failed += self.weight * int(np.count_nonzero(done.outcomes == FAILED))
         member.sent += self.weight * int(np.count_nonzero(done.outcomes == SENT))
@@ -364,9 +380,9 @@ class Twin:
     def _expected_s(self) -> float:
         """Return about how long the play takes."""
         scenario = self.scenario
-        speed = sum(sender.lanes / moments(sender.model)[0] for sender in scenario.senders)
+        speed = sum(speed_per_s(sender) for sender in scenario.senders)
         fail = min((sender.model.fail for sender in scenario.senders), default=0.0)
-        attempts = scenario.total * attempts_each(fail, scenario.max_attempts)
+        attempts = scenario.total * attempts_each(fail, scenario.max_attempts, scenario.unreachable)
         longest_s = max((moments(sender.model)[0] for sender in scenario.senders), default=1.0)
         released_s = 0.0 if scenario.rate_per_s is None else scenario.total / scenario.rate_per_s
         return max(attempts / speed if speed else 0.0, released_s) + 5 * longest_s + 0.1

@@ -40,6 +40,8 @@ function share(part, all) {
 	const tenths = Math.floor((1000 * part) / all + 1e-9);
 	return tenths < 1 ? '<0.1%' : tenths === 1000 ? '>99.9%' : `${(tenths / 10).toFixed(1)}%`;
 }
+const money = known((cost) =>
+	cost.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: cost < 1 ? 4 : 2 }));
 const percent = known((rate) => `${rounded(100 * rate, 3)}%`);
 const tenths = known((rate) => `${(100 * rate).toFixed(1)}%`);
 function change(number, write) {
@@ -125,7 +127,7 @@ function pairs(kind) {
 
 const scroll = (name, content) => make('div.scroll', { role: 'region', tabindex: 0, 'aria-label': name }, content);
 
-// The table that says the same as a picture. Its rows are asked for only while it is open.
+// The table of a picture; its rows are asked for only while it is open.
 function alternative(name, ask) {
 	const content = table(name);
 	const update = () => element.open && content.fill(...ask());

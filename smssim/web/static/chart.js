@@ -36,9 +36,11 @@ class TimeAxis {
 	}
 }
 
+const ruled = (tone, more) => ({ stroke: () => colour(tone), width: 1, ...more });
+const each = (text) => (plotter, splits) => splits.map(text);
 const yAxis = (text, more) => ({
 	scale: 'y', font: FONT, size: 58, gap: 4, space: 34, stroke: () => colour('soft'), ticks: { show: false },
-	grid: { stroke: () => colour('grid'), width: 1 }, values: (plotter, splits) => splits.map(text), ...more,
+	grid: ruled('grid'), values: each(text), ...more,
 });
 const fromZero = (plotter, low, high) => [0, high > 0 ? uPlot.rangeNum(0, high, 0.05, true)[1] : 10];
 
@@ -47,8 +49,8 @@ const fromZero = (plotter, low, high) => [0, high > 0 ? uPlot.rangeNum(0, high, 
 // axes, scales and bands as in uPlot.
 class Chart {
 	constructor(options) {
-		Object.assign(this, { options, time: options.time, columns: [[]], plotter: null, index: null });
 		const { name, note, series, tall, time } = options;
+		Object.assign(this, { options, time, columns: [[]], plotter: null, index: null });
 		const items = series.map(({ label, colour: tone, dash, swatch: kind }) =>
 			make('li', swatch(tone, kind || dash), label, make('b')));
 		this.values = [make('li.at'), ...items.map((item) => item.lastChild)];
@@ -114,10 +116,10 @@ class Chart {
 	}
 
 	xAxis() {
-		const border = { show: true, stroke: () => colour('line'), width: 1 };
+		const border = ruled('line', { show: true });
 		return {
 			font: FONT, stroke: () => colour('soft'), size: 28, gap: 4, space: 72, incrs: STEPS, grid: { show: false }, border,
-			ticks: { ...border, size: 4 }, values: (plotter, splits) => splits.map(tick), ...this.options.xAxis,
+			ticks: { ...border, size: 4 }, values: each(tick), ...this.options.xAxis,
 		};
 	}
 
@@ -142,7 +144,7 @@ class Chart {
 		this.time?.point(index === null ? null : this.columns[0][index], this);
 	}
 
-	// Point at the time at which another chart points, or at none.
+	// Point at the same time as another chart, or at none.
 	pointTo(time) {
 		if (!this.plotter || !this.columns[0].length) return;
 		const left = time === null ? -10 : this.plotter.valToPos(time, 'x');
@@ -184,7 +186,7 @@ class Chart {
 		write(this.event, isTold ? this.model.happening(this.columns[0][index], (6 * (x.max - x.min)) / width) : '');
 	}
 
-	texts(at = this.index ?? (this.options.rest ? this.options.rest() : this.columns[0].length - 1)) {
+	texts(at = this.index ?? this.options.rest?.() ?? this.columns[0].length - 1) {
 		const { series, xText = clock } = this.options;
 		const x = this.columns[0][at];
 		let column = 0;
@@ -192,7 +194,7 @@ class Chart {
 			one.value(one.draw === false ? null : this.columns[++column][at] ?? null, x, at))];
 	}
 
-	// The heads and some rows for the table, evenly chosen.
+	// The table: heads, and some rows.
 	rows() {
 		const { xName = 'time', series } = this.options;
 		const end = this.columns[0].length - 1;
@@ -272,7 +274,7 @@ const plan = painter((brush, { times_s: times, sent, sent_low: low, sent_high: h
 	path(brush, points(sent), 'plan', 1.25, [5, 4]);
 });
 
-// From now to when each share is expected to be sent; a bar bounds the middle 80%.
+// From now to when each share is expected; a bar bounds the middle 80%.
 const forecast = painter((brush, { data: { expected }, total, elapsed, progress }) => {
 	const some = [80, 95, 99].map((percent) => ({ ...expected[percent], y: brush.y((percent / 100) * total) }))
 		.filter((one) => isKnown(one.high_s));
@@ -310,7 +312,7 @@ const milestones = painter((brush, reached, total) => {
 	}
 });
 
-// Deadlines: the line has to pass to the left of the corner.
+// Deadlines: the line passes left of the corner.
 const goals = painter((brush, list, total) => {
 	const { bottom, unit } = brush;
 	for (const { at_s: at, percent, text } of list.slice(0, 8)) {

@@ -3,8 +3,8 @@
 const [STALE_MS, RETRY_MS, FETCH_MS, SILENT_MS] = [3000, 2000, 5000, 15000];
 
 const live = () => {
-	const [status, save, choice] = ['live', 'save', 'run'].map((id) => document.getElementById(id));
-	const view = viewIn(document.getElementById('app'), runParts);
+	const [status, save, choice, app] = ['live', 'save', 'run', 'app'].map((id) => document.getElementById(id));
+	const view = viewIn(app, runParts);
 	let run = new URLSearchParams(location.search).get('run');
 	let [source, retry, heard, fetched, over, connected, turn] = [null, null, 0, 0, null, false, 0];
 	const at = (path) => `/api/${path}?run=${encodeURIComponent(run)}`;

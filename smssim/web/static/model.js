@@ -70,7 +70,7 @@ class Model {
 	addPoint() {
 		const { history, elapsed } = this;
 		const { length } = history.elapsed_s;
-		const isNew = !length || elapsed > last(history.elapsed_s);
+		const isNew = !(elapsed <= last(history.elapsed_s));
 		const place = isNew ? length : length - 1;
 		for (const name of COURSES) history[name][place] = this.progress[name] ?? null;
 		if (isNew) for (const name of RATES) history[name][place] = rateAt(history, place);

@@ -1,19 +1,19 @@
 // A run: verdict, conservation, key figures, progress with plan, forecast and goals, rates, latency.
-// The words of verdict, stall and pace come with the document.
 const PERCENTS = [50, 80, 95, 99];
-// By code of the verdict: its shape and its tone; all others are good.
+// By code of the verdict: shape and tone; all others are good.
 const LOOKS = {
 	late: ['▲', 'warn'], stalled: ['▲', 'warn'], incomplete: ['✕', 'bad'], disagree: ['≠', 'bad'], missed: ['✕', 'bad'],
 	starting: ['○'],
 };
 const wording = (key) => key.replace('_', ' ');
 const PARTS = ['sent', 'failed', 'in_flight', 'waiting'];
-const COUNTS = ['attempts', 'retried', 'duplicates', 'senders', 'senders_seen', 'redelivered'];
+const RARE = ['unreachable', 'cost']; // not shown if they are 0
+const COUNTS = ['attempts', 'retried', 'duplicates', 'senders', 'senders_seen', 'redelivered', RARE[0]];
 const FIGURES = [
 	['rate_per_s', perSecond, 'overall'], ['avg_time_s', seconds, 'average time'],
 	['avg_sent_time_s', seconds, 'average sent'],
 	...['p50', 'p95', 'p99'].map((one) => [`latency_${one}_s`, seconds, `latency ${one}`]),
-	...COUNTS.map((key) => [key, count, wording(key)]),
+	...COUNTS.map((key) => [key, count, wording(key)]), ['cost', money, 'cost'],
 ];
 
 const verdictLine = () => {
@@ -46,10 +46,11 @@ const headPart = () => {
 		show(stall, data.stall && data.stall !== text);
 		write(stall, clean(data.stall));
 		for (const { key, piece, number, part } of parts) {
-			write(number, count(progress[key]));
-			write(part, share(progress[key], total));
-			piece.style.flexGrow = Math.max(0, progress[key]) / (total || 1);
-			show(piece, progress[key] > 0);
+			const some = progress[key];
+			write(number, count(some));
+			write(part, share(some, total));
+			piece.style.flexGrow = Math.max(0, some) / (total || 1);
+			show(piece, some > 0);
 		}
 		const isEqual = total === PARTS.reduce((all, key) => all + progress[key], 0);
 		const terms = PARTS.map((key) => `${count(progress[key])} ${wording(key)}`);
@@ -60,7 +61,8 @@ const headPart = () => {
 		write(books, progress.reason ? `${agrees ? '✓' : '✕'} ${clean(progress.reason)}`
 			: '○ both books are compared at the end');
 		figures.fill([...(isFinal ? [] : [['recent_rate_per_s', perSecond, 'now']]), ...FIGURES]
-			.filter(([key]) => key in progress).map(([key, says, name]) => [name, says(progress[key])]));
+			.filter(([key]) => key in progress && (progress[key] || !RARE.includes(key)))
+			.map(([key, says, name]) => [name, says(progress[key])]));
 	}
 	const element = make('section.card.head', { 'aria-label': 'Verdict' }, verdict.element, stall,
 		make('div.conservation', ...parts.map(({ piece }) => piece)), make('dl.parts', ...parts.map(({ term }) => term)),
@@ -68,7 +70,7 @@ const headPart = () => {
 	return { element, update };
 };
 
-// Where the time axis ends: with room for the plan, the forecast and near deadlines, in few steps.
+// The end of the time axis, with room for plan, forecast and near deadlines, in few steps.
 function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	const planned = Math.max(elapsed, plan ? last(plan.times_s) : 0);
 	const most = isFinal ? 1.01 * elapsed : Math.max(planned, Math.min(expected?.complete?.high_s || 0, 4 * planned));
@@ -77,7 +79,7 @@ function axisEnd({ data: { plan, expected, goals }, elapsed, isFinal }) {
 	return isFinal ? end : Math.ceil(end / step) * step;
 }
 
-// The value of a course at a time, between its points; null outside.
+// A course at a time, between its points; null outside.
 function valueAt(times, values, time) {
 	const after = times.findIndex((one) => one >= time);
 	if (after < 1) return times[after] === time ? values[0] : null;
@@ -88,16 +90,16 @@ function valueAt(times, values, time) {
 const shareAxis = (total) => yAxis(String, {
 	side: 1, size: 40, splits: () => PERCENTS.map((percent) => (percent / 100) * (total() || 1)),
 	values: ({ bbox }) => ['50%', '80%', bbox.height < 280 * uPlot.pxRatio ? '' : '95%', '99%'],
-	grid: { stroke: () => colour('line'), width: 1, dash: [2, 3] },
+	grid: ruled('line', { dash: [2, 3] }),
 });
 
 const OUTCOMES = [{ text: '✕ missed', tone: 'bad' }, { text: '✓ passed', tone: 'good' }, '○ open'];
-function goalRows({ data: { judged, goals, reached_s: reached }, isFinal, elapsed }) {
+function goalRows({ data: { judged, goals, reached_s: all, reached_reachable_s: some }, isFinal, elapsed }) {
 	if (judged.length) {
 		return judged.map(({ text, passed, value, margin }) => [clean(text), OUTCOMES[Number(passed)], value, margin || '-']);
 	}
-	return goals.map(({ text, percent, at_s: deadline }) => {
-		const at = reached[percent];
+	return goals.map(({ text, percent, reachable, at_s: deadline }) => {
+		const at = reachable ? some[reachable] : all[percent];
 		const state = isKnown(at) ? Number(at <= deadline) : isFinal || elapsed > deadline ? 0 : 2;
 		return [clean(text), OUTCOMES[state], clock(at), change(deadline - at, clock)];
 	});
@@ -106,15 +108,17 @@ function goalRows({ data: { judged, goals, reached_s: reached }, isFinal, elapse
 const spread = ({ low_s: low, median_s: median, high_s: high }) =>
 	(isKnown(median) ? { text: clock(median), small: isKnown(high) && span(low, high) } : 'never');
 
-function milestoneRows({ data: { plan, expected, reached_s: reached }, progress, isFinal, elapsed }) {
+function milestoneRows({ data, progress, isFinal, elapsed }) {
+	const { plan, expected, reached_s: all, reached_reachable_s: some } = data;
 	return [...PERCENTS, 'complete'].map((key) => {
 		const isLast = key === 'complete';
-		const at = isLast ? progress.complete && elapsed : reached[key];
+		const at = isLast ? progress.complete && elapsed : all[key];
 		const { low_s: low, high_s: high } = expected?.[key] || {};
-		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : '-';
+		const forecast = isKnown(high) ? { text: span(low, high), small: 'expected (80%)' } : { text: '-' };
 		const planned = plan ? [spread((isLast ? plan.complete_s : plan.reached_s[key]) || {})] : [];
-		const actual = isKnown(at) ? { text: brief(at), tone: 'strong' } : isFinal ? 'never' : forecast;
-		return [isLast ? key : `${key}% sent`, ...planned, actual];
+		const actual = isKnown(at) ? { text: brief(at), tone: 'strong' } : isFinal ? { text: 'never' } : forecast;
+		const reachable = isKnown(some[key]) && { small: `reachable: ${brief(some[key])}` };
+		return [isLast ? key : `${key}% sent`, ...planned, { ...actual, ...reachable }];
 	});
 }
 
@@ -178,7 +182,7 @@ const rateCharts = (time) => [
 			line('failed', 'failed', '', perSecond), line('retried', 'sent', 'dashed', perSecond),
 			line('duplicates', 'ink', 'dotted', perSecond),
 		],
-		columns: ({ history }) => [history.elapsed_s, ...['failed', 'retried', 'duplicates'].map((name) =>
+		columns: ({ history }) => [history.elapsed_s, ...COURSES.slice(2, 5).map((name) =>
 			history[name].map((_, i) => growth(history, [name], i)))],
 	}),
 ];
@@ -198,7 +202,7 @@ function histogram() {
 		xRange: () => [-0.6, Math.max(1, counts.length) - 0.4],
 		xText: (i) => (i < bounds.length ? `${i ? `${about(i - 1)} to` : 'up to'} ${about(i)}` : `above ${about(i - 1)}`),
 		xAxis: {
-			values: (plotter, splits) => splits.map((at) => setting(rounded(bounds[at - 0.5], 2))),
+			values: each((at) => setting(rounded(bounds[at - 0.5], 2))),
 			splits: ({ bbox }) => {
 				const every = Math.ceil((bounds.length * 60 * uPlot.pxRatio) / bbox.width) || 1;
 				return bounds.map((bound, i) => i + 0.5).filter((at, i) => i % every === every >> 1);
@@ -227,7 +231,7 @@ function spectrum() {
 		xAxis: {
 			splits: () => nines.map(place), filter: (plotter, splits) => splits,
 			values: () => nines.map((percent) => `${percent}%`),
-			grid: { stroke: () => colour('grid'), width: 1 },
+			grid: ruled('grid'),
 		},
 	});
 }
@@ -237,5 +241,5 @@ const latencyCharts = (time) => [histogram(), spectrum(), new Chart({
 	series: [
 		line('p50', 'sent', '', seconds), line('p95', 'sent', 'dashed', seconds), line('p99', 'failed', 'dotted', seconds),
 	],
-	columns: ({ history }) => [history.elapsed_s, history.latency_p50_s, history.latency_p95_s, history.latency_p99_s],
+	columns: ({ history }) => ['elapsed_s', ...COURSES.slice(5)].map((name) => history[name]),
 })];

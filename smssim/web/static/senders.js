@@ -6,7 +6,7 @@ const SIGNS = ['', '●', '○', '✕', '–'];
 const CODES = { 45: 0, 119: 2, 120: 3, 101: 4 };
 const rateOf = (code) => `sending at ${10 * (code - 48)}–${10 * (code - 47)}%`;
 
-// A picture with a column per step, which a chart stretches over its time axis.
+// A picture with a column per step, stretched over the time axis.
 const heatPart = (time) => {
 	let [model, painted, row, lines, perLine, tall] = [null, [], 0, 1, 1, 1];
 	const image = document.createElement('canvas');
@@ -92,7 +92,7 @@ const heatPart = (time) => {
 				const every = [1, 2, 5, 10, 20].find((one) => one >= least) || 50;
 				return Array.from({ length: Math.floor(many() / every) }, (_, i) => (i + 1) * every - 0.5);
 			},
-			values: (plotter, splits) => splits.map((at) => (many() > NAMES_MAX ? String(at + 0.5) : name(at - 0.5))),
+			values: each((at) => (many() > NAMES_MAX ? String(at + 0.5) : name(at - 0.5))),
 		})],
 		onMove: ({ cursor, posToVal }) => cursor.top >= 0 && goTo(Math.floor(posToVal(cursor.top, 'y'))),
 		onKey: ({ key, shiftKey }) => {
@@ -197,10 +197,10 @@ const sendersPart = () => {
 		else if (key && !opened.delete(key)) opened.add(key);
 		redraw();
 	});
-	const element = section('Senders', [make('div.tools', search, state)], scroll('Senders', list.element),
+	const element = section('Senders', make('div.tools', search, state), scroll('Senders', list.element),
 		said, make('p.note', '± is measured less declared. work, of lanes: shares of all outcomes and of all lanes.'));
 
-	// The rows to show: senders that are no copies, groups, and the copies in open groups.
+	// The rows: senders that are no copies, groups, and the copies in open ones.
 	function arrange(rows, all) {
 		const value = (row) => row[sort.by] ?? -1;
 		const compare = (one, other) => (sort.down ? -1 : 1) * (value(one) - value(other)) || one.index - other.index;
