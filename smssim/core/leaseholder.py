@@ -75,23 +75,21 @@ class LeaseHolder:
 
         Within its credit, that is the larger of two numbers: what its idle lanes can start, and half its fair share
         minus what it has ahead. This is guided self-scheduling (Polychronopoulos and Kuck, 1987).
+
+        Its leases tell which lanes are idle too, unless it has a limit. If it never says what it can start then, it
+        gets one message at a time at least.
         """
         on_the_way = self.delivered - self.received
         declared = (self.idle_lanes or 0) - on_the_way
-        idle = max(declared, self._known_idle())
+        if self.interval_s is None:
+            known = self.concurrency - self.leased
+        else:
+            known = 1 - self.leased if self.idle_lanes is None else 0
+        idle = max(declared, known)
         ahead = max(0, self.leased - math.ceil(min(self.concurrency, self.lanes_used)))
         if self.held is not None:  # less if many of its messages are finished but not settled
             ahead = min(ahead, max(0, self.held - declared))
         return min(self.credit, max(idle, int(fair_share / 2) - ahead))
-
-    def _known_idle(self) -> int:
-        """Return how many of its lanes can start a message, by its leases alone.
-
-        With a limit, only the sender knows; but one that never says so still gets one message at a time.
-        """
-        if self.interval_s is None:
-            return self.concurrency - self.leased
-        return 1 - self.leased if self.idle_lanes is None else 0
 
     def take(self, ids: Ids, now: float) -> None:
         """Record that these messages, in ascending order, are leased to it."""
