@@ -80,7 +80,7 @@ def test_so_many_are_available_as_start_without_a_wait(limit: StartLimit, ready:
     bucket = Bucket(limit)
     bucket.take(np.array(ready))
     now = (ready[-1] if ready else 0.0) + later_s
-    available = bucket.available(now)
+    available = bucket.starts_by(now, now)
     starts = bucket.schedule(np.full(available + 1, now))
     assert (starts[:available] <= now + 1e-6).all()
     assert starts[-1] > now - 1e-6

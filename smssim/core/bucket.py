@@ -63,11 +63,3 @@ class Bucket:
         """Return how many messages that are ready at `ready_at` may start by `at`."""
         spare_s = at + self.limit.slack_s - max(self.full_at, ready_at)
         return max(0, 1 + math.floor(spare_s / self.limit.interval_s + 1e-9))
-
-    def available(self, now: float) -> int:
-        """Return how many messages may start at once, now."""
-        spare_s = now + self.limit.slack_s - max(self.full_at, -1e300)
-        most = self.limit.burst
-        return (
-            most if spare_s >= most * self.limit.interval_s else max(0, 1 + math.floor(spare_s / self.limit.interval_s))
-        )
