@@ -1,11 +1,12 @@
-"""Numbers as text for people: with thousands separators, units and plurals.
+"""Numbers and lists as text for people: with thousands separators, units and plurals.
 
-Each function formats one kind of number, the same way everywhere. The width of the text varies little with the value.
+Each function formats one kind of thing, the same way everywhere. The width of the text varies little with the value.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def count(number: int) -> str:
@@ -16,6 +17,11 @@ def count(number: int) -> str:
 def plural(number: int, thing: str) -> str:
     """Format a number of things like 1 sender or 2 senders."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def listed(things: Sequence[str], last: str = "and") -> str:
+    """Format a list of at least one thing like a, b and c."""
+    return f" {last} ".join(filter(None, (", ".join(things[:-1]), things[-1])))
 
 
 def seconds(time_s: float | None) -> str:

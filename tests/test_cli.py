@@ -545,7 +545,7 @@ REFUSED = {
     "plan --sender name=sender-2 --sender mean=1": "smssim plan: --sender: name: got sender-2; expected a different "
     "name for each sender",
     "plan --sender concurrency=1e6,name=a --find a.copies=1..11": "smssim plan: --find: copies: got 11; expected at "
-    "most 10 with --concurrency 1,000,000 (10,000,000 lanes per process)",
+    "most 10 with concurrency 1,000,000 (10,000,000 lanes per process)",
     **{
         f"{command} --sender name=a,copies=0..9": f"smssim {command}: copies of a: got 0..9; expected a whole number; "
         "only smssim plan --cheapest takes a range"

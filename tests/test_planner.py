@@ -252,8 +252,8 @@ def test_a_limit_that_decides_how_fast_a_run_is_is_named_with_its_remedies() -> 
     assert said("city", per_s=1600.0).startswith(
         "the limit of city: 1,600 messages per second; more copies or a higher"
     )
-    assert said("a", "b", per_s=12.5).startswith(
-        "the limits of a and b: 12.5 messages per second; more copies or higher"
+    assert said("a", "b", "c", per_s=12.5).startswith(
+        "the limits of a, b and c: 12.5 messages per second; more copies or higher"
     )
 
 

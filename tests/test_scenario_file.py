@@ -381,17 +381,17 @@ BAD: dict[str, tuple[str | bytes, str, bool | None]] = {
     ),
     "lengths": (
         "messages:\n  max-length: 8\n  min-length: 9\n",
-        "line 3: messages.min-length: got 9; expected at most 8, the value of --max-length",
+        "line 3: messages.min-length: got 9; expected at most 8, the value of max-length",
         False,
     ),
     "a std": (
         "senders:\n  city:\n    mean: 1\n    distribution: fixed\n    std: 9\n",
-        "line 5: senders.city.std: got 9; expected 0, or no --std, with --distribution fixed and --mean 1",
+        "line 5: senders.city.std: got 9; expected 0, or no std, with distribution fixed and mean 1",
         False,
     ),
     "lanes of a sender": (
         "senders:\n  city: {concurrency: 1e7, copies: 2}\n",
-        "line 2: senders.city.copies: got 2; expected at most 1 with --concurrency 10,000,000",
+        "line 2: senders.city.copies: got 2; expected at most 1 with concurrency 10,000,000",
         False,
     ),
     "lanes of all": (

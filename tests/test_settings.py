@@ -489,7 +489,7 @@ BAD_SPECS = {
         "0..200 (only smssim plan --cheapest takes a range)"
         for got in ("3e3", "0", "0..0", "5..4", "0..2001", "-1..5", "1..2..3", "..5", "5..", "0.5..2")
     },
-    "copies=2000,concurrency=1e7": "--sender: copies: got 2000; expected at most 1 with --concurrency 10,000,000",
+    "copies=2000,concurrency=1e7": "--sender: copies: got 2000; expected at most 1 with concurrency 10,000,000",
     "fail=120%": f"--sender: fail: got 120%; expected {NAMED['--fail'].rule.expected}",
     "producer=localhost:1": "--sender: got producer=localhost:1; expected key=value,...",
     "mean=1;fail=0": "--sender: mean: got 1;fail=0; expected 0 to 10,000,000 seconds",
@@ -498,7 +498,7 @@ BAD_SPECS = {
     "concurrency=": "--sender: concurrency: got ''; expected a whole number from 1 to 10,000,000",
     "max_time=-1": "--sender: max-time: got -1; expected 0 to 10,000,000 seconds",
     "mean=1,mean=2": "--sender: got mean=1,mean=2; expected the key mean only once",
-    "distribution=fixed,std=1": "--sender: std: got 1; expected 0, or no --std, with --distribution fixed and --mean "
+    "distribution=fixed,std=1": "--sender: std: got 1; expected 0, or no std, with distribution fixed and mean "
     "0.5",
 }
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smssim.core.threshold import REACHED, REACHED_REACHABLE, TIMES, Threshold, share
 from smssim.errors import ExitCode
-from smssim.words import clock, money, part, per_second, seconds
+from smssim.words import clock, listed, money, part, per_second, seconds
 
 _CODES: Final[Mapping[int, str]] = {
     ExitCode.OK: "complete",
@@ -65,9 +65,7 @@ def ceiling(total: int, unreachable: int) -> str:
     beyond = [f"{name[1:]}%" for name in REACHED if int(name[1:]) * total > 100 * most]
     if not beyond:
         return ""
-    *first, last = beyond
-    these = f"{', '.join(first)} and {last}" if first else last
-    return f"{these} can't be reached: at most {part(most, total)}"
+    return f"{listed(beyond)} can't be reached: at most {part(most, total)}"
 
 
 def judged(figures: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from smssim.plan.bottleneck import Bottleneck, Cause
 from smssim.plan.forecast import Forecast
 from smssim.plan.scenario import Scenario, ceiling_of
 from smssim.plan.theory.theory import Theory
-from smssim.words import clock, count, moment, money, plural, setting_s
+from smssim.words import clock, count, listed, moment, money, plural, setting_s
 
 COSTS_MAX: Final = 6  # senders whose cost is listed
 MACHINE_PER_S: Final = 3_000_000  # attempts per second that a run was measured to do on two cores; docs/benchmarks.md
@@ -94,7 +94,7 @@ def ceiling(forecast: Forecast) -> str:
     failed = (
         f"{100 * fail:.3g}% of {'other ' * bool(gone)}attempts fail, {plural(scenario.max_attempts, 'attempt')} each"
     )
-    causes = [gone] * bool(gone) + [failed] * bool(fail)
+    causes = [gone] * bool(gone) + [failed] * bool(fail and unreachable < 1)
     if not causes:
         return ""
     missed = [percent for percent in Milestones.PERCENTS if forecast.reached_s[percent].median is None]
@@ -111,16 +111,15 @@ def beyond(unreachable: float) -> str:
     some = [f"{percent}%" for percent in Milestones.PERCENTS if percent > 100 * (1 - unreachable) + 1e-9]
     if not some:
         return ""
-    listed = f"{', '.join(some[:-1])} and {some[-1]}" if len(some) > 1 else some[0]
-    return f"{listed} can't be reached: at most {precisely(1 - unreachable)}"
+    return f"{listed(some)} can't be reached: at most {precisely(1 - unreachable)}"
 
 
 def costs(forecast: Forecast) -> str:
     """Return what each of several senders costs, the dearest first."""
     senders = sorted(forecast.senders, key=lambda sender: -sender.cost)
-    listed = [f"{escape(sender.name)} {money(sender.cost)}" for sender in senders[:COSTS_MAX]]
+    each = [f"{escape(sender.name)} {money(sender.cost)}" for sender in senders[:COSTS_MAX]]
     more = [f"{plural(len(senders) - COSTS_MAX, 'other')}"] if len(senders) > COSTS_MAX else []
-    return ", ".join(listed + more) if len(senders) > 1 else ""
+    return ", ".join(each + more) if len(senders) > 1 else ""
 
 
 def attempts_for(percent: int, fail: float, unreachable: float = 0.0) -> int | None:
@@ -151,7 +150,7 @@ def limit(forecast: Forecast, found: Bottleneck) -> str:
             return "the time of a single message: there is a lane for each"
         case Cause.LIMIT:
             several = len(found.limited) > 1
-            whose = f"the {'limits' if several else 'limit'} of {' and '.join(map(escape, found.limited))}"
+            whose = f"the {'limits' if several else 'limit'} of {listed([*map(escape, found.limited)])}"
             exact = f"{found.limit_per_s:,.4g}" if found.limit_per_s < 1000 else count(round(found.limit_per_s))
             helps = f"more copies or {'higher limits' if several else 'a higher limit'} would make it faster"
             return f"{whose}: {exact} messages per second; {helps}; {used}"

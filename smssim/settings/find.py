@@ -14,6 +14,7 @@ from smssim.settings.flags import flags_of
 from smssim.settings.rules import Rule
 from smssim.settings.sender import SenderSettings
 from smssim.settings.senders import SENDER_KEYS
+from smssim.words import listed
 
 FIND_KEYS: Final = ("copies", "concurrency", "limit", "mean")
 
@@ -59,8 +60,7 @@ def _near(text: str) -> str | None:
 
 
 FIND: Final = Rule(
-    f"NAME.KEY=LOW..HIGH, with a key of {', '.join(FIND_KEYS[:-1])} or {FIND_KEYS[-1]} and two of its values, "
-    "the lower one first",
+    f"NAME.KEY=LOW..HIGH, with a key of {listed(FIND_KEYS, 'or')} and two of its values, the lower one first",
     Find.parse,
     lambda got: isinstance(got, Find),
     _near,

@@ -29,6 +29,7 @@ from smssim.settings.senders import (
     RUN_COUNT,
     RUN_SENDERS,
     SENDER_EXPECTED,
+    about_keys,
     check_no_spans,
     check_senders,
     parse_sender,
@@ -217,7 +218,7 @@ class PlanSettings(Checked):
                 changes: dict[str, Any] = {find.setting: find.high}
                 replace(self.senders[names.index(find.name)], **changes)
         except UsageError as error:
-            raise UsageError(f"--find: {str(error).removeprefix('--')}") from error
+            raise UsageError(f"--find: {about_keys(error)}") from error
 
     @classmethod
     def flags(cls) -> Mapping[str, Flag]:

@@ -20,9 +20,10 @@ from smssim.settings.flags import Flag, flags_of
 from smssim.settings.monitor import MonitorSettings
 from smssim.settings.producer import ProducerSettings
 from smssim.settings.sender import SenderSettings
-from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS, check_senders, sender_of
+from smssim.settings.senders import SENDER_FLAGS, SENDER_KEYS, about_keys, check_senders, sender_of
 from smssim.settings.shared import AccessSettings
 from smssim.settings.yaml_file import Entry, read_yaml
+from smssim.words import listed
 
 SECTIONS: Final = ("messages", "senders", "faults", "goals")
 SCENARIO_EXPECTED: Final = "a scenario file (YAML)"
@@ -62,7 +63,7 @@ def read_scenario(path: str, label: str = "SCENARIO") -> ScenarioFile:
 
     Does not check that faults strike senders of the run, which can come from flags: see `ScenarioFile.check_faults`.
     """
-    expected = f"a map of {_listed(SECTIONS, 'or')}"
+    expected = f"a map of {listed(SECTIONS, 'or')}"
     whole = read_yaml(label, path, SCENARIO_EXPECTED)
     if whole is None:
         raise bad(escape(path), "an empty file", expected)
@@ -87,7 +88,7 @@ def _items(sections: Mapping[str, Entry], section: str, expected: str) -> tuple[
 
 
 def _messages(section: Entry) -> dict[str, Any]:
-    given = _values(section, MESSAGE_KEYS, MESSAGE_FLAGS, f"a map with keys such as {_listed([*MESSAGE_KEYS][:3])}")
+    given = _values(section, MESSAGE_KEYS, MESSAGE_FLAGS, f"a map with keys such as {listed([*MESSAGE_KEYS][:3])}")
     _checked(section, lambda: ProducerSettings(**given))
     return given
 
@@ -104,7 +105,7 @@ def _senders(section: Entry) -> tuple[SenderSettings, ...]:
 
 def _sender(name: str, entry: Entry) -> SenderSettings:
     if not name or name in SERVERS or not SENDER_NAME.rule.holds(name):
-        expected = f"a name other than {_listed(SERVERS)}: {SENDER_NAME.rule.expected}"
+        expected = f"a name other than {listed(SERVERS)}: {SENDER_NAME.rule.expected}"
         raise bad(entry.place, quote(name), expected)
     given = _values(entry, SENDER_FILE_KEYS, SENDER_FLAGS, "a map with the keys of a sender, such as {mean: 50ms}")
     return _checked(entry, lambda: sender_of(given, name))
@@ -119,7 +120,7 @@ def _fault(entry: Entry) -> Fault:
             raise _unknown(member, key, known)
     if len(kinds) != 1:
         shown = " and ".join(kinds) or "no kind of fault"
-        raise bad(entry.place, shown, f"one of {_listed([*KINDS], 'or')}")
+        raise bad(entry.place, shown, f"one of {listed([*KINDS], 'or')}")
     kind = kinds[0]
     settings = setting_keys(kind)
     given = {setting: _read(FAULT_FLAGS[setting], members[key]) for key, setting in settings.items() if key in members}
@@ -154,7 +155,7 @@ def _checked(entry: Entry, make: Callable[[], Made]) -> Made:
     try:
         return make()
     except UsageError as error:
-        said = str(error).removeprefix("--")
+        said = about_keys(error)
         members = entry.members("")
         key = said.partition(":")[0]
         line = next((one for word, one in members.items() if word.replace("_", "-") == key), entry).line
@@ -165,7 +166,3 @@ def _unknown(entry: Entry, key: str, keys: Mapping[str, Any] | Sequence[str]) ->
     near = get_close_matches(key.lower().replace("_", "-"), keys, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return UsageError(f"{entry.place}: unknown key; expected one of {', '.join(keys)}{hint}")
-
-
-def _listed(words: Sequence[str], join: str = "and") -> str:
-    return f"{', '.join(words[:-1])} {join} {words[-1]}"

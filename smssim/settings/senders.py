@@ -5,6 +5,7 @@ Knows the settings of a sender. Must stay cheap to import: `smssim --help` loads
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -52,7 +53,12 @@ def parse_sender(spec: str) -> SenderSettings:
     try:
         return sender_of(given)
     except UsageError as error:  # about a combination of settings
-        raise UsageError("--sender: " + str(error).removeprefix("--")) from error
+        raise UsageError(f"--sender: {about_keys(error)}") from error
+
+
+def about_keys(error: UsageError) -> str:
+    """Return what an error about flags says, about the keys that are named like them."""
+    return re.sub(r"--(?=[a-z])", "", str(error))
 
 
 def sender_of(given: Mapping[str, Any], name: str = "") -> SenderSettings:
