@@ -174,7 +174,7 @@ def keeps_unstarted_messages_when_the_stream_breaks() -> AbstractContextManager[
     """Keep messages that no lane has started, although the producer leases them to other senders."""
 
     def stream_lost(self: SenderProtocol, now: float) -> None:
-        with mock.patch.object(Lanes, "drop_held"):
+        with mock.patch.object(type(self.lanes), "drop_held"):
             _stream_lost(self, now)
 
     return mock.patch.object(SenderProtocol, "stream_lost", stream_lost)
