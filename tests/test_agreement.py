@@ -402,25 +402,35 @@ def test_a_run_is_what_its_summary_says() -> None:
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("as_json", [False, True])
 def test_a_small_comparison_runs_live(
-    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(bench_main, "AGREEMENT_CASES", {case.name: case for case in (SMALL, OTHER)})
-    settings = BenchSettings(case=("agreement",), quick=True, json=as_json, forecasts=str(tmp_path / "new"))
+    settings = BenchSettings(case=("agreement",), quick=True, json=True, forecasts=str(tmp_path / "new"))
     assert bench_main.serve(settings) == ExitCode.OK
-    out = capsys.readouterr().out
     assert len((tmp_path / "new" / FORECASTS).read_text(encoding="utf-8").splitlines()) == 1  # --quick leaves one out
-    if as_json:
-        (case,) = map(json.loads, out.splitlines())
-        assert (case["case"], case["scenario"], case["seeds"], case["error"]) == ("agreement", "small", 40, None)
-        figures = {one["name"]: one for one in case["figures"]}
-        assert figures["sent"]["within"]
-        assert 1 < figures[LAST]["live"]["mean"] < 30
-        assert case["cpu_share"] > 0
-    else:
-        assert "\nsmall: two small senders\n  t50 " in out
-        assert out.splitlines()[-1].split(";")[0].endswith("of 7 figures agree")
+    (case,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (case["case"], case["scenario"], case["seeds"], case["error"]) == ("agreement", "small", 40, None)
+    figures = {one["name"]: one for one in case["figures"]}
+    assert figures["sent"]["within"]
+    assert 1 < figures[LAST]["live"]["mean"] < 30
+    assert case["cpu_share"] > 0
+
+
+@pytest.mark.usefixtures("short")
+def test_without_json_a_comparison_is_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rehearsal = Rehearsal(tmp_path / "new")
+    monkeypatch.setattr(bench_main, "AGREEMENT_CASES", {case.name: case for case in (SMALL, OTHER)})
+    monkeypatch.setattr(bench_main.Bench, "_joined", lambda _, settings: rehearsal.joined(settings))
+    monkeypatch.setattr(agreement, "live", lambda stage, scenario: rehearsal.live(scenario, stage.seed))
+    settings = BenchSettings(case=("agreement",), quick=True, forecasts=str(tmp_path / "new"))
+    assert bench_main.serve(settings) == ExitCode.OK
+    assert len((tmp_path / "new" / FORECASTS).read_text(encoding="utf-8").splitlines()) == 1
+    out = capsys.readouterr().out
+    assert "\nsmall: two small senders\n  t50 " in out
+    assert out.splitlines()[-1].split(";")[0].endswith("of 7 figures agree")
 
 
 def test_an_unusable_directory_for_forecasts_is_refused(tmp_path: Path) -> None:

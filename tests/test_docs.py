@@ -14,6 +14,7 @@ import gen_docs
 import pytest
 import report_support
 from nodes_support import free_address
+from processes_support import UNPLANNED
 
 from smssim.core.backlog import Backlog
 from smssim.core.event import Event, Kind
@@ -223,6 +224,7 @@ class Shell:
             "SMSSIM_PRODUCER_LISTEN": producer,
             "SMSSIM_PRODUCER_MONITOR": monitor,
             "SMSSIM_MONITOR_LISTEN": monitor,
+            **UNPLANNED,  # tests/test_planning.py tests plans beside runs
         }
 
     def run(self, lines: list[str]) -> None:

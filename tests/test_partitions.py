@@ -90,8 +90,9 @@ def _page(server: Host, path: str) -> dict[str, Any]:
 class Cluster:
     """All nodes of a run, by host."""
 
-    def __init__(self, hosts: Hosts, nodes: Nodes, engine: Engine) -> None:
+    def __init__(self, hosts: Hosts, nodes: Nodes, engine: Engine, count: int) -> None:
         self.hosts = hosts
+        self.count = count
         self.machines = list(hosts)
         servers, offices = self.machines[:3], self.machines[3:]
         monitors, producers = (
@@ -104,7 +105,7 @@ class Cluster:
             return nodes.start("monitor", listen, "--interval=0.2", "--json", *log, before=host.before)
 
         def producer(host: Host) -> Node:
-            of_run = (f"--count={COUNT}", f"--rate={RATE}", "--seed=7", "--max-attempts=2", "--lease-timeout=3")
+            of_run = (f"--count={count}", f"--rate={RATE}", "--seed=7", "--max-attempts=2", "--lease-timeout=3")
             listen = f"--listen={host.address}:{PRODUCER_PORT}"
             return nodes.start("producer", listen, f"--monitor={monitors}", *of_run, *log, before=host.before)
 
@@ -138,7 +139,7 @@ class Cluster:
 
         def is_done() -> bool:
             latest = [json.loads(node.out[-1]) for node in self.monitors.values() if node.out]
-            return max((one["sent"] + one["failed"] for one in latest), default=0) >= share * COUNT
+            return max((one["sent"] + one["failed"] for one in latest), default=0) >= share * self.count
 
         eventually(is_done, f"{share:.0%} of the run")
 
@@ -151,7 +152,7 @@ class Cluster:
                 assert node.code() in ((0, 3) if host in cut_off else (0,)), f"{host.name}: {node.story()}"
         final = [node for node in self.monitors.values() if any(one["final"] for one in node.figures())]
         assert len(final) == 1, [node.story() for node in self.monitors.values()]
-        assert_exact(final[0], COUNT)
+        assert_exact(final[0], self.count)
 
 
 def _seen(kind: dict[Host, Node], condition: Callable[[], Any], what: str) -> Any:
@@ -177,9 +178,9 @@ def _owner_named(standby: Node) -> str:
 
 
 @contextmanager
-def started(directory: Path) -> Iterator[Cluster]:
+def started(directory: Path, count: int = COUNT) -> Iterator[Cluster]:
     with Hosts(5) as hosts, Nodes() as nodes:
-        yield Cluster(hosts, nodes, Engine(hosts, list(hosts)[:3], directory))
+        yield Cluster(hosts, nodes, Engine(hosts, list(hosts)[:3], directory), count)
 
 
 def test_machines_that_are_cut_off_in_turn_and_come_back_cost_no_message(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_owners_whose_packets_pass_only_one_way_cost_no_message(tmp_path: Path) 
 
 
 def test_a_run_over_slow_and_lossy_links_is_exact(tmp_path: Path) -> None:
-    with started(tmp_path) as cluster:
+    with started(tmp_path, COUNT // 3) as cluster:
         for host in cluster.machines:
             cluster.hosts.delay(host, ms=100, jitter=50)
             cluster.hosts.loss(host, percent=0.5)

@@ -153,7 +153,7 @@ def test_ceiling_and_attempts_are_exact(fail: float, attempts: int, unreachable:
 
 
 def test_a_share_of_failures_among_the_reachable_is_of_these() -> None:
-    figures = {"failed_reachable": 10.0, "reachable": 100, "total": 1000}
+    figures = {"failed_reachable": 10.0, "unreachable": 900, "total": 1000}
     assert Threshold.parse("failed_reachable<=10%").judge(figures).passed
     assert not Threshold.parse("failed_reachable<10%").judge(figures).passed
     assert Threshold.parse("failed_reachable<11").judge(figures).passed

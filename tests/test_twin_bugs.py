@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from statistics import mean, stdev
 from typing import Final
 
 import pytest
 import twin_bugs as bugs
-from test_twin_oracle import IDEAL, is_alike
-from twin_support import against_core, against_heap, biased, few, played
+from oracle.draw import KINDS
+from test_twin_oracle import IDEAL, as_core, as_ideal
+from twin_support import few, played
 
 from smssim.core.model import AttemptModel, StartLimit
 from smssim.plan.scale import Scale
 from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.seeds import Play, play, unscaled
 
-Check = Callable[[], list[str]]  # returns what is wrong
+Check = Callable[[], Iterable[str]]  # yields what is wrong
 
 
-def as_ideal(name: str) -> list[str]:
-    """Compare with the ideal schedule."""
-    return against_heap(IDEAL[name], counts=is_alike(IDEAL[name]))
-
-
-def as_core(kind: str) -> list[str]:
-    """Compare with the real core."""
-    misses, deviations = against_core(kind, few(kind))
-    return misses + biased(kind, deviations)
-
-
-def conserves(kind: str) -> list[str]:
+def conserves(kind: str) -> Iterator[str]:
     """Look for plays that end with other than all messages counted once."""
-    twins = [played(scenario, seed) for scenario in few(kind) for seed in range(8)]
-    ends = [(twin.course.sent + twin.course.failed, twin.total) for twin in twins]
-    return [f"{kind}: {counted} of {total} counted" for counted, total in ends if counted != total]
+    for scenario in few(kind):
+        for twin in (played(scenario, seed) for seed in range(8)):
+            counted = twin.course.sent + twin.course.failed
+            if counted != twin.total:
+                yield f"{kind}: {counted} of {twin.total} counted"
 
 
 EXPONENTIAL: Final = AttemptModel(0.1, 0.1, "exponential", fail=0.1)
@@ -97,15 +89,24 @@ FOUND: Final[dict[bugs.Bug, Check]] = {
 }
 
 
+# The checks that tests/test_twin_oracle.py makes of a twin without bugs.
+MADE: Final = {(as_ideal, (name,)) for name in IDEAL} | {(as_core, (kind,)) for kind in KINDS}
+
+
+def is_made(check: Check) -> bool:
+    return isinstance(check, partial) and (check.func, check.args) in MADE
+
+
 @pytest.mark.parametrize("bug", FOUND, ids=lambda bug: bug.__name__)
 def test_a_planted_bug_is_found(bug: bugs.Bug) -> None:
     with bug():
-        assert FOUND[bug]() != []
+        assert next(iter(FOUND[bug]()), None) is not None
 
 
-@pytest.mark.parametrize("bug", FOUND, ids=lambda bug: bug.__name__)
+@pytest.mark.parametrize("bug", [bug for bug in FOUND if not is_made(FOUND[bug])], ids=lambda bug: bug.__name__)
 def test_a_twin_without_bugs_passes_the_same_check(bug: bugs.Bug) -> None:
-    assert FOUND[bug]() == []
+    """The other checks are tests of their own, see `MADE`."""
+    assert list(FOUND[bug]()) == []
 
 
 def test_every_bug_is_planted() -> None:

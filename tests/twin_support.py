@@ -1,13 +1,13 @@
 """How the tests of the twin compare it: with an ideal schedule and with the real core, play by play.
 
-A check returns what it finds wrong, as sentences: an empty list means that the twin passes. So a planted bug is found
-if a check returns something. Knows the twin and the oracles.
+A check yields what it finds wrong, as sentences: nothing means that the twin passes. So a planted bug is found as soon
+as a check yields something. Knows the twin and the oracles.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from statistics import mean, median, stdev
@@ -82,28 +82,28 @@ def against_heap(
     seeds: Iterable[int] = HEAP_SEEDS,
     tolerance: float = 0.003,
     counts: bool = True,
-) -> list[str]:
-    """Return how the twin deviates from the ideal schedule, in the mean over seeds.
+) -> Iterator[str]:
+    """Yield how the twin deviates from the ideal schedule, in the counts of each seed and in the mean over seeds.
 
     A milestone may deviate by `tolerance` or, if that is more, by three standard errors of the mean difference. The
     last message is one of few and has only the latter. `counts`: whether the counts of each seed must be the same; if
     not, their means must be.
     """
-    pairs, misses, failed = [], [], []
+    pairs, failed = [], []
     for seed in seeds:
         schedule, twin = Heap(scenario, seed, lag_s=AGAIN_S).play(), play(scenario, seed)
         theirs = tuple(schedule.count(outcome) for outcome in (Outcome.SENT, Outcome.FAILED, Outcome.RETRY))
         if counts and counts_of(twin.course) != theirs:
-            misses.append(f"seed {seed}: counts {counts_of(twin.course)}, ideal {theirs}")
+            yield f"seed {seed}: counts {counts_of(twin.course)}, ideal {theirs}"
         pairs.append((ideal_times(schedule), times_of(twin)))
         failed.append(twin.course.failed - schedule.count(Outcome.FAILED))
     if abs(mean(failed)) > 1 + 4 * stdev(failed) / math.sqrt(len(failed)):
-        misses.append(f"failed {mean(failed):+.1f}, standard deviation {stdev(failed):.1f}")
+        yield f"failed {mean(failed):+.1f}, standard deviation {stdev(failed):.1f}"
     for name in pairs[0][0]:
         if not all(name in ideal for ideal, _ in pairs):
             continue
         if not all(name in times for _, times in pairs):
-            misses.append(f"{name} does not always come")
+            yield f"{name} does not always come"
             continue
         ideal_s = mean(ideal[name] for ideal, _ in pairs)
         late_s = [times[name] - LAG_S - ideal[name] for ideal, times in pairs]
@@ -113,8 +113,7 @@ def against_heap(
         said = f"{name} {mean(late_s):+.4f} s of {ideal_s:.3f} s, standard error {error_s:.4f} s"
         print(said)
         if abs(mean(late_s)) > allowed_s:
-            misses.append(f"{said}, allowed {allowed_s:.4f} s")
-    return misses
+            yield f"{said}, allowed {allowed_s:.4f} s"
 
 
 def ideal_times(schedule: Schedule) -> dict[str, float]:
@@ -181,14 +180,15 @@ def core_times(scenario: Scenario) -> dict[str, float]:
     return {name: time + real.late_s for name, time in times.items() if time is not None}
 
 
-def against_core(kind: str, scenarios: Sequence[Scenario], play: Play = played) -> tuple[list[str], list[float]]:
-    """Return how the twin deviates from the core in scenarios of a kind: misses, and relative deviations with one seed.
+def against_core(kind: str, scenarios: Sequence[Scenario], play: Play = played) -> Iterator[str]:
+    """Yield how the twin deviates from the core in scenarios of a kind, and at the end in all of them together.
 
     A time may be off by a share of the mean, by so many spreads, by one wait for a report and, if a sender's attempts
     all take the same time, by one of them: then its messages end in waves, and a milestone may lie in the next one.
     """
-    misses, deviations = [], []
+    deviations: list[float] = []  # relative, with one seed
     for scenario in scenarios:
+        misses = []
         twins = [play(scenario, seed) for seed in CORE_SEEDS]
         plays = [times_of(twin) for twin in twins]
         slack_s = report_wait_s(sum(sender.copies for sender in scenario.senders)) + _wave_s(scenario)
@@ -212,7 +212,8 @@ def against_core(kind: str, scenarios: Sequence[Scenario], play: Play = played) 
             if name not in core_times(scenario) and all(name in one for one in plays)
             if not _is_close(scenario, name, twins)
         ]
-    return misses, deviations
+        yield from misses
+    yield from biased(kind, deviations)
 
 
 def _is_close(scenario: Scenario, name: str, twins: Sequence[Twin]) -> bool:

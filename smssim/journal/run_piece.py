@@ -19,7 +19,9 @@ from smssim.core.pieces import DAMAGE, Pieces, pack, unpack
 from smssim.errors import bad_value
 from smssim.settings import ProducerSettings, flags_of
 
-OF_THE_RUN: Final = ("count", "seed", "max_attempts", "min_length", "max_length")  # settings that are fixed for a run
+OF_THE_RUN: Final = (  # settings that are fixed for a run
+    *("count", "seed", "max_attempts", "min_length", "max_length", "unreachable"),
+)
 SEED_BITS: Final = 32  # of a random seed: short enough to type again
 
 
@@ -75,13 +77,11 @@ def _digest(text: str | None) -> str | None:
 
 def _check(run: Mapping[str, Any], log: str, settings: ProducerSettings) -> None:
     for name in OF_THE_RUN:
-        given = getattr(settings, name)
-        if given is not None and given != run[name]:
-            expected = f"{run[name]}, the value in {log}"
-            raise bad_value(flags_of(ProducerSettings)[name].name, given, expected)
-    on_record = run.get("text_digest")  # a run of an earlier version has none: its texts are random
-    if settings.text is not None and _digest(settings.text) != on_record:
-        expected = (
-            f"no --text: the texts in {log} are random" if on_record is None else f"the text in {log}, or no --text"
-        )
+        given, flag = getattr(settings, name), flags_of(ProducerSettings)[name]
+        on_record = run.get(name, flag.default)  # a run of an earlier version may lack it
+        if given is not None and given != on_record:
+            raise bad_value(flag.name, given, f"{on_record}, the value in {log}")
+    digest = run.get("text_digest")  # a run of an earlier version has none: its texts are random
+    if settings.text is not None and _digest(settings.text) != digest:
+        expected = f"no --text: the texts in {log} are random" if digest is None else f"the text in {log}, or no --text"
         raise bad_value("--text", settings.text, expected)

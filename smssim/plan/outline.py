@@ -61,10 +61,13 @@ def _slack_s(scenario: Scenario, scale: Scale, limits: Limits) -> float:
     """Return how much a live run may deviate for reasons that have nothing to do with chance.
 
     Processes start, senders report at intervals, and in a play whose messages stand for several that are sent one after
-    another, all of them end together.
+    another, all of them end together: after the time of several attempts, or when a limit lets several start.
     """
     report_s = sender_wait_s(sum(sender.copies for sender in scenario.senders), limits)
-    together_s = (scale.each - 1) * max((moments(sender.model)[0] for sender in scenario.senders), default=0.0)
+    each_s = (
+        max(moments(sender.model)[0], sender.limit.interval_s if sender.limit else 0.0) for sender in scenario.senders
+    )
+    together_s = (scale.each - 1) * max(each_s, default=0.0)
     return START_S + report_s + together_s
 
 

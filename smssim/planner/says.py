@@ -154,7 +154,7 @@ def limit(forecast: Forecast, found: Bottleneck) -> str:
             whose = f"the {'limits' if several else 'limit'} of {' and '.join(map(escape, found.limited))}"
             exact = f"{found.limit_per_s:,.4g}" if found.limit_per_s < 1000 else count(round(found.limit_per_s))
             helps = f"more copies or {'higher limits' if several else 'a higher limit'} would make it faster"
-            return f"{whose}: {exact} messages per second; {helps}, more lanes would not: {used}"
+            return f"{whose}: {exact} messages per second; {helps}; {used}"
         case Cause.LAST:
             return f"the last messages of {escape(found.sender)}, which others wait for; {used}"
         case _:

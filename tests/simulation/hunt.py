@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 from simulation.log_play import play_log
@@ -36,13 +36,17 @@ class Found:
     failure: str  # what went wrong, in one line
 
 
-def hunt(bug: Callable[[], AbstractContextManager[Any]], *faults: str, most: int | None = None) -> Found | None:
+def hunt(
+    bug: Callable[[], AbstractContextManager[Any]], *faults: str, most: int | None = None, skipped: int = 0
+) -> Found | None:
     """Return the first plan that shows the bug, of at most `most` plans; None if none does.
 
-    `faults` are those that must strike together to bring the bug out, if any. Raises SimulationError if a plan fails
-    without the bug too, or if the bug raises an error of its own: then it no longer fits the code.
+    `faults` are those that must strike together to bring the bug out, if any. The first `skipped` plans are played
+    last. Raises SimulationError if a plan fails without the bug too, or if the bug raises an error of its own: then it
+    no longer fits the code.
     """
-    for played, plan in enumerate(islice(plans_for(*faults), most), 1):
+    plans = chain(islice(plans_for(*faults), skipped, most), islice(plans_for(*faults), skipped))
+    for played, plan in enumerate(plans, 1):
         try:
             with bug():
                 play(plan)
