@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from simulation.hunt import EMPTY_RUN
+from simulation.hunt import EMPTY_RUN, UNREACHABLE
 from simulation.monitor import Monitor
 from smssim.core.audience import Watcher
 from smssim.core.backlog import Backlog
@@ -635,7 +635,7 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     restores_without_the_digests: ("monitor killed",),
     restores_without_the_sequences: ("monitor killed",),
     restores_a_failure_as_sent: ("monitor killed",),
-    restores_without_the_unreachable_messages: ("monitor killed",),
+    restores_without_the_unreachable_messages: ("monitor killed", UNREACHABLE),
     drops_a_run_with_counted_outcomes: (),
     drops_a_run_whose_sender_is_present: ("monitor misled",),
     ends_a_run_while_a_sender_is_present: (),
