@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from simulation.hunt import EMPTY_RUN
+from simulation.hunt import EMPTY_RUN, UNREACHABLE
 from simulation.monitor import Monitor
 from smssim.core import limited_lanes, sending
 from smssim.core.audience import Watcher
@@ -670,7 +670,7 @@ BUGS: dict[Bug, tuple[str, ...]] = {
     restores_without_the_digests: ("monitor killed",),
     restores_without_the_sequences: ("monitor killed",),
     restores_a_failure_as_sent: ("monitor killed",),
-    restores_without_the_unreachable_messages: ("monitor killed",),
+    restores_without_the_unreachable_messages: ("monitor killed", UNREACHABLE),
     drops_a_run_with_counted_outcomes: (),
     drops_a_run_whose_sender_is_present: ("monitor misled",),
     ends_a_run_while_a_sender_is_present: (),
