@@ -334,7 +334,7 @@ def test_the_table_shows_plan_runs_theory_difference_and_verdict() -> None:
 
 
 def test_the_columns_of_the_table_line_up() -> None:
-    seen = comparison(forecast(123.4, 123.4, theory=123.4), 123.4)
+    seen = comparison(forecast(123.4, 123.4, name="t50_reachable", theory=123.4), 123.4)
     head = agreement_table.heading("a machine", quick=True, runs=1, seeds=4)[-1]
     assert len(agreement_table.row(seen)) == len(head)
 
