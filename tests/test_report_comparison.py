@@ -154,3 +154,18 @@ def test_each_run_of_a_comparison_has_a_line_of_its_own() -> None:
     one = Parsed(report([run(), run()]))
     lines = [a for name, a in one.elements if name == "polyline" and a["stroke-width"] == "2.5"]
     assert len({(a["stroke"], a.get("stroke-dasharray", "")) for a in lines}) >= 2
+
+
+def test_of_a_run_that_reaches_everybody_the_reachable_are_all() -> None:
+    some = run(replace(result(unreachable=450), reached_reachable_s={50: 9.0, 80: 14.0}))
+    made = compared(some, run())
+    assert [cell["value"] for cell in cells(made, "t80_reachable")] == [14.0, 16.2]
+
+
+def test_a_plan_of_an_older_file_says_nothing_about_figures_that_it_does_not_have() -> None:
+    older = plan_document({**forecast(), **dict.fromkeys(("unreachable", "reached_reachable_s", "cost"))})
+    some = run(replace(result(unreachable=450, cost=5.0), reached_reachable_s={50: 9.0, 80: 14.0}))
+    made = compared(older, some)
+    for name in ("unreachable", "cost"):
+        assert [(cell["low"], cell["inside"]) for cell in cells(made, name)] == [(None, None), (None, None)]
+    assert cells(made, "t50_reachable")[0] == cells(made, "t50")[0]

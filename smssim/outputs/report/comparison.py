@@ -90,10 +90,9 @@ def comparison(documents: Sequence[Document]) -> dict[str, Any] | None:
 def spread(document: Document, name: str) -> tuple[float | None, float | None, float | None]:
     """Return a figure of a document: its value, and the ends of its range, which are None if there is none."""
     milestone = _MILESTONE.fullmatch(name)
-    reached = "" if milestone is None else f"reached{milestone[2]}_s"
     if document["kind"] == "plan":
         forecast = document["forecast"]
-        some = forecast.get(name) if milestone is None else forecast.get(reached, {}).get(milestone[1])
+        some = forecast.get(name) if milestone is None else _milestones(forecast, milestone[2]).get(milestone[1])
         if isinstance(some, dict):
             return some["median"], some["low"], some["high"]
         return some, None, None
@@ -101,8 +100,14 @@ def spread(document: Document, name: str) -> tuple[float | None, float | None, f
     if name == "complete_s":
         return (progress["elapsed_s"] if progress["complete"] else None), None, None
     if milestone is not None:
-        return document[reached].get(milestone[1]), None, None
+        return _milestones(document, milestone[2]).get(milestone[1]), None, None
     return progress[name], None, None
+
+
+def _milestones(of: Mapping[str, Any], which: str) -> Mapping[str, Any]:
+    """Return when shares of all messages were sent, or those of the reachable (`which`): the same if all can be."""
+    reached: Mapping[str, Any] = of[f"reached{which}_s"] or of["reached_s"]
+    return reached
 
 
 def _cells(name: str, documents: Sequence[Document], plan: Document | None) -> list[dict[str, Any]]:
@@ -127,8 +132,7 @@ def _cells(name: str, documents: Sequence[Document], plan: Document | None) -> l
 
 def _is_forecast(plan: Document, name: str) -> bool:
     """Return whether a plan has a range for a figure."""
-    milestone = _MILESTONE.fullmatch(name)
-    return name != "total" and (name if milestone is None else f"reached{milestone[2]}_s") in plan["forecast"]
+    return name != "total" and (_MILESTONE.fullmatch(name) is not None or plan["forecast"].get(name) is not None)
 
 
 def _inside(value: float | None, planned: tuple[float | None, float | None, float | None]) -> bool | None:
