@@ -50,11 +50,11 @@ def test_a_case_is_a_scenario_file_of_the_intended_length(case: AgreementCase, q
     assert time_s == pytest.approx((8 if quick else 40) * max(1, case.rate_share or 1), rel=0.01)
     assert len(planned.faults) == len(case.faults)
     assert all(0 < fault.at_s < time_s for fault in planned.faults)
-    assert planned.max_attempts == case.max_attempts
+    assert (planned.max_attempts, planned.unreachable) == (case.max_attempts, case.unreachable)
     assert (planned.rate_per_s is None) == (case.rate_share is None)
 
 
-def test_every_case_sends_99_percent_of_its_messages() -> None:
+def test_every_case_sends_99_percent_of_the_messages_that_can_be_reached() -> None:
     for case in AGREEMENT_CASES.values():
         assert max(sender.fail**case.max_attempts for sender in case.senders) < 0.0081, case.name
 
@@ -219,6 +219,17 @@ def test_a_forecast_has_the_figures_of_each_seed_and_the_theory() -> None:
     assert low <= min(one.complete_s or 0 for one in plays) * 1.05 < high * 1.1
 
 
+def test_a_forecast_of_a_run_with_unreachable_messages_has_the_figures_of_those_that_can_be_reached() -> None:
+    scenario = replace(planned(0.1, max_attempts=2), unreachable=0.2)
+    one = play(scenario, 1)
+    found = {each.name: each for each in agreement.forecasts(Forecast(scenario, [one], FULL), Theory(scenario), 1)}
+    assert found["t95_reachable"].values == (one.reached_reachable_s[95],)
+    assert found["t95_reachable"].theory == Theory(scenario).reached_reachable_s(95)
+    assert found["unreachable"].values == (one.unreachable,)
+    assert found["unreachable"].theory == 100
+    assert found["unreachable"].is_exact
+
+
 def test_retries_are_no_figure_of_a_run_with_one_attempt() -> None:
     scenario = planned(0.1)
     assert "retried" not in [
@@ -323,7 +334,7 @@ def test_the_table_shows_plan_runs_theory_difference_and_verdict() -> None:
 
 
 def test_the_columns_of_the_table_line_up() -> None:
-    seen = comparison(forecast(123.4, 123.4, theory=123.4), 123.4)
+    seen = comparison(forecast(123.4, 123.4, name="t50_reachable", theory=123.4), 123.4)
     head = agreement_table.heading("a machine", quick=True, runs=1, seeds=4)[-1]
     assert len(agreement_table.row(seen)) == len(head)
 
@@ -380,7 +391,9 @@ def summary(*there_s: float) -> dict[str, Any]:
         for number, one_s in enumerate(there_s)
     ]
     reached = {"50": 1.0, "80": 2.0, "95": 3.0, "99": None}
-    return {"sender_rows": rows, "reached_s": reached, "elapsed_s": 4.0, "sent": 270, "failed": 30, "retried": 0}
+    counts = {"sent": 270, "failed": 30, "retried": 0, "unreachable": 20}
+    reachable = {"50": 0.9, "80": 1.9, "95": 2.9, "99": 3.9}
+    return counts | {"sender_rows": rows, "reached_s": reached, "reached_reachable_s": reachable, "elapsed_s": 4.0}
 
 
 def test_a_summary_says_when_senders_joined() -> None:
@@ -393,7 +406,9 @@ def test_a_summary_says_when_senders_joined() -> None:
 
 def test_a_run_is_what_its_summary_says() -> None:
     run = agreement.live_run(7, summary(10.0, 9.5), planned(0.1, 0.1), 0.3)
-    figures = {"t50": 1.0, "t80": 2.0, "t95": 3.0, "t99": None, LAST: 4.0, "sent": 270, "failed": 30, "retried": 0}
+    times = {"t50": 1.0, "t80": 2.0, "t95": 3.0, "t99": None, LAST: 4.0}
+    reachable = {"t50_reachable": 0.9, "t80_reachable": 1.9, "t95_reachable": 2.9, "t99_reachable": 3.9}
+    figures = times | reachable | {"sent": 270, "failed": 30, "retried": 0, "unreachable": 20}
     assert (run.seed, run.figures, run.cpu_share) == (7, figures, 0.3)
     assert run.joined_s == pytest.approx((0.0, 0.5))
 

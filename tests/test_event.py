@@ -83,7 +83,13 @@ def test_the_last_object_and_the_summary_of_a_run_have_its_events() -> None:
     figures = tally.figures(9.0)
     shown = tally.snapshot(figures, 9.0)
     said = [{"at_s": 5.0, "kind": "killed", "target": "city", "text": "city killed"}]
-    assert shown.last_object() == {**figures.as_dict(), "events": said, "plan_reached_s": None}
+    never = dict.fromkeys(("50", "80", "95", "99"))
+    assert shown.last_object() == {
+        **figures.as_dict(),
+        "events": said,
+        "plan_reached_s": None,
+        "reached_reachable_s": never,
+    }
     tally.end = RunEnd(False, 0, 0)
     summary = tally.summary(figures, Ending(ExitCode.INCOMPLETE, ""), ())
     assert replace(shown, summary=summary).as_dict()["events"] == said

@@ -589,6 +589,7 @@ def test_json_lines_have_every_field_and_the_last_one_is_final(capfd: pytest.Cap
     names = [f.name for f in fields(Figures)]
     assert all(list(o) == names for o in objects[:-1])
     assert [o["final"] for o in objects] == [False] * (len(objects) - 1) + [True]
+    assert objects[-1].pop("reached_reachable_s").keys() == {"50", "80", "95", "99"}
     assert objects[-1] == {**figures.as_dict(), "events": [], "plan_reached_s": None}
     assert len(objects) > 3
 

@@ -78,7 +78,7 @@ def test_senders_that_are_alike_give_the_counts_that_the_seed_determines(seed: i
 def test_the_heap_gives_the_counts_that_the_seed_determines(seed: int) -> None:
     scenario = alike(draw_scenario(seed, [*FAULT_FREE, "kill", "slow"]))
     schedule = Heap(scenario, seed).play()
-    fates = Fates(seed, scenario.max_attempts, scenario.senders[0].model)
+    fates = Fates(seed, scenario.max_attempts, scenario.senders[0].model, scenario.unreachable)
     counts = schedule.count(Outcome.SENT), schedule.count(Outcome.FAILED)
     assert counts == fated(fates, scenario.total, scenario.max_attempts)
     assert list(schedule.finish_s) == sorted(schedule.finish_s)

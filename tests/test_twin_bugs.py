@@ -77,6 +77,8 @@ FOUND: Final[dict[bugs.Bug, Check]] = {
     bugs.plays_the_end_of_a_scaled_play_scaled: last_of_scaled,
     bugs.spreads_scaled_plays_as_they_are: spread_of_scaled,
     bugs.reports_without_delay: partial(as_core, "plain"),
+    bugs.retries_unreachable_messages: partial(as_core, "unreachable"),
+    bugs.counts_no_unreachable_messages: partial(as_core, "unreachable"),
     bugs.delivers_retries_to_any_sender: partial(as_core, "failures"),
     bugs.forgets_a_senders_own_retries: partial(conserves, "failures"),
     bugs.lets_a_slow_sender_have_no_queue_ahead: partial(as_core, "slow"),

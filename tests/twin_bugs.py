@@ -12,6 +12,7 @@ from unittest import mock
 import numpy as np
 
 from smssim.core.bucket import Bucket
+from smssim.core.fate import Fates
 from smssim.core.fault import Fault
 from smssim.core.model import StartLimit
 from smssim.plan.scale import Scale
@@ -119,6 +120,21 @@ def delivers_retries_to_the_first_sender() -> AbstractContextManager[Any]:
 def forgets_a_senders_own_retries() -> AbstractContextManager[Any]:
     """Lose the retries that a sender is about to start when messages become scarce."""
     return mock.patch.object(Later, "put_all")
+
+
+def retries_unreachable_messages() -> AbstractContextManager[Any]:
+    """Let attempts at unreachable messages go like any others."""
+    return mock.patch("smssim.plan.twin.member.Fates", lambda seed, most, model, _: Fates(seed, most, model))
+
+
+def counts_no_unreachable_messages() -> AbstractContextManager[Any]:
+    """Let messages fail without saying that they are unreachable."""
+
+    def init(self: Twin, *args: Any, **kwargs: Any) -> None:
+        _init(self, *args, **kwargs)
+        self._reach = None
+
+    return mock.patch.object(Twin, "__init__", init)
 
 
 def releases_messages_too_late() -> AbstractContextManager[Any]:

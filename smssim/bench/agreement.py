@@ -38,7 +38,7 @@ QUICK_STARTS: Final = 3
 COPIES_GROUPS: Final = 20  # groups of copies of a sender, each of which joins at its own time in the plan
 FORECASTS: Final = "forecasts.jsonl"  # in the folder
 PERCENTS: Final = (50, 80, 95, 99)
-COUNTS: Final = ("sent", "failed", "retried")
+COUNTS: Final = ("sent", "failed", "retried", "unreachable")
 
 Joins = tuple[tuple[float, ...], ...]  # of each sender: when each copy joins, in seconds since the first message
 
@@ -159,12 +159,16 @@ def forecasts(plan: Forecast, theory: Theory, runs: int) -> tuple[FigureForecast
         sent = scenario.total * theory.ceiling
         retried = scenario.total * (theory.attempts_per_message - 1)
         in_theory |= {"sent": sent, "failed": scenario.total - sent, "retried": retried}
+    if scenario.unreachable:
+        in_theory |= {f"t{percent}_reachable": theory.reached_reachable_s(percent) for percent in PERCENTS}
+        in_theory["unreachable"] = scenario.total - scenario.reachable
     found = []
     for name in played[0]:
         values = [figures[name] for figures in played]
         is_exact = name in COUNTS and scenario.fail is not None  # then it makes no difference which sender gets what
         spread = Spread.of(values)
-        if name != "retried" or scenario.max_attempts > 1:
+        of_reach = name == "unreachable" or name.endswith("_reachable")
+        if scenario.unreachable if of_reach else name != "retried" or scenario.max_attempts > 1:
             interval = spread.low, spread.median, spread.high
             found.append(FigureForecast.of(name, values, interval, runs, theory=in_theory.get(name), is_exact=is_exact))
     return tuple(found)
@@ -173,6 +177,7 @@ def forecasts(plan: Forecast, theory: Theory, runs: int) -> tuple[FigureForecast
 def figures_of(one: Play) -> dict[str, Value]:
     """Return the figures of a play, by the names of forecasts."""
     times = {f"t{percent}": one.reached_s[percent] for percent in PERCENTS}
+    times |= {f"t{percent}_reachable": one.reached_reachable_s[percent] for percent in PERCENTS}
     return times | {LAST: one.complete_s} | {name: getattr(one, name) for name in COUNTS}
 
 
@@ -275,6 +280,7 @@ def live(stage: Stage, scenario: Path) -> LiveRun:
 def live_run(seed: int, summary: dict[str, Any], scenario: Scenario, cpu_share: float) -> LiveRun:
     """Return what the summary of a run says, by the names of forecasts."""
     times = {f"t{percent}": summary["reached_s"][str(percent)] for percent in PERCENTS}
+    times |= {f"t{percent}_reachable": summary["reached_reachable_s"][str(percent)] for percent in PERCENTS}
     counts = {name: summary[name] for name in COUNTS}
     return LiveRun(seed, times | {LAST: summary["elapsed_s"]} | counts, joined_in(summary, scenario), cpu_share)
 

@@ -73,6 +73,7 @@ class AgreementCase:
     max_attempts: int = 1
     rate_share: float | None = None  # messages are released at this share of what the senders can send; None: at once
     lease_timeout: float | None = None  # as a share of the time; None: the default
+    unreachable: float = 0.0  # share of the messages
     faults: tuple[CaseFault, ...] = ()
     quick: bool = False  # whether --quick includes it
 
@@ -88,6 +89,8 @@ class AgreementCase:
             lines.append(f"  rate: {released_per_s:g}")
         if self.lease_timeout is not None:
             lines.append(f"  lease-timeout: {max(LEASE_TIMEOUT_MIN_S, self.lease_timeout * time_s):g}s")
+        if self.unreachable:
+            lines.append(f"  unreachable: {self.unreachable:g}")
         lines += ["senders:", *(sender.line(chr(ord(NAME) + i)) for i, sender in enumerate(self.senders))]
         if self.faults:
             lines += ["faults:", *(fault.line(time_s) for fault in self.faults)]
@@ -130,6 +133,13 @@ _CASES: Final = (
             CaseSender(0.25, 40, limit_per_s=100, burst=200),
             CaseSender(0.25, 40),
         ),
+    ),
+    AgreementCase(
+        "unreachable",
+        "10% of the messages can't be reached, 15% of the other attempts fail, three attempts",
+        (CaseSender(0.25, 40, 0.15),) * 4,
+        max_attempts=3,
+        unreachable=0.1,
     ),
     AgreementCase("thousand", "a thousand senders of two lanes", (CaseSender(2.0, 2, copies=1000),)),
 )

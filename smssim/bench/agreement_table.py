@@ -25,7 +25,7 @@ def _column(place: int, head: str) -> Column[_Cells]:
 
 
 _TABLE: Final[Table[_Cells]] = Table(
-    (Column("", lambda cells: cells[0], 14, is_left=True), *(_column(*pair) for pair in enumerate(_HEADS, 1)))
+    (Column("", lambda cells: cells[0], 15, is_left=True), *(_column(*pair) for pair in enumerate(_HEADS, 1)))
 )
 _NAMES: Final = {LAST: "last message"}
 

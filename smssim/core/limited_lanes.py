@@ -174,7 +174,7 @@ class LimitedLanes(Lanes):
         held, work = self._next_drawn(most)
         lanes, free_at = pool
         free = list(zip(free_at[: len(held)].tolist(), lanes[: len(held)].tolist(), strict=True))  # a heap: ascending
-        interval_s, slack_s, full_at = self.bucket.limit.interval_s, self.bucket.limit.slack_s, self.bucket.full_at
+        bucket = self.bucket
         arrived_at = np.broadcast_to(self._arrived_at_each(len(held)), len(held))
         used: list[int] = []
         ends: list[float] = []
@@ -183,12 +183,10 @@ class LimitedLanes(Lanes):
                 break
             since, lane = free[0]
             ready_at = max(since, arrived, earliest)
-            start = max(ready_at, full_at - slack_s)
-            if start > now:
+            if bucket.next_at(ready_at) > now:
                 break
-            full_at = max(ready_at, full_at) + interval_s
             used.append(lane)
-            ends.append(start + duration_s)
+            ends.append(bucket.start(ready_at) + duration_s)
             if ends[-1] <= now:
                 heapreplace(free, (ends[-1], lane))
             else:
@@ -196,7 +194,7 @@ class LimitedLanes(Lanes):
         count = len(ends)
         if count < len(held):
             self._put_back(pick(held, slice(count, None)))
-        self._begun(count, full_at)
+        self._begun(count, bucket.full_at)
         self._under_way(np.array(used, np.int64), np.array(ends), pick(work, slice(count)), now, finished)
         since_each, lanes_left = zip(*sorted(free), strict=True) if free else ((), ())
         rest = lanes[len(held) :], free_at[len(held) :]

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from smssim.core.limits import LIMITS, Limits
 from smssim.errors import (
@@ -142,6 +141,8 @@ async def start(
 
     Logs a warning whenever no more connections are accepted. Raises UsageError if the address is not available.
     """
+    from grpc_reflection.v1alpha import reflection  # imported late: clients, which start nothing, don't need it
+
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, serving)
     for service in ("", *services):

@@ -38,10 +38,12 @@ class Played:
     """What was recorded, in seconds since the first message was leased, as the monitor knows that moment."""
 
     reached_s: dict[int, float | None]  # by percent; None if it was never reached
+    reached_reachable_s: dict[int, float | None]  # the same of the messages that can be reached
     complete_s: float | None  # None if some messages have no final outcome
     late_s: float  # how much later the monitor puts the start than it was; its first report may have been delayed
     sent: int
     failed: int
+    unreachable: int  # of those that failed
     retried: int
     duplicates: int
     redelivered: int
@@ -102,12 +104,14 @@ def _plan(scenario: Scenario, seed: int, delay_s: float, commit_s: float) -> Pla
         faults={},
         faulty_s=0.0,
         check_every=1,
+        unreachable=scenario.unreachable,
+        segments=scenario.segments,
     )
 
 
 def _settings(planned: PlannedSender, scenario: Scenario) -> SenderSettings:
     model = planned.model
-    faults = scenario.faults_of(planned.name)
+    faults, limit = scenario.faults_of(planned.name), planned.limit
     settings = SenderSettings(
         mean_s=model.mean_s,
         std_s=model.std_s,
@@ -117,6 +121,8 @@ def _settings(planned: PlannedSender, scenario: Scenario) -> SenderSettings:
         concurrency=planned.concurrency,
         faults=tuple(fault for fault in faults if fault.kind in (FaultKind.SLOW, FaultKind.FAIL)),
         give_up_s=scenario.give_up_s,
+        limit_per_s=None if limit is None else scenario.segments * limit.per_s,
+        burst=1 if limit is None else scenario.segments * limit.burst,
     )
     assert settings.attempt_model == model
     return settings
@@ -295,10 +301,12 @@ class CalmWorld(World):
         finish_s, outcomes = self._finished(self.producer.run.run_id)
         return Played(
             reached_s={percent: tally.milestones.reached_s.get(percent) for percent in Milestones.PERCENTS},
+            reached_reachable_s={percent: tally.reached_reachable_s.get(percent) for percent in Milestones.PERCENTS},
             complete_s=tally.elapsed_s(self.clock.now) if tally.complete else None,
             late_s=0.0 if tally._started_at is None else tally._started_at - self._started_at,
             sent=tally.ledger.sent,
             failed=tally.ledger.failed,
+            unreachable=0 if tally.recipients is None else tally.recipients.unreachable,
             retried=tally.ledger.retried,
             duplicates=tally.ledger.duplicates,
             redelivered=self.producer.backlog.redelivered,

@@ -12,9 +12,9 @@ from random import Random
 from typing import Final
 
 from smssim.core.fault import MONITOR, PRODUCER, Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.core.spread import STD_MEANS_MAX, usual_std
-from smssim.plan.scenario import PlannedSender, Scenario
+from smssim.plan.scenario import PlannedSender, Scenario, attempts_each
 
 LEASE_TIMEOUT_S: Final = 1.5
 TIME_S: Final = (1.0, 3.5)  # of a scenario without faults, about
@@ -38,7 +38,7 @@ def expected_attempts(scenario: Scenario) -> float:
     """Return the mean number of attempts of a message, if each sender is given messages by its speed."""
     speed = sum(sender.declared_per_s for sender in scenario.senders)
     fail = sum(sender.declared_per_s * sender.model.fail for sender in scenario.senders) / speed
-    return sum(fail**attempt for attempt in range(scenario.max_attempts))
+    return attempts_each(fail, scenario.max_attempts, scenario.unreachable)
 
 
 def about_s(scenario: Scenario) -> float:
@@ -124,6 +124,23 @@ def _with_joins(random: Random, scenario: Scenario) -> Scenario:
     return replace(scenario, senders=(scenario.senders[0], *late))
 
 
+def _with_limits(random: Random, scenario: Scenario) -> Scenario:
+    """Give all senders, or some of them, limits from far below to far above what their lanes can send."""
+
+    def limited(sender: PlannedSender) -> PlannedSender:
+        per_s = sender.declared_per_s / sender.copies * random.choice([0.3, 0.7, 0.95, 1.0, 1.1, 3.0])
+        burst = random.choice([1, 1, 3, sender.concurrency, 3 * sender.concurrency])
+        return replace(sender, limit=StartLimit.of(per_s, burst, 1))
+
+    senders = tuple(sender if random.random() < 0.3 else limited(sender) for sender in scenario.senders[1:])
+    return replace(scenario, senders=(limited(scenario.senders[0]), *senders))
+
+
+def _with_unreachable(random: Random, scenario: Scenario) -> Scenario:
+    """Let nobody be able to deliver some of the messages."""
+    return replace(scenario, unreachable=random.choice([0.01, 0.1, 0.3, 0.6]))
+
+
 def _with_sender(scenario: Scenario, at: int, sender: PlannedSender) -> Scenario:
     return replace(scenario, senders=(*scenario.senders[:at], sender, *scenario.senders[at + 1 :]))
 
@@ -199,6 +216,8 @@ _CHANGES: Final[dict[str, Callable[[Random, Scenario], Scenario]]] = {
     "pause producer": _of(PRODUCER, FaultKind.PAUSE),
     "kill monitor": _of(MONITOR, FaultKind.KILL),
     "pause monitor": _of(MONITOR, FaultKind.PAUSE),
+    "limits": _with_limits,
+    "unreachable": _with_unreachable,
 }
-FAULT_FREE: Final = ("plain", "tails", "copies", "failures", "rate", "joins")
+FAULT_FREE: Final = ("plain", "tails", "copies", "failures", "rate", "joins", "limits", "unreachable")
 KINDS: Final = ("plain", *_CHANGES)

@@ -25,6 +25,7 @@ FAILS_MIN = 0.5  # failure rate of small plans, for retries, which must be saved
 EMPTY_RUN = "empty run"  # named like a fault: the bug shows only in a run without messages
 ENGINE = "engine"  # likewise: only with an engine
 LOSING = "entries lost"
+UNREACHABLE = "unreachable messages"  # likewise: small plans have some only if the bug needs them
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,12 @@ def plans_for(*faults: str) -> Iterator[Plan]:
     """
     if EMPTY_RUN in faults:
         return (replace(plan, total=0) for plan in map(draw_plan, BUG_SEEDS))
-    named = [fault for fault in faults if fault != ENGINE]
+    named = [fault for fault in faults if fault not in (ENGINE, UNREACHABLE)]
     plans = [plan for plan in _drawn() if (plan.engine is not None) == (ENGINE in faults)]
     plans = [plan for plan in plans if (LOSING in plan.faults) == (LOSING in faults)]
     drawn = (plan for plan in plans if plan.faults.keys() >= set(named))
-    small = (focused(plan, named) for plan in (plans if faults else ()) if plan.total in SMALL)
+    share = 0.4 if UNREACHABLE in faults else 0.0
+    small = (focused(plan, named, share) for plan in (plans if faults else ()) if plan.total in SMALL)
     return (plan for pair in zip_longest(small, drawn) for plan in pair if plan is not None)
 
 
@@ -94,12 +96,13 @@ def _drawn() -> tuple[Plan, ...]:
     return tuple(sorted(map(draw_plan, BUG_SEEDS), key=lambda plan: plan.total not in SMALL))
 
 
-def focused(plan: Plan, faults: Iterable[str]) -> Plan:
+def focused(plan: Plan, faults: Iterable[str], unreachable: float = 0.0) -> Plan:
     """Return the plan changed so that these faults strike often and others can hardly hide their effects."""
     return replace(
         plan,
         faulty_s=FAULTY_S,
         max_attempts=max(3, plan.max_attempts),
+        unreachable=unreachable,
         senders=tuple(replace(sender, fail=max(FAILS_MIN, sender.fail)) for sender in plan.senders),
         faults={"stream cut": RATES["stream cut"]} | {fault: max(OFTEN_PER_S, RATES[fault]) for fault in faults},
     )

@@ -187,7 +187,7 @@ def draw_plan(seed: int) -> Plan:
         give_up_s=random.choice([5.0, 20.0, 60.0]),
         producer_lingers=random.random() < 0.15,
     )
-    plan = replace(plan, unreachable=Random(f"reach {seed}").choice([0.0, 0.0, 0.05, 0.4]))
+    plan = replace(plan, unreachable=Random(f"reach {seed}").choice([0.0, 0.0, 0.0, 0.05, 0.4]))
     return _with_engine(plan) if journals and Random(f"engine {seed}").random() < WITH_ENGINE else plan
 
 

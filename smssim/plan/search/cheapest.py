@@ -35,6 +35,7 @@ _ROUNDS: Final = 4  # of estimates, each corrected by plays
 _SLACK: Final = 0.97  # of the time: if plays are earlier, less work is estimated
 _STRICTER: Final = 0.93  # how much less often attempts may fail if too few messages are sent in the end
 _DESCENTS_MAX: Final = 40  # steps to a better neighbour
+_HOPELESS: Final = 0.3  # share of misses that leaves no doubt
 _DOUBTS: Final = 2  # misses of all search seeds with which a mix may still be enough
 
 
@@ -200,19 +201,16 @@ class Cheapest:
             near = tuple(number - (place == other) for other, number in enumerate(mix))
             if self._mixes.is_possible(near):
                 trial = self._trial(near, BATCH, True)
-                if trial.misses < len(trial):
+                if trial.misses < _HOPELESS * len(trial):
                     trial = self._trial(near, _looks(_ERROR / 2)[0].plays, True)
                 yield Fewer(kind.name, near[place], 1 - trial.misses / len(trial), _cost(trial))
 
     def _why_not(self) -> str:
         """Return why the mix that comes closest is not enough, as a clause."""
-        best = min(
-            self._tested, key=lambda mix: (self._trial(mix, 0, False).misses / len(self._trial(mix, 0, False)), mix)
-        )
-        late = {mix: self._trial(mix, 0, False).late() for mix in self._tested}
-        if self._trial(best, 0, False).misses == len(self._trial(best, 0, False)):
-            best = min(late, key=lambda mix: (late[mix], mix))
-        said = " and ".join(f"{number:,} of {name}" for name, number in self._mixes.copies(best).items())
+        tried = {mix: self._trial(mix, 0, False) for mix in self._tested}
+        best = min(tried, key=lambda mix: (tried[mix].misses / len(tried[mix]), tried[mix].late(), -sum(mix)))
+        copies = {name: number for name, number in self._mixes.copies(best).items() if number}
+        said = " and ".join(f"{number:,} of {name}" for name, number in copies.items()) or "only the other senders"
         return self._trial(best, SEARCH_SEEDS, True).why(self._goals, f"{said},")
 
 

@@ -84,7 +84,7 @@ class Twin:
         self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
         if scenario.max_attempts > 1 and (is_uneven or scenario.retry_delay_s or scenario.unreachable):
-            # Retries are never at unreachable messages, so it matters when they come: the more, the more there are.
+            # Retries are never at unreachable messages, so it also matters when they come, if there are many of both.
             weight = 100 * scenario.unreachable * max((sender.model.fail for sender in scenario.senders), default=0.0)
             number = KEEPING * min(3.0, max(weight, 1.0 if is_uneven or scenario.retry_delay_s else 0.3))
             self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / number)
