@@ -567,7 +567,7 @@ REFUSED = {
     "sender --concurrency 1e7 --copies 2000": "smssim sender: --copies: got 2000; expected at most 1 with "
     "--concurrency 10,000,000 (10,000,000 lanes per process)",
     "run --sender concurrency=1e7,copies=2000": "smssim run: --sender: copies: got 2000; expected at most 1 with "
-    "--concurrency 10,000,000 (10,000,000 lanes per process)",
+    "concurrency 10,000,000 (10,000,000 lanes per process)",
     "run --sender concurrency=1e7 --sender concurrency=1e7 --sender mean=1": "smssim run: --sender: got 20,000,001; "
     "expected at most 20,000,000 lanes (concurrency x copies) in total",
     "run --csv -": "smssim run: --csv: got -; expected a file that can be written; for figures on stdout, use --json",

@@ -498,8 +498,7 @@ BAD_SPECS = {
     "concurrency=": "--sender: concurrency: got ''; expected a whole number from 1 to 10,000,000",
     "max_time=-1": "--sender: max-time: got -1; expected 0 to 10,000,000 seconds",
     "mean=1,mean=2": "--sender: got mean=1,mean=2; expected the key mean only once",
-    "distribution=fixed,std=1": "--sender: std: got 1; expected 0, or no std, with distribution fixed and mean "
-    "0.5",
+    "distribution=fixed,std=1": "--sender: std: got 1; expected 0, or no std, with distribution fixed and mean 0.5",
 }
 
 
