@@ -50,15 +50,6 @@ class Bucket:
         self.full_at = max(ready_at, self.full_at) + self.limit.interval_s
         return start
 
-    def schedule(self, ready_at: Times) -> Times:
-        """Return when messages would start that are ready at these ascending times; see `schedule`."""
-        return schedule(self.limit, self.full_at, ready_at)[0]
-
-    def take(self, ready_at: Times) -> None:
-        """Take what messages need that start according to `schedule`."""
-        if len(ready_at):
-            self.full_at = float(schedule(self.limit, self.full_at, ready_at)[1][-1])
-
     def starts_by(self, at: float, ready_at: float) -> int:
         """Return how many messages that are ready at `ready_at` may start by `at`."""
         spare_s = at + self.limit.slack_s - max(self.full_at, ready_at)
