@@ -65,7 +65,8 @@ def test_json_lines_have_exactly_the_documented_fields_and_the_last_one_is_final
     assert codes(sender, producer, monitor) == [0, 0, 0]
     figures = monitor.figures()
     names = [field.name for field in fields(Figures)]
-    assert [list(one) for one in figures] == [names] * (len(figures) - 1) + [[*names, "events", "plan_reached_s"]]
+    last = [*names, "events", "plan_reached_s", "reached_reachable_s"]
+    assert [list(one) for one in figures] == [names] * (len(figures) - 1) + [last]
     assert [one["final"] for one in figures] == [False] * (len(figures) - 1) + [True]
     assert figures[0]["avg_time_s"] is None
     assert_conserved(figures)

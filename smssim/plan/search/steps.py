@@ -75,7 +75,7 @@ class Steps:
         """Return the value of a step; that of the first and the last one is exactly the end of the range."""
         if self.is_whole:
             return step
-        if step == self.first and self.is_mean:
+        if step == (self.first if self.is_mean else self.last):
             return self.sought.high
         power, digits = divmod(-step if self.is_mean else step, _DIGITS)
         value = float(f"{digits + 100}e{power}")
