@@ -201,7 +201,7 @@ def test_the_details_and_the_json_have_each_value_with_its_source(capsys: pytest
     assert shown.serve(PresetsSettings(name="us-shortcode")) == 0
     text = capsys.readouterr().out
     assert shown.serve(PresetsSettings(name="us-shortcode", json=True)) == 0
-    (one,) = map(json.loads, capsys.readouterr().out.splitlines())
+    one = json.loads(capsys.readouterr().out)
     preset = presets()["us-shortcode"]
     assert {name: one[name] for name in ("name", "title", "scope", "currency", "also")} == {
         "name": "us-shortcode",
@@ -218,7 +218,7 @@ def test_the_details_and_the_json_have_each_value_with_its_source(capsys: pytest
         assert f"\n{key} " in text
         assert value["source"] is None or (value["source"] in text and value["address"] in text)
     assert shown.serve(PresetsSettings(json=True)) == 0
-    assert [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()] == list(NAMES)
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == list(NAMES)
 
 
 def test_every_setting_of_presets_can_be_shown_and_the_file_is_beside_the_package() -> None:

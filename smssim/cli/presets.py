@@ -33,7 +33,8 @@ def serve(settings: PresetsSettings) -> int:
     wanted = [one for one in presets().values() if settings.name in (None, one.name)]
     width = terminal.screen_width()
     if settings.json:
-        terminal.print_lines(*(json.dumps(as_dict(one)) for one in wanted))
+        objects = list(map(as_dict, wanted))
+        terminal.print_lines(json.dumps(objects if settings.name is None else objects[0]))
     else:
         terminal.print_lines(*(overview(wanted, width) if settings.name is None else details(wanted[0], width)))
     return 0

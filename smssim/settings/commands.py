@@ -79,7 +79,7 @@ class PresetsSettings(Checked):
     """`smssim presets`."""
 
     name: str | None = argument(None, PRESET.rule, "[NAME]", "Preset to show in detail", unset="all of them")
-    json: bool = like(MonitorSettings, "json", purpose="Print one JSON object per preset.")
+    json: bool = like(MonitorSettings, "json", purpose="Print a JSON array of all presets, or the object of one.")
 
 
 @dataclass(frozen=True, kw_only=True)
