@@ -53,7 +53,10 @@ def test_all_copies_of_a_sender_are_one_row_in_the_view_and_in_the_summary() -> 
     """There are more of them than the monitor sends rows."""
     senders = ("--sender=name=beta,mean=0.5,copies=120", "--sender=name=alpha,mean=0.05")
     with Terminal("run", "--count=900", "--interval=0.1", *senders, columns=100) as terminal:
-        terminal.until(lambda: any(line.startswith(f"beta {TIMES}120 ") for line in terminal.lines()), "all copies")
+        rows = ("alpha ", f"beta {TIMES}120 ")
+        terminal.until(
+            lambda: all(any(line.startswith(row) for line in terminal.lines()) for row in rows), "all copies, and alpha"
+        )
         table = [line.split()[0] for line in terminal.lines() if re.match("alpha|beta|[0-9]+ more", line)]
         assert table == ["alpha", "beta"]
         assert terminal.code() == 0
