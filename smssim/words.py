@@ -83,6 +83,11 @@ def percents(first: int, second: int, whole: int) -> tuple[str, str]:
     return _tenths(first, whole, tenths), _tenths(second, whole, both - tenths)
 
 
+def percent_of(part: int, sum_of_parts: int, whole: int) -> str:
+    """Format the share of a part of a number, so that it agrees with the share of that number by `percents`."""
+    return percents(part, sum_of_parts - part, whole)[0] if whole else "-"
+
+
 def money(amount: float) -> str:
     """Format an amount like 12,500.00, 12.35, 1.234 or 0.0075: to at least two decimals and about four digits."""
     if amount >= 10 or not amount:

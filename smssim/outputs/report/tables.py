@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smssim.outputs.judging import judged
 from smssim.outputs.report.markup import Content, Html, tag
-from smssim.words import clock, count, moment, money, part, per_second, percents, plural, seconds
+from smssim.words import clock, count, moment, money, per_second, percent_of, percents, plural, seconds
 
 Document = Mapping[str, Any]
 
@@ -54,13 +54,14 @@ def figures(document: Document) -> Html:
     progress = document["progress"]
     total, missing = progress["total"], progress["unreachable"]
     sent, failed = percents(progress["sent"], progress["failed"], total) if total else ("", "")
+    missing_share = percent_of(missing, progress["failed"], total)
     redelivered = progress.get("redelivered")
     retried = f"{count(progress['retried'])} of them failed and were queued for a retry" if progress["retried"] else ""
     rows: list[Sequence[Content]] = [
         ("messages", count(total), ""),
         ("sent", count(progress["sent"]), sent),
         ("failed", count(progress["failed"]), failed),
-        *([("", count(missing), f"{part(missing, total)}, of them unreachable")] if missing else []),
+        *([("", count(missing), f"{missing_share}, of them unreachable")] if missing else []),
         ("attempts", count(progress["attempts"]), retried),
         ("duplicates", count(progress["duplicates"]), "repeated outcomes, not counted elsewhere"),
         (

@@ -15,7 +15,7 @@ from smssim.outputs.judging import ceiling
 from smssim.outputs.terminal.plan_lines import CHANCE, pace, planned
 from smssim.outputs.terminal.sender_table import COST, NOT_AT_THE_END, others_line, sender_table
 from smssim.outputs.terminal.table import joined
-from smssim.words import clock, count, money, part, per_second, percents, plural, seconds
+from smssim.words import clock, count, money, per_second, percent_of, percents, plural, seconds
 
 WIDTH: Final = 80  # of the page, if the width of the screen is unknown
 ROWS_MAX: Final = 20  # senders
@@ -59,7 +59,7 @@ def _line(head: str, text: str) -> str:
 
 def _totals(figures: Figures, summary: Summary) -> list[str]:
     sent, failed = percents(figures.sent, figures.failed, figures.total) if figures.total else ("", "")
-    missing = f"{part(figures.unreachable, figures.total):>6}  of them unreachable"
+    missing = f"{percent_of(figures.unreachable, figures.failed, figures.total):>6}  of them unreachable"
     redelivered = "-" if summary.redelivered is None else count(summary.redelivered)
     retried = f"{count(figures.retried)} of them failed and were queued for a retry" if figures.retried else ""
     rows = [
