@@ -290,7 +290,7 @@ def test_a_session_that_opens_another_stream_loses_the_first_one() -> None:
                 assert await first.status() == StatusCode.ABORTED
                 await second.hear_of("offer")
                 assert producer.book() == (0, 0, 0, TOTAL)
-                assert producer.open_streams() == 1
+                await until(lambda: producer.open_streams() == 1)
 
     play(scene())
 
