@@ -24,6 +24,11 @@ def listed(things: Sequence[str], last: str = "and") -> str:
     return f" {last} ".join(filter(None, (", ".join(things[:-1]), things[-1])))
 
 
+def out_of_reach(percents: Sequence[int], most: str) -> str:
+    """Format which percentages can't be reached, such as "95% and 99% can't be reached: at most 93.1%"; may be none."""
+    return f"{listed([f'{percent}%' for percent in percents])} can't be reached: at most {most}" if percents else ""
+
+
 def seconds(time_s: float | None) -> str:
     """Format a time in milliseconds or seconds, to about three digits; None is a dash."""
     if time_s is None:

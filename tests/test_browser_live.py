@@ -65,15 +65,20 @@ def rehearsal() -> Iterator[Rehearsal]:
 # ---- How old it is
 
 
+def opened_with_the_clock_stopped(page: Page, rehearsal: Rehearsal) -> None:
+    """Open the page, stop its clock, and show a moment."""
+    page.clock.install(time=BEGAN_MS)
+    opened(page, rehearsal)
+    page.clock.pause_at(BEGAN_MS + 60_000)
+    rehearsal.note(moment(13.0))
+    says_done(page, 13.0)
+
+
 def test_the_figures_are_live_for_three_seconds_and_then_as_old_as_they_are(
     browser: Browser, rehearsal: Rehearsal
 ) -> None:
     with visiting(browser) as (page, _):
-        page.clock.install(time=BEGAN_MS)
-        opened(page, rehearsal)
-        page.clock.pause_at(BEGAN_MS + 60_000)
-        rehearsal.note(moment(13.0))
-        says_done(page, 13.0)
+        opened_with_the_clock_stopped(page, rehearsal)
         live = page.locator("#live")
         page.clock.run_for(2_900)
         assert (live.get_attribute("data-state"), live.inner_text()) == ("live", "live")
@@ -89,11 +94,7 @@ def test_the_figures_are_live_for_three_seconds_and_then_as_old_as_they_are(
 
 def test_after_a_long_silence_the_page_connects_again(browser: Browser, rehearsal: Rehearsal) -> None:
     with visiting(browser) as (page, _):
-        page.clock.install(time=BEGAN_MS)
-        opened(page, rehearsal)
-        page.clock.pause_at(BEGAN_MS + 60_000)
-        rehearsal.note(moment(13.0))
-        says_done(page, 13.0)
+        opened_with_the_clock_stopped(page, rehearsal)
         page.clock.run_for(14_000)
         with page.expect_request("**/api/state*"), page.expect_request("**/api/events*"):
             page.clock.run_for(4_000)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smssim.core.limits import LEASE_TIMEOUT_MIN_S
+from smssim.core.model import StartLimit, declared_speed
 
 TIME_S: Final = 40.0  # that the lanes would take, without failures and faults
 QUICK_TIME_S: Final = 8.0
@@ -47,8 +48,8 @@ class CaseSender:
     @property
     def per_s(self) -> float:
         """The messages per second that it can send."""
-        per_s = self.concurrency / self.mean_s
-        return self.copies * (per_s if self.limit_per_s is None else min(per_s, self.limit_per_s))
+        limit = StartLimit.of(self.limit_per_s, self.burst, segments=1)
+        return self.copies * declared_speed(self.concurrency, self.mean_s, limit)
 
     def line(self, name: str) -> str:
         """Return it as an entry of a scenario file."""

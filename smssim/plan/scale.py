@@ -16,7 +16,7 @@ import numpy as np
 
 from smssim.core.fate import time_table
 from smssim.core.limits import MEAN_MIN_S
-from smssim.core.model import AttemptModel, StartLimit
+from smssim.core.model import AttemptModel, StartLimit, declared_speed
 from smssim.plan.scenario import PlannedSender, Scenario, attempts_each
 
 MESSAGES_MAX: Final = 1_000_000  # of a play that is scaled down
@@ -109,8 +109,7 @@ def _is_short_of_tokens(sender: PlannedSender) -> bool:
 
 def speed_per_s(sender: PlannedSender) -> float:
     """Return how many messages per second all copies of a sender can send: as many as their lanes, or their limits."""
-    per_s = sender.lanes / moments(sender.model)[0]
-    return per_s if sender.limit is None else min(per_s, sender.copies * sender.limit.per_s)
+    return sender.copies * declared_speed(sender.concurrency, moments(sender.model)[0], sender.limit)
 
 
 @lru_cache(1000)

@@ -16,7 +16,7 @@ from smssim.plan.bottleneck import Bottleneck, Cause
 from smssim.plan.forecast import Forecast
 from smssim.plan.scenario import Scenario, ceiling_of
 from smssim.plan.theory.theory import Theory
-from smssim.words import clock, count, listed, moment, money, plural, setting_s
+from smssim.words import clock, count, listed, moment, money, out_of_reach, plural, setting_s
 
 COSTS_MAX: Final = 6  # senders whose cost is listed
 MACHINE_PER_S: Final = 3_000_000  # attempts per second that a run was measured to do on two cores; docs/benchmarks.md
@@ -108,10 +108,8 @@ def ceiling(forecast: Forecast) -> str:
 
 def beyond(unreachable: float) -> str:
     """Return which percentages can't be reached: "95% and 99% can't be reached: at most 93.1%"; empty if all can."""
-    some = [f"{percent}%" for percent in Milestones.PERCENTS if percent > 100 * (1 - unreachable) + 1e-9]
-    if not some:
-        return ""
-    return f"{listed(some)} can't be reached: at most {precisely(1 - unreachable)}"
+    some = [percent for percent in Milestones.PERCENTS if percent > 100 * (1 - unreachable) + 1e-9]
+    return out_of_reach(some, precisely(1 - unreachable))
 
 
 def costs(forecast: Forecast) -> str:

@@ -16,14 +16,13 @@ from statistics import median
 from typing import Final
 
 from smssim.core.threshold import Threshold
-from smssim.errors import UsageError
 from smssim.plan.forecast import SURE
 from smssim.plan.scenario import Scenario
 from smssim.plan.search.cheapest_answer import CheapestAnswer, Fewer
 from smssim.plan.search.confidence import Look, clopper_pearson_low
 from smssim.plan.search.mixes import EQUAL, Kind, Mix, Mixes
 from smssim.plan.search.obstacle import obstacle
-from smssim.plan.search.trial import BATCH, FEW, SEARCH_SEEDS, Plays, Trial, Trials
+from smssim.plan.search.trial import BATCH, FEW, SEARCH_SEEDS, Plays, Trial, Trials, goals_to_meet
 
 _ERROR: Final = 0.05  # the probability of an answer that is not enough
 _FIRST_LOOK: Final = 0.7  # part of a mix's error that its first look takes (Bonferroni)
@@ -53,10 +52,8 @@ class Cheapest:
         full: bool = False,
     ) -> None:
         """`full`: confirm with every message, however long it takes."""
-        if not goals:
-            raise UsageError("--cheapest: no goal to meet; add one, such as --goal 't95<60s', or goals in the scenario")
         self._scenario = scenario
-        self._goals = tuple(sorted(dict.fromkeys(goals), key=lambda goal: goal.text))
+        self._goals = goals_to_meet(goals, "--cheapest")
         self._mixes = Mixes(scenario, kinds, self._goals)
         self._trials = Trials(plays, self._goals, first_seed=first_seed, full=full)
         self._tested: dict[Mix, float] = {}  # with the median cost

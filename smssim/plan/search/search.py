@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from smssim.core.threshold import Threshold
-from smssim.errors import UsageError
 from smssim.plan.forecast import SURE
 from smssim.plan.scenario import Scenario
 from smssim.plan.search.answer import Answer, Odds
@@ -21,7 +20,7 @@ from smssim.plan.search.confidence import Look, clopper_pearson_low
 from smssim.plan.search.deadlines import Deadline, first_guess, wants_less
 from smssim.plan.search.obstacle import obstacle
 from smssim.plan.search.steps import Sought, Steps
-from smssim.plan.search.trial import BATCH, FEW, SEARCH_SEEDS, Plays, Trial, Trials
+from smssim.plan.search.trial import BATCH, FEW, SEARCH_SEEDS, Plays, Trial, Trials, goals_to_meet
 
 _ERRORS: Final = (0.035, 0.015)  # of the two looks at a value: 5% in all (Bonferroni)
 LOOKS: Final = (Look.at(66, SURE, _ERRORS[0]), Look.at(246, SURE, _ERRORS[1]))
@@ -48,11 +47,9 @@ class Search:
         full: bool = False,
     ) -> None:
         """`full`: confirm with every message, however long it takes."""
-        if not goals:
-            raise UsageError("--find: no goal to meet; add one, such as --goal 't95<60s', or goals in the scenario")
         self._scenario = scenario
         self._steps = Steps(sought)
-        self._goals = tuple(sorted(dict.fromkeys(goals), key=lambda goal: goal.text))
+        self._goals = goals_to_meet(goals, "--find")
         self._searched = tuple(goal for goal in self._goals if not wants_less(goal))  # that need fast senders
         self._trials = Trials(plays, self._searched, first_seed=first_seed, full=full)
 

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Final
 
 from smssim.core.threshold import REACHED_REACHABLE, TIMES, Threshold
+from smssim.errors import UsageError
 from smssim.plan.forecast import SURE
 from smssim.plan.scale import FULL, Scale, scale_for
 from smssim.plan.scenario import Scenario
@@ -25,6 +26,13 @@ CONFIRM_MESSAGES: Final = 500_000  # ... and to confirm it
 SEARCH_SEEDS: Final = 20
 FEW: Final = 5  # seeds that often show that a candidate is not enough
 BATCH: Final = 22  # seeds that are played together
+
+
+def goals_to_meet(goals: Sequence[Threshold], flag: str) -> tuple[Threshold, ...]:
+    """Return the goals of the search that this flag asks for, each once and in order; raises UsageError without any."""
+    if not goals:
+        raise UsageError(f"{flag}: no goal to meet; add one, such as --goal 't95<60s', or goals in the scenario")
+    return tuple(sorted(dict.fromkeys(goals), key=lambda goal: goal.text))
 
 
 class Trial:
