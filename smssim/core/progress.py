@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from smssim.core.model import Outcome, Outcomes
 from smssim.core.pieces import Changes, Pieces, numbered, pack, put_under, unpack, within
+from smssim.core.threshold import PERCENTS
 
 _BUCKET_SHIFT: Final = 16
 _BUCKETS: Final = 1 << (31 - _BUCKET_SHIFT)
@@ -243,7 +244,7 @@ class Progress:
 class Milestones:
     """When 50, 80, 95 and 99 percent of all messages were sent, as precisely as the pace of reports allows."""
 
-    PERCENTS: Final = (50, 80, 95, 99)
+    PERCENTS: Final = PERCENTS
 
     def __init__(self, total: int) -> None:
         self.reached_s: dict[int, float] = {}

@@ -22,7 +22,8 @@ COUNTS: Final = (  # of messages; these may be compared with a share of the tota
     *("sent", "failed", "retried", "attempts", "duplicates", "redelivered", "in_flight", "waiting", "unreachable"),
     FAILED_REACHABLE,
 )
-REACHED: Final = ("t50", "t80", "t95", "t99")  # time until this percentage of all messages was sent
+PERCENTS: Final = (50, 80, 95, 99)  # milestones of a run: shares of all its messages
+REACHED: Final = tuple(f"t{percent}" for percent in PERCENTS)  # time until this percentage of all messages was sent
 REACHED_REACHABLE: Final = tuple(f"{name}_reachable" for name in REACHED)  # the same, of those that can be reached
 TIMES: Final = (
     *("elapsed_s", "avg_time_s", "avg_sent_time_s", "latency_p50_s", "latency_p95_s", "latency_p99_s"),

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.progress import Milestones
-from smssim.core.threshold import REACHED, REACHED_REACHABLE, TIMES, Threshold, share
+from smssim.core.threshold import PERCENTS, REACHED, REACHED_REACHABLE, TIMES, Threshold, share
 from smssim.errors import ExitCode
 from smssim.words import clock, money, out_of_reach, part, per_second, seconds
 
@@ -63,7 +62,7 @@ def deadlines(thresholds: Iterable[Threshold], unreachable: float = 0.0) -> list
 def ceiling(total: int, unreachable: int) -> str:
     """Return which milestones can't be reached, because so many messages are unreachable; empty if all can."""
     most = total - unreachable
-    return out_of_reach([p for p in Milestones.PERCENTS if p * total > 100 * most], part(most, total))
+    return out_of_reach([p for p in PERCENTS if p * total > 100 * most], part(most, total))
 
 
 def judged(figures: Mapping[str, Any]) -> list[dict[str, Any]]:

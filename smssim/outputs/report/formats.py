@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final
 
+from smssim.core.threshold import PERCENTS
 from smssim.outputs.report.shapes import Column, Fields, Items, Maybe, Named, Shape, Value, WrongShapeError, shaped
 
 VERSION: Final = 1  # of documents, the latest one that is understood
@@ -18,7 +19,7 @@ POINTS_MAX: Final = 4_096  # of a course
 _STEPS_MAX: Final = 4_096
 _EVENTS_MAX: Final = 2_000
 _BARS_MAX: Final = 200
-_PERCENTS: Final = ("50", "80", "95", "99")
+_PERCENTS: Final = tuple(map(str, PERCENTS))
 _LETTERS: Final = re.compile(r"[-ewx0-9]*")
 _STATES: Final = re.compile(r"[1-4]*")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from smssim.core import threshold
 from smssim.outputs.judging import judged
 from smssim.outputs.report.markup import Content, Html, tag
 from smssim.words import clock, count, moment, money, per_second, percent_of, percents, plural, seconds
 
 Document = Mapping[str, Any]
 
-PERCENTS: Final = ("50", "80", "95", "99")
+PERCENTS: Final = tuple(map(str, threshold.PERCENTS))  # as names of fields
 
 
 def table(
