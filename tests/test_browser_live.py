@@ -66,10 +66,11 @@ def rehearsal() -> Iterator[Rehearsal]:
 
 
 def opened_with_the_clock_stopped(page: Page, rehearsal: Rehearsal) -> None:
-    """Open the page, stop its clock, and show a moment."""
+    """Open the page, stop its clock, and show a moment. The clock jumps ahead, so the page connects again."""
     page.clock.install(time=BEGAN_MS)
     opened(page, rehearsal)
-    page.clock.pause_at(BEGAN_MS + 60_000)
+    with page.expect_request("**/api/events*"):
+        page.clock.pause_at(BEGAN_MS + 60_000)
     rehearsal.note(moment(13.0))
     says_done(page, 13.0)
 
