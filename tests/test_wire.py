@@ -210,7 +210,9 @@ def test_events_arrive_unchanged(figures: Figures, events: list[Event]) -> None:
 FOLDED = FoldedFleet(
     (
         FoldedRow("a", 1, 0.5, 0.0, 3, Others(lost=1), 0, None, 0.0, 0, 0, None, None),
-        FoldedRow("b", 500, 1.0, 0.1, 1, Others(498, 1, 1, 0, 7, 2, 3, 1.5), 12, 1.01, 2.5, 0, 3, 0.9, 1.1),
+        FoldedRow(
+            "b", 500, 1.0, 0.1, 1, Others(498, 1, 1, 0, 7, 2, 3, 1.5), 12, 1.01, 2.5, 0, 3, 0.9, 1.1, 7.5, 3, 4.5
+        ),
     ),
     Others(sending=2, sent=9),
 )
