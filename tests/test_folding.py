@@ -86,6 +86,7 @@ def test_the_row_of_copies_has_their_sums_and_how_far_apart_they_are() -> None:
         sent_high=20,
         avg_time_low_s=0.5,
         avg_time_high_s=1.5,
+        declared_per_s=9.0,
     )
     assert (one.lanes, one.states, one.state) == (9, {State.SENDING: 2, State.LOST: 1}, State.LOST)
 
@@ -102,6 +103,15 @@ def test_a_copy_that_was_started_again_is_one_copy_and_two_senders() -> None:
     assert (one.copies, one.lanes, one.together.senders) == (3, 12, 6)
     assert one.states == {State.SENDING: 3, State.LOST: 3}
     assert (one.sent_low, one.sent_high) == (2 * 501, 2 * 503)  # of a copy, before and after
+
+
+@pytest.mark.parametrize("is_folded_before", [False, True])
+def test_the_fastest_keep_a_row_where_messages_have_several_segments(is_folded_before: bool) -> None:
+    ten = SenderRow("lanes-1", 1.0, 0.1, 10, State.SENDING, 9, 1, 10, 1.0, 1.0, 2.0, 3, 1, None, 1, 10.0)
+    limited = replace(ten, name="limit-1", concurrency=100, limit_per_s=15.0, declared_per_s=5.0)  # of three segments
+    fleet = Fleet(tuple(replace(row, name=f"{row.name[:-1]}{i}") for row in (limited, ten) for i in (1, 2)))
+    shown = fold(fleet).limited(1) if is_folded_before else fold(fleet, 1)
+    assert [(row.name, row.copies) for row in shown.rows] == [("lanes", 2)]
 
 
 # -- any senders

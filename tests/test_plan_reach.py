@@ -171,6 +171,7 @@ def test_a_share_of_failures_among_the_reachable_is_of_these() -> None:
         ("failed_reachable<1%", "2.7% of the messages fail in all 3 attempts"),
         ("t99_reachable<10m", "2.7% of the messages fail in all 3 attempts"),
         ("t95<10m", "at most 93%"),
+        ("failed_reachable<2%", "is met with a probability of <1%; 4 attempts"),
     ],
 )
 def test_what_stands_in_the_way_is_said(goal: str, why: str) -> None:

@@ -73,3 +73,10 @@ def test_every_cause_fits_into_a_line() -> None:
     for cause in Cause:
         sentence = why.sentence(Stall(cause, 3599.0, 1000, 100_000, 1234.0))
         assert len(sentence) <= 100, sentence
+
+
+def test_a_limit_lets_a_message_of_several_segments_start_only_after_a_while() -> None:
+    for segments, cause in ((1, Cause.NOTHING_OUT), (4, Cause.LIMIT)):
+        found = stall([sender(limit_per_s=1.0)], missing=1, quiet_s=LIMITS.quiet_s, now=NOW, segments=segments)
+        assert found is not None
+        assert found.cause is cause

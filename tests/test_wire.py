@@ -210,7 +210,9 @@ def test_events_arrive_unchanged(figures: Figures, events: list[Event]) -> None:
 FOLDED = FoldedFleet(
     (
         FoldedRow("a", 1, 0.5, 0.0, 3, Others(lost=1), 0, None, 0.0, 0, 0, None, None),
-        FoldedRow("b", 500, 1.0, 0.1, 1, Others(498, 1, 1, 0, 7, 2, 3, 1.5), 12, 1.01, 2.5, 0, 3, 0.9, 1.1),
+        FoldedRow(
+            "b", 500, 1.0, 0.1, 1, Others(498, 1, 1, 0, 7, 2, 3, 1.5), 12, 1.01, 2.5, 0, 3, 0.9, 1.1, 7.5, 3, 4.5
+        ),
     ),
     Others(sending=2, sent=9),
 )
@@ -485,3 +487,14 @@ def test_another_version_of_the_protocol_is_refused_as_such() -> None:
     for protocol in (0, wire.PROTOCOL + 1, 2**32 - 1):
         with pytest.raises(VersionError, match=f"version {protocol}; this producer supports version {wire.PROTOCOL}$"):
             wire.check_hello(producer_pb2.Hello(protocol=protocol))
+
+
+def test_settings_of_limits_that_are_not_used_take_no_bytes() -> None:
+    sender = wire.sender_to_proto(str(uuid.uuid4()), "one", SenderSettings())
+    run = wire.run_to_proto(RUN)
+    assert not {field.name for field, _ in sender.ListFields()} & {"limit_per_s", "burst", "price", "price_failed"}
+    assert not {field.name for field, _ in run.ListFields()} & {"unreachable", "segments"}
+    limited = wire.sender_from_proto(
+        wire.sender_to_proto(sender.session_id, "one", SenderSettings(limit_per_s=5, burst=3))
+    )
+    assert (limited.limit_per_s, limited.burst) == (5, 3)

@@ -1,4 +1,4 @@
-"""A token bucket: when a sender with a limit may start its next messages.
+"""A token bucket: when the next messages may start, such as those of a sender with a limit.
 
 It is the generic cell rate algorithm (GCRA) in its form of virtual scheduling (ITU-T I.371, annex A). There is no tick:
 the times of starts follow from the times at which messages and lanes are there. Knows times only.
@@ -34,7 +34,7 @@ def schedule(limit: StartLimit, full_at: float | Times, ready_at: Times) -> tupl
 
 
 class Bucket:
-    """The token bucket of one sender. It is full at first."""
+    """One token bucket. It is full at first."""
 
     def __init__(self, limit: StartLimit) -> None:
         self.limit = limit

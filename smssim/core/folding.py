@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Final
 
 from smssim.core.fleet import NAMES_CACHED, Fleet, Others, SenderRow, Urgency, added_up, natural, split, urgency
-from smssim.core.model import StartLimit, declared_speed
 from smssim.core.session import State
 
 _COPY: Final = re.compile(r"(.+)-(?:0|[1-9][0-9]{0,3})", re.DOTALL)  # how copies are named: a number after the name
@@ -83,6 +82,7 @@ class FoldedRow:
     avg_time_high_s: float | None  # the highest
     limit_per_s: float | None = None  # of each copy: segments per second that it may start; None without a limit
     burst: int = 1  # of each copy: segments that it may start at once after a pause
+    declared_per_s: float = 0.0  # attempts that all copies can make together, by what they declare
 
     @classmethod
     def of(cls, name: str, rows: Sequence[SenderRow]) -> FoldedRow:
@@ -110,6 +110,7 @@ class FoldedRow:
             avg_time_high_s=max(averages_s, default=None),
             limit_per_s=rows[0].limit_per_s,
             burst=rows[0].burst,
+            declared_per_s=len(each) * rows[0].speed,
         )
 
     @property
@@ -175,9 +176,8 @@ def in_rows(everyone: Fleet, rows_max: int) -> tuple[Fleet, FoldedFleet | None]:
 
 
 def _urgency(row: FoldedRow) -> Urgency:
-    those, limit = row.together, StartLimit.of(row.limit_per_s, row.burst, 1)
-    per_s = row.copies * declared_speed(row.concurrency, row.mean_s, limit)
-    return urgency(those.lost > 0, those.left == those.senders, per_s)
+    those = row.together
+    return urgency(those.lost > 0, those.left == those.senders, row.declared_per_s)
 
 
 def _urgency_of_group(group: Group) -> Urgency:

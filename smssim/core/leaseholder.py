@@ -33,9 +33,9 @@ class LeaseHolder:
     session_id: str
     speed: float  # messages per second that it can send, as it declares
     concurrency: int
+    lanes_used: int  # that are busy on average, at most: all of them, or as many as its limit can feed
     last_request_at: float
     longest_s: float = 0.0  # the longest time of one of its attempts, as it declares
-    lanes_used: float = math.inf  # that are busy on average, at most: those that its limit can feed
     interval_s: float | None = None  # between two starts, at least; None without a limit
     moved_at: float = -math.inf  # when it last settled some, handed some back, or got some while it had none
     credit: int = 0  # how many more messages it is ready to take
@@ -86,7 +86,7 @@ class LeaseHolder:
         else:
             known = 1 - self.leased if self.idle_lanes is None else 0
         idle = max(declared, known)
-        ahead = max(0, self.leased - math.ceil(min(self.concurrency, self.lanes_used)))
+        ahead = max(0, self.leased - self.lanes_used)
         if self.held is not None:  # less if many of its messages are finished but not settled
             ahead = min(ahead, max(0, self.held - declared))
         return min(self.credit, max(idle, int(fair_share / 2) - ahead))
@@ -170,9 +170,9 @@ class LeaseHolders:
             session_id,
             speed,
             concurrency,
+            min(concurrency, max(1, math.ceil(speed * mean_s))) if limit else concurrency,
             last_request_at=now,
             longest_s=longest_s,
-            lanes_used=max(1.0, speed * mean_s) if limit else math.inf,
             interval_s=limit.interval_s if limit else None,
             limits=self._limits,
         )
@@ -229,6 +229,4 @@ class LeaseHolders:
 
     def with_credit(self) -> list[LeaseHolder]:
         """Return the streams with credit, in ascending order of leases per lane that they can use."""
-        return sorted(
-            self._with_credit.values(), key=lambda holder: holder.leased / min(holder.concurrency, holder.lanes_used)
-        )
+        return sorted(self._with_credit.values(), key=lambda holder: holder.leased / holder.lanes_used)

@@ -83,18 +83,22 @@ class Threshold:
         return cls(" ".join(text.split()), name, match["sign"], bound, unit == "%")
 
     def judge(self, figures: Mapping[str, float | None]) -> Judged:
-        """Judge figures, which include `total`, and `reachable` if `failed_reachable` is compared with a share.
+        """Judge figures, which include `total`, and `unreachable` if `failed_reachable` is compared with a share.
 
         A figure that the run does not have misses the threshold.
         """
         value = figures.get(self.name)
         if value is None:
             return Judged(self, None, False)
-        compared = share(value, self.whole(figures)) if self.is_share else value
+        compared = self.compared(value, figures)
         bound = float(self.bound) if self.name == COST else self.bound  # prices are rounded to binary numbers too
         return Judged(self, value, _OPERATORS[self.sign](compared, bound))
 
-    def whole(self, figures: Mapping[str, float | None]) -> float:
+    def compared(self, value: float, figures: Mapping[str, float | None]) -> float | Fraction:
+        """Return what is compared with the bound: a value of this figure, or which share it is, exact, in percent."""
+        return share(value, self._whole(figures)) if self.is_share else value
+
+    def _whole(self, figures: Mapping[str, float | None]) -> float:
         """Return of how many messages a share is.
 
         That is the total; for `failed_reachable`, it leaves out the messages that have proved to be unreachable.

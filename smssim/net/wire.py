@@ -101,7 +101,7 @@ def run_to_proto(run: RunFacts) -> run_pb2.Run:
         total=run.total,
         max_attempts=run.max_attempts,
         unreachable=run.unreachable,
-        segments=run.segments,
+        segments=0 if run.segments == 1 else run.segments,
     )
 
 
@@ -146,7 +146,7 @@ def sender_to_proto(session_id: str, name: str, settings: SenderSettings) -> run
         concurrency=settings.concurrency,
         slowdown=slowdown_max(settings.faults),
         limit_per_s=settings.limit_per_s or 0.0,
-        burst=settings.burst,
+        burst=0 if settings.limit_per_s is None else settings.burst,
         price=settings.price,
         price_failed=settings.price_failed,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from smssim.core.threshold import PERCENTS, REACHED, REACHED_REACHABLE, TIMES, Threshold, share
+from smssim.core.threshold import COST, PERCENTS, REACHED, REACHED_REACHABLE, TIMES, Threshold
 from smssim.errors import ExitCode
 from smssim.words import clock, money, out_of_reach, part, per_second, seconds
 
@@ -84,25 +84,25 @@ def _compared(one: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, s
     bound = float(threshold.bound)
     if one["value"] is None:
         value_text = "never" if threshold.name in TIMES else "unknown"
-        return {"value": value_text, "bound": _amount(threshold, bound), "margin": "-"}
-    value = float(share(one["value"], threshold.whole(figures))) if threshold.is_share else float(one["value"])
+        return {"value": value_text, "bound": amount(threshold, bound), "margin": "-"}
+    value = float(threshold.compared(one["value"], figures))
     margin = bound - value if threshold.sign in _LOWER else value - bound
     sign = "" if margin < 0 else "+"
     return {
-        "value": _amount(threshold, value),
-        "bound": _amount(threshold, bound),
-        "margin": f"{sign}{_amount(threshold, margin)}" if threshold.sign in (*_LOWER, *_UPPER) else "",
+        "value": amount(threshold, value),
+        "bound": amount(threshold, bound),
+        "margin": f"{sign}{amount(threshold, margin)}" if threshold.sign in (*_LOWER, *_UPPER) else "",
     }
 
 
-def _amount(threshold: Threshold, value: float) -> str:
-    """Return a value in the unit of a threshold."""
+def amount(threshold: Threshold, value: float) -> str:
+    """Format a value in the unit of a threshold: a share in percent, a rate, a cost, a time in seconds or a number."""
     sign, value = ("-" if value < 0 else ""), abs(value)
     if threshold.is_share:
         return f"{sign}{value:.4g}%"
     if threshold.name.endswith("_per_s"):
         return sign + per_second(value)
-    if threshold.name == "cost":
+    if threshold.name == COST:
         return sign + money(value)
     return sign + (seconds(value) if threshold.name in TIMES else f"{value:,.10g}")
 

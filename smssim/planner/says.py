@@ -64,7 +64,7 @@ def never(forecast: Forecast, percent: int) -> str:
     if forecast.complete_s.median is None and forecast.complete_s.share < 1:
         return "the run does not get that far"
     unreachable = forecast.scenario.unreachable
-    if percent > 100 * (1 - unreachable):
+    if _is_beyond(percent, unreachable):
         return f"at most {precisely(1 - unreachable)} can be reached"
     return f"{precisely(forecast.ceiling)} are sent on average"
 
@@ -108,8 +108,13 @@ def ceiling(forecast: Forecast) -> str:
 
 def beyond(unreachable: float) -> str:
     """Return which percentages can't be reached: "95% and 99% can't be reached: at most 93.1%"; empty if all can."""
-    some = [percent for percent in Milestones.PERCENTS if percent > 100 * (1 - unreachable) + 1e-9]
+    some = [percent for percent in Milestones.PERCENTS if _is_beyond(percent, unreachable)]
     return out_of_reach(some, precisely(1 - unreachable))
+
+
+def _is_beyond(percent: int, unreachable: float) -> bool:
+    """Return whether more than the messages that can be reached would be needed for this percentage, as expected."""
+    return percent > 100 * (1 - unreachable) + 1e-9
 
 
 def costs(forecast: Forecast) -> str:

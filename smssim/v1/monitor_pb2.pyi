@@ -1259,6 +1259,7 @@ class FoldedProgress(_message.Message):
     AVG_TIME_HIGH_S_FIELD_NUMBER: _builtins.int
     LIMIT_PER_S_FIELD_NUMBER: _builtins.int
     BURST_FIELD_NUMBER: _builtins.int
+    DECLARED_PER_S_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name without the number of a copy. Not unique."""
     copies: _builtins.int
@@ -1287,6 +1288,8 @@ class FoldedProgress(_message.Message):
     """See Sender. Of each copy. Absent without a limit."""
     burst: _builtins.int
     """See Sender. Of each copy."""
+    declared_per_s: _builtins.float
+    """See SenderProgress. Of all copies together."""
     @_builtins.property
     def together(self) -> Global___OtherSenders:
         """The sum of all copies."""
@@ -1309,10 +1312,11 @@ class FoldedProgress(_message.Message):
         avg_time_high_s: _builtins.float | None = ...,
         limit_per_s: _builtins.float | None = ...,
         burst: _builtins.int = ...,
+        declared_per_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "limit_per_s", b"limit_per_s", "together", b"together"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "attempts", b"attempts", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "copies", b"copies", "failure_rate", b"failure_rate", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "sent_high", b"sent_high", "sent_low", b"sent_low", "together", b"together"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s", "_avg_time_low_s", b"_avg_time_low_s", "_avg_time_s", b"_avg_time_s", "_limit_per_s", b"_limit_per_s", "attempts", b"attempts", "avg_time_high_s", b"avg_time_high_s", "avg_time_low_s", b"avg_time_low_s", "avg_time_s", b"avg_time_s", "burst", b"burst", "concurrency", b"concurrency", "copies", b"copies", "declared_per_s", b"declared_per_s", "failure_rate", b"failure_rate", "limit_per_s", b"limit_per_s", "mean_s", b"mean_s", "name", b"name", "rate_per_s", b"rate_per_s", "sent_high", b"sent_high", "sent_low", b"sent_low", "together", b"together"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__avg_time_high_s: _TypeAlias = _typing.Literal["avg_time_high_s"]  # noqa: Y015
     _WhichOneofArgType__avg_time_high_s: _TypeAlias = _typing.Literal["_avg_time_high_s", b"_avg_time_high_s"]  # noqa: Y015

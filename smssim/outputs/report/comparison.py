@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from smssim.core.threshold import PERCENTS
+
 Document: TypeAlias = Mapping[str, Any]
 
 
@@ -31,10 +33,10 @@ FIGURES: Final = (
     Figure("unreachable", "of them unreachable", "count", "unreachable"),
     Figure("retried", "retried", "count"),
     Figure("duplicates", "duplicates", "count"),
-    *(Figure(f"t{percent}", f"{percent}% sent after", "span") for percent in (50, 80, 95, 99)),
+    *(Figure(f"t{percent}", f"{percent}% sent after", "span") for percent in PERCENTS),
     *(
         Figure(f"t{percent}_reachable", f"{percent}% of the reachable sent after", "span", "unreachable")
-        for percent in (50, 80, 95, 99)
+        for percent in PERCENTS
     ),
     Figure("complete_s", "complete after", "span"),
     Figure("rate_per_s", "rate", "rate"),

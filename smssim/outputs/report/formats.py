@@ -10,16 +10,16 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Final
 
-from smssim.core.threshold import PERCENTS
+from smssim.core import threshold
 from smssim.outputs.report.shapes import Column, Fields, Items, Maybe, Named, Shape, Value, WrongShapeError, shaped
 
+PERCENTS: Final = tuple(map(str, threshold.PERCENTS))  # as names of fields
 VERSION: Final = 1  # of documents, the latest one that is understood
 SENDERS_MAX: Final = 1_000
 POINTS_MAX: Final = 4_096  # of a course
 _STEPS_MAX: Final = 4_096
 _EVENTS_MAX: Final = 2_000
 _BARS_MAX: Final = 200
-_PERCENTS: Final = tuple(map(str, PERCENTS))
 _LETTERS: Final = re.compile(r"[-ewx0-9]*")
 _STATES: Final = re.compile(r"[1-4]*")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -61,7 +61,7 @@ def _object(known: Mapping[str, Shape], blank: Mapping[str, Any] | None = None, 
 
 
 def _by_percent(of: Shape) -> Named:
-    return Named("an object with the percentages 50, 80, 95 and 99", lambda name: name in _PERCENTS, of, 4)
+    return Named("an object with the percentages 50, 80, 95 and 99", lambda name: name in PERCENTS, of, 4)
 
 
 EVENT: Final = _object({"at_s": REAL, "kind": WORD, "target": LINE, "text": LINE}, {"target": ""})

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from smssim.outputs.report.curve import Band, Line, Picture
-from smssim.outputs.report.tables import PERCENTS
+from smssim.outputs.report.formats import PERCENTS
 from smssim.words import clock, moment, percent
 
 Document = Mapping[str, Any]

@@ -6,16 +6,14 @@ Knows documents. Must not know what surrounds a table.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from smssim.core import threshold
 from smssim.outputs.judging import judged
+from smssim.outputs.report.formats import PERCENTS
 from smssim.outputs.report.markup import Content, Html, tag
 from smssim.words import clock, count, moment, money, per_second, percent_of, percents, plural, seconds
 
 Document = Mapping[str, Any]
-
-PERCENTS: Final = tuple(map(str, threshold.PERCENTS))  # as names of fields
 
 
 def table(

@@ -12,9 +12,10 @@ from typing import Final
 
 import numpy as np
 
+from smssim.core.bucket import Bucket
 from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS, Limits
-from smssim.core.model import Ids, Outcome
+from smssim.core.model import Ids, Outcome, StartLimit
 from smssim.escaping import escape
 from smssim.process.logs import Log
 from smssim.words import plural, seconds
@@ -30,23 +31,9 @@ _SLOTS: Final = 1 << 16
 Texts = Callable[[int], dict[int, tuple[str, str]]]  # phone number and text by id, of the first n messages of a batch
 
 
-class _TokenBucket:
-    """A token bucket: `per_s` tokens per second in the long run, at most `at_once` in a burst."""
-
-    def __init__(self, per_s: float, at_once: float) -> None:
-        self._per_s = per_s
-        self._at_once = self._left = at_once
-        self._at = 0.0
-
-    def left(self, now: float) -> int:
-        """Return how many tokens are available now."""
-        self._left = min(self._at_once, self._left + max(0.0, now - self._at) * self._per_s)
-        self._at = now
-        return int(self._left)
-
-    def take(self, count: int) -> None:
-        """Take tokens."""
-        self._left -= count
+def _bucket(per_s: float, at_once: float) -> Bucket:
+    """Return a token bucket for so many messages per second in the long run, and so many at once after a pause."""
+    return Bucket(StartLimit(interval_s=1 / per_s, slack_s=(at_once - 1) / per_s))
 
 
 class EachMessage:
@@ -54,8 +41,8 @@ class EachMessage:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
-        self._keep = _TokenBucket(limits.shown_kept_per_s, limits.shown_kept_max)
-        self._lines = _TokenBucket(limits.shown_per_s, limits.shown_at_once)
+        self._keep = _bucket(limits.shown_kept_per_s, limits.shown_kept_max)
+        self._lines = _bucket(limits.shown_per_s, limits.shown_at_once)
         self._kept: dict[tuple[str, int], tuple[str, str]] = {}  # phone number and text by sender and id
         self._slots = np.zeros(_SLOTS, np.uint16)  # a filter: how many messages are kept, by the low bits of their ids
         self._left_out = 0
@@ -63,16 +50,16 @@ class EachMessage:
 
     def arrived(self, sender: str, ids: Ids, texts: Texts, now: float) -> None:
         """Keep the contents of some or all messages of a batch that has arrived."""
-        count = min(len(ids), self._keep.left(now))
+        count = min(len(ids), self._keep.starts_by(now, now))
         if not count:
             return
-        self._keep.take(count)
         while len(self._kept) + count > self._limits.shown_kept_max:
             # Drop the oldest: handed-back and lost messages never get an outcome here.
             oldest = next(iter(self._kept))
             del self._kept[oldest]
             self._slots[oldest[1] % _SLOTS] -= 1
         for message_id, content in texts(count).items():
+            self._keep.start(now)
             if (sender, message_id) not in self._kept:
                 self._slots[message_id % _SLOTS] += 1
             self._kept[sender, message_id] = content
@@ -81,7 +68,7 @@ class EachMessage:
         """Log some or all of these finished attempts."""
         where = np.flatnonzero(self._slots[some.ids % _SLOTS]).tolist()
         self._left_out += len(some)
-        room = self._lines.left(now)
+        room = self._lines.starts_by(now, now)
         for i in where:
             content = self._kept.pop((sender, int(some.ids[i])), None)
             if content is None:
@@ -89,7 +76,7 @@ class EachMessage:
             self._slots[int(some.ids[i]) % _SLOTS] -= 1
             if room > 0:
                 room -= 1
-                self._lines.take(1)
+                self._lines.start(now)
                 self._left_out -= 1
                 self._log(some, i, content, log)
         self.log_left_out(log, now)

@@ -10,8 +10,8 @@ from typing import Final
 
 from smssim.core.progress import Figures
 from smssim.core.snapshot import Snapshot, Summary
-from smssim.core.threshold import REACHED, REACHED_REACHABLE, TIMES, Judged, share
-from smssim.outputs.judging import ceiling
+from smssim.core.threshold import REACHED, REACHED_REACHABLE, Judged
+from smssim.outputs.judging import amount, ceiling
 from smssim.outputs.terminal.plan_lines import CHANCE, pace, planned
 from smssim.outputs.terminal.sender_table import COST, NOT_AT_THE_END, others_line, sender_table
 from smssim.outputs.terminal.table import joined
@@ -174,10 +174,4 @@ def value(judged: Judged, figures: Mapping[str, float | None]) -> str:
     threshold = judged.threshold
     if judged.value is None:
         return "was never reached" if threshold.name in (*REACHED, *REACHED_REACHABLE) else "is unknown"
-    if threshold.is_share:
-        return f"was {float(share(judged.value, threshold.whole(figures))):.4g}%"
-    if threshold.name.endswith("_per_s"):
-        return f"was {per_second(judged.value)}"
-    if threshold.name == "cost":
-        return f"was {money(judged.value)}"
-    return f"was {seconds(judged.value)}" if threshold.name in TIMES else f"was {judged.value:,.10g}"
+    return f"was {amount(threshold, float(threshold.compared(judged.value, figures)))}"

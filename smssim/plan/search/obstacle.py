@@ -16,10 +16,11 @@ from smssim.core.fate import time_table
 from smssim.core.fault import MONITOR, Fault, FaultKind
 from smssim.core.limits import ATTEMPTS_MAX
 from smssim.core.progress import Milestones
-from smssim.core.threshold import REACHED_REACHABLE, Threshold
+from smssim.core.threshold import FAILED_REACHABLE, REACHED_REACHABLE, Threshold
 from smssim.plan.forecast import SURE
 from smssim.plan.scale import moments
 from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of
+from smssim.plan.search.answer import percent
 from smssim.plan.search.confidence import at_most
 from smssim.plan.search.deadlines import MILESTONES, Deadline, percent_of
 
@@ -49,7 +50,7 @@ def _fail(scenario: Scenario) -> float:
     return min([*shares, *(fault.share for fault in scenario.faults if fault.kind is FaultKind.FAIL)], default=1.0)
 
 
-_OF_REACHABLE: Final = (*REACHED_REACHABLE, "failed_reachable")
+_OF_REACHABLE: Final = (*REACHED_REACHABLE, FAILED_REACHABLE)
 
 
 def _failed_max(goal: Threshold, total: int) -> int | None:
@@ -57,7 +58,7 @@ def _failed_max(goal: Threshold, total: int) -> int | None:
     bound = goal.bound * total / 100 if goal.is_share else goal.bound
     if goal.name in MILESTONES and goal.sign in ("<", "<=", "=="):
         return total - Milestones.needed(percent_of(goal.name), total)
-    if goal.name in ("failed", "failed_reachable", "unreachable") and goal.sign in ("<", "<=", "=="):
+    if goal.name in ("failed", FAILED_REACHABLE, "unreachable") and goal.sign in ("<", "<=", "=="):
         return math.ceil(bound) - 1 if goal.sign == "<" else math.floor(bound)
     if goal.name == "sent" and goal.sign in (">", ">=", "=="):
         return total - (math.floor(bound) + 1 if goal.sign == ">" else math.ceil(bound))
@@ -91,7 +92,7 @@ def _failures(scenario: Scenario, goal: Threshold) -> str | None:
     gone = f"{_percent(unreachable)} of the messages can't be reached, and " if unreachable else ""
     others = "the others" if gone else "the messages"
     failed = f"{gone}{_percent(fail**attempts)} of {others} fail in {tries}"
-    return f"{failed}, so {goal} is met with a probability of {_percent(chance(attempts))}{remedy}"
+    return f"{failed}, so {goal} is met with a probability of {percent(chance(attempts))}{remedy}"
 
 
 def fail_max(scenario: Scenario, goal: Threshold) -> float:
@@ -116,10 +117,8 @@ def _gone(goal: Threshold, total: int, most: int, unreachable: float) -> str | N
         return None
     if goal.name in MILESTONES and chance < _HOPELESS:
         return f"{percent_of(goal.name)}% can't be reached: at most {_percent(1 - unreachable)} of the messages"
-    return (
-        f"{_percent(unreachable)} of the messages can't be reached, so {goal} is met with a probability of "
-        + _percent(chance)
-    )
+    gone = f"{_percent(unreachable)} of the messages can't be reached"
+    return f"{gone}, so {goal} is met with a probability of {percent(chance)}"
 
 
 def _attempts(scenario: Scenario, goal: Threshold) -> str | None:

@@ -203,7 +203,7 @@ class Member:
         """
         assert self.pool is not None
         lanes, busy, held = math.ceil(self.pool.used_lanes), self.pool.busy, 0 if self.held is None else self.held.count
-        holder = LeaseHolder(0, "", self.declared_per_s, lanes, 0.0, limits=self._limits)
+        holder = LeaseHolder(0, "", self.declared_per_s, lanes, lanes, 0.0, limits=self._limits)
         holder.idle_lanes, holder.held = max(0, lanes - busy), held
         holder.leased = holder.delivered = holder.received = busy + held
         holder.credit = max(0, holder.idle_lanes + self.ahead(wait_s) - held)
