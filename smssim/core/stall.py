@@ -37,11 +37,12 @@ class Stall:
 
 
 def stall(
-    sessions: Iterable[Session], missing: int, quiet_s: float, now: float, limits: Limits = LIMITS
+    sessions: Iterable[Session], missing: int, quiet_s: float, now: float, segments: int = 1, limits: Limits = LIMITS
 ) -> Stall | None:
     """Return why the run makes no progress; None if it does, or if it is complete.
 
-    `missing`: messages without a final outcome. `quiet_s`: seconds since an outcome was last counted.
+    `missing`: messages without a final outcome. `quiet_s`: seconds since an outcome was last counted. `segments`: of
+    each message, in which limits count.
     """
     if not missing or quiet_s < limits.quiet_s:
         return None
@@ -62,7 +63,7 @@ def stall(
         return Stall(Cause.LANES_BUSY, quiet_s, len(busy), sending, max(s.facts.mean_s for s in busy))
     if all(s.cut_off for s in present):
         return of(Cause.NO_PRODUCER, present)
-    limited = [s for s in present if s.facts.limit_per_s and (s.held or quiet_s * s.facts.limit_per_s < 1)]
+    limited = [s for s in present if s.facts.limit_per_s and (s.held or quiet_s * s.facts.limit_per_s < segments)]
     if limited:
         return of(Cause.LIMIT, limited)
     return of(Cause.LEASES_LOST, lost) if lost else of(Cause.NOTHING_OUT, present)

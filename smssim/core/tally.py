@@ -269,8 +269,9 @@ class Tally:
     def snapshot(self, figures: Figures, now: float, rows_max: int = ROWS_MAX) -> Snapshot:
         """Return figures of this moment with the senders, at most `rows_max` in rows, and the cause of any stall."""
         quiet_s = now - self._moved_at
-        why = stall(self.sessions.values(), self.run.total - figures.done, quiet_s, now, self._limits)
-        fleet, folded = in_rows(everyone(self._took_part() if rows_max else (), now, self.run.segments), rows_max)
+        missing, segments = self.run.total - figures.done, self.run.segments
+        why = stall(self.sessions.values(), missing, quiet_s, now, segments, self._limits)
+        fleet, folded = in_rows(everyone(self._took_part() if rows_max else (), now, segments), rows_max)
         return Snapshot(
             *(figures, fleet, why),
             events=self.events.all,
