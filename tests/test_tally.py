@@ -15,6 +15,7 @@ from smssim.core.lanes import Finished
 from smssim.core.limits import LIMITS
 from smssim.core.model import Outcome, RunFacts, SenderFacts
 from smssim.core.progress import Figures
+from smssim.core.stall import Cause
 from smssim.core.tally import Tally
 from smssim.errors import ExitCode, LaterError, PeerError, TooLargeError
 
@@ -450,6 +451,16 @@ def test_a_pause_of_the_monitor_does_not_count_as_silence_of_a_sender() -> None:
     assert tally.figures(101.0).senders == 1
     assert tally.ending(101.0, GIVE_UP_S) is None
     assert tally.ending(101.0 + LIMITS.lost_after_s, GIVE_UP_S) is not None
+
+
+def test_a_sender_waits_for_its_limit_for_as_long_as_all_segments_of_a_message_need() -> None:
+    tally = Tally(replace(RUN, segments=3), 0.0)
+    tally.report(tally.run, SenderFacts("a", "a", limit_per_s=0.5), Report(1, finished([(0, SENT)]), 0, 0, 0.0), 0.0)
+    for sequence, now, cause in ((2, 5.9, Cause.LIMIT), (3, 6.1, Cause.NOTHING_OUT)):
+        tell(tally, sequence, now=now)
+        why = tally.snapshot(tally.figures(now), now).stall
+        assert why is not None
+        assert why.cause == cause
 
 
 def test_a_pause_of_the_monitor_does_not_change_the_rate_of_a_sender_that_has_left() -> None:

@@ -101,6 +101,9 @@ RATED: Final = {
     for model, attempts in ((replace(USUAL, fail=0.0), 1), (OFTEN, 3), (AttemptModel(0.2, 0.5, "lognormal", 1.0), 1))
 }
 RATED["a rate of 0.9 to one sender, unreachable messages"] = replace(merged(at_rate(0.9, OFTEN, 3)), unreachable=0.2)
+RATED["a rate that one sender can't keep, first retries after the last release"] = alone(
+    OFTEN, total=500, max_attempts=3, retry_delay_s=5.0, rate_per_s=1.1 * PER_S
+)
 
 
 def limited(

@@ -145,19 +145,17 @@ class Alone:
         later = [(done_s[i] + delays_s[i], following[i]) for i in range(under_way) if following[i] >= 0]
         heapify(later)
         while True:
-            if later and (place == last or later[0][0] <= since_s[place]):
-                available_s, which = later[0]
-            elif place < last:
-                available_s, which = since_s[place], place
-            else:
+            is_retry = bool(later) and (place == last or later[0][0] <= since_s[place])
+            if not is_retry and place == last:
                 break
+            available_s, which = later[0] if is_retry else (since_s[place], place)
             start_s = max(available_s, free_s[0])
             if start_s >= until_s:
                 break
-            if which == place:
-                place += 1
-            else:
+            if is_retry:
                 heappop(later)
+            else:
+                place += 1
             end_s = start_s + durations_s[which]
             starts_s[which], done_s[which] = start_s, end_s
             heapreplace(free_s, end_s)
