@@ -191,6 +191,20 @@ def test_a_mark_above_the_share_that_is_sent_is_never_reached() -> None:
     assert found[COMPLETE].median_s == pytest.approx(100, rel=0.03)
 
 
+@pytest.mark.parametrize("known", [0.33, None])
+@pytest.mark.parametrize("max_attempts", [1, 3])
+def test_unreachable_messages_fail_as_often_from_now_on(max_attempts: int, known: float | None) -> None:
+    """With several attempts too, although other messages that fail finally do so late."""
+    samples, last = course([67 * i for i in range(1, 51)], [33 * i for i in range(1, 51)], total=10_000, in_flight=40)
+    last = replace(last, unreachable=last.failed)
+    some = sender(3350, 1650, rate_per_s=100.0, in_flight=40, concurrency=40)
+    found = expected(samples, last, [some], Others(), max_attempts, known)
+    assert found is not None
+    assert (found[80], found[95], found[99]) == (UNKNOWN, UNKNOWN, UNKNOWN)
+    assert found[50].median_s == pytest.approx(5000 / 67, rel=0.02)
+    assert found[COMPLETE].median_s == pytest.approx(100, rel=0.02)
+
+
 def test_a_mark_near_that_share_has_no_upper_bound() -> None:
     sent, failed = [95 * i for i in range(1, 51)], [5 * i for i in range(1, 51)]
     samples, last = course(sent, failed, total=10_000)

@@ -226,6 +226,21 @@ def test_what_is_beyond_the_ceiling_is_listed(unreachable: float, said: str) -> 
     assert says.beyond(unreachable) == said
 
 
+def test_only_what_no_seed_reaches_is_out_of_reach() -> None:
+    assert says.beyond(0.0501, [95, 99]) == "95% and 99% can't be reached: at most 94.99%"
+    assert says.beyond(0.0501, [99]) == "99% can't be reached: at most 94.99%"
+    close = replace(GONE, unreachable=0.5, total=1)
+    found = Forecast(close, [play(close, seed) for seed in seeds_from(1, 9)], FULL, [])
+    assert 0 < found.reached_s[99].share < 0.5
+    assert says.never(found, 99).endswith("are sent on average")
+    assert "can't be reached: at most" not in says.ceiling(found)
+
+
+def test_of_nobody_no_share_can_be_reached() -> None:
+    page = " ".join(show.plain(Page(forecast(replace(GONE, unreachable=1.0)), None, [1], 1.5).lines()).split())
+    assert "of reachable 50% never nobody can be reached 80% never nobody can be reached" in page
+
+
 def test_the_plan_beside_a_run_ends_at_the_ceiling() -> None:
     scale = outline_scale(GONE)
     course = outline(GONE, [play(GONE, seed, scale) for seed in range(6)], scale)

@@ -25,6 +25,7 @@ from smssim.core.ledger import Ledger
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Phones, Writer
 from smssim.core.model import Outcome, RunFacts
+from smssim.core.reach import Reach
 from smssim.errors import UsageError
 from smssim.outputs import trace, undelivered
 from smssim.outputs.record import COLUMNS, Recorder, place
@@ -314,6 +315,14 @@ def test_the_list_has_the_messages_that_failed_or_have_no_outcome(total: int) ->
         [str(i), text[12 * i : 12 * i + 12], "12" if outcomes[i] == Outcome.FAILED else ""]
         for i in np.flatnonzero(outcomes != Outcome.SENT).tolist()
     ]
+
+
+def test_an_unreachable_message_was_attempted_once_however_many_attempts_are_allowed() -> None:
+    run, ledger = RunFacts(RUN.run_id, 7, 1000, 4, 0.3), Ledger(1000)
+    ledger.record(np.arange(900), np.full(900, Outcome.FAILED, np.uint8))
+    missing = Reach(7, 0.3).missing(np.arange(1000, dtype=np.uint64))
+    once = np.where(missing, "1", "4").tolist()
+    assert [line[2] for line in listed(run, ledger)] == once[:900] + [""] * 100
 
 
 def test_an_empty_list_has_only_its_header() -> None:

@@ -44,10 +44,11 @@ class Crew:
     lanes: Floats
     in_flight: Floats  # in their lanes, without those that are not reported yet
     mean_s: Floats  # of their attempts
-    fail: Floats  # probability that an attempt fails
+    fail: Floats  # probability that an attempt at a message that can be reached fails
     there_s: Floats  # since they joined; 0 if unknown
     done_s: Floats  # the time of all attempts that have ended
     has_lost: bool  # whether senders are lost that had messages
+    gone: float = 0.0  # share of the attempts that are at unreachable messages
 
     def filled(self, in_flight: float) -> Crew:
         """Return the same senders with at least this many messages in their lanes, if they have as many lanes.
@@ -68,7 +69,7 @@ class Crew:
     @property
     def sent_per_s(self) -> float:
         """Messages that are sent per second if as many lanes as now are in use."""
-        return float((self.in_flight * (1 - self.fail) / self.mean_s).sum())
+        return (1 - self.gone) * float((self.in_flight * (1 - self.fail) / self.mean_s).sum())
 
     def wave_s(self) -> float:
         """Return the mean time of the attempts that end."""
@@ -111,25 +112,30 @@ def crew_of(rows: Sequence[SenderRow], others: Others, figures: Figures) -> Crew
     lanes = np.where(declared_per_s > 0, np.minimum(lanes, np.maximum(fed, in_flight)), lanes)
     avg_s = np.array(averages, np.float64)  # None becomes NaN
     avg_s = np.where(np.isnan(avg_s), declared_s, avg_s)
-    gone = rows if len(there) < len(rows) else ()
+    away = rows if len(there) < len(rows) else ()
     weight = DECLARED_WAVES * lanes + 1
+    gone = figures.unreachable / figures.attempts if figures.attempts else 0.0
+    reachable = (1 - gone) * attempts
     return Crew(
         lanes=lanes,
         in_flight=np.minimum(in_flight, lanes),
         mean_s=np.maximum((avg_s * attempts + declared_s * weight) / (attempts + weight), MEAN_LEAST_S),
         fail=np.clip(
-            (np.maximum(0.0, attempts - sent) + DECLARED_ATTEMPTS * fail) / (attempts + DECLARED_ATTEMPTS), 0.0, 1.0
+            (np.maximum(0.0, reachable - sent) + DECLARED_ATTEMPTS * fail) / (reachable + DECLARED_ATTEMPTS), 0.0, 1.0
         ),
         there_s=np.minimum((sent + failed) / np.maximum(per_s, RATE_LEAST_PER_S), figures.elapsed_s) * (per_s > 0),
         done_s=avg_s * attempts,
-        has_lost=others.lost > 0 or any(row.state is State.LOST and row.attempts for row in gone),
+        has_lost=others.lost > 0 or any(row.state is State.LOST and row.attempts for row in away),
+        gone=gone,
     )
 
 
 def _usual(others: Others, figures: Figures) -> tuple[float, ...]:
     """Return the columns of the other senders, which declare nothing here."""
     share = figures.attempts / figures.done if figures.done else 1.0
-    fail = 1 - figures.sent / figures.attempts if figures.attempts else 0.0
+    reachable = figures.attempts - figures.unreachable
+    fail = 1 - figures.sent / reachable if reachable else 0.0
     mean_s, lanes = figures.avg_time_s or 1.0, float(max(1, others.in_flight))
     attempts = share * (others.sent + others.failed)
-    return lanes, mean_s, fail, float(others.in_flight), (1 - fail) * attempts, 0.0, attempts, 0.0, 0.0
+    sent = attempts * figures.sent / figures.attempts if figures.attempts else 0.0
+    return lanes, mean_s, fail, float(others.in_flight), sent, 0.0, attempts, 0.0, 0.0

@@ -80,11 +80,12 @@ def expected(
     rows: Sequence[SenderRow],
     others: Others,
     max_attempts: int | None = None,
+    unreachable: float | None = None,
 ) -> Mapping[int, Expected] | None:
     """Return when each percentage that is not reached so far will be sent, and under `COMPLETE`, when all is done.
 
     Returns None before 20 moments, and an empty mapping once the run is complete. `figures`, `rows` and `others` are
-    those of the last sample. `max_attempts` is guessed if it is None.
+    those of the last sample. `max_attempts`, and `unreachable` (the share of the messages), are guessed if None.
     """
     if len(samples.elapsed_s) < MOMENTS_MIN:
         return None
@@ -95,7 +96,9 @@ def expected(
     crew = crew_of(rows, others, figures)
     if crew is None:
         return dict.fromkeys([*marks, COMPLETE], UNKNOWN)
-    outlook = _outlook(samples, figures, crew, _attempts_max(figures, max_attempts))
+    if unreachable is None:
+        unreachable = figures.unreachable / figures.done if figures.done else 0.0
+    outlook = _outlook(samples, figures, crew, _attempts_max(figures, max_attempts), unreachable)
     if outlook is None:
         return dict.fromkeys([*marks, COMPLETE], UNKNOWN)
     times = {percent: outlook.sent(count) if outlook.counts_sent else UNKNOWN for percent, count in marks.items()}
@@ -108,7 +111,8 @@ def _attempts_max(figures: Figures, known: int | None) -> int:
         return max(1, known)
     if not figures.retried:
         return 1
-    fail, failed = 1 - figures.sent / max(1, figures.attempts), figures.failed / max(1, figures.done)
+    fail = 1 - figures.sent / max(1, figures.attempts - figures.unreachable)
+    failed = figures.failed_reachable / max(1, figures.done - figures.unreachable)
     least, most = ATTEMPTS_GUESSED
     if not (0 < fail < 1 and failed > 0):
         return most
@@ -200,7 +204,7 @@ def _messages(expected: float, deviates: float) -> float:
     return shape * max(0.05, 1 - 1 / (9 * shape) + deviates / (3 * math.sqrt(shape))) ** 3
 
 
-def _outlook(samples: Samples, figures: Figures, crew: Crew, max_attempts: int) -> _Outlook | None:
+def _outlook(samples: Samples, figures: Figures, crew: Crew, max_attempts: int, unreachable: float) -> _Outlook | None:
     """Return how the run goes on; None if it doesn't."""
     counts_sent = figures.sent >= SENT_LEAST * figures.done and figures.sent > 0
     flow = crew.flow / crew.flow.sum()
@@ -210,18 +214,22 @@ def _outlook(samples: Samples, figures: Figures, crew: Crew, max_attempts: int) 
     crew = crew.filled(min(missing, float(lately.mean())))
     in_flight = min(float(missing), float(crew.in_flight.sum()))
     if counts_sent:
-        total, total_error = _sent_in_the_end(figures, float(flow @ crew.fail**max_attempts), fail, max_attempts)
-        retries, counted, per_s = shares_of_retries(fail, max_attempts), figures.sent, crew.sent_per_s
+        fails = float(flow @ crew.fail**max_attempts)
+        total, total_error = _sent_in_the_end(figures, fails, fail, max_attempts, unreachable)
+        retries, counted = (1 - crew.gone) * shares_of_retries(fail, max_attempts), figures.sent
+        per_s = crew.sent_per_s
     else:
         total, total_error, retries, counted = float(figures.total), 0.0, np.ones(1), figures.done
-        per_s = float((crew.in_flight / crew.mean_s).sum()) / sum(fail**k for k in range(max_attempts))
+        tries = unreachable + (1 - unreachable) * sum(fail**k for k in range(max_attempts))
+        per_s = float((crew.in_flight / crew.mean_s).sum()) / tries
     to_come = min(in_flight * float(retries.sum()), total - counted)
     smooth = _smooth(samples, counts_sent, wave_s)
     wait_s = sender_wait_s(figures.senders_seen)
     now_s, last = float(smooth.times_s[-1]), float(smooth.counts[-1])
     level = float(smooth.at(smooth.times_s[-1:])[0]) + per_s * smooth.over_s / 2
     square, square_error = crew.spread(level / last - 1 if last else 0.0, wait_s / 2)
-    noise = square * (1 - fail) + fail + 0.02
+    sends = (1 - crew.gone) * (1 - fail)
+    noise = square * sends + (1 - sends) + 0.02
     line = trend(smooth, Guess(per_s, noise, wave_s, _joined_s(crew, flow, now_s, wave_s), crew.has_lost))
     if line.per_s <= 0:
         return None
@@ -252,18 +260,23 @@ def _smooth(samples: Samples, counts_sent: bool, wave_s: float) -> Smooth:
     return Smooth(times_s, counts, wave_s)
 
 
-def _sent_in_the_end(figures: Figures, fails: float, fail: float, max_attempts: int) -> tuple[float, float]:
+def _sent_in_the_end(
+    figures: Figures, fails: float, fail: float, max_attempts: int, unreachable: float
+) -> tuple[float, float]:
     """Return how many messages are sent in the end, and the standard deviation.
 
-    `fails`: the probability that a message fails finally. `fail`: that an attempt does.
+    `fails`: the probability that a message fails finally although it can be reached. `fail`: that an attempt at it
+    does.
     """
     missing = figures.total - figures.done
-    more = (
-        missing * fails if max_attempts == 1 else min(float(missing), max(0.0, figures.total * fails - figures.failed))
-    )
-    share = more / missing
+    gone = missing * unreachable
+    others = missing - gone
+    more = others * fails
+    if max_attempts > 1:  # those that fail finally do so late
+        more = min(others, max(0.0, figures.total * (1 - unreachable) * fails - figures.failed_reachable))
+    share = (gone + more) / missing
     of_share = max_attempts * fail ** (max_attempts - 1) * math.sqrt(fail * (1 - fail) / (figures.attempts + 20))
-    return figures.total - figures.failed - more, math.hypot(
+    return figures.total - figures.failed - gone - more, math.hypot(
         math.sqrt(missing * share * (1 - share)), missing * of_share
     )
 

@@ -16,6 +16,7 @@ from smssim.core.ledger import Ledger
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.message import Phones
 from smssim.core.model import Ids, RunFacts
+from smssim.core.reach import Reach
 from smssim.outputs.files import check_writable, empty
 from smssim.outputs.protocol import Output
 from smssim.process.logs import Log
@@ -62,19 +63,19 @@ class UndeliveredList(Output):
 def pieces(run: RunFacts, ledger: Ledger, at_once: int) -> Iterator[str]:
     """Yield the text of the list, `at_once` messages at a time.
 
-    A failed message was attempted `max_attempts` times. If a message has no final outcome, because the run ended early,
-    its number of attempts is not known for certain and is left empty.
+    A failed message was attempted `max_attempts` times, or once if it is unreachable. If a message has no final
+    outcome, because the run ended early, its number of attempts is not known for certain and is left empty.
     """
-    phones = Phones(run.seed)
+    phones, reach = Phones(run.seed), Reach(run.seed, run.unreachable)
     yield HEADER
     for ids, failed in ledger.not_sent():
         for first in range(0, len(ids), at_once):
             some = slice(first, first + at_once)
-            yield lines(ids[some], phones.column(ids[some]), failed[some], run.max_attempts)
+            attempts = np.where(reach.missing(ids[some].astype(np.uint64)), "1", str(run.max_attempts))
+            yield lines(ids[some], phones.column(ids[some]), np.where(failed[some], attempts, ""))
 
 
-def lines(ids: Ids, phones: NDArray[np.void], failed: NDArray[np.bool_], attempts: int) -> str:
+def lines(ids: Ids, phones: NDArray[np.void], tried: NDArray[np.str_]) -> str:
     """Return the lines of these messages. Columns have shape (n,). Takes about 600 ns per message."""
     numbers = phones.view(f"S{phones.itemsize}").astype(str).tolist()
-    tried = np.where(failed, str(attempts), "").tolist()
-    return "".join([f"{i},{number},{n}\n" for i, number, n in zip(ids.tolist(), numbers, tried, strict=True)])
+    return "".join([f"{i},{number},{n}\n" for i, number, n in zip(ids.tolist(), numbers, tried.tolist(), strict=True)])

@@ -124,7 +124,7 @@ class Page:
         if forecast.scenario.unreachable:
             lines.append(self._row("of reachable"))
             for percent, spread in forecast.reached_reachable_s.items():
-                why = "too many fail"
+                why = says.never(forecast, percent, of_reachable=True)
                 lines.append(self._time(f"{percent}%", spread, theory.reached_reachable_s(percent), has_theory, why))
         stuck = says.stuck(self._bottleneck)
         lines.append(self._time("all done", forecast.complete_s, theory.complete_s, has_theory, stuck))

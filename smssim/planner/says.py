@@ -6,6 +6,7 @@ Knows forecasts and words. Must not know layout.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from smssim.core.fault import MONITOR, PRODUCER, Fault, FaultKind
@@ -59,13 +60,15 @@ def marks(scenario: Scenario) -> list[tuple[float, str]]:
     return sorted([*joins, *((one.at_s, fault(one)) for one in scenario.faults)])
 
 
-def never(forecast: Forecast, percent: int) -> str:
-    """Return why a share of the messages is not sent in most seeds."""
+def never(forecast: Forecast, percent: int, *, of_reachable: bool = False) -> str:
+    """Return why a share of the messages, or of those that can be reached, is not sent in most seeds."""
     if forecast.complete_s.median is None and forecast.complete_s.share < 1:
         return "the run does not get that far"
     unreachable = forecast.scenario.unreachable
-    if _is_beyond(percent, unreachable):
-        return f"at most {precisely(1 - unreachable)} can be reached"
+    if of_reachable:
+        return "too many fail" if unreachable < 1 else "nobody can be reached"
+    if percent in _beyond(unreachable, _unmet(forecast)):
+        return f"at most {_most(unreachable)} can be reached"
     return f"{precisely(forecast.ceiling)} are sent on average"
 
 
@@ -90,7 +93,7 @@ def ceiling(forecast: Forecast) -> str:
     if forecast.complete_s.median is None:
         return f"{precisely(forecast.ceiling)} on average: some messages are never finished"
     unreachable, fail = scenario.unreachable, failing(forecast) if scenario.fail is None else scenario.fail
-    gone = f"{100 * unreachable:.3g}% of the messages can't be reached" if unreachable else ""
+    gone = f"{100 * unreachable:.6g}% of the messages can't be reached" if unreachable else ""
     failed = (
         f"{100 * fail:.3g}% of {'other ' * bool(gone)}attempts fail, {plural(scenario.max_attempts, 'attempt')} each"
     )
@@ -103,18 +106,30 @@ def ceiling(forecast: Forecast) -> str:
     text = f"{precisely(forecast.ceiling)} on average: {', '.join(causes)}" + (
         f" ({', '.join(hints)})" if hints else ""
     )
-    return f"{text}. {beyond(unreachable)}" if beyond(unreachable) else text
+    out = beyond(unreachable, _unmet(forecast))
+    return f"{text}. {out}" if out else text
 
 
-def beyond(unreachable: float) -> str:
-    """Return which percentages can't be reached: "95% and 99% can't be reached: at most 93.1%"; empty if all can."""
-    some = [percent for percent in Milestones.PERCENTS if _is_beyond(percent, unreachable)]
-    return out_of_reach(some, precisely(1 - unreachable))
+def beyond(unreachable: float, unmet: Sequence[int] = Milestones.PERCENTS) -> str:
+    """Return which percentages can't be reached: "95% and 99% can't be reached: at most 93.1%"; empty if all can.
+
+    Of how many messages that is true is chance, so only those percentages count that no seed meets: `unmet`.
+    """
+    return out_of_reach(_beyond(unreachable, unmet), _most(unreachable))
 
 
-def _is_beyond(percent: int, unreachable: float) -> bool:
-    """Return whether more than the messages that can be reached would be needed for this percentage, as expected."""
-    return percent > 100 * (1 - unreachable) + 1e-9
+def _unmet(forecast: Forecast) -> list[int]:
+    return [percent for percent, spread in forecast.reached_s.items() if not spread.share]
+
+
+def _beyond(unreachable: float, unmet: Sequence[int]) -> list[int]:
+    return [percent for percent in unmet if percent > 100 * (1 - unreachable) + 1e-9]
+
+
+def _most(unreachable: float) -> str:
+    """Return the share of the messages that can be reached, never rounded to a percentage that can't be."""
+    text, percent = precisely(1 - unreachable), 100 * (1 - unreachable)
+    return f"{percent:.10g}%" if float(text.strip("<>%")) in _beyond(unreachable, Milestones.PERCENTS) else text
 
 
 def costs(forecast: Forecast) -> str:

@@ -116,7 +116,7 @@ def _gone(goal: Threshold, total: int, most: int, unreachable: float) -> str | N
     if chance >= SURE:
         return None
     if goal.name in MILESTONES and chance < _HOPELESS:
-        return f"{percent_of(goal.name)}% can't be reached: at most {_percent(1 - unreachable)} of the messages"
+        return f"{percent_of(goal.name)}% can't be reached: at most {100 * (1 - unreachable):.10g}% of the messages"
     gone = f"{_percent(unreachable)} of the messages can't be reached"
     return f"{gone}, so {goal} is met with a probability of {percent(chance)}"
 
