@@ -259,6 +259,29 @@ def test_without_a_goal_there_is_nothing_to_look_for() -> None:
 # ---- How sure
 
 
+def unlucky(*unmet: int) -> Plays:
+    """Return plays that are `made_up`, but late with these seeds."""
+
+    def plays(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
+        late = dict.fromkeys((50, 80, 95, 99), 999.0)
+        found = zip(seeds, made_up(scenario, seeds, scale), strict=True)
+        return [replace(one, reached_s=late) if seed in unmet else one for seed, one in found]
+
+    return plays
+
+
+def test_a_mix_is_found_although_one_search_seed_of_the_only_good_one_misses() -> None:
+    scenario, kinds = Scenario(8000, (sender("a", 0.5, 1.0),)), kinds_of(a=(0, 1))
+    found = cheapest(scenario, kinds, "t95<900s", plays=unlucky(5))
+    assert found.copies == {"a": 1}
+
+
+def test_why_no_mix_will_do_is_never_that_all_plays_meet_the_goals() -> None:
+    scenario, kinds = Scenario(8000, (sender("a", 0.5, 1.0),)), kinds_of(a=(0, 1))
+    found = cheapest(scenario, kinds, "t95<900s", plays=unlucky(3, 7, 12, 16))  # no fresh seed
+    assert found.why.startswith("even with 1 of a, t95<900s is met with a probability of only 80%")
+
+
 @pytest.mark.parametrize("number", range(1, 9))
 def test_looks_err_with_no_more_than_the_probability_that_they_are_given(number: int) -> None:
     error = 0.05 / 2**number
