@@ -102,6 +102,17 @@ def test_after_a_long_silence_the_page_connects_again(browser: Browser, rehearsa
         expect(page.locator("#live")).to_have_text("live")
 
 
+def test_a_page_whose_first_request_fails_tries_again(browser: Browser, rehearsal: Rehearsal) -> None:
+    with visiting(browser) as (page, faults):
+        faults.expected.append("net::ERR")
+        page.clock.install(time=BEGAN_MS)
+        page.route("**/api/runs", lambda route: route.abort(), times=1)
+        page.goto(rehearsal.url)
+        expect(page.locator("#live")).to_have_text("connecting")
+        page.clock.run_for(2_000)
+        expect(page.locator("#live")).to_have_text("live")
+
+
 def test_two_seconds_after_a_killed_monitor_is_back_the_figures_are_right(browser: Browser) -> None:
     with visiting(browser) as (page, faults):
         faults.expected.append("net::ERR")

@@ -15,7 +15,7 @@ import pytest
 from browser_support import launched, visiting
 from page_support import chart, fits, names, pairs, rows_of, senders, spoken, violations
 from playwright.sync_api import Browser, Page, expect
-from report_support import data_of, plan, renamed, result, run, running
+from report_support import data_of, forecast, plan, renamed, result, run, running
 from test_reach_shown import reached
 from view_support import planned
 
@@ -23,7 +23,7 @@ from smssim.core.fleet import Fleet
 from smssim.core.threshold import Threshold
 from smssim.outputs.document import plan_of
 from smssim.outputs.report.assets import assets
-from smssim.outputs.report.inputs import documents_in
+from smssim.outputs.report.inputs import documents_in, plan_document
 from smssim.outputs.report.page import report
 from smssim.words import clock, count, percent, seconds
 
@@ -140,8 +140,28 @@ def test_a_run_shows_unreachable_messages_and_its_cost_only_if_there_are_any(bro
         assert "passed" in text
         small = [cell.get_attribute("data-small") for cell in page.locator("td[data-small]").all()]
         assert "reachable: 18.0 s" in small
+        expect(page.locator("#ceiling")).to_have_text("95% and 99% can't be reached: at most 91.0%.")
         shown(page, tmp_path / "none.html")
         assert not pairs(page).keys() & {"unreachable", "cost"}
+
+
+def test_a_plan_shows_unreachable_messages_and_its_cost_only_if_there_are_any(browser: Browser, tmp_path: Path) -> None:
+    some = {
+        "unreachable": {"median": 450, "low": 440, "high": 460},
+        "cost": {"median": 12.5, "low": 12.5, "high": 12.5},
+    }
+    for name, more in (("some", some), ("none", {})):
+        document = plan_document(forecast(**more), plan_of(planned()))
+        written(tmp_path / f"{name}.html", document)
+    with visiting(browser, viewport=WIDE) as (page, _):
+        shown(page, tmp_path / "some.html")
+        figures = pairs(page)
+        assert (figures["unreachable"], figures["cost"]) == ("450 (440–460)", "12.50")
+        times = rows_of(page.get_by_role("table", name="When shares of all messages are sent"))
+        assert [row["reachable"] for row in times] == ["9.4 s", "16.0 s", "never", "never", ""]
+        shown(page, tmp_path / "none.html")
+        assert not pairs(page).keys() & {"unreachable", "cost"}
+        assert "reachable" not in rows_of(page.get_by_role("table", name="When shares of all messages are sent"))[0]
 
 
 def test_two_runs_and_a_plan_are_compared_by_figure_and_course(browser: Browser, tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ def test_a_ceiling_is_named_only_below_a_milestone(unreachable: int, expected: s
     assert ceiling(1000, unreachable) == expected
 
 
+@pytest.mark.parametrize(
+    ("unreachable", "expected"),
+    [(1401, "95% and 99% can't be reached: at most 93.0%"), (1001, "95% and 99% can't be reached: at most 94.995%")],
+)
+def test_a_ceiling_is_rounded_like_the_share_of_the_sent_but_not_up_to_a_milestone(
+    unreachable: int, expected: str
+) -> None:
+    assert ceiling(20_000, unreachable) == expected
+
+
 def test_a_report_shows_them_without_scripts_and_keeps_them_in_its_data() -> None:
     html = report([run(reached())], ASSETS).decode()
     text = re.sub("<[^>]+>", " ", html)

@@ -16,7 +16,7 @@ from view_support import OTHER, RUN_ID, of_run
 
 from smssim.errors import UsageError
 from smssim.outputs.report.command import serve
-from smssim.outputs.report.inputs import DOCUMENTS_MAX, FILE_BYTES_MAX, documents_in
+from smssim.outputs.report.inputs import DOCUMENTS_MAX, FILE_BYTES_MAX, documents_in, plan_document
 from smssim.outputs.report.page import report
 from smssim.settings import ReportSettings
 
@@ -94,6 +94,14 @@ def test_a_forecast_is_the_document_of_a_plan() -> None:
     unsure = forecast(goals=[{"goal": "t50<1m", "probability": 0.4, "passed": False}])
     (document,) = documents_in(json.dumps(unsure).encode(), "p.json")
     assert document["verdict"] == {"code": "missed", "text": "Likely to miss t50<1m (40%)"}
+
+
+def test_a_deadline_of_a_plan_for_the_reachable_stands_at_the_share_that_they_are() -> None:
+    goal = {"goal": "t80_reachable<1m", "probability": 1.0, "passed": True}
+    gone = {"median": 500, "low": 480, "high": 520}
+    (document,) = documents_in(json.dumps(forecast(goals=[goal], unreachable=gone)).encode(), "p.json")
+    assert [one["percent"] for one in document["goals"]] == [72]
+    assert [one["percent"] for one in plan_document(forecast(goals=[goal]), unreachable_share=0.25)["goals"]] == [60]
 
 
 def test_a_file_from_windows_with_a_byte_order_mark_is_read() -> None:

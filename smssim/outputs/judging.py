@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smssim.core.threshold import COST, PERCENTS, REACHED, REACHED_REACHABLE, TIMES, Threshold
 from smssim.errors import ExitCode
-from smssim.words import clock, money, out_of_reach, part, per_second, seconds
+from smssim.words import clock, money, out_of_reach, per_second, percents, seconds
 
 _CODES: Final[Mapping[int, str]] = {
     ExitCode.OK: "complete",
@@ -60,9 +60,19 @@ def deadlines(thresholds: Iterable[Threshold], unreachable: float = 0.0) -> list
 
 
 def ceiling(total: int, unreachable: int) -> str:
-    """Return which milestones can't be reached, because so many messages are unreachable; empty if all can."""
+    """Return which milestones can't be reached, because so many messages are unreachable; empty if all can.
+
+    The share of the others is rounded like that of the sent messages, but not up to a milestone that can't be reached.
+    """
     most = total - unreachable
-    return out_of_reach([p for p in PERCENTS if p * total > 100 * most], part(most, total))
+    some = [percent for percent in PERCENTS if percent * total > 100 * most]
+    if not some:
+        return ""
+    text, digits = percents(most, unreachable, total)[0], 1
+    while float(text.strip("<%")) >= some[0] and digits < 9:
+        digits += 1
+        text = f"{100 * most / total:.{digits}f}%"
+    return out_of_reach(some, text)
 
 
 def judged(figures: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -63,6 +63,8 @@ def document(
         command=command if words else "",
         seed=seed,
         max_attempts=settings.producer.max_attempts,
+        unreachable_share=settings.producer.unreachable,
+        segments=forecast.scenario.segments,
         **named,
     )
 

@@ -178,13 +178,16 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def plan_document(forecast: Mapping[str, Any], plan: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """Return the document of a plan. `plan`: its course, if it is known. `more`: other fields that are known."""
+    missing = more.get("unreachable_share")
+    if missing is None:  # then about as many as in the plays
+        missing = ((forecast.get("unreachable") or {}).get("median") or 0.0) / max(1, forecast["total"])
     return {
         **PLAN_DOCUMENT.blank,
         "version": VERSION,
         "kind": "plan",
         "title": f"plan of {plural(forecast['total'], 'message')}",
         "verdict": plan_verdict(forecast),
-        "goals": deadlines(parsed(one["goal"] for one in forecast["goals"])),
+        "goals": deadlines(parsed(one["goal"] for one in forecast["goals"]), missing),
         "forecast": dict(forecast),
         "plan": plan,
         **more,

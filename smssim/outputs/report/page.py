@@ -107,7 +107,7 @@ def _run(document: Document, head: str, is_brief: bool) -> list[Html]:
     parts += [tag(head, "Sent over time"), _curve(document), tables.reached(document)]
     most = ceiling(progress["total"], progress["unreachable"])
     if most:
-        parts.append(tag("p", f"{most}."))
+        parts.append(tag("p", f"{most}.", id=None if is_brief else "ceiling", class_="note"))
     if document["pace"]:
         parts.append(tag("p", f"Beside the plan: {document['pace']}."))
     parts += [

@@ -15,8 +15,10 @@ function planHead() {
 		const words = isMissed ? 'A goal is likely to be missed' : 'As wanted';
 		verdict.update(isMissed ? 'missed' : 'complete', given ? clean(given.text) : words, '',
 			range(forecast.complete_s, clock), 'until complete');
+		const rare = Object.entries({ unreachable: count, cost: money }).filter(([name]) => forecast[name]?.high);
 		figures.fill([
 			...['sent', 'failed', 'retried', 'duplicates'].map((name) => [name, range(forecast[name], count)]),
+			...rare.map(([name, says]) => [name, range(forecast[name], says)]),
 			['rate', range(forecast.rate_per_s, perSecond)],
 			['messages', count(forecast.total)], ['sent in the end', percent(forecast.ceiling)],
 			['seeds', count(forecast.seeds)], ['scale', count(forecast.scale)],
@@ -54,12 +56,14 @@ function planCourse(time) {
 			time.end = last(plan.times_s);
 			chart.update(model);
 		}
-		times.fill(['share', 'plan', ...(theory ? ['theory'] : [])], [...PERCENTS, 'complete'].map((key) => {
+		const cell = ({ low, median, high } = {}) => spread({ low_s: low, median_s: median, high_s: high });
+		const some = forecast.unreachable?.high && forecast.reached_reachable_s;
+		const heads = ['share', 'plan', ...(some ? ['reachable'] : []), ...(theory ? ['theory'] : [])];
+		times.fill(heads, [...PERCENTS, 'complete'].map((key) => {
 			const isLast = key === 'complete';
-			const { low, median, high } = (isLast ? forecast.complete_s : forecast.reached_s[key]) || {};
-			const cell = spread({ low_s: low, median_s: median, high_s: high });
 			const inTheory = theory && clock(isLast ? theory.complete_s : theory.reached_s[key]);
-			return [isLast ? key : `${key}% sent`, cell, ...(theory ? [inTheory] : [])];
+			return [isLast ? key : `${key}% sent`, cell(isLast ? forecast.complete_s : forecast.reached_s[key]),
+				...(some ? [isLast ? '' : cell(some[key])] : []), ...(theory ? [inTheory] : [])];
 		}));
 		goals.fill(['goal', 'state', 'probability'], forecast.goals.map((goal) =>
 			[clean(goal.goal), OUTCOMES[Number(goal.passed)], percent(goal.probability)]));
@@ -152,5 +156,8 @@ for (const type of ['beforeprint', 'afterprint']) {
 smssim.report = ({ runs }) => {
 	const root = document.getElementById('app');
 	if (runs.length > 1) return comparison(root, runs);
-	return draw(root, runs[0]);
+	const ceiling = document.getElementById('ceiling');
+	const view = draw(root, runs[0]);
+	if (ceiling) root.querySelector('.with-aside > div:last-child').append(ceiling);
+	return view;
 };

@@ -12,7 +12,7 @@ const live = () => {
 	function tell() {
 		const old = `${Math.floor((Date.now() - heard) / 1000)} s old`;
 		const { data, done, total, progress } = view.model;
-		let [kind, words] = !progress?.run_id || Date.now() - heard < STALE_MS ? ['live', 'live'] : ['old', old];
+		let [kind, words] = !progress.run_id || Date.now() - heard < STALE_MS ? ['live', 'live'] : ['old', old];
 		if (!connected) [kind, words] = ['wait', heard ? `reconnecting · ${old}` : 'connecting'];
 		if (over !== null) [kind, words] = ['over', over];
 		attribute(status, 'data-state', kind);

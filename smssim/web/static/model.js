@@ -37,6 +37,7 @@ function mergeHeat(heat) {
 }
 
 class Model {
+	progress = {};
 	show(data) {
 		const { progress = {}, events = [], stalls = [], gaps = [], heat, senders } = data;
 		Object.assign(this, { data, progress, events, stalls, gaps });
@@ -66,7 +67,7 @@ class Model {
 		return isWhole && !missed && version === this.data.static_version;
 	}
 
-	// Add a point; one at the same time as the last replaces it.
+	// Add a point, or replace the last at the same time.
 	addPoint() {
 		const { history, elapsed } = this;
 		const { length } = history.elapsed_s;
