@@ -263,7 +263,7 @@ def unlucky(*unmet: int) -> Plays:
     """Return plays that are `made_up`, but late with these seeds."""
 
     def plays(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
-        late = dict.fromkeys((50, 80, 95, 99), 999.0)
+        late: dict[int, float | None] = dict.fromkeys((50, 80, 95, 99), 999.0)
         found = zip(seeds, made_up(scenario, seeds, scale), strict=True)
         return [replace(one, reached_s=late) if seed in unmet else one for seed, one in found]
 

@@ -82,6 +82,7 @@ def test_if_nothing_can_be_reached_all_fails_in_one_attempt() -> None:
     assert (found.sent, found.failed, found.retried, found.unreachable) == (0, 4000, 0, 4000)
     assert {*found.reached_reachable_s.values()} == {None}
     theory = Theory(replace(GONE, unreachable=1.0))
+    assert {*map(theory.reached_reachable_s, Milestones.PERCENTS)} == {None}
     assert (theory.ceiling, theory.attempts_per_message) == (0, 1)
     assert {theory.reached_s(percent) for percent in Milestones.PERCENTS} == {None}
 
@@ -145,6 +146,8 @@ def test_ceiling_and_attempts_are_exact(fail: float, attempts: int, unreachable:
     assert sent_each(fail, attempts, unreachable) == pytest.approx(ceiling_of(fail, attempts, unreachable) / each)
     lanes = PlannedSender("a", replace(OFTEN, fail=fail), 50)
     theory = Theory(Scenario(5000, (lanes,), attempts, unreachable=unreachable))
+    reachable = {str(percent): theory.reached_reachable_s(percent) for percent in Milestones.PERCENTS}
+    assert theory.fields()["reached_reachable_s"] == reachable
     assert theory.ceiling == pytest.approx(ceiling_of(fail, attempts, unreachable), abs=1e-9)
     assert theory.attempts_per_message == pytest.approx(each)
 

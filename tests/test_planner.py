@@ -413,7 +413,7 @@ FIELDS = {
     "sent": ["median", "low", "high"],
     "complete_s": ["median", "low", "high"],
     "reached_s": ["50", "80", "95", "99"],
-    "theory": ["reached_s", "complete_s", "valid", "why"],
+    "theory": ["reached_s", "reached_reachable_s", "complete_s", "valid", "why"],
 }
 
 

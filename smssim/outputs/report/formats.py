@@ -139,10 +139,12 @@ _SPREAD: Final = _object(
 _THEORY: Final = _object(
     {
         "reached_s": _by_percent(Maybe(REAL)),
+        "reached_reachable_s": _by_percent(Maybe(REAL)),
         "complete_s": Maybe(REAL),
         "valid": FLAG,
         "why": Maybe(LINE),
-    }
+    },
+    optional="reached_reachable_s",
 )
 _BELOW: Final = _object({"value": REAL, "probability": Maybe(SHARE)})
 _FIND: Final = _object(

@@ -358,5 +358,11 @@ class Theory:
 
     def fields(self) -> dict[str, object]:
         """Return the JSON object of the plan about the theory."""
-        times = {str(percent): self.reached_s(percent) for percent in Milestones.PERCENTS}
-        return {"reached_s": times, "complete_s": self.complete_s, "valid": self.valid, "why": self.why or None}
+        percents = Milestones.PERCENTS
+        return {
+            "reached_s": {str(percent): self.reached_s(percent) for percent in percents},
+            "reached_reachable_s": {str(percent): self.reached_reachable_s(percent) for percent in percents},
+            "complete_s": self.complete_s,
+            "valid": self.valid,
+            "why": self.why or None,
+        }
