@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from oracle.draw import KINDS
 from simulation.books import fated
-from twin_support import against_core, against_heap, few, played, played_promptly
+from twin_support import against_core, against_heap, core_times, few, played, played_promptly, times_of
 
 from smssim.core.fate import Fates
 from smssim.core.fault import Fault, FaultKind
@@ -186,6 +186,13 @@ def test_senders_that_fail_alike_give_the_counts_that_the_seed_determines(name: 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_twin_records_what_the_core_records(kind: str) -> None:
     assert list(as_core(kind)) == []
+
+
+def test_a_slow_sender_keeps_its_retries_while_lanes_of_a_fast_one_are_idle() -> None:
+    fast, slow = AttemptModel(0.1, 0.03, "gamma", fail=0.3), AttemptModel(2.0, 0.6, "gamma", fail=0.3)
+    scenario = Scenario(2500, (PlannedSender("a", fast, 20), PlannedSender("b", slow, 100)), 5)
+    found_s = [times_of(played(scenario, seed))["t99"] for seed in range(8)]
+    assert mean(found_s) == pytest.approx(core_times(scenario)["t99"], rel=0.05)
 
 
 def test_sixteen_short_codes_send_a_million_messages_in_as_long_as_arithmetic_says() -> None:

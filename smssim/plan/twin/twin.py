@@ -77,9 +77,10 @@ class Twin:
         self.wait_s = limits.report_wait_min_s  # between two reports of a sender
         self.has_spare = False  # whether messages are under way that are counted elsewhere
         self.joined = 0  # sessions so far, which set the pace of reports
-        # Whether it matters which sender gets a retry. Then horizons are short.
+        # Whether it matters for the outcome of a retry which sender gets it. Then horizons are short.
         is_uneven = scenario.fail is None or any(fault.kind is FaultKind.SLOW for fault in scenario.faults)
-        self._keeps_retries = is_uneven and scenario.max_attempts > 1 and not scenario.retry_delay_s
+        is_unlike = is_uneven or len({sender.model.mean_s for sender in scenario.senders}) > 1  # matters for its time
+        self._keeps_retries = is_unlike and scenario.max_attempts > 1 and not scenario.retry_delay_s
         self._is_limited = any(sender.limit is not None for sender in scenario.senders)
         self._alone = [Alone(member, self.supply, self._record_of, self.random) for member in self.members]
         self._horizon_s = math.inf
