@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
 from smssim.plan.scale import Scale
@@ -74,7 +74,7 @@ def made_up(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play
 
 
 def failing(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
-    """Return plays that are `made_up`, and in which an eighth more messages fail with every 15th seed after the 20th."""
+    """Return plays that are `made_up`, in which an eighth more messages fail with every 15th seed after the 20th."""
     share = float(np.average([s.model.fail for s in scenario.senders], weights=[s.lanes for s in scenario.senders]))
     found = []
     for seed, one in zip(seeds, made_up(scenario, seeds, scale), strict=True):
@@ -167,6 +167,14 @@ def test_large_ranges_are_searched_around_the_vertices() -> None:
     found = cheapest(scenario, kinds, "t99<330s", plays=made_up)
     assert found.copies["a"] == 300
     assert found.copies["c"] == 0
+
+
+def test_the_estimated_cost_counts_what_a_burst_sends_and_what_a_killed_sender_does_not() -> None:
+    plain, killed = sender("plain", 0.5, 0.0, lanes=13), sender("killed", 0.5, 1.0, lanes=26)  # 26 and 52 a second
+    bursts = replace(sender("bursts", 0.5, 1.0, lanes=400), limit=StartLimit.of(5.0, 200, 1))
+    for dear, faults in ((bursts, ()), (killed, (Fault(5.0, FaultKind.KILL, "killed"),))):  # both send 250 in 10 s
+        mixes = Mixes(Scenario(500, (plain, dear), faults=faults), kinds_of(plain=(0, 2)), goals_of("elapsed_s<10"))
+        assert mixes.cost((1,)) == pytest.approx(250, rel=0.05)
 
 
 # ---- Ties, fixed senders, several goals
@@ -273,7 +281,7 @@ def unlucky(*unmet: int) -> Plays:
     """Return plays that are `made_up`, but late with these seeds."""
 
     def plays(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
-        late = dict.fromkeys((50, 80, 95, 99), 999.0)
+        late: dict[int, float | None] = dict.fromkeys((50, 80, 95, 99), 999.0)
         found = zip(seeds, made_up(scenario, seeds, scale), strict=True)
         return [replace(one, reached_s=late) if seed in unmet else one for seed, one in found]
 

@@ -128,7 +128,7 @@ class Cheapest:
                 self._test(mix)
 
     def _candidates(self) -> list[Mix]:
-        """Return the mixes that are estimated to be the best ones; if none seems to be enough, those that come close."""
+        """Return the mixes that seem to be the best ones; if none seems to be enough, those that come close."""
         return list(islice(self._mixes.candidates(self._work, self._fail), _BEST)) or self._extremes()
 
     def _to_confirm(self) -> Iterator[Mix]:
