@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from smssim.core.fault import Fault, FaultKind
-from smssim.core.model import AttemptModel
+from smssim.core.model import AttemptModel, StartLimit
 from smssim.core.threshold import Threshold
 from smssim.errors import UsageError
 from smssim.plan.scale import Scale
@@ -70,6 +70,16 @@ def made_up(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play
         found.append(
             Play(*counts, times, times, time_s, 1.0, math.inf, shares, times_s=EMPTY[:, 0], course=EMPTY),
         )
+    return found
+
+
+def failing(scenario: Scenario, seeds: Sequence[int], scale: Scale) -> list[Play]:
+    """Return plays that are `made_up`, in which an eighth more messages fail with every 15th seed after the 20th."""
+    share = float(np.average([s.model.fail for s in scenario.senders], weights=[s.lanes for s in scenario.senders]))
+    found = []
+    for seed, one in zip(seeds, made_up(scenario, seeds, scale), strict=True):
+        failed = round(scenario.total * share * (1.125 if seed > 20 and seed % 15 == 0 else 1.0))
+        found.append(replace(one, sent=scenario.total - failed, failed=failed))
     return found
 
 
@@ -157,6 +167,14 @@ def test_large_ranges_are_searched_around_the_vertices() -> None:
     found = cheapest(scenario, kinds, "t99<330s", plays=made_up)
     assert found.copies["a"] == 300
     assert found.copies["c"] == 0
+
+
+def test_the_estimated_cost_counts_what_a_burst_sends_and_what_a_killed_sender_does_not() -> None:
+    plain, killed = sender("plain", 0.5, 0.0, lanes=13), sender("killed", 0.5, 1.0, lanes=26)  # 26 and 52 a second
+    bursts = replace(sender("bursts", 0.5, 1.0, lanes=400), limit=StartLimit.of(5.0, 200, 1))
+    for dear, faults in ((bursts, ()), (killed, (Fault(5.0, FaultKind.KILL, "killed"),))):  # both send 250 in 10 s
+        mixes = Mixes(Scenario(500, (plain, dear), faults=faults), kinds_of(plain=(0, 2)), goals_of("elapsed_s<10"))
+        assert mixes.cost((1,)) == pytest.approx(250, rel=0.05)
 
 
 # ---- Ties, fixed senders, several goals
@@ -274,6 +292,19 @@ def test_a_mix_is_found_although_one_search_seed_of_the_only_good_one_misses() -
     scenario, kinds = Scenario(8000, (sender("a", 0.5, 1.0),)), kinds_of(a=(0, 1))
     found = cheapest(scenario, kinds, "t95<900s", plays=unlucky(5))
     assert found.copies == {"a": 1}
+
+
+def test_mixes_with_more_to_spare_follow_if_the_cheapest_ones_are_too_close_to_call() -> None:
+    some = (
+        sender("good", price=3.0, fail=0.02),
+        sender("fair", price=2.0, fail=0.1),
+        sender("bad", price=1.0, fail=0.2),
+    )
+    kinds, bound = kinds_of(good=(0, 9), fair=(0, 9), bad=(0, 9)), 0.1
+    found = cheapest(Scenario(3000, some), kinds, f"failed<{bound:.0%}", plays=failing)
+    assert found.found
+    shares = [found.copies[one.name] * one.model.fail for one in some]
+    assert 0.8 * bound < sum(shares) / sum(found.copies.values()) < bound / 1.125
 
 
 def test_why_no_mix_will_do_is_never_that_all_plays_meet_the_goals() -> None:

@@ -27,11 +27,13 @@ from smssim.plan.scenario import PlannedSender, Scenario
 from smssim.plan.search.answer import Answer, Odds
 from smssim.plan.seeds import FIGURES, Play, SenderShare, play, seeds_from, unscaled
 from smssim.planner import course_file, says, show
+from smssim.planner.command import free_by_omission
 from smssim.planner.curve import HEIGHT, Curve, chart
 from smssim.planner.page import Page
 from smssim.planner.seeds import PLAY_S, SEEDS_MAX, SEEDS_STEPS, fitting
 from smssim.planner.workers import Workers
-from smssim.settings import Find
+from smssim.settings import Find, PlanSettings
+from smssim.settings.senders import parse_sender
 from smssim.words import clock, moment
 
 ROOT = Path(__file__).parent.parent
@@ -481,7 +483,10 @@ def test_the_cheapest_mix_is_planned(tmp_path: Path) -> None:
     dear = "--sender=name=dear,mean=0.1,concurrency=10,fail=0,copies=0..5,price=0.5"
     words = (dear, "--goal=t80<2s", "--cheapest", "--count=200", "--seeds=2", f"--report={report}")
     done = smssim("plan", SENDER, *words, "--json")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "smssim plan: city has no price, so that it costs nothing in this plan\n",
+    )
     found = json.loads(done.stdout)
     assert list(found["cheapest"]) == ["senders", "cost", "probability", "confidence", "fewer"]
     assert found["cheapest"]["senders"] == {"dear": 0}  # the other one is enough, and costs nothing
@@ -490,6 +495,22 @@ def test_the_cheapest_mix_is_planned(tmp_path: Path) -> None:
     page = " ".join(smssim("plan", SENDER, *words).stdout.split())
     assert "in the cheapest mix" in page
     assert "cheapest No copy of dear, with as few copies as possible: all" in page
+
+
+@pytest.mark.parametrize(
+    ("senders", "goals", "cheapest", "free"),
+    [
+        (["preset=us-shortcode", "preset=smpp-bind"], ["cost<9"], False, ["sender-2"]),
+        (["preset=us-shortcode", "preset=smpp-bind"], ["t95<9s"], False, []),  # costs decide nothing
+        (["name=a,price-failed=1,copies=0..3", "name=b,copies=0..3"], ["t95<9s"], True, ["b"]),
+        (["name=a,copies=0..3", "name=b,copies=0..3"], ["t95<9s"], True, []),  # the fewest copies are sought
+    ],
+)
+def test_senders_without_a_price_are_named_where_costs_decide(
+    senders: list[str], goals: list[str], cheapest: bool, free: list[str]
+) -> None:
+    given = {"senders": tuple(map(parse_sender, senders)), "goals": tuple(map(Threshold.parse, goals))}
+    assert free_by_omission(PlanSettings.from_flags({**given, "cheapest": cheapest}, None)) == free
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, NoReturn
 
-from smssim.core.threshold import Threshold, warnings
+from smssim.core.threshold import COST, Threshold, warnings
 from smssim.errors import ExitCode, bad
-from smssim.escaping import quote
+from smssim.escaping import escape, quote
 from smssim.outputs import atomic, files
 from smssim.plan.forecast import Forecast
 from smssim.plan.scale import FULL, Scale, messages_max, scale_for
@@ -35,6 +35,7 @@ from smssim.planner.seeds import SEEDS_MIN, first_seed, fitting
 from smssim.planner.workers import Workers
 from smssim.process import signals, terminal
 from smssim.settings import Find, PlanSettings
+from smssim.settings.senders import sender_names
 
 CALM_SEEDS: Final = 10  # played without faults, to see what these cost
 PROGRESS_AFTER_S: Final = 1.0
@@ -84,10 +85,21 @@ def check(settings: PlanSettings) -> None:
         check_goal(goal)
     for said in warnings(settings.goals):
         print(f"smssim plan: {said.replace('--threshold', '--goal')}", file=sys.stderr)
+    for name in free_by_omission(settings):
+        print(f"smssim plan: {escape(name)} has no price, so that it costs nothing in this plan", file=sys.stderr)
     if settings.csv is not None:
         files.check_writable("--csv", settings.csv)
     if settings.report is not None:
         atomic.check("--report", settings.report)
+
+
+def free_by_omission(settings: PlanSettings) -> list[str]:
+    """Return the names of senders without a price, if costs are compared; many presets have none."""
+    named = zip(sender_names(settings.senders), settings.senders, strict=True)
+    free = [name for name, sender in named if not (sender.price or sender.price_failed)]
+    has_goal = any(goal.name == COST for goal in settings.goals)
+    is_compared = has_goal or (settings.cheapest and len(free) < len(settings.senders))
+    return free if is_compared else []
 
 
 def check_goal(goal: Threshold) -> None:

@@ -27,7 +27,9 @@ from smssim.plan.search.trial import BATCH, FEW, SEARCH_SEEDS, Plays, Trial, Tri
 _ERROR: Final = 0.05  # the probability of an answer that is not enough
 _FIRST_LOOK: Final = 0.7  # part of a mix's error that its first look takes (Bonferroni)
 _SECOND_LOOK: Final = 3.5  # times as many plays
-_CONFIRMED_MAX: Final = 8  # mixes
+_CLOSE_MAX: Final = 5  # mixes that are confirmed or not before the estimates become stricter
+_STEPS_MAX: Final = 6  # times that they become stricter, with a mix each ...
+_STEP: Final = 0.98  # ... first by this factor, then by its square, and so on
 _BEST: Final = 5  # estimated mixes that are played at once
 _ENOUGH: Final = 2  # of these that pass
 _ROUNDS: Final = 4  # of estimates, each corrected by plays
@@ -57,6 +59,7 @@ class Cheapest:
         self._mixes = Mixes(scenario, kinds, self._goals)
         self._trials = Trials(plays, self._goals, first_seed=first_seed, full=full)
         self._tested: dict[Mix, float] = {}  # with the median cost
+        self._work = self._fail = 1.0  # corrections of the estimates; see `Mixes.candidates`
 
     def answer(self) -> CheapestAnswer:
         """Search, and return what was found."""
@@ -67,7 +70,7 @@ class Cheapest:
         self._estimate()
         if self._passing():
             self._descend()
-        for number, mix in enumerate(self._promising()[:_CONFIRMED_MAX], 1):
+        for number, mix in enumerate(self._to_confirm(), 1):
             error = _ERROR / 2**number
             trial = self._confirmed(mix, error)
             if trial is not None:
@@ -105,12 +108,10 @@ class Cheapest:
 
     def _estimate(self) -> None:
         """Play the mixes that seem to be the cheapest, and correct the estimates by how late these are."""
-        work = fail = 1.0
         for _ in range(_ROUNDS):
-            some = list(islice(self._mixes.candidates(work, fail), _BEST)) or self._extremes()
             trials: list[Trial] = []
             passing: list[float] = []
-            for mix in some:
+            for mix in self._candidates():
                 trials.append(self._test(mix))
                 passing += [trials[-1].late()] * (not trials[-1].misses)
                 if len(passing) == _ENOUGH:
@@ -119,12 +120,35 @@ class Cheapest:
             if passing and not 0 < late < _SLACK:
                 return
             if math.isinf(late):
-                fail *= _STRICTER
-            else:
-                work *= late if passing or late > 1 else 1.0
+                self._fail *= _STRICTER
+            elif passing or late > 1:
+                self._work *= late
         if not self._passing():
             for mix in self._extremes():
                 self._test(mix)
+
+    def _candidates(self) -> list[Mix]:
+        """Return the mixes that seem to be the best ones; if none seems to be enough, those that come close."""
+        return list(islice(self._mixes.candidates(self._work, self._fail), _BEST)) or self._extremes()
+
+    def _to_confirm(self) -> Iterator[Mix]:
+        """Yield the best mixes that seem to be enough; after a few that are not, ones that have more and more to spare.
+
+        Many mixes cost about as much and meet the goals about as surely, so those might all be too close to call.
+        """
+        asked = self._promising()[:_CLOSE_MAX]
+        yield from asked
+        for step in range(1, _STEPS_MAX + 1 if asked else 0):
+            if math.isinf(self._trial(asked[-1], 0, True).late()):
+                self._fail *= _STEP**step
+            else:
+                self._work /= _STEP**step
+            some = self._candidates()
+            for mix in some:
+                self._test(mix)
+            new = [mix for mix in self._promising() if mix in some and mix not in asked][:1]
+            asked += new
+            yield from new
 
     def _extremes(self) -> list[Mix]:
         """Return the mixes that are the fastest, or fail least often."""

@@ -108,13 +108,20 @@ def _guess(scenario: Scenario, steps: Steps, deadline: Deadline) -> int:
 
 def sent_by(scenario: Scenario, sender: PlannedSender, time_s: float) -> float:
     """Return about how many messages a sender, with all its copies, has sent by a time."""
+    return attempts_by(scenario, sender, time_s) * sent_each(
+        sender.model.fail, scenario.max_attempts, scenario.unreachable
+    )
+
+
+def attempts_by(scenario: Scenario, sender: PlannedSender, time_s: float) -> float:
+    """Return about how many attempts a sender, with all its copies, has made by a time; fewer if a fault fails some."""
     mean_s, cv = moments(sender.model)
     up_s = _up_s(scenario.faults_of(sender.name), sender.joins_s, time_s)
     attempts = sender.lanes * max(0.0, up_s / mean_s - (1 - cv * cv) / 2)
     if sender.limit is not None:
         limited = sender.limit.burst + max(0.0, up_s - mean_s) * sender.limit.per_s
         attempts = min(attempts, sender.copies * limited)
-    return attempts * sent_each(sender.model.fail, scenario.max_attempts, scenario.unreachable)
+    return attempts
 
 
 def _up_s(faults: Iterable[Fault], joins_s: float, time_s: float) -> float:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from smssim.core.threshold import Threshold
 from smssim.plan.scale import moments
 from smssim.plan.scenario import PlannedSender, Scenario, ceiling_of, sent_each
-from smssim.plan.search.deadlines import DEVIATIONS, Deadline, sent_by
+from smssim.plan.search.deadlines import DEVIATIONS, Deadline, attempts_by, sent_by
 from smssim.plan.search.obstacle import fail_max
 from smssim.plan.theory.pace import report_lag_s
 
@@ -153,13 +153,14 @@ class Mixes:
 
     def _weight(self, sender: PlannedSender) -> float:
         """Return about which part of all attempts a sender makes, in any unit."""
-        there = 1.0 if math.isinf(self._time_s) else max(0.0, 1 - max(0.0, sender.joins_s) / self._time_s)
-        return sender.declared_per_s * there
+        if math.isinf(self._time_s):
+            return sender.declared_per_s
+        return attempts_by(self._scenario, sender, self._time_s)
 
     def _costs(self, mixes: Whole) -> Floats:
         """Return about what runs with these mixes cost: shape (n,), for mixes of shape (n, kinds).
 
-        Each sender makes attempts by its speed.
+        Each sender makes attempts by its speed, or as many as it can until the last deadline.
         """
         scenario = self._scenario
         rules = scenario.max_attempts, scenario.unreachable
