@@ -100,6 +100,7 @@ def test_a_saving_names_what_to_replace_and_the_segments_that_are_left() -> None
     assert saving("Don’t") is None  # one segment either way
     assert saving("a" * 500) is None
     assert saving("Внимание! " * 20) is None  # another script
+    assert saving("中" * 100) is None  # nothing would remain
 
 
 def test_people_read_what_a_text_costs_and_what_would_make_it_cheaper() -> None:

@@ -88,6 +88,8 @@ def saving(text: str) -> Saving | None:
     if not 0 < len(others) <= _HINTS_MAX:
         return None
     replaced = {c: _plain(c) for c in others}
+    if any(c.isalpha() and not new for c, new in replaced.items()):
+        return None  # without its letters, nobody could read it
     now, then = segments_of(text), segments_of("".join(replaced.get(c, c) for c in text))
     return Saving(replaced, then.segments) if then.segments < now.segments else None
 
