@@ -1,7 +1,7 @@
 """The outputs of a node: creates the ones that its settings ask for, and checks, opens and closes them.
 
-To add an output, write a module, a setting and a line in `_BY_SETTING`. Must not know reports, or when something is
-written.
+To add an output, write a module, a setting, and a function here with a line in `_BY_SETTING`. Must not know reports,
+or when something is written.
 """
 
 from __future__ import annotations
@@ -20,34 +20,74 @@ from smssim.core.ledger import Ledger
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import RunFacts
 from smssim.core.snapshot import Snapshot
-from smssim.outputs.files import CsvFile, SummaryFile
-from smssim.outputs.kept.keeper import Keeper
 from smssim.outputs.protocol import Output
-from smssim.outputs.record import Recorder
-from smssim.outputs.report.file import ReportFile
 from smssim.outputs.terminal.display import display
-from smssim.outputs.undelivered import UndeliveredList
 from smssim.process.logs import Log
 from smssim.settings import MonitorSettings, WatchSettings
-from smssim.web.page import Page
 
 if TYPE_CHECKING:
     from smssim.net.access import Access  # it loads gRPC
 
+
+# Each function imports its output: a node needs few of them, and starts sooner without the others.
+
+
+def _record(value: str, log: Log, resumes: bool, limits: Limits) -> Output:
+    from smssim.outputs.record import Recorder
+
+    return Recorder(value, log, resumes, limits)
+
+
+def _csv(value: str, log: Log, resumes: bool, limits: Limits) -> Output:
+    from smssim.outputs.files import CsvFile
+
+    return CsvFile(value, log, resumes, limits)
+
+
+def _summary_json(value: str, log: Log, resumes: bool, limits: Limits) -> Output:
+    from smssim.outputs.files import SummaryFile
+
+    return SummaryFile(value, log, resumes, limits)
+
+
+def _failed(value: str, log: Log, resumes: bool, limits: Limits) -> Output:
+    from smssim.outputs.undelivered import UndeliveredList
+
+    return UndeliveredList(value, log, resumes, limits)
+
+
+def _web(settings: MonitorSettings | WatchSettings, log: Log, limits: Limits) -> Output:
+    from smssim.web.page import Page
+
+    return Page(settings, log, limits)
+
+
+def _history(settings: MonitorSettings | WatchSettings, log: Log, limits: Limits) -> Output:
+    from smssim.outputs.kept.keeper import Keeper
+
+    return Keeper(settings, log, limits)
+
+
+def _report(settings: MonitorSettings | WatchSettings, log: Log, limits: Limits) -> Output:
+    from smssim.outputs.report.file import ReportFile
+
+    return ReportFile(settings, log, limits)
+
+
 # Outputs by the setting that asks for them, in the order in which they are opened and written. The arguments are the
 # value of the setting, the log, whether the run resumes after a restart, and the limits.
 _BY_SETTING: Final[dict[str, Callable[[str, Log, bool, Limits], Output]]] = {
-    "record": Recorder,
-    "csv": CsvFile,
-    "summary_json": SummaryFile,
-    "failed": UndeliveredList,
+    "record": _record,
+    "csv": _csv,
+    "summary_json": _summary_json,
+    "failed": _failed,
 }
 
 # The same for outputs that show the course of runs. The arguments are the settings, the log and the limits.
 _OF_COURSE: Final[dict[str, Callable[[MonitorSettings | WatchSettings, Log, Limits], Output]]] = {
-    "web": Page,
-    "history": Keeper,
-    "report": ReportFile,  # last: opening it removes an old report, which has to stay if another output can't be opened
+    "web": _web,
+    "history": _history,
+    "report": _report,  # last: opening it removes an old report, which has to stay if another output can't be opened
 }
 
 
