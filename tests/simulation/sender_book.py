@@ -172,4 +172,4 @@ class SenderBook:
         self.check_limit()
         lost = self._finished - self._reported
         check(not lost, "%s leaves without reporting %s", self.name, sorted(lost)[:5])
-        check(self._reported == self._finished, "%s has reported more than it has finished", self.name)
+        check(dict(self._reported) == dict(self._finished), "%s has reported more than it has finished", self.name)
