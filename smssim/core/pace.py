@@ -25,6 +25,14 @@ def messages_ahead(per_s: float, wait_s: float, limits: Limits = LIMITS) -> int:
     return min(limits.ahead_max, max(1, math.ceil(per_s * max(limits.ahead_s, wait_s))))
 
 
+def asked_at_least(ahead: int) -> int:
+    """Return for how many messages a sender asks at once. For fewer, its request waits for other news, or a heartbeat.
+
+    `ahead`: how many messages beyond its lanes it asks for.
+    """
+    return max(1, ahead // 2)
+
+
 def window(lanes: int, ahead: int, limits: Limits = LIMITS) -> int:
     """Return how many messages a sender may have taken without knowing that they are settled."""
     return lanes + 4 * max(ahead, limits.window_ahead_min)

@@ -20,7 +20,7 @@ from smssim.core.lanes import Finished, Lanes, Work
 from smssim.core.limited_lanes import LimitedLanes
 from smssim.core.limits import LIMITS, Limits
 from smssim.core.model import Ids, StartLimit, declared_speed
-from smssim.core.pace import messages_ahead, window
+from smssim.core.pace import asked_at_least, messages_ahead, window
 from smssim.core.reporting import Unreported, as_recorded
 from smssim.errors import PeerError
 
@@ -82,6 +82,7 @@ class SenderProtocol:
         self._starved_s = max(self._limits.starved_s, self._look_s)  # from a request to one that declares idle lanes
         self._soon_s = max(self._limits.token_ahead_s, self._look_s)  # for which messages a limited sender asks
         self._ahead = messages_ahead(self._speed, wait_s, self._limits)
+        self._asked_at_least = asked_at_least(self._ahead)
         self._window = window(self.lanes.concurrency, self._ahead, self._limits)
 
     # -- the lanes
@@ -221,7 +222,7 @@ class SenderProtocol:
         if not self.connected or self.ended:
             return False
         return (
-            self._wanted(now) >= max(1, self._ahead // 2)
+            self._wanted(now) >= self._asked_at_least
             or now >= self._next_request_at(now)
             or bool(self._to_hand_back)
             or (self.draining and not self._leave_declared)

@@ -17,7 +17,7 @@ from smssim.core.fault import Fault, changes_s, model_at
 from smssim.core.leaseholder import LeaseHolder
 from smssim.core.limits import MEAN_MIN_S, Limits
 from smssim.core.model import Outcome, declared_speed
-from smssim.core.pace import messages_ahead, window
+from smssim.core.pace import asked_at_least, messages_ahead, window
 from smssim.plan.scale import FULL, Scale, moments, speed_per_s
 from smssim.plan.scenario import PlannedSender
 from smssim.plan.twin.limited import LimitedPool
@@ -57,6 +57,9 @@ class Member:
         self.retries = Supply(0)
         self.is_cut_off = False  # the producer gives it nothing more ...
         self.back_s = 0.0  # ... until then
+        # Whether it asks for messages as soon as attempts end, so it asks for no more when it settles them. Then the
+        # next sender that asks gets its retries.
+        self.asks_early = False
         self.is_slow = False  # slower than it declares, now or before: it keeps a queue ahead
         # What it finishes after these times is recorded but not settled, or not even reported, when a fault strikes.
         self.unsettled_s = self.unreported_s = math.inf
@@ -131,6 +134,11 @@ class Member:
         has nothing else left reports `Limits.dry_hurry` times sooner after its last report, which may be at once.
         """
         if self.pool is not None:
+            sender = self.sender
+            each_per_s = declared_speed(sender.concurrency, sender.model.mean_s, sender.limit)
+            together = sender.concurrency if self.is_in_waves else 1  # attempts that end at the same time
+            ahead = messages_ahead(each_per_s, wait_s, self._limits)
+            self.asks_early = asked_at_least(ahead) <= together <= ahead  # with more, it asks for idle lanes again
             look_s = wait_s / self._limits.looks_per_report
             each = min(1e6, wait_s * speed_per_s(self.sender) / self.sender.copies)
             waiting = each / (each + math.exp(-each))  # share of the attempts
@@ -165,6 +173,23 @@ class Member:
         self.used_s += each * max(0.0, lane_s - idle_s)
 
     # -- messages
+
+    @property
+    def is_in_waves(self) -> bool:
+        """Whether its lanes start and finish together: all attempts take the same time, and no limit delays them."""
+        return self.sender.limit is None and self.pool is not None and not self.pool.cv
+
+    def turn_s(self) -> float:
+        """Return when it asks next, or when some of its retries are ready if that is before."""
+        assert self.pool is not None
+        again_s = self.retries.next_s()
+        return min(self.pool.next_free_s(), again_s if again_s > -math.inf else math.inf)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it matters for the retries of senders that ask early when exactly it asks: not often."""
+        calm = self.is_in_waves or (self.sender.copies == 1 and self.sender.limit is None)
+        return self.asks_early and self.takes_directly and calm
 
     def requests_per_s(self, pause_s: float, busy: int) -> float:
         """Return how often all its copies make requests with this many busy lanes, at most once in `pause_s` each.

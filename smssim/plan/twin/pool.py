@@ -89,6 +89,10 @@ class Pool:
         busy = self.outcomes > 0
         return float(self.free_s[busy].min()) if busy.any() else float("inf")
 
+    def next_free_s(self) -> float:
+        """Return when the next lane is free, or since when."""
+        return float(self.free_s.min())
+
     def demand(self, until_s: float) -> float:
         """Return about how many messages its lanes start before `until_s`, rather too many than too few."""
         left = until_s - self.free_s

@@ -31,8 +31,11 @@ def keep_own(members: Sequence[Member], supply: Supply, waiting: float, now: flo
             continue
         keeps = 0
         if member.pool is not None and not member.is_cut_off:
-            keeps = retries.ready.count
-            if waiting / 2 * member.declared_per_s / declared_per_s < member.ahead(wait_s):
+            keeps, share = retries.ready.count, member.declared_per_s / declared_per_s
+            is_short = waiting / 2 * share < member.ahead(wait_s)  # so it gets less than it asks for
+            if member.asks_early:  # it may still get half its share of what it settles, if it wants more than it has
+                keeps = round(keeps * share / 2) if is_short else 0
+            elif is_short:
                 keeps = round(keeps * taken / max(taken, member.retried))
             keeps = max(math.ceil(member.pool.used_lanes) - member.pool.busy, keeps)
         kept = retries.ready.take(keeps)

@@ -35,6 +35,7 @@ from smssim.plan.twin.scarce import Scarcity
 from smssim.plan.twin.supply import Supply
 from smssim.plan.twin.tokens import LimitedScarcity
 from smssim.plan.twin.trouble import Trouble
+from smssim.plan.twin.turns import in_turn, starts_s
 
 WINDOW_MEANS: Final = 0.2  # a horizon shorter than this, in means, is not worth a pass over each pool
 STARTS_MAX: Final = 50_000_000  # in one horizon: bounds the retries that are kept
@@ -92,9 +93,9 @@ class Twin:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         trouble = Trouble(self)
-        for member in self.members:
-            joins_s = member.sender.joins_s
-            self.at(max(0.0, joins_s + (start_s if joins_s > 0 else 0.0)), partial(trouble.join, member))
+        joins_s = starts_s(scenario.senders, start_s, self.random, exact=not self._keeps_retries)
+        for member, its_s in zip(self.members, joins_s, strict=True):
+            self.at(its_s, partial(trouble.join, member))
             for edge_s in member.edges_s:
                 self.at(edge_s, partial(self.change, member))
         trouble.schedule()
@@ -176,7 +177,12 @@ class Twin:
         most_s = min([limit_s, *(self._guided_s(one) for one in held)])
         until_s = self._horizon([*direct, *(one for one in held if not one.is_cut_off)], most_s)
         if until_s > self.now:
-            self._advance(direct, held, until_s)
+            turns = in_turn(direct) if self._keeps_retries else []
+            for member in turns:
+                take = partial(self._take_after, member.retries.ready)
+                self._advance_pool(member, math.nextafter(self.now, math.inf), take, self.supply.put_back)
+                until_s = min(until_s, member.turn_s())
+            self._advance([one for one in direct if one not in turns], held, until_s)
             return True
         most_s = min([limit_s, *(self._on_its_own_s(member) for member in held)])
         until_s = self._play_scarce(direct, most_s)
@@ -267,12 +273,14 @@ class Twin:
 
     def _advance(self, direct: list[Member], held: list[Member], until_s: float) -> None:
         """Advance all lanes to a horizon until which messages suffice."""
-        shared = [] if self._keeps_retries else [*direct, *(member for member in held if not member.is_cut_off)]
+        is_shared = not self._keeps_retries or any(member.asks_early for member in self.members)
+        there = [*direct, *(member for member in held if not member.is_cut_off)] if is_shared else []
+        shared = [member for member in there if not (self._keeps_retries and member.is_in_waves)]  # it takes them then
         deal(shared, self.supply, self.random)
         for member in direct:
             take = partial(self._take_after, member.retries.ready)
             self._advance_pool(member, until_s, take, self.supply.put_back)
-            if not self._keeps_retries:
+            if member in shared:
                 self.supply.ready.put_last(member.retries.ready.drop())
         for member in held:
             queue = member.held
