@@ -185,12 +185,6 @@ class Member:
         again_s = self.retries.next_s()
         return min(self.pool.next_free_s(), again_s if again_s > -math.inf else math.inf)
 
-    @property
-    def takes_turns(self) -> bool:
-        """Whether it matters for the retries of senders that ask early when exactly it asks: not often."""
-        calm = self.is_in_waves or (self.sender.copies == 1 and self.sender.limit is None)
-        return self.asks_early and self.takes_directly and calm
-
     def requests_per_s(self, pause_s: float, busy: int) -> float:
         """Return how often all its copies make requests with this many busy lanes, at most once in `pause_s` each.
 

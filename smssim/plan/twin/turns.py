@@ -1,7 +1,7 @@
 """Senders whose requests are played one by one, because the first one to ask gets the retries that wait.
 
-A sender whose attempts end in waves, or seldom, asks for messages before it settles what has ended. Its retries then
-wait for the next request, from whichever sender that is. Knows senders. Must not know messages.
+A sender whose attempts end in waves asks for messages before it settles what has ended. Its retries then wait for the
+next request, from whichever sender that is. Knows senders. Must not know messages.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ import numpy as np
 from smssim.plan.scenario import PlannedSender
 from smssim.plan.twin.member import Member
 
-TURNS: Final = 8  # senders whose requests are played; with more, chance decides well enough who asks next
+TURNS: Final = 8  # senders whose requests are played; with more, chance decides well enough who asks next ...
+WAVES_MAX: Final = 2000  # ... as with more waves in all: a play would take long
 APART: Final = 0.2  # of the time that a process takes to start: how far apart several are ready that start together
 
 
-def in_turn(members: Sequence[Member]) -> list[Member]:
-    """Return which of these senders ask early, and seldom enough for each request to be played."""
-    turns = [member for member in members if member.takes_turns]
-    return turns if len(turns) <= TURNS else []
+def in_turn(members: Sequence[Member], time_s: float) -> list[Member]:
+    """Return which of these senders ask early, if each request can be played: none if there are too many in `time_s`.
+
+    `time_s`: how long the run takes.
+    """
+    turns = [member for member in members if member.asks_early and member.is_in_waves and member.takes_directly]
+    waves = sum(time_s / member.sender.model.mean_s for member in turns)
+    return turns if len(turns) <= TURNS and waves <= WAVES_MAX else []
 
 
 def starts_s(

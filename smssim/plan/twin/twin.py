@@ -72,7 +72,8 @@ class Twin:
         rate = None if scenario.rate_per_s is None else scenario.rate_per_s / self.weight
         round_s = limits.release_s if (scenario.rate_per_s or 0.0) * limits.release_s > 1 else 0.0
         self.supply = Supply(scenario.total // self.weight, rate, round_s)
-        self.course = Course(self._expected_s())
+        self._time_s = self._expected_s()
+        self.course = Course(self._time_s)
         self.final = 0  # messages with their final outcome, each as many as it stands for
         self.total = scenario.total // self.weight * self.weight
         self.wait_s = limits.report_wait_min_s  # between two reports of a sender
@@ -89,7 +90,7 @@ class Twin:
             # Retries are never at unreachable messages, so it also matters when they come, if there are many of both.
             weight = 100 * scenario.unreachable * max((sender.model.fail for sender in scenario.senders), default=0.0)
             number = KEEPING * min(3.0, max(weight, 1.0 if is_uneven or scenario.retry_delay_s else 0.3))
-            self._horizon_s = max(limits.ahead_s / 4, self._expected_s() / number)
+            self._horizon_s = max(limits.ahead_s / 4, self._time_s / number)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         trouble = Trouble(self)
@@ -177,7 +178,7 @@ class Twin:
         most_s = min([limit_s, *(self._guided_s(one) for one in held)])
         until_s = self._horizon([*direct, *(one for one in held if not one.is_cut_off)], most_s)
         if until_s > self.now:
-            turns = in_turn(direct) if self._keeps_retries else []
+            turns = in_turn(direct, self._time_s) if self._keeps_retries else []
             for member in turns:
                 take = partial(self._take_after, member.retries.ready)
                 self._advance_pool(member, math.nextafter(self.now, math.inf), take, self.supply.put_back)
