@@ -152,8 +152,9 @@ def expected_of(snapshot: Snapshot, course: Course) -> dict[str, Any] | None:
     if figures.final or figures.complete:
         return None
     samples = course.history.samples(int(figures.elapsed_s / EXPECTED_EVERY_S) or 1)
-    known = (None, None) if detail is None else (detail.run.max_attempts, detail.run.unreachable)
-    found = expected(samples, figures, snapshot.fleet.rows, snapshot.fleet.others, *known)
+    max_attempts = None if detail is None else detail.run.max_attempts
+    unreachable = None if detail is None else detail.run.unreachable
+    found = expected(samples, figures, snapshot.fleet.rows, snapshot.fleet.others, max_attempts, unreachable)
     if not found:
         return None
     names = {COMPLETE: "complete"}

@@ -60,7 +60,7 @@ def deadlines(thresholds: Iterable[Threshold], unreachable: float = 0.0) -> list
 
 
 def ceiling(total: int, unreachable: int) -> str:
-    """Return which milestones can't be reached, because so many messages are unreachable; empty if all can.
+    """Return which milestones can't be reached because too many messages are unreachable; empty if all can be.
 
     The share of the others is rounded like that of the sent messages, but not up to a milestone that can't be reached.
     """

@@ -179,7 +179,7 @@ def summary_document(summary: Mapping[str, Any]) -> dict[str, Any]:
 def plan_document(forecast: Mapping[str, Any], plan: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """Return the document of a plan. `plan`: its course, if it is known. `more`: other fields that are known."""
     missing = more.get("unreachable_share")
-    if missing is None:  # then about as many as in the plays
+    if missing is None:  # the JSON of a plan does not tell: about as many as in its plays
         missing = ((forecast.get("unreachable") or {}).get("median") or 0.0) / max(1, forecast["total"])
     return {
         **PLAN_DOCUMENT.blank,

@@ -32,7 +32,7 @@ Texts = Callable[[int], dict[int, tuple[str, str]]]  # phone number and text by 
 
 
 def _bucket(per_s: float, at_once: float) -> Bucket:
-    """Return a token bucket for so many messages per second in the long run, and so many at once after a pause."""
+    """Return a token bucket that fills at `per_s` messages per second and holds `at_once`."""
     return Bucket(StartLimit(interval_s=1 / per_s, slack_s=(at_once - 1) / per_s))
 
 

@@ -177,9 +177,9 @@ class Member:
     @property
     def is_in_waves(self) -> bool:
         """Whether its lanes start and finish together: all attempts take the same time, and no limit delays them."""
-        return self.sender.limit is None and self.pool is not None and not self.pool.cv
+        return self.sender.limit is None and self.pool is not None and self.pool.cv == 0
 
-    def turn_s(self) -> float:
+    def next_turn_s(self) -> float:
         """Return when it asks next, or when some of its retries are ready if that is before."""
         assert self.pool is not None
         again_s = self.retries.next_s()

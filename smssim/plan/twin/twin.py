@@ -182,7 +182,7 @@ class Twin:
             for member in turns:
                 take = partial(self._take_after, member.retries.ready)
                 self._advance_pool(member, math.nextafter(self.now, math.inf), take, self.supply.put_back)
-                until_s = min(until_s, member.turn_s())
+                until_s = min(until_s, member.next_turn_s())
             self._advance([one for one in direct if one not in turns], held, until_s)
             return True
         most_s = min([limit_s, *(self._on_its_own_s(member) for member in held)])
